@@ -1,0 +1,183 @@
+//! Events, as the kernel writes them into the ring. The first field of each is an [`EventHeader`].
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    address::Address,
+    limits::{
+        COMM_BYTES, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX, NAME_BYTES_MAX,
+    },
+};
+
+macro_rules! shared {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        $vis struct $name $body
+    };
+}
+
+/// Which struct follows the header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u16)]
+pub enum EventKind {
+    /// [`FlowEvent`].
+    Flow = 1,
+    /// [`ForkEvent`].
+    Fork = 2,
+    /// [`ExecEvent`], cut after the argument bytes in use.
+    Exec = 3,
+    /// [`ExitEvent`].
+    Exit = 4,
+    /// [`DnsEvent`], cut after the addresses in use.
+    Dns = 5,
+}
+
+shared! {
+    /// Which hook made a flow decision: a [`Hook`] code and what goes with it.
+    pub struct EventHeader {
+        /// An [`EventKind`].
+        pub kind: u16,
+        /// For flows, a [`Hook`].
+        pub hook: u16,
+        /// Process id (`tgid`) of the current task.
+        pub tgid: u32,
+        /// `CLOCK_BOOTTIME`, in nanoseconds.
+        pub time_ns: u64,
+        /// Policy generation that was in force.
+        pub generation: u64,
+        /// cgroup v2 id of the current task.
+        pub cgroup: u64,
+        /// User id of the current task.
+        pub uid: u32,
+        /// Group id of the current task.
+        pub gid: u32,
+        /// Subject; 0 is everything that is not a registered agent.
+        pub subject: u32,
+        /// tgid of the process at which the subject began, or 0.
+        pub root: u32,
+        /// Name of the current thread.
+        pub comm: [u8; COMM_BYTES],
+    }
+}
+
+/// Where a flow decision was made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u16)]
+pub enum Hook {
+    /// connect4 and connect6.
+    Connect = 1,
+    /// sendmsg4 and sendmsg6.
+    Sendmsg = 2,
+    /// sock_create.
+    SockCreate = 3,
+}
+
+shared! {
+    /// A decision about a destination.
+    pub struct FlowEvent {
+        /// Common part.
+        pub header: EventHeader,
+        /// Destination.
+        pub address: Address,
+        /// Destination port, host byte order.
+        pub port: u16,
+        /// IP protocol number.
+        pub protocol: u8,
+        /// A [`crate::verdict::Verdict`]: what the policy says, also in monitor mode.
+        pub verdict: u8,
+        /// A [`crate::verdict::Reason`].
+        pub reason: u8,
+        /// A [`crate::verdict::Mode`]: in monitor mode a denial was not carried out.
+        pub mode: u8,
+        /// `AF_INET`, `AF_INET6` or what `socket(2)` was called with.
+        pub family: u16,
+        /// `SOCK_STREAM`, `SOCK_DGRAM` or `SOCK_RAW`.
+        pub socket_type: u32,
+        /// Rule number, or the subject's default rule.
+        pub rule: u32,
+        /// Set that matched, or 0.
+        pub set: u32,
+        /// Zero.
+        pub reserved: u32,
+        /// Socket cookie.
+        pub cookie: u64,
+    }
+}
+
+shared! {
+    /// A tracked process started a child, which inherits its subject.
+    pub struct ForkEvent {
+        /// Common part; the current task is the parent.
+        pub header: EventHeader,
+        /// tgid of the child.
+        pub child: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+shared! {
+    /// A process executed a file.
+    pub struct ExecEvent {
+        /// Common part.
+        pub header: EventHeader,
+        /// tgid of the parent.
+        pub parent: u32,
+        /// `s_dev` of the executed file.
+        pub device: u32,
+        /// Inode of the executed file.
+        pub inode: u64,
+        /// Bytes of `path` in use.
+        pub path_len: u32,
+        /// Bytes of `args` in use, arguments separated by NUL.
+        pub args_len: u32,
+        /// The path as `execve(2)` got it; for a script, the script.
+        pub path: [u8; EXEC_PATH_BYTES_MAX],
+        /// Arguments.
+        pub args: [u8; EXEC_ARGS_BYTES_MAX],
+    }
+}
+
+shared! {
+    /// A tracked process ended.
+    pub struct ExitEvent {
+        /// Common part.
+        pub header: EventHeader,
+    }
+}
+
+shared! {
+    /// One address of a DNS answer.
+    pub struct DnsAddress {
+        /// The address.
+        pub address: Address,
+        /// Its TTL as answered, in seconds.
+        pub ttl_s: u32,
+    }
+}
+
+shared! {
+    /// A DNS answer that made bindings.
+    pub struct DnsEvent {
+        /// Common part. The current task means nothing here: `tgid` is the socket's owner, or 0.
+        pub header: EventHeader,
+        /// Address of the resolver.
+        pub resolver: Address,
+        /// Set that the name belongs to, or 0 where no pattern matches it.
+        pub set: u32,
+        /// Question type (1 is A, 28 is AAAA).
+        pub question_type: u16,
+        /// Bytes of `name` in use.
+        pub name_len: u16,
+        /// Name in the question, lower case.
+        pub name: [u8; NAME_BYTES_MAX + 3],
+        /// Addresses in use.
+        pub addresses_len: u32,
+        /// Zero.
+        pub reserved: u32,
+        /// The addresses.
+        pub addresses: [DnsAddress; DNS_ADDRESSES_MAX],
+    }
+}

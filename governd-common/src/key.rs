@@ -1,0 +1,127 @@
+//! Keys of the policy tables. Each begins with the slot (lowest bit of the generation), so that a
+//! new policy is written beside the one in force and comes into force by one store.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{address::Address, limits::NAME_KEY_BYTES};
+
+macro_rules! shared {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        $vis struct $name $body
+    };
+}
+
+shared! {
+    /// An executable: device as the kernel keeps it (`s_dev`, 12 bits major, 20 bits minor) and inode.
+    pub struct ExeKey {
+        /// Slot.
+        pub slot: u32,
+        /// `inode->i_sb->s_dev`.
+        pub device: u32,
+        /// `inode->i_ino`.
+        pub inode: u64,
+    }
+}
+
+shared! {
+    /// A user id, in the initial user namespace.
+    pub struct UidKey {
+        /// Slot.
+        pub slot: u32,
+        /// The id.
+        pub uid: u32,
+    }
+}
+
+shared! {
+    /// A cgroup v2 id (the inode number of its directory).
+    pub struct CgroupKey {
+        /// Slot.
+        pub slot: u64,
+        /// The id.
+        pub cgroup: u64,
+    }
+}
+
+shared! {
+    /// A subject of the slot's policy.
+    pub struct SubjectKey {
+        /// Slot.
+        pub slot: u32,
+        /// The subject; 0 is everything that is not a registered agent.
+        pub subject: u32,
+    }
+}
+
+shared! {
+    /// A rule block: what a subject may do with the names or addresses of a set.
+    pub struct DecisionKey {
+        /// Slot.
+        pub slot: u32,
+        /// The subject.
+        pub subject: u32,
+        /// The set, from the name trie or the address trie.
+        pub set: u32,
+    }
+}
+
+shared! {
+    /// A trusted resolver.
+    pub struct ResolverKey {
+        /// Slot.
+        pub slot: u32,
+        /// Its address.
+        pub address: Address,
+    }
+}
+
+shared! {
+    /// An address as a subject learned it from DNS. Not per slot: bindings outlive a policy, and
+    /// hold set ids that stay the same for a name pattern while the daemon runs.
+    pub struct BindingKey {
+        /// The subject, or [`BindingKey::HOST`].
+        pub subject: u32,
+        /// The address.
+        pub address: Address,
+    }
+}
+
+impl BindingKey {
+    /// The subject of bindings that a resolver process of this host learned for everybody.
+    pub const HOST: u32 = u32::MAX;
+}
+
+shared! {
+    /// Data of an address-trie key: the slot and the subject are always matched in full.
+    pub struct CidrKey {
+        /// Slot, in network byte order.
+        pub slot: [u8; 4],
+        /// Subject, in network byte order.
+        pub subject: [u8; 4],
+        /// Address.
+        pub address: Address,
+    }
+}
+
+impl CidrKey {
+    /// Bits before the address.
+    pub const FIXED_BITS: u32 = 64;
+
+    /// Key of an address or network.
+    pub const fn new(slot: u32, subject: u32, address: Address) -> Self {
+        Self { slot: slot.to_be_bytes(), subject: subject.to_be_bytes(), address }
+    }
+}
+
+shared! {
+    /// Data of a name-trie key: the slot, then the lower-cased name reversed, then NUL for an exact
+    /// name or `.` for a wildcard, so that `*.example.com` is `moc.elpmaxe.` and matches names below
+    /// the apex only, while `example.com` is `moc.elpmaxe\0` and matches nothing else.
+    pub struct NameKey {
+        /// Slot byte, reversed name, terminator, zeroes.
+        pub bytes: [u8; NAME_KEY_BYTES],
+    }
+}

@@ -1,0 +1,17 @@
+//! What the daemon and the eBPF programs share: limits, the names of maps and programs, the bytes
+//! that cross the boundary, and the one decision.
+//!
+//! Everything here is compiled twice, for the host and for `bpfel-unknown-none`: no allocation, no
+//! clock, no panic. What the kernel knows and user space cannot (maps, helpers) comes in through
+//! traits. Not for: anything that only one side needs.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod decide;
+pub mod event;
+pub mod key;
+pub mod limits;
+pub mod names;
+pub mod table;
+pub mod verdict;

@@ -1,0 +1,69 @@
+//! Every maximum, with the relations between them checked at compile time.
+
+/// Longest host name in presentation form, without the final dot (RFC 1035 section 2.3.4: 255 octets
+/// on the wire are 253 characters).
+pub const NAME_BYTES_MAX: usize = 253;
+/// Data bytes of a name-trie key: the slot, the reversed name and its terminator.
+pub const NAME_KEY_BYTES: usize = 256;
+/// The kernel's bound on the data of one LPM key (`LPM_DATA_SIZE_MAX`, kernel/bpf/lpm_trie.c).
+pub const LPM_DATA_BYTES_MAX: usize = 256;
+/// Selectors (match entries of all agents of a host) that one policy may have.
+pub const SELECTORS_MAX: usize = 1_024;
+/// 64-bit words of a selector bitmap.
+pub const SELECTOR_WORDS: usize = SELECTORS_MAX / 64;
+/// Depth of the cgroup tree at which the search for a governed ancestor starts.
+pub const CGROUP_DEPTH_MAX: usize = 16;
+/// Port entries of one rule block.
+pub const RULES_PER_BLOCK_MAX: usize = 8;
+/// Name sets that one address can be bound to for one subject at a time.
+pub const BINDING_SETS_MAX: usize = 8;
+/// Shortest life of a binding, in seconds, whatever the answer's TTL.
+pub const BINDING_TTL_MIN_S: u32 = 30;
+/// Longest life of a binding, in seconds; larger TTLs are cut (RFC 8767 section 4 suggests a week).
+pub const BINDING_TTL_MAX_S: u32 = 604_800;
+/// Longest DNS message that is parsed, in bytes: the common EDNS maximum.
+pub const DNS_MESSAGE_BYTES_MAX: usize = 4_096;
+/// Resource records of one DNS answer that are looked at.
+pub const DNS_RECORDS_MAX: usize = 64;
+/// Addresses of one DNS answer that are bound and reported.
+pub const DNS_ADDRESSES_MAX: usize = 32;
+/// Compression pointers followed in one name; each must point backwards.
+pub const DNS_POINTERS_MAX: usize = 16;
+/// Bytes of a program's file name that an exec event carries.
+pub const EXEC_PATH_BYTES_MAX: usize = 256;
+/// Bytes of argv that an exec event carries.
+pub const EXEC_ARGS_BYTES_MAX: usize = 1_024;
+/// Bytes of a task's `comm` (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMM_BYTES: usize = 16;
+
+/// Entries of the map of tracked processes.
+pub const TASKS_MAX: u32 = 65_536;
+/// Entries of the executables map, both slots together.
+pub const EXES_MAX: u32 = 65_536;
+/// Entries of the user-id map, both slots together.
+pub const UIDS_MAX: u32 = 16_384;
+/// Entries of the cgroup map, both slots together.
+pub const CGROUPS_MAX: u32 = 65_536;
+/// Entries of the name trie, both slots together.
+pub const NAMES_MAX: u32 = 262_144;
+/// Entries of the address trie, both slots together.
+pub const CIDRS_MAX: u32 = 131_072;
+/// Entries of the decision table, both slots together.
+pub const DECISIONS_MAX: u32 = 524_288;
+/// Subjects of one policy, both slots together.
+pub const SUBJECTS_MAX: u32 = 8_192;
+/// Trusted resolvers, both slots together.
+pub const RESOLVERS_MAX: u32 = 1_024;
+/// Entries of the bindings table; the least recently used goes first.
+pub const BINDINGS_MAX: u32 = 131_072;
+/// Bytes of the event ring; a power of two and a multiple of the page size.
+pub const RING_BYTES: u32 = 16 * 1_024 * 1_024;
+
+const _: () = {
+    assert!(NAME_KEY_BYTES <= LPM_DATA_BYTES_MAX);
+    assert!(1 + NAME_BYTES_MAX + 1 <= NAME_KEY_BYTES);
+    assert!(SELECTOR_WORDS * 64 == SELECTORS_MAX);
+    assert!(BINDING_TTL_MIN_S < BINDING_TTL_MAX_S);
+    assert!(RING_BYTES.is_power_of_two() && RING_BYTES.is_multiple_of(4_096));
+    assert!(DNS_MESSAGE_BYTES_MAX.is_power_of_two());
+};

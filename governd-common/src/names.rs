@@ -1,0 +1,70 @@
+//! Names of maps, programs and load-time constants: the only place where they are literals.
+//!
+//! The eBPF crate's statics and functions carry the same names, and a test loads the object and
+//! compares both lists.
+
+/// Map names.
+pub mod map {
+    /// Array of one `u64`: the generation in force; its lowest bit is the slot.
+    pub const ACTIVE: &str = "ACTIVE";
+    /// Array of two [`crate::table::Settings`], one per slot.
+    pub const SETTINGS: &str = "SETTINGS";
+    /// Hash of tgid to [`crate::table::Task`].
+    pub const TASKS: &str = "TASKS";
+    /// Hash of [`crate::key::ExeKey`] to [`crate::table::SelectorSet`].
+    pub const EXES: &str = "EXES";
+    /// Hash of [`crate::key::UidKey`] to [`crate::table::SelectorSet`].
+    pub const UIDS: &str = "UIDS";
+    /// Hash of [`crate::key::CgroupKey`] to [`crate::table::SelectorSet`].
+    pub const CGROUPS: &str = "CGROUPS";
+    /// Array of `u32`, two slots of `SELECTORS_MAX`: selector number to subject.
+    pub const SELECTORS: &str = "SELECTORS";
+    /// Hash of [`crate::key::SubjectKey`] to [`crate::table::Subject`].
+    pub const SUBJECTS: &str = "SUBJECTS";
+    /// LPM trie of [`crate::key::NameKey`] to a set id.
+    pub const NAMES: &str = "NAMES";
+    /// LPM trie of [`crate::key::CidrKey`] to a set id.
+    pub const CIDRS: &str = "CIDRS";
+    /// Hash of [`crate::key::DecisionKey`] to [`crate::table::RuleBlock`].
+    pub const DECISIONS: &str = "DECISIONS";
+    /// LRU hash of [`crate::key::BindingKey`] to [`crate::table::Binding`].
+    pub const BINDINGS: &str = "BINDINGS";
+    /// Hash of [`crate::key::ResolverKey`] to `u32` flags.
+    pub const RESOLVERS: &str = "RESOLVERS";
+    /// Socket storage: [`crate::table::SocketOwner`].
+    pub const SOCKETS: &str = "SOCKETS";
+    /// Per-CPU array of `u64`, indexed by [`crate::verdict::Loss`].
+    pub const LOST: &str = "LOST";
+    /// Ring buffer of events.
+    pub const EVENTS: &str = "EVENTS";
+    /// Per-CPU scratch of the programs.
+    pub const SCRATCH: &str = "SCRATCH";
+}
+
+/// Program names.
+pub mod program {
+    /// `cgroup/connect4`.
+    pub const CONNECT4: &str = "connect4";
+    /// `cgroup/connect6`.
+    pub const CONNECT6: &str = "connect6";
+    /// `cgroup/sendmsg4`.
+    pub const SENDMSG4: &str = "sendmsg4";
+    /// `cgroup/sendmsg6`.
+    pub const SENDMSG6: &str = "sendmsg6";
+    /// `cgroup/sock_create`.
+    pub const SOCK_CREATE: &str = "sock_create";
+    /// `cgroup_skb/ingress`.
+    pub const SKB_INGRESS: &str = "skb_ingress";
+    /// `raw_tp/sched_process_fork`.
+    pub const PROCESS_FORK: &str = "process_fork";
+    /// `raw_tp/sched_process_exec`.
+    pub const PROCESS_EXEC: &str = "process_exec";
+    /// `raw_tp/sched_process_exit`.
+    pub const PROCESS_EXIT: &str = "process_exit";
+}
+
+/// Load-time constants: offsets read from the running kernel's BTF, and what the kernel offers.
+pub mod global {
+    /// A [`crate::table::KernelLayout`].
+    pub const LAYOUT: &str = "LAYOUT";
+}

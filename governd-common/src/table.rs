@@ -1,0 +1,178 @@
+//! Values of the tables.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::limits::{BINDING_SETS_MAX, RULES_PER_BLOCK_MAX, SELECTOR_WORDS};
+
+macro_rules! shared {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        $vis struct $name $body
+    };
+}
+
+shared! {
+    /// What a policy sets for the whole host.
+    pub struct Settings {
+        /// Generation, for events.
+        pub generation: u64,
+        /// Bits of [`settings_flag`].
+        pub flags: u32,
+        /// Words of the selector bitmaps in use, at most `SELECTOR_WORDS`.
+        pub selector_words: u32,
+        /// Selectors that say nothing about the executable.
+        pub any_exe: SelectorSet,
+        /// Selectors that say nothing about the user.
+        pub any_uid: SelectorSet,
+        /// Selectors that say nothing about the cgroup.
+        pub any_cgroup: SelectorSet,
+    }
+}
+
+/// Bits of [`Settings::flags`].
+pub mod settings_flag {
+    /// The slot holds a complete policy. Without it every enforced subject is denied.
+    pub const COMPLETE: u32 = 1 << 0;
+    /// Some selector looks at the user or the cgroup without an executable: processes that are not
+    /// tracked are classified at each connect.
+    pub const CLASSIFY_AT_CONNECT: u32 = 1 << 1;
+    /// Every process's exec is reported, not only those of tracked ones.
+    pub const REPORT_ALL_EXECS: u32 = 1 << 2;
+}
+
+shared! {
+    /// A bitmap of selectors. The lowest bit set in the intersection of executable, user and cgroup
+    /// wins: user space numbers selectors from the most to the least specific.
+    pub struct SelectorSet {
+        /// The bits, lowest first.
+        pub words: [u64; SELECTOR_WORDS],
+    }
+}
+
+shared! {
+    /// A tracked process.
+    pub struct Task {
+        /// Its subject.
+        pub subject: u32,
+        /// tgid of the process at which the subject began.
+        pub root: u32,
+        /// `CLOCK_BOOTTIME` at which the process became tracked, in nanoseconds.
+        pub since_ns: u64,
+    }
+}
+
+shared! {
+    /// What a policy sets for one subject.
+    pub struct Subject {
+        /// A [`crate::verdict::Mode`].
+        pub mode: u8,
+        /// A [`crate::verdict::Verdict`] for what no rule matches.
+        pub default_verdict: u8,
+        /// Bits of [`subject_flag`].
+        pub flags: u16,
+        /// The rule number that a default decision carries.
+        pub default_rule: u32,
+    }
+}
+
+/// Bits of [`Subject::flags`].
+pub mod subject_flag {
+    /// Loopback destinations are left alone.
+    pub const LOOPBACK: u16 = 1 << 0;
+    /// Decisions without a matching rule are not reported (the ordinary traffic of ordinary programs).
+    pub const QUIET_DEFAULT: u16 = 1 << 1;
+    /// Raw and ping sockets are left alone.
+    pub const RAW_SOCKETS: u16 = 1 << 2;
+}
+
+shared! {
+    /// One port range of a rule block.
+    pub struct RuleEntry {
+        /// First port, host byte order.
+        pub port_first: u16,
+        /// Last port, inclusive.
+        pub port_last: u16,
+        /// IP protocol number, or 0 for any.
+        pub protocol: u8,
+        /// A [`crate::verdict::Verdict`].
+        pub verdict: u8,
+        /// How specific the rule is; larger wins over smaller, and deny wins over allow when equal.
+        pub specificity: u16,
+        /// The rule's number in the policy.
+        pub rule: u32,
+    }
+}
+
+shared! {
+    /// What a subject may do with a set, most specific entry first.
+    pub struct RuleBlock {
+        /// Entries in use.
+        pub len: u32,
+        /// The entries.
+        pub entries: [RuleEntry; RULES_PER_BLOCK_MAX],
+    }
+}
+
+shared! {
+    /// One name set that an address stands for.
+    pub struct BoundSet {
+        /// `CLOCK_BOOTTIME` after which it no longer does, in nanoseconds; 0 is unused.
+        pub expires_ns: u64,
+        /// The set.
+        pub set: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+shared! {
+    /// What an address stands for.
+    pub struct Binding {
+        /// The sets; when all are in use, the one that expires first is replaced.
+        pub sets: [BoundSet; BINDING_SETS_MAX],
+    }
+}
+
+shared! {
+    /// Who a socket belongs to.
+    pub struct SocketOwner {
+        /// The subject.
+        pub subject: u32,
+        /// tgid of the process that created or connected it.
+        pub tgid: u32,
+    }
+}
+
+shared! {
+    /// Offsets of kernel structures on the running kernel, from its BTF, in bytes.
+    pub struct KernelLayout {
+        /// `task_struct.tgid`.
+        pub task_tgid: u32,
+        /// `task_struct.pid`.
+        pub task_pid: u32,
+        /// `task_struct.real_parent`.
+        pub task_real_parent: u32,
+        /// `task_struct.mm`.
+        pub task_mm: u32,
+        /// `mm_struct.arg_start`.
+        pub mm_arg_start: u32,
+        /// `mm_struct.arg_end`.
+        pub mm_arg_end: u32,
+        /// `linux_binprm.file`.
+        pub bprm_file: u32,
+        /// `linux_binprm.filename`.
+        pub bprm_filename: u32,
+        /// `file.f_inode`.
+        pub file_inode: u32,
+        /// `inode.i_ino`.
+        pub inode_ino: u32,
+        /// `inode.i_sb`.
+        pub inode_sb: u32,
+        /// `super_block.s_dev`.
+        pub sb_dev: u32,
+        /// 1 where `bpf_set_retval` exists (Linux 5.18), else 0 and a refused connect gives EPERM.
+        pub has_set_retval: u32,
+    }
+}

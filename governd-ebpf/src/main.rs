@@ -1,0 +1,3 @@
+//! Table of the hooks; the work is in the module of each family.
+#![no_std]
+#![no_main]

@@ -1,0 +1,1 @@
+//! Composition root: settings become an application, which runs until it is drained.

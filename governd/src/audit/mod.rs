@@ -1,0 +1,1 @@
+//! What is recorded (pure), and the log that keeps it.

@@ -1,0 +1,1 @@
+//! What is known of AI endpoints and runtimes: data files and their index.

@@ -1,0 +1,1 @@
+//! The local API: a socket in /run/governd for the command line.

@@ -1,0 +1,3 @@
+//! The decisions of the daemon: inputs in, commands out; no clock, no files, no tasks.
+
+pub mod process;

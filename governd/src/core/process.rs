@@ -1,0 +1,53 @@
+//! What is known of a process. Fields that could not be learned are `None`; records say so.
+
+use std::{path::PathBuf, sync::Arc};
+
+/// A process, as kernel events and /proc describe it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Process {
+    /// Process id (`tgid`) in the initial pid namespace.
+    pub pid: u32,
+    /// When it started: `CLOCK_BOOTTIME`, in nanoseconds. Together with `pid` it identifies the
+    /// process for as long as the host is up.
+    pub started_ns: u64,
+    /// Parent's pid.
+    pub parent: Option<u32>,
+    /// Name of the thread group leader (`comm`).
+    pub name: String,
+    /// Executable.
+    pub exe: Option<Exe>,
+    /// Arguments, redacted: anything that looks like a secret is `[redacted]`.
+    pub args: Option<Arc<[String]>>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// User name of `uid`.
+    pub user: Option<Arc<str>>,
+    /// Real group id.
+    pub gid: Option<u32>,
+    /// cgroup v2 id.
+    pub cgroup_id: Option<u64>,
+    /// cgroup v2 path below the mount, with a leading slash.
+    pub cgroup: Option<Arc<str>>,
+}
+
+/// An executable file.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub struct Exe {
+    /// Path in the mount namespace of the process; lossy for non-UTF-8 names.
+    pub path: PathBuf,
+    /// `s_dev` of its file system: `major << 20 | minor`.
+    pub device: u32,
+    /// Inode.
+    pub inode: u64,
+}
+
+/// One step of a lineage, nearest ancestor first.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ancestor {
+    /// Process id.
+    pub pid: u32,
+    /// Name or file name of the executable.
+    pub name: String,
+    /// Executable path, where known.
+    pub exe: Option<PathBuf>,
+}

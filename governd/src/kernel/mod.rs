@@ -1,0 +1,1 @@
+//! The only room that names aya: load, attach, tables, events.

@@ -1,0 +1,3 @@
+//! The `governd` binary.
+
+fn main() {}

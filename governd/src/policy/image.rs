@@ -1,0 +1,84 @@
+//! The compiled policy: exactly the bytes that go into the kernel's tables, without slot and
+//! generation, which the kernel room adds, and what the rule numbers in events stand for.
+
+use std::sync::Arc;
+
+use governd_common::{
+    address::Address,
+    table::{RuleBlock, SelectorSet, Subject},
+    verdict::{Mode, Verdict},
+};
+
+/// Contents of the tables of one slot.
+#[derive(Clone, Debug, Default)]
+pub struct TableImage {
+    /// Bits of `settings_flag`, without `COMPLETE`, which the kernel room sets last.
+    pub flags: u32,
+    /// Words of the selector bitmaps in use.
+    pub selector_words: u32,
+    /// Selectors that say nothing about the executable, user or cgroup, in this order.
+    pub any: [SelectorSet; 3],
+    /// Subject of each selector, by selector number.
+    pub selectors: Vec<u32>,
+    /// Selectors of an executable by device and inode; each includes the selectors of `any[0]`.
+    pub exes: Vec<((u32, u64), SelectorSet)>,
+    /// Selectors of a user id; each includes those of `any[1]`.
+    pub uids: Vec<(u32, SelectorSet)>,
+    /// Selectors of a cgroup id; each includes those of `any[2]`.
+    pub cgroups: Vec<(u64, SelectorSet)>,
+    /// Subjects; 0 is always present.
+    pub subjects: Vec<(u32, Subject)>,
+    /// Name patterns: the reversed name with its terminator, and the set.
+    pub names: Vec<(Box<[u8]>, u32)>,
+    /// Networks of a subject: subject, address, prefix length in the 128-bit form, set.
+    pub networks: Vec<(u32, Address, u8, u32)>,
+    /// Rule blocks of a subject and set.
+    pub blocks: Vec<(u32, u32, RuleBlock)>,
+    /// Trusted resolvers.
+    pub resolvers: Vec<Address>,
+}
+
+/// A policy that is ready to be put into force.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    /// The tables.
+    pub image: TableImage,
+    /// `sha256:` and the hex digest of the policy's canonical documents.
+    pub digest: Arc<str>,
+    /// Rules by number; 0 is the host's posture for what is not registered.
+    pub rules: Vec<RuleFacts>,
+    /// Agents by subject; 0 is the unregistered.
+    pub agents: Vec<AgentFacts>,
+    /// Name patterns by set id, as written, for words; networks have their text form.
+    pub sets: std::collections::BTreeMap<u32, Arc<str>>,
+}
+
+/// What a rule number stands for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RuleFacts {
+    /// Stable name, such as `invoice-bot/egress/2` or `invoice-bot/default`.
+    pub id: Arc<str>,
+    /// The subject it belongs to.
+    pub subject: u32,
+    /// The rule in words, such as `allow api.openai.com port 443/tcp`.
+    pub text: Arc<str>,
+    /// Verdict that it gives.
+    pub verdict: Verdict,
+    /// File and line it was written at; `None` for built-in ones.
+    pub source: Option<(Arc<str>, u32)>,
+}
+
+/// What a subject stands for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AgentFacts {
+    /// The subject; stays the same for an agent's name while the daemon runs.
+    pub subject: u32,
+    /// The agent's name, or `unregistered`.
+    pub name: Arc<str>,
+    /// The owner to ask, such as `Dana Smith <dana@acme.example>`.
+    pub owner: Option<Arc<str>>,
+    /// The accountable person.
+    pub sponsor: Option<Arc<str>>,
+    /// Mode in force for it.
+    pub mode: Mode,
+}

@@ -1,0 +1,3 @@
+//! Set-up, builds, tests and checks.
+
+fn main() {}
