@@ -45,6 +45,7 @@ pub mod settings_flag {
 shared! {
     /// A bitmap of selectors. The lowest bit set in the intersection of executable, user and cgroup
     /// wins: user space numbers selectors from the most to the least specific.
+    #[derive(Default)]
     pub struct SelectorSet {
         /// The bits, lowest first.
         pub words: [u64; SELECTOR_WORDS],
