@@ -61,7 +61,7 @@ pub const RING_BYTES: u32 = 16 * 1_024 * 1_024;
 
 const _: () = {
     assert!(NAME_KEY_BYTES <= LPM_DATA_BYTES_MAX);
-    assert!(1 + NAME_BYTES_MAX + 1 <= NAME_KEY_BYTES);
+    assert!(1 + NAME_BYTES_MAX < NAME_KEY_BYTES);
     assert!(SELECTOR_WORDS * 64 == SELECTORS_MAX);
     assert!(BINDING_TTL_MIN_S < BINDING_TTL_MAX_S);
     assert!(RING_BYTES.is_power_of_two() && RING_BYTES.is_multiple_of(4_096));

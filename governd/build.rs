@@ -1,0 +1,108 @@
+//! Builds the eBPF programs with the compiler that builds the daemon, for the daemon to embed.
+//!
+//! `cargo build` of the daemon is all that is needed. To lint the programs for their own target:
+//! `RUSTC_BOOTSTRAP=1 cargo clippy -p governd-ebpf --target bpfel-unknown-none -Z build-std=core --release`.
+//!
+//! The object is built in a folder of its own (`target/ebpf`), because cargo locks the folder that
+//! it runs in, and with an environment of its own, because the flags, wrappers and profile settings
+//! of the outer cargo (clippy's, for one) are meant for the host's target.
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const TARGET: &str = "bpfel-unknown-none";
+const PACKAGE: &str = "governd-ebpf";
+const SETUP: &str = "run `cargo xtask setup`, which installs it";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let workspace = manifest_dir.parent().ok_or("the manifest has no parent folder")?;
+    for part in [PACKAGE, "governd-common", "Cargo.lock", "Cargo.toml"] {
+        println!("cargo:rerun-if-changed={}", workspace.join(part).display());
+    }
+    println!("cargo:rerun-if-env-changed=PATH");
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    let object = build(workspace, &out_dir)?;
+    fs::copy(&object, out_dir.join("governd.bpf.o"))
+        .map_err(|error| format!("cannot copy {}: {error}", object.display()))?;
+    Ok(())
+}
+
+/// Builds the object and returns where it is.
+fn build(workspace: &Path, out_dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    require_linker()?;
+    require_core_sources()?;
+    // OUT_DIR is <target>/<profile>/build/<package>/out.
+    let target_dir = out_dir.ancestors().nth(4).ok_or("OUT_DIR is too short")?.join("ebpf");
+    let mut cargo = Command::new(env::var("CARGO")?);
+    for (name, _) in env::vars_os() {
+        if is_outer_setting(&name.to_string_lossy()) {
+            cargo.env_remove(name);
+        }
+    }
+    let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
+    let flags = [
+        format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "-Clinker=bpf-linker".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        "-Cdebuginfo=2".to_owned(),
+    ];
+    let status = cargo
+        .current_dir(workspace)
+        .args(["build", "--quiet", "--release", "--locked", "--package", PACKAGE])
+        .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
+        .arg(&target_dir)
+        // The `-Z` flag and the target are not stable; the compiler is, and pinned.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .status()
+        .map_err(|error| format!("cannot run cargo for {PACKAGE}: {error}"))?;
+    if !status.success() {
+        return Err(format!("building {PACKAGE} for {TARGET} failed, see above").into());
+    }
+    Ok(target_dir.join(TARGET).join("release").join(PACKAGE))
+}
+
+fn is_outer_setting(name: &str) -> bool {
+    let prefixes = ["CARGO_BUILD_", "CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PROFILE_"];
+    let names = [
+        "CARGO_INCREMENTAL",
+        "CARGO_MAKEFLAGS",
+        "CARGO_TARGET_DIR",
+        "CLIPPY_ARGS",
+        "MAKEFLAGS",
+        "RUSTC",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_WRAPPER",
+        "RUSTDOC",
+        "RUSTFLAGS",
+        "TARGET",
+    ];
+    names.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn require_linker() -> Result<(), String> {
+    match Command::new("bpf-linker").arg("--version").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!(
+            "bpf-linker does not run ({}): {SETUP}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+        Err(error) => Err(format!("bpf-linker is missing ({error}): {SETUP}")),
+    }
+}
+
+fn require_core_sources() -> Result<(), Box<dyn Error>> {
+    let output = Command::new(env::var("RUSTC")?).args(["--print", "sysroot"]).output()?;
+    let sysroot = String::from_utf8(output.stdout)?;
+    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
+    if sources.exists() {
+        return Ok(());
+    }
+    Err(format!("core's sources are missing ({}): {SETUP}", sources.display()).into())
+}
