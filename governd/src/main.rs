@@ -1,3 +1,5 @@
 //! The `governd` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    governd::cli::main()
+}

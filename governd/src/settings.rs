@@ -1,1 +1,36 @@
-//! Where governd reads and writes: the command line and environment, as typed values.
+//! Where governd reads and writes, as values: what the command line and environment said, resolved.
+
+use std::path::PathBuf;
+
+use governd_common::verdict::Mode;
+
+/// Policies of the host.
+pub const POLICY_DIR: &str = "/etc/governd/policies";
+/// State that outlives the daemon: the log.
+pub const STATE_DIR: &str = "/var/lib/governd";
+/// Socket of the local API.
+pub const SOCKET: &str = "/run/governd/control.sock";
+
+/// How one daemon runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// cgroup v2 directory to attach to; the root of the cgroup v2 tree if `None`.
+    pub cgroup: Option<PathBuf>,
+    /// Where the policy comes from.
+    pub policy: PolicySource,
+    /// Directory of the log.
+    pub state_dir: PathBuf,
+    /// Socket of the local API.
+    pub socket: PathBuf,
+    /// Overrides the mode of every document.
+    pub mode: Option<Mode>,
+}
+
+/// Where the policy comes from.
+#[derive(Clone, Debug)]
+pub enum PolicySource {
+    /// All `.yaml` and `.yml` files of a directory, or one file.
+    Path(PathBuf),
+    /// The built-in policy: no registered agent, monitor mode.
+    BuiltIn,
+}

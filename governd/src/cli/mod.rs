@@ -1,1 +1,69 @@
-//! The command line: one file per verb.
+//! The command line: one file per verb, a printer that is passed, and exit codes that are a
+//! contract (see [`exit::Exit`]).
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod exit;
+mod flags;
+pub mod printer;
+mod status;
+
+use exit::{Exit, Failure};
+use printer::Printer;
+
+/// Knows every AI agent on a host, lets each reach only approved endpoints, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "governd", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say what is in force and how the daemon fares.
+    Status(status::Status),
+}
+
+/// What a verb ends with.
+type Outcome = Result<Exit, Failure>;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.verb {
+        Verb::Status(verb) => verb.run(),
+    };
+    outcome.unwrap_or_else(|failure| report(&failure)).into()
+}
+
+fn report(failure: &Failure) -> Exit {
+    let pipe_closed = failure
+        .error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+    if pipe_closed {
+        return Exit::Yes;
+    }
+    Printer::new(false).note(failure);
+    failure.exit
+}
+
+/// stdout could not be written.
+fn unwritable(error: std::io::Error) -> Failure {
+    Failure::plain(Exit::Environment, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,80 @@
+//! Flags that several verbs share: raw values, and what they mean.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use governd_common::verdict;
+
+use crate::settings::{self, PolicySource, Settings};
+
+/// Where to find the running daemon.
+#[derive(Args, Debug)]
+pub(super) struct Socket {
+    /// Socket of the daemon's local API.
+    #[arg(long, env = "GOVERND_SOCKET", value_name = "PATH", default_value = settings::SOCKET)]
+    pub(super) socket: PathBuf,
+}
+
+/// How the daemon runs.
+#[derive(Args, Debug)]
+pub(super) struct Daemon {
+    /// cgroup v2 directory to attach to [default: the root of the cgroup v2 tree].
+    #[arg(long, env = "GOVERND_CGROUP", value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    /// Policy file, or directory of policy files.
+    #[arg(long, env = "GOVERND_POLICY", value_name = "PATH")]
+    policy: Option<PathBuf>,
+    /// Directory of the log.
+    #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]
+    state_dir: PathBuf,
+    #[command(flatten)]
+    socket: Socket,
+    /// Override the mode of every document.
+    #[arg(long, env = "GOVERND_MODE", value_name = "MODE")]
+    mode: Option<Mode>,
+}
+
+impl Daemon {
+    /// What `governd run` means by the flags.
+    pub(super) fn settings(self) -> Settings {
+        let policy = self.policy.unwrap_or_else(|| PathBuf::from(settings::POLICY_DIR));
+        Settings {
+            cgroup: self.cgroup,
+            policy: PolicySource::Path(policy),
+            state_dir: self.state_dir,
+            socket: self.socket.socket,
+            mode: self.mode.map(verdict::Mode::from),
+        }
+    }
+
+    /// What `governd up` means by them: the host's policy if there is one, and monitor mode unless
+    /// told otherwise.
+    pub(super) fn trial_settings(self) -> Settings {
+        let named = self.policy.is_some();
+        let mode = self.mode.unwrap_or(Mode::Monitor);
+        let mut settings = Settings { mode: Some(mode.into()), ..self.settings() };
+        let absent = matches!(&settings.policy, PolicySource::Path(path) if !path.exists());
+        if absent && !named {
+            settings.policy = PolicySource::BuiltIn;
+        }
+        settings
+    }
+}
+
+/// A mode on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Mode {
+    /// Stop nothing; record what would have been stopped.
+    Monitor,
+    /// Carry out denials.
+    Enforce,
+}
+
+impl From<Mode> for verdict::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Monitor => Self::Monitor,
+            Mode::Enforce => Self::Enforce,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `governd status`: what is in force and how the daemon fares.
+
+use clap::Args;
+
+use super::{
+    Outcome,
+    exit::{Exit, Failure},
+    flags::Socket,
+    printer::{Printer, Table, Tone},
+    unwritable,
+};
+use crate::control::{
+    client::{self, ClientError},
+    protocol::{AgentStatus, ErrorKind, Request, StatusReport},
+};
+
+/// Flags of `governd status`.
+#[derive(Args, Debug)]
+pub(super) struct Status {
+    #[command(flatten)]
+    socket: Socket,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn run(self) -> Outcome {
+        let printer = Printer::new(self.json);
+        let value = client::call(&self.socket.socket, &Request::Status).map_err(failure)?;
+        if printer.is_json() {
+            printer.value(&value).map_err(unwritable)?;
+            return Ok(Exit::Yes);
+        }
+        let report: StatusReport =
+            serde_json::from_value(value).map_err(|error| Failure::plain(Exit::Internal, error))?;
+        for line in lines(&report, &printer) {
+            printer.line(line).map_err(unwritable)?;
+        }
+        Ok(Exit::Yes)
+    }
+}
+
+/// What a failed call means for the exit status.
+pub(super) fn failure(error: ClientError) -> Failure {
+    match error {
+        ClientError::NotRunning { .. } => Failure::new(
+            Exit::Environment,
+            error,
+            "start it with `governd run` or `governd up`, or name its socket with --socket; \
+             root or members of the group governd may use it",
+        ),
+        ClientError::NoReply { .. } => {
+            Failure::new(Exit::Environment, error, "look at the daemon's own log on its stderr")
+        }
+        ClientError::Refused { kind, ref hint, .. } => {
+            let exit = match kind {
+                ErrorKind::NotFound => Exit::No,
+                ErrorKind::BadRequest => Exit::Usage,
+                ErrorKind::InvalidPolicy => Exit::Invalid,
+                ErrorKind::Internal => Exit::Internal,
+            };
+            Failure { exit, hint: hint.clone(), error: error.into() }
+        }
+    }
+}
+
+fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
+    let mut facts = Table::default();
+    let mut fact = |name: &str, tone, value: String| {
+        facts.row([(Tone::Dim, name.to_string()), (tone, value)]);
+    };
+    fact(
+        "governd",
+        Tone::Plain,
+        format!("{}, pid {}, on {}", report.version, report.pid, report.host),
+    );
+    fact("running for", Tone::Plain, format!("{} s", report.uptime_ms / 1_000));
+    fact("attached to", Tone::Plain, report.cgroup.clone());
+    let (tone, text) = programs(report);
+    fact("programs", tone, text);
+    let policy = &report.policy;
+    fact("policy", Tone::Plain, format!("{}, generation {}", policy.source, policy.generation));
+    fact("digest", Tone::Plain, policy.digest.clone());
+    if let Some(reason) = &policy.rejected {
+        fact("rejected", Tone::Bad, format!("the newest documents are not in force: {reason}"));
+    }
+    let counts = &report.decisions;
+    let text = format!(
+        "{} allowed, {} denied, {} would be denied",
+        counts.allowed, counts.denied, counts.would_deny
+    );
+    fact("decisions", Tone::Plain, text);
+    fact("tracked", Tone::Plain, format!("{} processes", report.tracked_processes));
+    let lost: Vec<String> = report.lost.iter().map(|(why, n)| format!("{n} {why}")).collect();
+    let tone = if lost.is_empty() { Tone::Good } else { Tone::Bad };
+    fact("lost", tone, if lost.is_empty() { "nothing".into() } else { lost.join(", ") });
+    fact(
+        "log",
+        Tone::Plain,
+        format!("{}, {} records", report.log.directory, report.log.next_index),
+    );
+    if let Some(reason) = &report.log.failing {
+        let text = format!("{reason}; {} records lost", report.log.lost_records);
+        fact("log fails", Tone::Bad, text);
+    }
+    let mut lines = facts.lines(printer);
+    lines.extend(agents(&report.agents).lines(printer));
+    lines
+}
+
+fn programs(report: &StatusReport) -> (Tone, String) {
+    let detached: Vec<&str> = report
+        .programs
+        .iter()
+        .filter(|program| !program.attached)
+        .map(|program| program.name.as_str())
+        .collect();
+    if detached.is_empty() {
+        return (Tone::Good, format!("{} attached", report.programs.len()));
+    }
+    (Tone::Bad, format!("not attached: {}", detached.join(", ")))
+}
+
+fn agents(agents: &[AgentStatus]) -> Table {
+    let mut table = Table::default();
+    if agents.is_empty() {
+        return table;
+    }
+    let head = ["AGENT", "MODE", "PROCESSES", "OWNER"];
+    table.row(head.map(|word| (Tone::Dim, word.to_string())));
+    for agent in agents {
+        let tone = if agent.mode == "enforce" { Tone::Good } else { Tone::Plain };
+        table.row([
+            (Tone::Plain, agent.name.clone()),
+            (tone, agent.mode.clone()),
+            (Tone::Plain, agent.processes.to_string()),
+            (Tone::Plain, agent.owner.clone().unwrap_or_else(|| "nobody".into())),
+        ]);
+    }
+    table
+}

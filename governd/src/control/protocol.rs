@@ -1,0 +1,181 @@
+//! Requests, replies and their values.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Longest request line, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 64 * 1_024;
+
+/// What a client asks.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// What is in force and how the daemon fares: a [`StatusReport`].
+    Status,
+    /// Events as they happen, after those that the log has since `since` (index of a record).
+    Watch {
+        /// Index of the first record to send; without it only new ones.
+        since: Option<u64>,
+    },
+    /// Why a process may or may not reach a destination.
+    Explain {
+        /// The process.
+        pid: u32,
+        /// Where to.
+        destination: Destination,
+    },
+    /// Why the latest denial, or the latest decision if there was none, came out as it did.
+    ExplainLast {
+        /// Only of this agent.
+        agent: Option<String>,
+    },
+    /// Read the policy again, now.
+    Reload,
+}
+
+/// A destination, as a person writes it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// Name or address.
+    pub host: Host,
+    /// Port.
+    pub port: u16,
+    /// IP protocol number: 6 or 17.
+    pub protocol: u8,
+}
+
+/// A host by name or address.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Host {
+    /// An address.
+    Address(IpAddr),
+    /// A name, lower case.
+    Name(String),
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// The value that was asked for.
+    Ok(Value),
+    /// Why there is none.
+    Error {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// Whether the answer is just "no", as opposed to a fault.
+        kind: ErrorKind,
+    },
+}
+
+/// What kind of failure a reply reports.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// There is nothing to answer with.
+    NotFound,
+    /// The request cannot be understood.
+    BadRequest,
+    /// The policy is invalid.
+    InvalidPolicy,
+    /// The daemon failed.
+    Internal,
+}
+
+/// How the daemon fares.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StatusReport {
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Host name.
+    pub host: String,
+    /// Time since start, in milliseconds.
+    pub uptime_ms: u64,
+    /// cgroup that the programs are attached to.
+    pub cgroup: String,
+    /// Policy in force.
+    pub policy: PolicyStatus,
+    /// Agents of the policy.
+    pub agents: Vec<AgentStatus>,
+    /// Processes that are tracked now.
+    pub tracked_processes: u64,
+    /// Decisions since start.
+    pub decisions: DecisionCounts,
+    /// What was lost, by reason; only reasons that occurred.
+    pub lost: std::collections::BTreeMap<String, u64>,
+    /// Programs in the kernel.
+    pub programs: Vec<ProgramStatus>,
+    /// The log.
+    pub log: LogStatus,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct PolicyStatus {
+    /// Where it was read.
+    pub source: String,
+    /// Its digest.
+    pub digest: String,
+    /// Its generation.
+    pub generation: u64,
+    /// Why the newest documents are not in force, if they are not.
+    pub rejected: Option<String>,
+}
+
+/// An agent of the policy.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct AgentStatus {
+    /// Name.
+    pub name: String,
+    /// Owner to ask.
+    pub owner: Option<String>,
+    /// `monitor` or `enforce`.
+    pub mode: String,
+    /// Processes that are tracked as this agent now.
+    pub processes: u64,
+}
+
+/// Decisions since start.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DecisionCounts {
+    /// Allowed by the policy.
+    pub allowed: u64,
+    /// Refused.
+    pub denied: u64,
+    /// Denied by the policy and let through, in monitor mode.
+    pub would_deny: u64,
+}
+
+/// A program in the kernel.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ProgramStatus {
+    /// Name.
+    pub name: String,
+    /// The kernel's id.
+    pub id: u32,
+    /// Whether its link is attached.
+    pub attached: bool,
+    /// Instructions that the verifier looked at, where the kernel says so.
+    pub verified_instructions: Option<u32>,
+}
+
+/// The log.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LogStatus {
+    /// Directory.
+    pub directory: String,
+    /// Index that the next record gets.
+    pub next_index: u64,
+    /// Records that could not be written since start.
+    pub lost_records: u64,
+    /// Why the latest write failed, until one succeeds.
+    pub failing: Option<String>,
+}

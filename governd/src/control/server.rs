@@ -1,0 +1,210 @@
+//! The daemon's side: accepts, reads one request, hands it to the owner task, writes the reply.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
+    sync::{broadcast, mpsc, oneshot},
+    time::timeout,
+};
+
+use super::protocol::{ErrorKind, REQUEST_BYTES_MAX, Reply, Request};
+
+/// How long a client may take to write its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Clients served at once; more wait to be accepted.
+const CLIENTS_MAX: usize = 64;
+/// Group whose members may use the socket.
+const GROUP: &str = "governd";
+
+/// Events for watchers: one line each, without the newline.
+pub type Line = Arc<str>;
+
+/// A request and where its answer goes.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// What the owner task answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// One reply.
+    Reply(Reply),
+    /// A reply, these lines, and then events as they happen.
+    Events {
+        /// Lines that the log already had.
+        past: Vec<Line>,
+        /// Lines to come.
+        coming: broadcast::Receiver<Line>,
+    },
+}
+
+/// The socket could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Another daemon answers on it.
+    #[error("another daemon already answers at {}", .0.display())]
+    InUse(PathBuf),
+    /// The file system refused.
+    #[error("cannot make the control socket {}", path.display())]
+    Bind {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A bound socket; its file goes with it.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Binds the socket, 0660 and of the group `governd` where that exists. A socket that a dead
+    /// daemon left behind is replaced.
+    ///
+    /// # Errors
+    /// Another daemon answers, or the file system refuses.
+    pub fn bind(path: &Path, group_id: Option<u32>) -> Result<Self, ServerError> {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(ServerError::InUse(path.to_path_buf()));
+        }
+        let bound = || -> io::Result<UnixListener> {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+            if let Some(gid) = group_id {
+                std::os::unix::fs::chown(path, None, Some(gid))?;
+            }
+            Ok(listener)
+        };
+        match bound() {
+            Ok(listener) => Ok(Self { listener, path: path.to_path_buf() }),
+            Err(source) => Err(ServerError::Bind { path: path.to_path_buf(), source }),
+        }
+    }
+
+    /// Name of the group whose members may use the socket.
+    pub const fn group() -> &'static str {
+        GROUP
+    }
+
+    /// Serves until it is dropped.
+    pub async fn serve(self, calls: mpsc::Sender<Call>) {
+        let places = Arc::new(tokio::sync::Semaphore::new(CLIENTS_MAX));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let calls = calls.clone();
+                    tokio::spawn(async move {
+                        let served = serve_client(stream, calls).await;
+                        if let Err(error) = served {
+                            tracing::debug!(%error, "control client went away");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "control socket cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "control socket was already gone");
+        }
+    }
+}
+
+async fn serve_client(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader.take(REQUEST_BYTES_MAX as u64));
+    let read = timeout(REQUEST_TIMEOUT, reader.read_line(&mut line)).await;
+    read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(error) => return write_reply(&mut writer, &bad_request(&error)).await,
+    };
+    let (answer, answered) = oneshot::channel();
+    if calls.send(Call { request, answer }).await.is_err() {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    match answered.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))? {
+        Answer::Reply(reply) => write_reply(&mut writer, &reply).await,
+        Answer::Events { past, coming } => {
+            write_reply(&mut writer, &Reply::Ok(serde_json::Value::Null)).await?;
+            for line in past {
+                write_line(&mut writer, &line).await?;
+            }
+            stream_events(reader, writer, coming).await
+        }
+    }
+}
+
+async fn stream_events(
+    mut reader: impl tokio::io::AsyncRead + Unpin,
+    mut writer: OwnedWriteHalf,
+    mut coming: broadcast::Receiver<Line>,
+) -> io::Result<()> {
+    let mut closed = [0_u8; 1];
+    loop {
+        tokio::select! {
+            event = coming.recv() => match event {
+                Ok(line) => write_line(&mut writer, &line).await?,
+                Err(broadcast::error::RecvError::Lagged(skipped)) => {
+                    let notice = format!("{{\"skipped\":{skipped}}}");
+                    write_line(&mut writer, &notice).await?;
+                }
+                Err(broadcast::error::RecvError::Closed) => return Ok(()),
+            },
+            read = reader.read(&mut closed) => if read? == 0 { return Ok(()) },
+        }
+    }
+}
+
+fn bad_request(error: &serde_json::Error) -> Reply {
+    Reply::Error {
+        message: format!("the request is not understood: {error}"),
+        hint: Some("use the governd of the same version as the daemon".into()),
+        kind: ErrorKind::BadRequest,
+    }
+}
+
+async fn write_reply(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
+    write_line(writer, &serde_json::to_string(reply)?).await
+}
+
+async fn write_line(writer: &mut OwnedWriteHalf, line: &str) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(line.len() + 1);
+    bytes.extend_from_slice(line.as_bytes());
+    bytes.push(b'\n');
+    writer.write_all(&bytes).await
+}
