@@ -9,9 +9,12 @@
 
 pub mod address;
 pub mod decide;
+pub mod dns;
 pub mod event;
 pub mod key;
 pub mod limits;
+pub mod name;
 pub mod names;
+pub mod repeat;
 pub mod table;
 pub mod verdict;

@@ -1,0 +1,512 @@
+//! DNS messages: what a query asks and which addresses an answer gives (RFC 1035, 2181, 4343).
+//!
+//! An answer teaches addresses of the one name in its question, and only through the answer
+//! section: records owned by that name, or by what its CNAMEs lead to, followed in the order in
+//! which they stand. The authority and additional sections are checked for their form and teach
+//! nothing. A message that is malformed anywhere teaches nothing. Whether the message may be
+//! believed at all (resolver, pending query) is for the caller.
+//!
+//! The message and everything that changes live in one [`Dns`], see [`crate::repeat`].
+
+use core::marker::PhantomData;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    address::Address,
+    event::DnsAddress,
+    limits::{
+        DNS_ADDRESSES_MAX, DNS_MESSAGE_BYTES_MAX, DNS_POINTERS_MAX, DNS_RECORDS_MAX, NAME_BYTES_MAX,
+    },
+    name::{Name, fold_case},
+    repeat::{Repeat, Step, Work},
+};
+
+/// Bytes of the message buffer: reads of up to 16 bytes at any masked offset stay inside.
+pub const DNS_BUFFER_BYTES: usize = DNS_MESSAGE_BYTES_MAX + 16;
+
+/// Record and question types (IANA "DNS parameters").
+pub mod dns_type {
+    /// IPv4 address.
+    pub const A: u16 = 1;
+    /// Canonical name.
+    pub const CNAME: u16 = 5;
+    /// IPv6 address (RFC 3596).
+    pub const AAAA: u16 = 28;
+    /// Service binding (RFC 9460).
+    pub const SVCB: u16 = 64;
+    /// Service binding of HTTPS (RFC 9460).
+    pub const HTTPS: u16 = 65;
+    /// Every type.
+    pub const ANY: u16 = 255;
+}
+
+const CLASS_IN: u16 = 1;
+const HEADER_BYTES: u32 = 12;
+const OFFSET_MASK: u32 = DNS_MESSAGE_BYTES_MAX as u32 - 1;
+const ADDRESS_MASK: u32 = DNS_ADDRESSES_MAX as u32 - 1;
+/// Length octets and root included (RFC 1035 section 2.3.4).
+const WIRE_NAME_BYTES_MAX: u32 = NAME_BYTES_MAX as u32 + 2;
+const POINTERS_MAX: u32 = DNS_POINTERS_MAX as u32;
+/// Rounds of a walk from label to label: labels, pointers and the root.
+const WALK_ROUNDS_MAX: u32 = WIRE_NAME_BYTES_MAX / 2 + POINTERS_MAX + 1;
+/// Rounds of a comparison of two names, byte by byte.
+const COMPARE_ROUNDS_MAX: u32 = WIRE_NAME_BYTES_MAX + 2 * POINTERS_MAX + 1;
+/// Largest TTL that is one; others count as 0 (RFC 2181 section 8).
+const TTL_S_MAX: u32 = i32::MAX as u32;
+
+const FLAG_RESPONSE: u16 = 0x8000;
+const OPCODE_BITS: u16 = 0x7800;
+const RCODE_BITS: u16 = 0x000f;
+
+/// Why a message teaches nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
+#[repr(u8)]
+pub enum DnsRefusal {
+    /// Shorter than a header, or longer than [`DNS_MESSAGE_BYTES_MAX`].
+    Length = 1,
+    /// A query where an answer was expected, or the reverse.
+    Direction = 2,
+    /// Not a standard query (RFC 1035 section 4.1.1).
+    Opcode = 3,
+    /// Not exactly one question.
+    Questions = 4,
+    /// The question's class is not IN.
+    Class = 5,
+    /// The question's name is not a host name that a rule could speak of.
+    Name = 6,
+    /// The server answered with an error; the question is readable.
+    Rcode = 7,
+    /// The message breaks its own format.
+    Malformed = 8,
+}
+
+impl DnsRefusal {
+    /// Reads a code; `None` for 0 and for unknown ones.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Length,
+            2 => Self::Direction,
+            3 => Self::Opcode,
+            4 => Self::Questions,
+            5 => Self::Class,
+            6 => Self::Name,
+            7 => Self::Rcode,
+            8 => Self::Malformed,
+            _ => return None,
+        })
+    }
+
+    /// The word that records and the command line use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::Direction => "direction",
+            Self::Opcode => "opcode",
+            Self::Questions => "questions",
+            Self::Class => "class",
+            Self::Name => "name",
+            Self::Rcode => "rcode",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// A message, what was read from it, and the parser's state. All zeroes is a valid beginning.
+///
+/// The caller fills `bytes[..len]` and calls [`Dns::query`] or [`Dns::answer`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Dns {
+    /// The message, without the length prefix of TCP.
+    pub bytes: [u8; DNS_BUFFER_BYTES],
+    /// Length of the message in bytes.
+    pub len: u32,
+    /// Transaction id.
+    pub id: u16,
+    /// Flags word of the header.
+    pub flags: u16,
+    /// Question type; see [`dns_type`].
+    pub question_type: u16,
+    /// SVCB and HTTPS records in the answer section.
+    pub service_bindings: u16,
+    /// Name in the question.
+    pub name: Name,
+    /// Addresses in use.
+    pub addresses_len: u32,
+    /// Addresses that an answer gives for the name.
+    pub addresses: [DnsAddress; DNS_ADDRESSES_MAX],
+    /// Addresses and records that came after a limit was reached, and are ignored.
+    pub ignored: u32,
+    walk: Walk,
+    compare: Compare,
+    refusal: u32,
+    at: u32,
+    label_left: u32,
+    done: u32,
+    answers: u32,
+    target: u32,
+}
+
+/// A walk over one name, from label to label.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Walk {
+    at: u32,
+    /// Start of the present piece; a pointer must lead before it.
+    low: u32,
+    /// Where the name ends in its own place; 0 as long as that is not known.
+    end: u32,
+    bytes: u32,
+    pointers: u32,
+    done: u32,
+}
+
+/// Two names side by side, each with compression.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Compare {
+    left: u32,
+    right: u32,
+    label_left: u32,
+    equal: u32,
+}
+
+impl Dns {
+    /// Reads a query: `id`, `name` and `question_type`.
+    #[inline(always)]
+    pub fn query<R: Repeat>(&mut self) -> Result<(), DnsRefusal> {
+        self.header()?;
+        if self.flags & FLAG_RESPONSE != 0 {
+            return Err(DnsRefusal::Direction);
+        }
+        self.question::<R>()
+    }
+
+    /// Reads an answer: what [`Dns::query`] reads, and `addresses`. On [`DnsRefusal::Rcode`] and
+    /// whatever comes after the question, `name` and `question_type` are set, `addresses` is empty.
+    #[inline(always)]
+    pub fn answer<R: Repeat>(&mut self) -> Result<(), DnsRefusal> {
+        self.header()?;
+        if self.flags & FLAG_RESPONSE == 0 {
+            return Err(DnsRefusal::Direction);
+        }
+        self.question::<R>()?;
+        if self.flags & RCODE_BITS != 0 {
+            return Err(DnsRefusal::Rcode);
+        }
+        self.records::<R>()
+    }
+
+    /// The addresses in use.
+    pub fn addresses(&self) -> &[DnsAddress] {
+        self.addresses.get(..self.addresses_len as usize).unwrap_or_default()
+    }
+
+    /// True if the server left records out (RFC 1035 section 4.1.1, TC).
+    pub fn is_truncated(&self) -> bool {
+        self.flags & 0x0200 != 0
+    }
+
+    #[inline(always)]
+    fn header(&mut self) -> Result<(), DnsRefusal> {
+        self.addresses_len = 0;
+        self.ignored = 0;
+        self.service_bindings = 0;
+        self.refusal = 0;
+        self.question_type = 0;
+        self.name.clear();
+        if self.len < HEADER_BYTES || self.len > DNS_MESSAGE_BYTES_MAX as u32 {
+            return Err(DnsRefusal::Length);
+        }
+        self.id = self.word(0);
+        self.flags = self.word(2);
+        if self.flags & OPCODE_BITS != 0 {
+            return Err(DnsRefusal::Opcode);
+        }
+        if self.word(4) != 1 {
+            return Err(DnsRefusal::Questions);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn question<R: Repeat>(&mut self) -> Result<(), DnsRefusal> {
+        self.at = HEADER_BYTES;
+        self.label_left = 0;
+        self.done = 0;
+        R::repeat::<_, QuestionByte>(WIRE_NAME_BYTES_MAX, self);
+        self.outcome()?;
+        if self.done == 0 || self.at + 4 > self.len {
+            return Err(DnsRefusal::Malformed);
+        }
+        if self.name.finish().is_err() {
+            return Err(DnsRefusal::Name);
+        }
+        self.question_type = self.word(self.at);
+        if self.word(self.at + 2) != CLASS_IN {
+            return Err(DnsRefusal::Class);
+        }
+        self.at += 4;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn records<R: Repeat>(&mut self) -> Result<(), DnsRefusal> {
+        self.answers = u32::from(self.word(6));
+        self.target = HEADER_BYTES;
+        let all = self.answers + u32::from(self.word(8)) + u32::from(self.word(10));
+        let read = if all > DNS_RECORDS_MAX as u32 { DNS_RECORDS_MAX as u32 } else { all };
+        self.ignored = all - read;
+        R::repeat::<_, Record<R>>(read, self);
+        let outcome = self.outcome();
+        if outcome.is_err() {
+            self.addresses_len = 0;
+        }
+        outcome
+    }
+
+    #[inline(always)]
+    fn outcome(&self) -> Result<(), DnsRefusal> {
+        match DnsRefusal::from_byte(self.refusal as u8) {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+
+    #[inline(always)]
+    fn refuse(&mut self, refusal: DnsRefusal) -> Step {
+        self.refusal = refusal as u32;
+        Step::Stop
+    }
+
+    /// Passes over a name; `walk.done` says whether it is well formed and `walk.end` where it ends.
+    #[inline(always)]
+    fn pass_name<R: Repeat>(&mut self, at: u32) {
+        self.walk = Walk { at, low: at, end: 0, bytes: 0, pointers: 0, done: 0 };
+        if self.byte(at) == 0xc0 && u32::from(self.byte(at + 1)) == HEADER_BYTES {
+            // The question's name, which was read already.
+            self.walk.done = u32::from(at + 2 <= self.len);
+            self.walk.end = at + 2;
+        } else {
+            R::repeat::<_, PassLabel>(WALK_ROUNDS_MAX, self);
+        }
+    }
+
+    /// True if the name at an offset, already passed over, is the one that the chain leads to.
+    #[inline(always)]
+    fn is_target<R: Repeat>(&mut self, at: u32) -> bool {
+        self.compare = Compare { left: at, right: self.target, label_left: 0, equal: 0 };
+        R::repeat::<_, CompareByte>(COMPARE_ROUNDS_MAX, self);
+        self.compare.equal != 0
+    }
+
+    #[inline(always)]
+    fn bind(&mut self, data: u32, is_v4: bool, ttl_s: u32) {
+        if self.addresses_len >= DNS_ADDRESSES_MAX as u32 {
+            self.ignored += 1;
+            return;
+        }
+        let mut address = Address::v4([0; 4]);
+        if is_v4 {
+            address = Address::v4([
+                self.byte(data),
+                self.byte(data + 1),
+                self.byte(data + 2),
+                self.byte(data + 3),
+            ]);
+        } else {
+            let from = (data & OFFSET_MASK) as usize;
+            if let Some(octets) = self.bytes.get(from..from + 16) {
+                address.bytes.copy_from_slice(octets);
+            }
+        }
+        let ttl_s = if ttl_s > TTL_S_MAX { 0 } else { ttl_s };
+        if let Some(place) = self.addresses.get_mut((self.addresses_len & ADDRESS_MASK) as usize) {
+            *place = DnsAddress { address, ttl_s };
+        }
+        self.addresses_len += 1;
+    }
+
+    #[inline(always)]
+    fn byte(&self, at: u32) -> u8 {
+        self.bytes.get((at & OFFSET_MASK) as usize).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn word(&self, at: u32) -> u16 {
+        u16::from(self.byte(at)) << 8 | u16::from(self.byte(at + 1))
+    }
+
+    #[inline(always)]
+    fn pointer(&self, at: u32) -> u32 {
+        u32::from(self.word(at)) & 0x3fff
+    }
+}
+
+/// True if a length octet begins a compression pointer (RFC 1035 section 4.1.4).
+#[inline(always)]
+fn is_pointer(length: u32) -> bool {
+    length & 0xc0 == 0xc0
+}
+
+struct QuestionByte;
+
+impl Work<Dns> for QuestionByte {
+    /// One byte of the question's name. Nothing stands before it that a pointer could lead to.
+    #[inline(always)]
+    fn step(_index: u32, dns: &mut Dns) -> Step {
+        if dns.at >= dns.len {
+            return dns.refuse(DnsRefusal::Malformed);
+        }
+        let byte = dns.byte(dns.at);
+        dns.at += 1;
+        if dns.label_left != 0 {
+            dns.label_left -= 1;
+            return match dns.name.push_label_byte(byte) {
+                Ok(()) => Step::Again,
+                Err(_) => dns.refuse(DnsRefusal::Name),
+            };
+        }
+        if byte == 0 {
+            dns.done = 1;
+            return Step::Stop;
+        }
+        if byte >= 64 {
+            return dns.refuse(DnsRefusal::Malformed);
+        }
+        dns.label_left = u32::from(byte);
+        if dns.name.len != 0 && dns.name.end_label().is_err() {
+            return dns.refuse(DnsRefusal::Name);
+        }
+        Step::Again
+    }
+}
+
+struct PassLabel;
+
+impl Work<Dns> for PassLabel {
+    #[inline(always)]
+    fn step(_index: u32, dns: &mut Dns) -> Step {
+        let at = dns.walk.at;
+        let length = u32::from(dns.byte(at));
+        if at >= dns.len {
+            return Step::Stop;
+        }
+        if is_pointer(length) {
+            let to = dns.pointer(at);
+            if dns.walk.end == 0 {
+                dns.walk.end = at + 2;
+            }
+            dns.walk.pointers += 1;
+            let is_backwards = to >= HEADER_BYTES && to < dns.walk.low;
+            if !is_backwards || at + 2 > dns.len || dns.walk.pointers > POINTERS_MAX {
+                return Step::Stop;
+            }
+            dns.walk.at = to;
+            dns.walk.low = to;
+            return Step::Again;
+        }
+        dns.walk.bytes += length + 1;
+        if length >= 64 || dns.walk.bytes > WIRE_NAME_BYTES_MAX {
+            return Step::Stop;
+        }
+        dns.walk.at = at + length + 1;
+        if length != 0 {
+            return Step::Again;
+        }
+        if dns.walk.end == 0 {
+            dns.walk.end = at + 1;
+        }
+        dns.walk.done = 1;
+        Step::Stop
+    }
+}
+
+struct CompareByte;
+
+impl Work<Dns> for CompareByte {
+    /// One byte of both names, or one pointer. Both are known to be well formed.
+    #[inline(always)]
+    fn step(_index: u32, dns: &mut Dns) -> Step {
+        let (left, right) = (dns.compare.left, dns.compare.right);
+        let (a, b) = (dns.byte(left), dns.byte(right));
+        if dns.compare.label_left == 0 {
+            if left == right {
+                dns.compare.equal = 1;
+                return Step::Stop;
+            }
+            if is_pointer(u32::from(a)) {
+                dns.compare.left = dns.pointer(left);
+                return Step::Again;
+            }
+            if is_pointer(u32::from(b)) {
+                dns.compare.right = dns.pointer(right);
+                return Step::Again;
+            }
+            if a != b || a == 0 {
+                dns.compare.equal = u32::from(a == b);
+                return Step::Stop;
+            }
+            dns.compare.label_left = u32::from(a);
+        } else {
+            if fold_case(a) != fold_case(b) {
+                return Step::Stop;
+            }
+            dns.compare.label_left -= 1;
+        }
+        dns.compare.left = left + 1;
+        dns.compare.right = right + 1;
+        Step::Again
+    }
+}
+
+struct Record<R>(PhantomData<R>);
+
+impl<R: Repeat> Work<Dns> for Record<R> {
+    #[inline(always)]
+    fn step(index: u32, dns: &mut Dns) -> Step {
+        let owner = dns.at;
+        dns.pass_name::<R>(owner);
+        let fixed = dns.walk.end;
+        if dns.walk.done == 0 || fixed + 10 > dns.len {
+            return dns.refuse(DnsRefusal::Malformed);
+        }
+        let kind = dns.word(fixed);
+        let class = dns.word(fixed + 2);
+        let ttl_s = u32::from(dns.word(fixed + 4)) << 16 | u32::from(dns.word(fixed + 6));
+        let data_len = u32::from(dns.word(fixed + 8));
+        let data = fixed + 10;
+        dns.at = data + data_len;
+        if dns.at > dns.len {
+            return dns.refuse(DnsRefusal::Malformed);
+        }
+        if index >= dns.answers || class != CLASS_IN {
+            return Step::Again;
+        }
+        match kind {
+            dns_type::A | dns_type::AAAA => {
+                let is_v4 = kind == dns_type::A;
+                if data_len != if is_v4 { 4 } else { 16 } {
+                    return dns.refuse(DnsRefusal::Malformed);
+                }
+                if dns.is_target::<R>(owner) {
+                    dns.bind(data, is_v4, ttl_s);
+                }
+            }
+            dns_type::CNAME => {
+                let follows = dns.is_target::<R>(owner);
+                dns.pass_name::<R>(data);
+                if dns.walk.done == 0 || dns.walk.end != dns.at {
+                    return dns.refuse(DnsRefusal::Malformed);
+                }
+                if follows {
+                    dns.target = data;
+                }
+            }
+            dns_type::SVCB | dns_type::HTTPS => dns.service_bindings += 1,
+            _ => {}
+        }
+        Step::Again
+    }
+}
