@@ -1,1 +1,17 @@
-//! Processes, cgroups, users and what they belong to, as the host tells it.
+//! Processes, cgroups, users and sockets, as the host tells it.
+//!
+//! Synchronous, and bounded in size: every file is read up to a limit of [`limits`], every walk
+//! visits a limited number of entries, and what cannot be read is `None`, never an error that
+//! stops the daemon. Not for: decisions about what a process may do (`policy`, kernel), or about
+//! what it is (`core::inventory`).
+
+pub mod cgroup;
+pub mod host;
+pub mod limits;
+pub mod mounts;
+pub mod owner;
+pub mod proc;
+mod read;
+pub mod redact;
+pub mod table;
+pub mod users;

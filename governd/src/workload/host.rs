@@ -1,0 +1,192 @@
+//! Facts of the host: what compiling a policy asks ([`Host`]), and what records say about it.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr as _,
+};
+
+use crate::policy::host::Host;
+
+use super::{
+    cgroup::CgroupTree,
+    limits::RESOLV_CONF_BYTES_MAX,
+    mounts::{FileIdentity, Mounts},
+    read,
+    users::Users,
+};
+
+/// Where the host's own configuration is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostPaths {
+    /// Directory that holds `etc`, `proc` and `run`; `/` but in tests.
+    pub root: PathBuf,
+    /// Mount point of the cgroup v2 tree.
+    pub cgroup: PathBuf,
+}
+
+/// A snapshot of the host's configuration. Executables and cgroups are looked up when asked.
+#[derive(Clone, Debug)]
+pub struct HostFacts {
+    name: String,
+    machine_id: Option<String>,
+    boot_id: Option<String>,
+    kernel_release: Option<String>,
+    resolvers: Vec<IpAddr>,
+    users: Users,
+    mounts: Mounts,
+    cgroups: CgroupTree,
+}
+
+impl HostFacts {
+    /// Reads the host. What cannot be read is missing: no resolver, no user, no id.
+    pub fn read(paths: &HostPaths) -> Self {
+        let file = |name: &str| paths.root.join(name);
+        let name = read::first_line(&file("proc/sys/kernel/hostname"))
+            .or_else(|| read::first_line(&file("etc/hostname")))
+            .unwrap_or_else(|| "localhost".to_owned());
+        Self {
+            name,
+            machine_id: read::first_line(&file("etc/machine-id")),
+            boot_id: read::first_line(&file("proc/sys/kernel/random/boot_id")),
+            kernel_release: read::first_line(&file("proc/sys/kernel/osrelease")),
+            resolvers: resolvers(&paths.root),
+            users: Users::read(&file("etc/passwd")),
+            mounts: Mounts::read(&file("proc/self/mountinfo")),
+            cgroups: CgroupTree::new(&paths.cgroup),
+        }
+    }
+
+    /// The machine's id (machine-id(5)): stays the same until the system is installed anew.
+    pub fn machine_id(&self) -> Option<&str> {
+        self.machine_id.as_deref()
+    }
+
+    /// The id of this boot (random(4)).
+    pub fn boot_id(&self) -> Option<&str> {
+        self.boot_id.as_deref()
+    }
+
+    /// The kernel's release, as `uname -r` gives it.
+    pub fn kernel_release(&self) -> Option<&str> {
+        self.kernel_release.as_deref()
+    }
+}
+
+impl Host for HostFacts {
+    fn executable(&self, path: &Path) -> Option<(u32, u64)> {
+        if !path.is_absolute() {
+            return None;
+        }
+        let identity = FileIdentity::of(path).filter(|identity| identity.is_file)?;
+        Some((identity.device(&self.mounts), identity.inode))
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        self.users.id(name)
+    }
+
+    fn cgroups(&self, pattern: &str) -> Vec<u64> {
+        self.cgroups.matching(pattern)
+    }
+
+    fn resolvers(&self) -> Vec<IpAddr> {
+        self.resolvers.clone()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Resolvers of resolv.conf, and of systemd-resolved's own when resolv.conf names its stub.
+fn resolvers(root: &Path) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for name in ["etc/resolv.conf", "run/systemd/resolve/resolv.conf"] {
+        let text = read::text(&root.join(name), RESOLV_CONF_BYTES_MAX).unwrap_or_default();
+        for address in nameservers(&text) {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+    }
+    found
+}
+
+/// `nameserver` lines (resolv.conf(5)); an IPv6 zone is left out.
+fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next()? == "nameserver").then_some(())?;
+        let address = words.next()?.split('%').next()?;
+        IpAddr::from_str(address).ok().map(|address| address.to_canonical())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt as _};
+
+    use super::*;
+
+    fn host() -> (tempfile::TempDir, HostFacts) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, contents) in [
+            ("etc/passwd", "root:x:0:0::/:/bin/sh\nsvc-invoice:x:1001:1001::/:/bin/false\n"),
+            (
+                "etc/resolv.conf",
+                "# nameserver 9.9.9.9\nnameserver 127.0.0.53\nsearch a.example\n\
+                 nameserver fe80::1%eth0\nnameserver ::ffff:10.0.0.2\nnameserver nonsense\n",
+            ),
+            ("run/systemd/resolve/resolv.conf", "nameserver 10.0.0.2\nnameserver 10.0.0.3\n"),
+            ("proc/sys/kernel/hostname", "web-1\n"),
+            ("proc/sys/kernel/osrelease", "6.18.0-test\n"),
+            ("proc/sys/kernel/random/boot_id", "b\n"),
+            ("etc/machine-id", "m\n"),
+            ("cgroup/system.slice/a.service/cgroup.procs", ""),
+            ("bin/tool-1.2", "x"),
+        ] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, contents).unwrap();
+        }
+        std::os::unix::fs::symlink("tool-1.2", dir.path().join("bin/tool")).unwrap();
+        let paths = HostPaths { root: dir.path().to_owned(), cgroup: dir.path().join("cgroup") };
+        let facts = HostFacts::read(&paths);
+        (dir, facts)
+    }
+
+    #[test]
+    fn a_host_answers_from_its_files() {
+        let (dir, facts) = host();
+        assert_eq!(facts.name(), "web-1");
+        assert_eq!((facts.machine_id(), facts.boot_id()), (Some("m"), Some("b")));
+        assert_eq!(facts.kernel_release(), Some("6.18.0-test"));
+        assert_eq!((facts.user("svc-invoice"), facts.user("nobody")), (Some(1001), None));
+        let expected = ["127.0.0.53", "fe80::1", "10.0.0.2", "10.0.0.3"];
+        assert_eq!(facts.resolvers(), expected.map(|text| text.parse::<IpAddr>().unwrap()));
+        let inode = fs::metadata(dir.path().join("cgroup/system.slice/a.service")).unwrap().ino();
+        assert_eq!(facts.cgroups("/system.slice/*.service"), [inode]);
+    }
+
+    #[test]
+    fn executables_follow_links_and_must_be_files() {
+        let (dir, facts) = host();
+        let file = facts.executable(&dir.path().join("bin/tool-1.2")).unwrap();
+        assert_eq!(facts.executable(&dir.path().join("bin/tool")), Some(file));
+        assert_eq!(file.1, fs::metadata(dir.path().join("bin/tool")).unwrap().ino());
+        assert_eq!(facts.executable(&dir.path().join("bin")), None);
+        assert_eq!(facts.executable(&dir.path().join("bin/none")), None);
+        assert_eq!(facts.executable(Path::new("bin/tool")), None);
+    }
+
+    #[test]
+    fn an_empty_host_has_no_facts() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = HostPaths { root: dir.path().to_owned(), cgroup: dir.path().join("none") };
+        let facts = HostFacts::read(&paths);
+        assert_eq!(facts.name(), "localhost");
+        assert!(facts.resolvers().is_empty() && facts.cgroups("/").is_empty());
+        assert_eq!(facts.machine_id(), None);
+    }
+}

@@ -1,0 +1,48 @@
+//! Every maximum of this room, with the relations between them checked at compile time.
+
+/// Bytes of `/proc/PID/cmdline` that are read.
+pub const CMDLINE_BYTES_MAX: usize = 64 * 1_024;
+/// Bytes of `/proc/PID/environ` that are read.
+pub const ENVIRON_BYTES_MAX: usize = 64 * 1_024;
+/// Bytes of `/proc/PID/stat`, `status` and `cgroup` that are read, each.
+pub const SMALL_FILE_BYTES_MAX: usize = 16 * 1_024;
+/// Bytes of `/proc/PID/mountinfo` that are read.
+pub const MOUNTINFO_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// Bytes of `/etc/passwd` that are read.
+pub const PASSWD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// Bytes of `resolv.conf` that are read.
+pub const RESOLV_CONF_BYTES_MAX: usize = 64 * 1_024;
+/// Bytes of one socket table below `/proc/PID/net` that are read.
+pub const SOCKET_TABLE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+
+/// Arguments of a process that are kept.
+pub const ARGS_MAX: usize = 128;
+/// Bytes of all arguments of a process that are kept, after redaction.
+pub const ARGS_KEPT_BYTES_MAX: usize = 4 * 1_024;
+/// Names in the environment of a process that are kept.
+pub const ENVIRON_NAMES_MAX: usize = 512;
+
+/// Processes that one sweep of `/proc` looks at; `pid_max` is at most 2^22.
+pub const SWEEP_PROCESSES_MAX: usize = 65_536;
+/// Processes that the table remembers, exited ones included.
+pub const TABLE_PROCESSES_MAX: usize = 32_768;
+/// Paths of executables that the table remembers by device and inode.
+pub const TABLE_PATHS_MAX: usize = 8_192;
+/// Ancestors that a lineage lists, nearest first.
+pub const LINEAGE_MAX: usize = 32;
+/// cgroups that are remembered by id, and directories that one walk visits.
+pub const CGROUPS_MAX: usize = 65_536;
+/// Depth to which the cgroup tree is walked.
+pub const CGROUP_DEPTH_MAX: usize = 32;
+/// File descriptors that one listing of sockets looks at, over all processes.
+pub const SOCKET_FDS_MAX: usize = 1_048_576;
+/// Sockets that one listing returns.
+pub const SOCKETS_MAX: usize = 65_536;
+/// Network namespaces whose sockets one listing reads.
+pub const NETWORK_NAMESPACES_MAX: usize = 1_024;
+
+const _: () = {
+    assert!(ARGS_KEPT_BYTES_MAX <= CMDLINE_BYTES_MAX);
+    assert!(LINEAGE_MAX < TABLE_PROCESSES_MAX);
+    assert!(TABLE_PATHS_MAX <= TABLE_PROCESSES_MAX);
+};

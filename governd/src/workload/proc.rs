@@ -1,0 +1,349 @@
+//! One process, as /proc tells it (proc(5)).
+//!
+//! A process can end, execute another file or be replaced by one with the same pid between two
+//! reads. So its start time is read first and last: a reading never mixes two processes. Whatever
+//! could not be read is `None`.
+
+use std::{
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::core::process::{Exe, Process};
+
+use super::{
+    limits::{
+        CMDLINE_BYTES_MAX, ENVIRON_BYTES_MAX, ENVIRON_NAMES_MAX, SMALL_FILE_BYTES_MAX,
+        SWEEP_PROCESSES_MAX,
+    },
+    mounts::{FileIdentity, Mounts},
+    read, redact,
+};
+
+/// Nanoseconds of one clock tick of /proc (`USER_HZ` is 100 on every architecture that Rust's
+/// Linux targets have, include/asm-generic/param.h).
+pub const TICK_NS: u64 = 10_000_000;
+
+/// A mounted /proc.
+#[derive(Clone, Debug)]
+pub struct ProcFs {
+    root: Arc<Path>,
+}
+
+/// What `/proc/PID/stat` says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stat {
+    /// Name of the thread group leader.
+    pub name: String,
+    /// Parent's pid; 0 for the first process and for kernel threads' own parent.
+    pub parent: u32,
+    /// Session id.
+    pub session: u32,
+    /// Start: `CLOCK_BOOTTIME` in nanoseconds, rounded down to [`TICK_NS`].
+    pub started_ns: u64,
+    /// True for a kernel thread (`PF_KTHREAD`, include/linux/sched.h).
+    pub is_kernel_thread: bool,
+}
+
+/// The cgroups of a process.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CgroupPaths {
+    /// Path in the v2 tree, from the `0::` line.
+    pub unified: Option<String>,
+    /// Path in systemd's own v1 tree (`name=systemd`), where a hybrid host keeps units and containers.
+    pub systemd: Option<String>,
+}
+
+impl ProcFs {
+    /// A proc file system mounted at `root`, or a directory of the same form.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Pids of all processes, at most `SWEEP_PROCESSES_MAX`; empty if the directory is unreadable.
+    pub fn pids(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(&self.root) else { return Vec::new() };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .take(SWEEP_PROCESSES_MAX)
+            .collect()
+    }
+
+    /// Everything about a process but its user's name and cgroup id, which the host's other files
+    /// tell. `None` if there is no such process, or if it was replaced while it was read.
+    pub fn process(&self, pid: u32, own_mounts: &Mounts) -> Option<Process> {
+        let stat = self.stat(pid)?;
+        let (uid, gid) = self.ids(pid);
+        let process = Process {
+            pid,
+            started_ns: stat.started_ns,
+            parent: (stat.parent != 0).then_some(stat.parent),
+            exe: self.exe(pid, own_mounts),
+            args: self.args(pid),
+            uid,
+            user: None,
+            gid,
+            cgroup_id: None,
+            cgroup: self.cgroups(pid).unified.map(Into::into),
+            name: stat.name,
+        };
+        match self.stat(pid) {
+            Some(after) if after.started_ns != stat.started_ns => None,
+            _ => Some(process),
+        }
+    }
+
+    /// The fields of `stat` that governd uses.
+    pub fn stat(&self, pid: u32) -> Option<Stat> {
+        parse_stat(&read::text(&self.file(pid, "stat"), SMALL_FILE_BYTES_MAX).ok()?)
+    }
+
+    /// Real user id and group id, in the user namespace of governd.
+    pub fn ids(&self, pid: u32) -> (Option<u32>, Option<u32>) {
+        let Ok(text) = read::text(&self.file(pid, "status"), SMALL_FILE_BYTES_MAX) else {
+            return (None, None);
+        };
+        let first = |label: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(label))?;
+            line.split_ascii_whitespace().next()?.parse().ok()
+        };
+        (first("Uid:"), first("Gid:"))
+    }
+
+    /// The executable. A deleted one keeps the path that it had, without the kernel's ` (deleted)`;
+    /// a memfd is `/memfd:NAME`.
+    pub fn exe(&self, pid: u32, own_mounts: &Mounts) -> Option<Exe> {
+        let link = self.file(pid, "exe");
+        let identity = FileIdentity::of(&link)?;
+        let path = exe_path(&link, identity)?;
+        let is_known = identity.mount.is_some_and(|mount| own_mounts.device(mount).is_some());
+        let device = if is_known {
+            identity.device(own_mounts)
+        } else {
+            identity.device(&Mounts::read(&self.file(pid, "mountinfo")))
+        };
+        Some(Exe { path, device, inode: identity.inode })
+    }
+
+    /// The path of the executable, if it is still the file with this inode.
+    pub fn exe_path_of_inode(&self, pid: u32, inode: u64) -> Option<PathBuf> {
+        let link = self.file(pid, "exe");
+        let identity = FileIdentity::of(&link).filter(|identity| identity.inode == inode)?;
+        exe_path(&link, identity)
+    }
+
+    /// Arguments, redacted; `None` if they cannot be read, empty for kernel threads and zombies.
+    pub fn args(&self, pid: u32) -> Option<Arc<[String]>> {
+        let bytes = read::bytes(&self.file(pid, "cmdline"), CMDLINE_BYTES_MAX).ok()?;
+        Some(redact::args(&bytes))
+    }
+
+    /// Names of environment variables as the process started, never their values.
+    pub fn environment_names(&self, pid: u32) -> Option<Vec<String>> {
+        let bytes = read::bytes(&self.file(pid, "environ"), ENVIRON_BYTES_MAX).ok()?;
+        let name = |variable: &[u8]| {
+            let end = variable.iter().position(|byte| *byte == b'=')?;
+            let name = std::str::from_utf8(variable.get(..end)?).ok()?;
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            let is_valid = !name.is_empty() && name.len() <= 128 && name.bytes().all(is_name);
+            is_valid.then(|| name.to_owned())
+        };
+        Some(bytes.split(|byte| *byte == 0).filter_map(name).take(ENVIRON_NAMES_MAX).collect())
+    }
+
+    /// cgroup paths; empty if they cannot be read.
+    pub fn cgroups(&self, pid: u32) -> CgroupPaths {
+        read::text(&self.file(pid, "cgroup"), SMALL_FILE_BYTES_MAX)
+            .map(|text| parse_cgroups(&text))
+            .unwrap_or_default()
+    }
+
+    /// A namespace's inode, such as of `net` or `mnt`.
+    pub fn namespace(&self, pid: u32, name: &str) -> Option<u64> {
+        let target = fs::read_link(self.file(pid, "ns").join(name)).ok()?;
+        bracketed(target.to_str()?)
+    }
+
+    /// Mounts of governd's own mount namespace.
+    pub fn own_mounts(&self) -> Mounts {
+        Mounts::read(&self.root.join("self/mountinfo"))
+    }
+
+    /// A file below the directory of a process.
+    pub fn file(&self, pid: u32, name: &str) -> PathBuf {
+        self.root.join(pid.to_string()).join(name)
+    }
+}
+
+/// The number in `net:[4026531840]` and `socket:[123]`.
+pub(super) fn bracketed(text: &str) -> Option<u64> {
+    let (_, rest) = text.split_once('[')?;
+    rest.strip_suffix(']')?.parse().ok()
+}
+
+fn exe_path(link: &Path, identity: FileIdentity) -> Option<PathBuf> {
+    let target = fs::read_link(link).ok()?;
+    let bytes = target.as_os_str().as_bytes();
+    match bytes.strip_suffix(b" (deleted)") {
+        Some(kept) if identity.links == 0 => Some(PathBuf::from(std::ffi::OsStr::from_bytes(kept))),
+        _ => Some(target),
+    }
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    // The name is in parentheses and may contain any character, parentheses and spaces included.
+    let (before, after) = text.rsplit_once(')')?;
+    let (_, name) = before.split_once('(')?;
+    let mut fields = after.split_ascii_whitespace();
+    let _state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let _group = fields.next()?;
+    let session = fields.next()?.parse().unwrap_or(0);
+    let flags: u32 = fields.nth(2)?.parse().ok()?;
+    let ticks: u64 = fields.nth(12)?.parse().ok()?;
+    Some(Stat {
+        name: name.to_owned(),
+        parent,
+        session,
+        started_ns: ticks.saturating_mul(TICK_NS),
+        is_kernel_thread: flags & PF_KTHREAD != 0,
+    })
+}
+
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+fn parse_cgroups(text: &str) -> CgroupPaths {
+    let mut paths = CgroupPaths::default();
+    for line in text.lines() {
+        let mut fields = line.splitn(3, ':');
+        let (Some(id), Some(controllers), Some(path)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        // A cgroup that was removed while the process still ran in it.
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        match (id, controllers) {
+            ("0", "") => paths.unified = Some(path.to_owned()),
+            (_, "name=systemd") => paths.systemd = Some(path.to_owned()),
+            _ => {}
+        }
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        ffi::OsStr,
+        os::unix::fs::{MetadataExt as _, symlink},
+        process,
+    };
+
+    use super::*;
+
+    fn real() -> ProcFs {
+        ProcFs::new(Path::new("/proc"))
+    }
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        proc: ProcFs,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let proc = ProcFs::new(dir.path());
+            Self { dir, proc }
+        }
+
+        fn write(&self, pid: u32, name: &str, contents: &[u8]) {
+            let file = self.dir.path().join(pid.to_string()).join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, contents).unwrap();
+        }
+    }
+
+    const STAT: &[u8] = b"42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 9 9";
+
+    #[test]
+    fn this_process_is_read_whole() {
+        let pid = process::id();
+        let mounts = real().own_mounts();
+        let read = real().process(pid, &mounts).unwrap();
+        let own = fs::metadata("/proc/self/exe").unwrap();
+        let exe = read.exe.unwrap();
+        assert_eq!(exe.path, std::env::current_exe().unwrap());
+        assert_eq!(exe.inode, own.ino());
+        assert_eq!(read.uid, Some(fs::metadata("/proc/self").unwrap().uid()));
+        assert!(read.parent.is_some() && read.started_ns > 0);
+        assert!(read.args.unwrap().first().unwrap().contains("governd"));
+        assert!(read.cgroup.unwrap().starts_with('/'));
+        assert!(real().pids().contains(&pid));
+        assert!(real().namespace(pid, "net").is_some());
+    }
+
+    #[test]
+    fn a_stat_line_is_read_whatever_the_name() {
+        let stat = parse_stat(std::str::from_utf8(STAT).unwrap()).unwrap();
+        assert_eq!((stat.name.as_str(), stat.parent, stat.session), ("a) b (c", 7, 42));
+        assert_eq!(stat.started_ns, 123_450_000_000);
+        assert!(!stat.is_kernel_thread);
+        for broken in ["", "1", "1 (a", "1 (a) S", "1 (a) S x y z", "1 (a) S 1 1 1 1 1 1"] {
+            assert_eq!(parse_stat(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_none() {
+        let fixture = Fixture::new();
+        assert_eq!(fixture.proc.process(42, &Mounts::default()), None);
+        fixture.write(42, "stat", STAT);
+        let bare = fixture.proc.process(42, &Mounts::default()).unwrap();
+        assert_eq!((bare.exe, bare.args, bare.uid, bare.cgroup), (None, None, None, None));
+        assert_eq!(bare.parent, Some(7));
+        fixture.write(42, "status", b"Name:\tx\nUid:\tnonsense\nGid:\t5\t5\t5\t5\n");
+        fixture.write(42, "cgroup", b"4:memory:/m\n1:name=systemd:/s/u.service\n0::/u (deleted)\n");
+        fixture.write(42, "cmdline", &[b'x'; 200_000]);
+        fixture.write(42, "environ", b"A=1\0OPENAI_API_KEY=sk-x\0\xff\xfe=2\0B\0=3\0C D=4\0");
+        assert_eq!(fixture.proc.ids(42), (None, Some(5)));
+        let cgroups = fixture.proc.cgroups(42);
+        assert_eq!(cgroups.unified.as_deref(), Some("/u"));
+        assert_eq!(cgroups.systemd.as_deref(), Some("/s/u.service"));
+        assert_eq!(&*fixture.proc.args(42).unwrap(), [redact::TRUNCATED.to_owned()]);
+        assert_eq!(fixture.proc.environment_names(42).unwrap(), ["A", "OPENAI_API_KEY"]);
+    }
+
+    #[test]
+    fn names_that_are_not_text_and_links_to_nowhere_are_taken() {
+        let fixture = Fixture::new();
+        fixture.write(42, "stat", STAT);
+        let program = fixture.dir.path().join(OsStr::from_bytes(b"pro\xffgram"));
+        fs::write(&program, "").unwrap();
+        symlink(&program, fixture.dir.path().join("42/exe")).unwrap();
+        let exe = fixture.proc.exe(42, &Mounts::default()).unwrap();
+        assert_eq!(exe.path, program);
+        assert_eq!(fixture.proc.exe_path_of_inode(42, exe.inode), Some(program.clone()));
+        assert_eq!(fixture.proc.exe_path_of_inode(42, exe.inode + 1), None);
+        fs::remove_file(&program).unwrap();
+        assert_eq!(fixture.proc.exe(42, &Mounts::default()), None);
+    }
+
+    #[test]
+    fn a_deleted_executable_keeps_its_path_and_inode() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("sleeper");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let inode = fs::metadata(&program).unwrap().ino();
+        let mut child = process::Command::new(&program).arg("30").spawn().unwrap();
+        fs::remove_file(&program).unwrap();
+        let exe = real().exe(child.id(), &real().own_mounts());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let exe = exe.unwrap();
+        assert_eq!((exe.path, exe.inode), (program, inode));
+    }
+}
