@@ -145,7 +145,7 @@ fn component_matches(pattern: &str, name: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Where cgroup v2 is mounted, from the text of a mountinfo file; the shortest path if there are several.
+/// Where cgroup v2 is mounted, from the text of a mountinfo file; the shortest path of several.
 pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     let point = |line: &str| {
         let (before, after) = line.split_once(" - ")?;

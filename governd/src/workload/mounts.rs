@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn mountinfo_gives_the_device_of_a_mount_id() {
         let text = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n\
-                    36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
+                    36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw\n\
                     105 27 0:55 / /merged rw - overlay overlay rw,lowerdir=/l\n\
                     broken line\n7 1 x:0 / / rw\n";
         let mounts = Mounts::parse(text);

@@ -191,7 +191,7 @@ mod tests {
 
     fn words(path: &str) -> String {
         let path =
-            path.replace("ID", ID).replace("UID_", &UID.replace('-', "_")).replace("UID", UID);
+            path.replace("UID_", &UID.replace('-', "_")).replace("UID", UID).replace("ID", ID);
         let owner = CgroupOwner::parse(&path);
         let container = owner.container.as_ref().map(|container| {
             assert!(container.id == ID || container.id.len() < 10, "{}", container.id);
@@ -234,7 +234,8 @@ mod tests {
             ("/libpod_parent/libpod-ID", "- - podman - podman:0123456789ab"),
             ("/machine.slice/libpod-conmon-ID.scope", "libpod-conmon-ID.scope - - - -"),
             (
-                "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope/container",
+                "/user.slice/user-1000.slice/user@1000.service/user.slice\
+                 /libpod-ID.scope/container",
                 "user@1000.service libpod-ID.scope podman - podman:0123456789ab",
             ),
             (
@@ -242,7 +243,8 @@ mod tests {
                 "nerdctl-ID.scope - containerd - containerd:0123456789ab",
             ),
             (
-                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podUID_.slice/cri-containerd-ID.scope",
+                "/kubepods.slice/kubepods-burstable.slice\
+                 /kubepods-burstable-podUID_.slice/cri-containerd-ID.scope",
                 "cri-containerd-ID.scope - containerd pod containerd:0123456789ab",
             ),
             (
@@ -260,11 +262,13 @@ mod tests {
                 "- - containerd pod containerd:0123456789ab",
             ),
             (
-                "/system.slice/containerd.service/kubepods-burstable-podUID_.slice:cri-containerd:ID",
+                "/system.slice/containerd.service\
+                 /kubepods-burstable-podUID_.slice:cri-containerd:ID",
                 "containerd.service - containerd pod containerd:0123456789ab",
             ),
             (
-                "/docker/ID/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podUID_.slice/cri-containerd-ID.scope",
+                "/docker/ID/kubelet.slice/kubelet-kubepods.slice\
+                 /kubelet-kubepods-podUID_.slice/cri-containerd-ID.scope",
                 "- - containerd pod containerd:0123456789ab",
             ),
             ("/default/ID", "- - unknown - unknown:0123456789ab"),

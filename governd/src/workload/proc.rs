@@ -52,7 +52,7 @@ pub struct Stat {
 pub struct CgroupPaths {
     /// Path in the v2 tree, from the `0::` line.
     pub unified: Option<String>,
-    /// Path in systemd's own v1 tree (`name=systemd`), where a hybrid host keeps units and containers.
+    /// Path in systemd's own v1 tree (`name=systemd`), where a hybrid host keeps its units.
     pub systemd: Option<String>,
 }
 

@@ -50,7 +50,7 @@ pub struct ProcessTable {
     entries: HashMap<u32, Entry>,
     paths: HashMap<(u32, u64), PathBuf>,
     uses: u64,
-    indexed_ns: u64,
+    index_after_ns: u64,
 }
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl ProcessTable {
             entries: HashMap::new(),
             paths: HashMap::new(),
             uses: 0,
-            indexed_ns: 0,
+            index_after_ns: 0,
         }
     }
 
@@ -438,8 +438,8 @@ impl ProcessTable {
         {
             return Some(self.cgroups.learn(id, &path));
         }
-        if now_ns.saturating_sub(self.indexed_ns) >= VERIFY_NS {
-            self.indexed_ns = now_ns;
+        if now_ns >= self.index_after_ns {
+            self.index_after_ns = now_ns.saturating_add(VERIFY_NS);
             self.cgroups.index();
         }
         self.cgroups.path(id)

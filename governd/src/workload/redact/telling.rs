@@ -103,7 +103,8 @@ pub(super) fn is_long_option(argument: &str) -> bool {
 
 /// Whether the argument that follows this one is a secret.
 pub(super) fn announces_secret(argument: &str, program: &str) -> bool {
-    if !argument.starts_with('-') || argument.contains(['=', ':', ' ']) {
+    let is_name = argument.starts_with('-') && !argument.contains(['=', ':', ' ']);
+    if !is_name || attached_short_option(argument, program).is_some() {
         return false;
     }
     let by_program = SHORT_OPTIONS.contains(&(program, argument));
