@@ -1,3 +1,58 @@
-//! Set-up, builds, tests and checks.
+//! Set-up, builds, tests and checks of governd: `cargo xtask <verb>`, one file or folder per verb.
+//!
+//! Nothing here is part of the product. What a developer or a CI machine needs to do more than once
+//! is a verb, so that there is one way to do it.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod ci;
+mod pinned;
+mod place;
+mod run;
+mod say;
+mod setup;
+mod test;
+mod tidy;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, builds, tests and checks of governd")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Find or install what building and testing need
+    Setup(setup::Arguments),
+    /// Set up, build, and run `governd up` on this host
+    Up(up::Arguments),
+    /// Set up and run every test
+    Test(test::Arguments),
+    /// Check the rules of the house that neither rustfmt nor clippy knows
+    Tidy,
+    /// Everything that must pass before a change lands
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Setup(arguments) => setup::run(&arguments),
+        Verb::Up(arguments) => up::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Tidy => tidy::run(),
+        Verb::Ci => ci::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

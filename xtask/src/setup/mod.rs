@@ -1,0 +1,55 @@
+//! `cargo xtask setup`: finds or installs what is missing and says what it does. Run twice, the
+//! second time only looks.
+//!
+//! Every part first looks, in milliseconds; `up`, `test` and `ci` therefore always call it.
+
+mod cargo_tool;
+mod core_sources;
+mod debian;
+mod packages;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{pinned, run as command, say};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only what this needs
+    #[arg(long)]
+    only: Option<Part>,
+}
+
+/// What something is needed for.
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Part {
+    /// Building the daemon and its eBPF programs
+    Build,
+    /// Running every test
+    Test,
+    /// Checking the dependencies
+    Check,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match arguments.only {
+        Some(part) => provide(&[part]),
+        None => provide(&[Part::Build, Part::Test, Part::Check]),
+    }
+}
+
+/// Provides what the parts need.
+pub(crate) fn provide(parts: &[Part]) -> Result<()> {
+    let mut installed = 0;
+    for part in parts {
+        installed += match part {
+            Part::Build => core_sources::provide()? + cargo_tool::provide(&pinned::BPF_LINKER)?,
+            Part::Test => packages::provide(command::is_root())?,
+            Part::Check => cargo_tool::provide(&pinned::CARGO_DENY)?,
+        };
+    }
+    if installed == 0 {
+        say::note("setup: nothing to install");
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! Debian packages of the programs that tests use as peers: servers, clients and tools.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::debian;
+use crate::{place, run, say};
+
+/// A program and the package that has it.
+struct Peer {
+    program: &'static str,
+    package: &'static str,
+    purpose: &'static str,
+}
+
+const fn peer(program: &'static str, package: &'static str, purpose: &'static str) -> Peer {
+    Peer { program, package, purpose }
+}
+
+const PEERS: &[Peer] = &[
+    peer("ip", "iproute2", "makes the lab's network namespaces"),
+    peer("ss", "iproute2", "lists sockets in the lab"),
+    // The base package has the program without the service.
+    peer("dnsmasq", "dnsmasq-base", "answers the lab's DNS questions"),
+    peer("nginx", "nginx", "serves TLS in the lab"),
+    peer("openssl", "openssl", "checks certificates of the lab"),
+    peer("curl", "curl", "is a client in the lab"),
+    peer("python3", "python3", "is a client in the lab"),
+    peer("node", "nodejs", "is a client in the lab"),
+    peer("npm", "npm", "fetches the lab's Node clients"),
+    peer("tshark", "tshark", "dissects captures independently"),
+    peer("bpftool", "bpftool", "shows which programs and maps are loaded"),
+    peer("jq", "jq", "reads records as an outsider does"),
+    peer("nft", "nftables", "translates addresses in the lab"),
+    peer("capsh", "libcap2-bin", "takes capabilities away from a test"),
+];
+
+/// Units that a package enables although only its program is wanted.
+const UNITS: &[&str] = &["nginx.service"];
+
+const POLICY_RC_D: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs what is missing; returns how many packages that were. Without root the tests that need
+/// the programs are skipped, so what is missing is only said.
+pub(super) fn provide(is_root: bool) -> Result<usize> {
+    let missing = missing(|program| place::program(program).is_some());
+    let missing = with_venv(missing, has_venv());
+    if missing.is_empty() {
+        return Ok(0);
+    }
+    for (package, purpose) in &missing {
+        say::note(format_args!("missing: {package}, which {purpose}"));
+    }
+    let packages: Vec<_> = missing.iter().map(|(package, _)| *package).collect();
+    let hint = format!("apt-get install --no-install-recommends {}", packages.join(" "));
+    match (is_root, debian::is_debian()) {
+        (true, true) => install(&packages)?,
+        (true, false) => bail!("tests need these programs; hint: on Debian: {hint}"),
+        (false, _) => {
+            say::warn(format_args!("tests that need root need these too; as root: {hint}"))
+        }
+    }
+    Ok(packages.len())
+}
+
+type Missing = Vec<(&'static str, &'static str)>;
+
+/// Packages of which a program is not there, each once.
+fn missing(is_there: impl Fn(&str) -> bool) -> Missing {
+    let mut packages = Missing::new();
+    for peer in PEERS {
+        let is_listed = packages.iter().any(|(package, _)| *package == peer.package);
+        if !is_listed && !is_there(peer.program) {
+            packages.push((peer.package, peer.purpose));
+        }
+    }
+    packages
+}
+
+fn with_venv(mut packages: Missing, has_venv: bool) -> Missing {
+    if !has_venv {
+        packages.push(("python3-venv", "isolates the lab's Python clients"));
+    }
+    packages
+}
+
+/// Debian splits `ensurepip` off; without it `python3 -m venv` fails.
+fn has_venv() -> bool {
+    let Some(python) = place::program("python3") else { return false };
+    let output = Command::new(python).args(["-c", "import ensurepip, venv"]).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let units: Vec<_> = UNITS.iter().filter(|unit| !is_installed(unit)).collect();
+    let policy = NoStart::new(Path::new(POLICY_RC_D))?;
+    if try_install(packages).is_err() {
+        say::note("reading the package lists again");
+        run::loud(debian::apt("apt-get")?.args(["update", "--quiet"]))?;
+        try_install(packages)?;
+    }
+    drop(policy);
+    for unit in units.into_iter().filter(|unit| is_installed(unit)) {
+        // Only the program is wanted: without this the service would start at the next boot.
+        run::read(run::command("deb-systemd-helper")?.args(["disable", unit]))
+            .with_context(|| format!("cannot disable {unit}"))?;
+    }
+    Ok(())
+}
+
+fn try_install(packages: &[&str]) -> Result<()> {
+    run::loud(
+        debian::apt("apt-get")?
+            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+            .args(["-o", "Dpkg::Options::=--force-confold"])
+            .args(packages),
+    )
+}
+
+fn is_installed(unit: &str) -> bool {
+    ["/lib/systemd/system", "/usr/lib/systemd/system"]
+        .iter()
+        .any(|folder| Path::new(folder).join(unit).exists())
+}
+
+/// While this lives, packages start no service when they are installed (invoke-rc.d(8)). A policy
+/// that is there already stays as it is.
+struct NoStart {
+    ours: Option<PathBuf>,
+}
+
+impl NoStart {
+    fn new(path: &Path) -> Result<Self> {
+        if path.exists() {
+            return Ok(Self { ours: None });
+        }
+        fs::write(
+            path,
+            "#!/bin/sh\n# Left over by `cargo xtask setup` of governd? Remove it.\nexit 101\n",
+        )
+        .with_context(|| format!("cannot write {}", path.display()))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        Ok(Self { ours: Some(path.to_path_buf()) })
+    }
+}
+
+impl Drop for NoStart {
+    fn drop(&mut self) {
+        if let Some(path) = &self.ours
+            && let Err(error) = fs::remove_file(path)
+        {
+            say::warn(format_args!("cannot remove {}: {error}", path.display()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_missing_once_however_many_of_its_programs_are() {
+        let packages = missing(|program| program != "ip" && program != "ss" && program != "jq");
+        let names: Vec<_> = packages.iter().map(|(package, _)| *package).collect();
+        assert_eq!(names, ["iproute2", "jq"]);
+        assert_eq!(missing(|_| true), []);
+        assert_eq!(with_venv(missing(|_| true), false).len(), 1);
+    }
+
+    #[test]
+    fn services_do_not_start_and_the_policy_goes_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy-rc.d");
+        let policy = NoStart::new(&path).unwrap();
+        let status = Command::new(&path).status().unwrap();
+        assert_eq!(status.code(), Some(101));
+        drop(policy);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_policy_of_the_host_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy-rc.d");
+        fs::write(&path, "theirs").unwrap();
+        drop(NoStart::new(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+    }
+}

@@ -1,0 +1,77 @@
+//! Counts tests from what the test harness prints.
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    /// Names of what failed.
+    pub(crate) failures: Vec<String>,
+    /// Names of what did not run, with the reason.
+    pub(crate) skipped: Vec<String>,
+}
+
+impl Tally {
+    /// Reads one line of a harness: `test <name> ... <outcome>`. The closing `test result:` line
+    /// repeats the sums, and a name between that the test itself printed would be no outcome.
+    pub(crate) fn read(&mut self, line: &str) {
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            self.passed += count(counts, "passed");
+            self.failed += count(counts, "failed");
+            return;
+        }
+        let Some(rest) = line.strip_prefix("test ") else { return };
+        let Some((name, outcome)) = rest.split_once(" ... ") else { return };
+        if outcome == "FAILED" {
+            self.failures.push(name.to_owned());
+        } else if let Some(reason) = outcome.strip_prefix("ignored") {
+            let reason = reason.trim_start_matches(", ");
+            // An example in the documentation that cannot run says so in its own text.
+            if !reason.is_empty() {
+                self.skipped.push(format!("{name}: {reason}"));
+            }
+        }
+    }
+
+    pub(crate) fn pass(&mut self) {
+        self.passed += 1;
+    }
+
+    pub(crate) fn fail(&mut self, name: String) {
+        self.failed += 1;
+        self.failures.push(name);
+    }
+}
+
+/// The number before a word in `ok. 3 passed; 0 failed; …`.
+fn count(counts: &str, word: &str) -> usize {
+    let parts = counts.split([';', '.']).map(str::trim);
+    let number = parts.filter_map(|part| part.strip_suffix(word)).next();
+    number.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_counted_over_several_harnesses() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 4 tests",
+            "test a::b ... ok",
+            "test a::c ... FAILED",
+            "test a::d ... ignored, needs root",
+            "test src/lib.rs - x (line 3) ... ignored",
+            "test says nothing of an outcome",
+            "test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; \
+             finished in 0.00s",
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
+        ] {
+            tally.read(line);
+        }
+        assert_eq!((tally.passed, tally.failed), (13, 1));
+        assert_eq!(tally.failures, ["a::c"]);
+        assert_eq!(tally.skipped, ["a::d: needs root"]);
+    }
+}
