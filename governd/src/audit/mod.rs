@@ -1,1 +1,8 @@
-//! What is recorded (pure), and the log that keeps it.
+//! What is recorded, and the log that keeps it.
+//!
+//! `record` and `canonical` are pure: a typed [`record::Record`] becomes one line of canonical JSON
+//! in OCSF form, with time and host facts given as values. `log` is the only door to the log's
+//! files. What a decision means and who gets told is not decided here.
+
+pub mod canonical;
+pub mod record;

@@ -1,0 +1,404 @@
+//! One typed record per thing worth proving, and its line: canonical JSON in OCSF 1.8.0 form.
+//!
+//! Pure: time, host and log index come in as values. What OCSF has no attribute for stands below
+//! `unmapped.governd`. A line is at most [`RECORD_BYTES_MAX`] bytes; what had to be cut is named in
+//! it. Values of secrets never enter: arguments arrive redacted, and are looked at once more here.
+
+use std::{net::IpAddr, sync::Arc};
+
+use governd_common::{
+    event::Hook,
+    verdict::{Loss as LossReason, Mode, Reason, Verdict},
+};
+use ring::digest;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::core::process::{Ancestor, Process};
+
+mod dns;
+mod exec;
+mod finding;
+mod fit;
+mod flow;
+mod lifecycle;
+mod loss;
+mod object;
+mod policy;
+mod redact;
+#[cfg(test)]
+mod tests;
+
+/// Longest line of the log, in bytes, without its newline.
+pub const RECORD_BYTES_MAX: usize = 32 * 1_024;
+/// Version of OCSF that the records follow.
+pub const OCSF_VERSION: &str = "1.8.0";
+
+/// What every record says of the host.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Host name.
+    pub hostname: Arc<str>,
+    /// `/etc/machine-id`, where there is one.
+    pub machine_id: Option<Arc<str>>,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: Arc<str>,
+    /// When the host booted, in milliseconds since the epoch: what turns `CLOCK_BOOTTIME` into time.
+    pub booted_ms: u64,
+    /// Kernel release, as `uname -r` prints it.
+    pub kernel: Arc<str>,
+    /// Version of governd.
+    pub version: Arc<str>,
+}
+
+/// When a record's event happened, when it was logged, and where it stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// When it happened, in milliseconds since the epoch.
+    pub time_ms: u64,
+    /// When it was logged, in milliseconds since the epoch.
+    pub logged_ms: u64,
+    /// Index in the log.
+    pub sequence: u64,
+}
+
+/// Who a record is about: a registered agent, or everything else.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Number in the kernel's tables; 0 is everything that is not registered.
+    pub id: u32,
+    /// The agent's name, or `unregistered`.
+    pub agent: Arc<str>,
+    /// The owner to ask, such as `Dana Smith <dana@acme.example>`.
+    pub owner: Option<Arc<str>>,
+    /// The accountable person.
+    pub sponsor: Option<Arc<str>>,
+}
+
+/// The policy that was in force.
+#[derive(Clone, Debug)]
+pub struct PolicyRef {
+    /// `sha256:` and the hex digest of its canonical documents.
+    pub digest: Arc<str>,
+    /// Its generation in the kernel.
+    pub generation: u64,
+}
+
+/// The rule that decided; also a default has a rule.
+#[derive(Clone, Debug)]
+pub struct RuleRef {
+    /// Stable name, such as `invoice-bot/egress/2`.
+    pub id: Arc<str>,
+    /// The rule in words.
+    pub text: Arc<str>,
+}
+
+/// What was decided, and by what.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// What the policy says.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// Whether a denial is carried out.
+    pub mode: Mode,
+    /// The rule; `None` where no policy could be read.
+    pub rule: Option<RuleRef>,
+    /// The policy.
+    pub policy: PolicyRef,
+}
+
+/// A process and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// The process.
+    pub process: Arc<Process>,
+    /// Its ancestors, nearest first.
+    pub lineage: Arc<[Ancestor]>,
+}
+
+/// How the name of a destination is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Evidence {
+    /// It is not; there is no name.
+    None,
+    /// A trusted DNS answer bound it to the address for this subject.
+    Dns,
+    /// The client asked for it in its TLS ClientHello.
+    Sni,
+    /// Both of these.
+    Both,
+}
+
+impl Evidence {
+    /// The word in records.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Dns => "dns",
+            Self::Sni => "sni",
+            Self::Both => "both",
+        }
+    }
+}
+
+/// Where a flow goes.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Address.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// Name, without a final dot.
+    pub name: Option<Arc<str>>,
+    /// How the name is known.
+    pub evidence: Evidence,
+    /// What the catalogue calls the service behind it, such as `openai`.
+    pub service: Option<Arc<str>>,
+}
+
+/// A decision about a destination: Network Activity, 4001.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Who asked.
+    pub actor: Actor,
+    /// As whom.
+    pub subject: Subject,
+    /// What was decided.
+    pub decision: Decision,
+    /// Where it was decided.
+    pub hook: Hook,
+    /// Where it goes; a raw socket has no destination yet.
+    pub destination: Option<Destination>,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Socket cookie; 0 where the kernel gave none.
+    pub cookie: u64,
+}
+
+/// A DNS answer that bound addresses to a name: DNS Activity, 4003.
+#[derive(Clone, Debug)]
+pub struct DnsAnswer {
+    /// Who asked, where known.
+    pub actor: Option<Actor>,
+    /// As whom.
+    pub subject: Subject,
+    /// The policy that was in force.
+    pub policy: PolicyRef,
+    /// The resolver that answered.
+    pub resolver: IpAddr,
+    /// The name in the question, without a final dot.
+    pub name: Arc<str>,
+    /// Question type (1 is A, 28 is AAAA).
+    pub question_type: u16,
+    /// The addresses and their TTL in seconds, as answered.
+    pub addresses: Vec<(IpAddr, u32)>,
+}
+
+/// A tracked process executed a file: Process Activity, 1007.
+#[derive(Clone, Debug)]
+pub struct Exec {
+    /// The process, as it is after the exec.
+    pub actor: Actor,
+    /// As whom.
+    pub subject: Subject,
+    /// The policy that was in force.
+    pub policy: PolicyRef,
+}
+
+/// What became of a policy that somebody wrote.
+#[derive(Clone, Debug)]
+pub enum PolicyOutcome {
+    /// It is in force.
+    Installed {
+        /// The one before it, where there was one.
+        previous: Option<PolicyRef>,
+        /// Agents in it.
+        agents: u32,
+        /// Rules in it.
+        rules: u32,
+    },
+    /// It could not be read or installed; the one before stays in force.
+    Refused {
+        /// The reasons, one line each, with file, line and column.
+        errors: Vec<String>,
+    },
+}
+
+/// The policy changed, or should have: API Activity, 6003.
+#[derive(Clone, Debug)]
+pub struct PolicyChange {
+    /// The policy in force after it; `None` if there is none.
+    pub policy: Option<PolicyRef>,
+    /// Files that it was read from.
+    pub sources: Vec<String>,
+    /// What became of it.
+    pub outcome: PolicyOutcome,
+}
+
+/// Whether governd starts or stops.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// It enforces from here on.
+    Start,
+    /// It ends.
+    Stop {
+        /// Why, such as `signal SIGTERM`.
+        reason: Arc<str>,
+        /// Whether programs stay attached without it.
+        stays_attached: bool,
+    },
+}
+
+/// governd started or stopped: Application Lifecycle, 6002.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    /// Which of both.
+    pub phase: Phase,
+    /// Its process id.
+    pub pid: u32,
+    /// Mode of the host.
+    pub mode: Mode,
+    /// The policy in force, where there is one.
+    pub policy: Option<PolicyRef>,
+}
+
+/// Where something was lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LossSource {
+    /// The kernel could not report or store.
+    Kernel(LossReason),
+    /// The log could not be written.
+    Log,
+    /// The daemon could not keep up and discarded.
+    Queue,
+    /// Bytes behind the last whole record were cut when the log was opened.
+    TornTail,
+}
+
+impl LossSource {
+    /// The word in records.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kernel(reason) => reason.word(),
+            Self::Log => "log-unwritable",
+            Self::Queue => "queue-full",
+            Self::TornTail => "torn-tail",
+        }
+    }
+}
+
+/// Something could not be recorded: Application Error, 6008.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// Where.
+    pub source: LossSource,
+    /// How much: events, records, or bytes for [`LossSource::TornTail`].
+    pub count: u64,
+    /// When it began, in milliseconds since the epoch.
+    pub since_ms: u64,
+    /// What the system said, where it said something.
+    pub detail: Option<Arc<str>>,
+}
+
+/// How sure a finding is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Confidence {
+    /// One weak sign.
+    Low,
+    /// Several weak signs, or a strong one.
+    Medium,
+    /// Observed in the kernel.
+    High,
+}
+
+/// What governd found out, such as an agent that nobody registered: Detection Finding, 2004.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Kind, in kebab case, such as `shadow-agent`.
+    pub kind: Arc<str>,
+    /// What makes it the same finding when it is seen again.
+    pub uid: Arc<str>,
+    /// One sentence.
+    pub title: Arc<str>,
+    /// OCSF severity, 1 (informational) to 6 (fatal).
+    pub severity: u8,
+    /// How sure.
+    pub confidence: Confidence,
+    /// When it was first seen, in milliseconds since the epoch.
+    pub first_seen_ms: u64,
+    /// Who it is about, where it is a registered agent or the unregistered.
+    pub subject: Option<Subject>,
+    /// The process, where there is one.
+    pub actor: Option<Actor>,
+    /// Where it went, where it went somewhere.
+    pub destination: Option<Destination>,
+    /// What speaks for it, one line each.
+    pub evidence: Vec<String>,
+}
+
+/// A record, before it has a place in the log.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A decision about a destination.
+    Flow(Flow),
+    /// A DNS answer that made bindings.
+    Dns(DnsAnswer),
+    /// A tracked process executed a file.
+    Exec(Exec),
+    /// The policy changed, or should have.
+    Policy(PolicyChange),
+    /// governd started or stopped.
+    Lifecycle(Lifecycle),
+    /// Something could not be recorded.
+    Loss(Loss),
+    /// Something was found out.
+    Finding(Finding),
+}
+
+impl Record {
+    /// The record's line in the log: canonical JSON without a newline, at most
+    /// [`RECORD_BYTES_MAX`] bytes.
+    pub fn line(&self, context: &Context, stamp: &Stamp) -> String {
+        fit::line(self.value(context, stamp))
+    }
+
+    fn value(&self, context: &Context, stamp: &Stamp) -> Value {
+        match self {
+            Self::Flow(flow) => flow::value(flow, context, stamp),
+            Self::Dns(answer) => dns::value(answer, context, stamp),
+            Self::Exec(exec) => exec::value(exec, context, stamp),
+            Self::Policy(change) => policy::value(change, context, stamp),
+            Self::Lifecycle(lifecycle) => lifecycle::value(lifecycle, context, stamp),
+            Self::Loss(loss) => loss::value(loss, context, stamp),
+            Self::Finding(finding) => finding::value(finding, context, stamp),
+        }
+    }
+}
+
+impl Context {
+    /// The record's id: a UUIDv7 (RFC 9562 section 5.7) of the time it was logged, the low 42 bits
+    /// of its index, and 32 bits that stand for this boot of this host. The same place in the same
+    /// log always gives the same id.
+    pub fn uid(&self, stamp: &Stamp) -> Uuid {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(self.boot_id.as_bytes());
+        hash.update(self.machine_id.as_deref().unwrap_or_default().as_bytes());
+        let host = hash.finish();
+        // Version and variant take the upper four bits of the first and two of the third byte.
+        let low = stamp.sequence & ((1 << 42) - 1);
+        let mut random = [0; 10];
+        let head = [
+            ((low >> 38) & 0x0f) as u8,
+            (low >> 30) as u8,
+            ((low >> 24) & 0x3f) as u8,
+            (low >> 16) as u8,
+            (low >> 8) as u8,
+            low as u8,
+        ];
+        for (to, from) in random.iter_mut().zip(head.iter().chain(host.as_ref())) {
+            *to = *from;
+        }
+        uuid::Builder::from_unix_timestamp_millis(stamp.logged_ms, &random).into_uuid()
+    }
+}

@@ -1,0 +1,52 @@
+//! Something could not be recorded: Application Error, 6008.
+//!
+//! Application Error is OCSF's class for tools that handle OCSF events and report their own
+//! trouble. It is no finding: nobody did anything. Its severity is high, since the record has a
+//! gap; a torn tail is what a crash leaves, held nothing acknowledged, and is low.
+
+use serde_json::{Value, json};
+
+use super::{
+    Context, Loss, LossSource, Stamp,
+    object::{self, Class, Object},
+};
+use crate::audit::canonical::integer;
+
+const ACTIVITY_GENERAL_ERROR: u32 = 1;
+const SEVERITY_LOW: u8 = 2;
+const SEVERITY_HIGH: u8 = 4;
+
+pub(super) fn value(loss: &Loss, context: &Context, stamp: &Stamp) -> Value {
+    let class = Class { category: 6, class: 6008, activity: ACTIVITY_GENERAL_ERROR };
+    let torn = loss.source == LossSource::TornTail;
+    let severity = if torn { SEVERITY_LOW } else { SEVERITY_HIGH };
+    let place = match loss.source {
+        LossSource::Kernel(_) => "kernel",
+        LossSource::Queue => "daemon",
+        LossSource::Log | LossSource::TornTail => "log",
+    };
+    let own = Object::default()
+        .with("count", integer(loss.count))
+        .maybe("detail", loss.detail.as_deref())
+        .with("place", place)
+        .with("reason", loss.source.word())
+        .with("since", integer(loss.since_ms));
+    object::base(&class, severity, &["host"], context, stamp)
+        .with("end_time", integer(stamp.time_ms))
+        .with("message", message(loss))
+        .with("start_time", integer(loss.since_ms))
+        .with("status_code", loss.source.word())
+        .with("status_id", 2)
+        .with("unmapped", json!({"governd": {"loss": Value::from(own)}}))
+        .into()
+}
+
+fn message(loss: &Loss) -> String {
+    let count = loss.count;
+    match loss.source {
+        LossSource::Kernel(reason) => format!("kernel lost {count}: {}", reason.word()),
+        LossSource::Queue => format!("{count} records discarded: the daemon could not keep up"),
+        LossSource::Log => format!("{count} records lost: the log could not be written"),
+        LossSource::TornTail => format!("{count} bytes cut behind the last whole record"),
+    }
+}
