@@ -1,0 +1,80 @@
+//! What a process holds in the kernel's BPF tables, and whether any of it is still there.
+
+use std::{collections::BTreeSet, fs};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{command::must, wait};
+
+/// Programs, maps and links by kernel id.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Residue {
+    programs: BTreeSet<u64>,
+    maps: BTreeSet<u64>,
+    links: BTreeSet<u64>,
+}
+
+impl Residue {
+    /// What a process holds open, by its `fdinfo`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the process is gone.
+    pub fn held_by(pid: u32) -> Result<Self> {
+        let mut held = Self::default();
+        let directory = format!("/proc/{pid}/fdinfo");
+        for entry in fs::read_dir(&directory).with_context(|| format!("reading {directory}"))? {
+            // A file that was closed in between holds nothing.
+            let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+            for (field, ids) in [
+                ("prog_id:", &mut held.programs),
+                ("map_id:", &mut held.maps),
+                ("link_id:", &mut held.links),
+            ] {
+                let lines = text.lines().filter_map(|line| line.strip_prefix(field));
+                ids.extend(lines.filter_map(|id| id.trim().parse::<u64>().ok()));
+            }
+        }
+        Ok(held)
+    }
+
+    /// How many programs, maps and links.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.programs.len(), self.maps.len(), self.links.len())
+    }
+
+    /// What of it the kernel still has.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `bpftool` does.
+    pub fn remaining(&self) -> Result<Self> {
+        Ok(Self {
+            programs: &self.programs & &listed("prog")?,
+            maps: &self.maps & &listed("map")?,
+            links: &self.links & &listed("link")?,
+        })
+    }
+
+    /// Waits until nothing of it is left; the kernel frees some of it a moment later.
+    ///
+    /// # Errors
+    ///
+    /// Fails, naming the ids, if something stays.
+    pub fn must_vanish(&self) -> Result<()> {
+        ensure!(*self != Self::default(), "the process held no program, map or link");
+        let mut left = self.clone();
+        wait::until("removal of every program, map and link", wait::PATIENCE, || {
+            left = left.remaining()?;
+            Ok((left == Self::default()).then_some(()))
+        })
+        .with_context(|| format!("left: {left:?}"))
+    }
+}
+
+fn listed(kind: &str) -> Result<BTreeSet<u64>> {
+    let text = must("bpftool", &["-j", kind, "show"])?;
+    let listed: serde_json::Value = serde_json::from_str(&text).context("reading bpftool")?;
+    let entries = listed.as_array().into_iter().flatten();
+    Ok(entries.filter_map(|entry| entry.get("id")?.as_u64()).collect())
+}

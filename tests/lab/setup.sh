@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs the lab's clients: bash setup.sh DIRECTORY (default: target/lab of this workspace).
+#
+# DIRECTORY/agent is a virtual environment whose interpreter is a file of its own, so that a policy
+# which names it concerns no other Python; DIRECTORY/node holds the npm client. Run it again at any
+# time: what is there in the pinned versions is kept. Needs python3 with venv, node and npm.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+directory=${1:-${CARGO_TARGET_DIR:-$here/../../target}/lab}
+mkdir -p "$directory"
+# The distribution's Python: a version manager's is not what runs on a server.
+python=/usr/bin/python3
+[ -x "$python" ] || python=$(command -v python3) || {
+    echo "setup.sh: python3 is not installed" >&2
+    exit 4
+}
+
+# is_current STAMP FILE...: whether STAMP was written for these versions of FILE.
+wanted() { sha256sum "$@" | cut -d' ' -f1 | sha256sum; }
+is_current() { [ -f "$1" ] && [ "$(cat "$1")" = "$(wanted "${@:2}")" ]; }
+
+if is_current "$directory/agent.stamp" "$here/requirements.txt" "$python"; then
+    echo "lab: the Python clients are in $directory/agent"
+else
+    echo "lab: installing the Python clients into $directory/agent"
+    rm -rf "$directory/agent" "$directory/agent.stamp"
+    "$python" -m venv --copies "$directory/agent"
+    "$directory/agent/bin/python3" -m pip install --quiet --disable-pip-version-check \
+        --only-binary :all: --no-deps --requirement "$here/requirements.txt"
+    wanted "$here/requirements.txt" "$python" > "$directory/agent.stamp"
+fi
+
+if is_current "$directory/node.stamp" "$here/package.json"; then
+    echo "lab: the npm client is in $directory/node"
+else
+    echo "lab: installing the npm client into $directory/node"
+    rm -rf "$directory/node" "$directory/node.stamp"
+    mkdir "$directory/node"
+    cp "$here/package.json" "$directory/node/"
+    # No lock file: the client has no dependencies, and a lock would name a registry.
+    (cd "$directory/node" &&
+        npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel error)
+    wanted "$here/package.json" > "$directory/node.stamp"
+fi

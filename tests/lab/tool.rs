@@ -1,0 +1,101 @@
+//! Where the programs are that the tests run.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// What `cargo xtask setup` (through `setup.sh` beside this file) put below `target/lab`, the
+/// client scripts beside this file, and the `governd` that was built.
+#[derive(Debug)]
+pub struct Tools {
+    clients: PathBuf,
+    installed: PathBuf,
+    node: PathBuf,
+    governd: PathBuf,
+}
+
+impl Tools {
+    /// Finds the tools.
+    ///
+    /// # Errors
+    ///
+    /// Fails, with how to mend it, if something is not installed.
+    pub fn find() -> Result<Self> {
+        ensure!(rustix::process::geteuid().is_root(), "the lab needs root");
+        let own = env::current_exe().context("finding the test's own executable")?;
+        // target/<profile>/deps/<test>
+        let profile = own.ancestors().nth(2).context("no target directory above the test")?;
+        let target = profile.parent().context("no target directory above the test")?;
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab");
+        let tools = Self {
+            clients: sources.join("clients"),
+            installed: target.join("lab"),
+            node: program("node")?,
+            governd: profile.join("governd"),
+        };
+        for name in ["bash", "curl", "dnsmasq", "ip", "nft", "nsenter", "setpriv", "unshare"] {
+            program(name)?;
+        }
+        for path in [tools.agent(), tools.node_modules()] {
+            ensure!(
+                path.exists(),
+                "{} is missing\nhint: run `cargo xtask setup`, or `bash {} {}`",
+                path.display(),
+                sources.join("setup.sh").display(),
+                tools.installed.display(),
+            );
+        }
+        Ok(tools)
+    }
+
+    /// The Python agent's interpreter: a file of its own, with the official clients.
+    pub fn agent(&self) -> PathBuf {
+        self.installed.join("agent/bin/python3")
+    }
+
+    /// The Node.js interpreter, links followed.
+    pub fn node(&self) -> &Path {
+        &self.node
+    }
+
+    /// Where Node.js finds the official client.
+    pub fn node_modules(&self) -> PathBuf {
+        self.installed.join("node/node_modules")
+    }
+
+    /// A script of `tests/lab/clients`.
+    pub fn script(&self, name: &str) -> PathBuf {
+        self.clients.join(name)
+    }
+
+    /// The `governd` that was built beside this test.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not built.
+    pub fn governd(&self) -> Result<&Path> {
+        let path = &self.governd;
+        ensure!(
+            path.exists(),
+            "{} is missing\nhint: run `cargo build -p governd`, or `cargo xtask test`",
+            path.display()
+        );
+        Ok(path)
+    }
+}
+
+/// An executable of `PATH`, links followed.
+fn program(name: &str) -> Result<PathBuf> {
+    let path = env::var_os("PATH").context("PATH is not set")?;
+    for directory in env::split_paths(&path) {
+        let candidate = directory.join(name);
+        if candidate.is_file() {
+            return fs::canonicalize(&candidate)
+                .with_context(|| format!("following {}", candidate.display()));
+        }
+    }
+    bail!("{name} is not installed\nhint: run `cargo xtask setup`")
+}
