@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{
     address::Address,
     event::DnsAddress,
+    index::masked,
     limits::{
         DNS_ADDRESSES_MAX, DNS_MESSAGE_BYTES_MAX, DNS_POINTERS_MAX, DNS_RECORDS_MAX, NAME_BYTES_MAX,
     },
@@ -316,13 +317,13 @@ impl Dns {
                 self.byte(data + 3),
             ]);
         } else {
-            let from = (data & OFFSET_MASK) as usize;
+            let from = masked(data, OFFSET_MASK);
             if let Some(octets) = self.bytes.get(from..from + 16) {
                 address.bytes.copy_from_slice(octets);
             }
         }
         let ttl_s = if ttl_s > TTL_S_MAX { 0 } else { ttl_s };
-        if let Some(place) = self.addresses.get_mut((self.addresses_len & ADDRESS_MASK) as usize) {
+        if let Some(place) = self.addresses.get_mut(masked(self.addresses_len, ADDRESS_MASK)) {
             *place = DnsAddress { address, ttl_s };
         }
         self.addresses_len += 1;
@@ -330,7 +331,7 @@ impl Dns {
 
     #[inline(always)]
     fn byte(&self, at: u32) -> u8 {
-        self.bytes.get((at & OFFSET_MASK) as usize).copied().unwrap_or(0)
+        self.bytes.get(masked(at, OFFSET_MASK)).copied().unwrap_or(0)
     }
 
     #[inline(always)]

@@ -29,6 +29,13 @@ pub const DNS_RECORDS_MAX: usize = 64;
 pub const DNS_ADDRESSES_MAX: usize = 32;
 /// Compression pointers followed in one name; each must point backwards.
 pub const DNS_POINTERS_MAX: usize = 16;
+/// Bytes of a connection's beginning, record headers included, in which a ClientHello or the head of
+/// an HTTP request must be complete.
+pub const HELLO_BYTES_MAX: usize = 16_384;
+/// Bytes of a connection that a streaming parser takes at a time.
+pub const CHUNK_BYTES_MAX: usize = 4_096;
+/// Bytes of a ClientHello's protocol list (ALPN) that are kept.
+pub const ALPN_BYTES_MAX: usize = 32;
 /// Bytes of a program's file name that an exec event carries.
 pub const EXEC_PATH_BYTES_MAX: usize = 256;
 /// Bytes of argv that an exec event carries.
@@ -66,4 +73,5 @@ const _: () = {
     assert!(BINDING_TTL_MIN_S < BINDING_TTL_MAX_S);
     assert!(RING_BYTES.is_power_of_two() && RING_BYTES.is_multiple_of(4_096));
     assert!(DNS_MESSAGE_BYTES_MAX.is_power_of_two());
+    assert!(CHUNK_BYTES_MAX.is_power_of_two() && ALPN_BYTES_MAX.is_power_of_two());
 };

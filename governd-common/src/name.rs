@@ -8,6 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
+    index::masked,
     key::NameKey,
     limits::{NAME_BYTES_MAX, NAME_KEY_BYTES},
     repeat::{Plain, Repeat, Step, Work},
@@ -16,7 +17,7 @@ use crate::{
 /// Bytes of a name's buffer: a power of two, so that a mask bounds every index.
 pub const NAME_BUFFER_BYTES: usize = NAME_BYTES_MAX.next_power_of_two();
 /// Longest label (RFC 1035 section 2.3.4).
-pub const LABEL_BYTES_MAX: u32 = 63;
+pub const LABEL_BYTES_MAX: u8 = 63;
 
 const INDEX_MASK: u32 = NAME_BUFFER_BYTES as u32 - 1;
 
@@ -42,19 +43,20 @@ pub enum NameError {
 pub struct Name {
     /// Bytes in use, at most [`NAME_BYTES_MAX`].
     pub len: u16,
-    /// Bytes of the last label.
-    label: u16,
+    /// Bytes of the label that is being written; 0 after a dot.
+    label: u8,
+    /// 1 if the last label is digits so far.
+    numeric: u8,
     /// The name.
     pub bytes: [u8; NAME_BUFFER_BYTES],
 }
 
 impl Name {
     /// No name yet.
-    pub const EMPTY: Self = Self { len: 0, label: 0, bytes: [0; NAME_BUFFER_BYTES] };
+    pub const EMPTY: Self = Self { len: 0, label: 0, numeric: 0, bytes: [0; NAME_BUFFER_BYTES] };
 
     /// Reads a name as people and protocols write it; one final dot is accepted.
     pub fn parse(text: &[u8]) -> Result<Self, NameError> {
-        let text = text.strip_suffix(b".").unwrap_or(text);
         let mut name = Self::EMPTY;
         for byte in text {
             name.push(*byte)?;
@@ -78,6 +80,7 @@ impl Name {
     pub fn clear(&mut self) {
         self.len = 0;
         self.label = 0;
+        self.numeric = 0;
     }
 
     /// Appends a byte of the written form; a dot ends a label.
@@ -86,14 +89,15 @@ impl Name {
         if byte == b'.' { self.end_label() } else { self.push_label_byte(byte) }
     }
 
-    /// Appends the dot between two labels.
+    /// Ends a label. The dot itself is written when another label begins, so that a final dot, which
+    /// only says that the name is absolute, leaves no trace.
     #[inline(always)]
     pub fn end_label(&mut self) -> Result<(), NameError> {
         if self.label == 0 {
             return Err(NameError::EmptyLabel);
         }
         self.label = 0;
-        self.append(b'.')
+        Ok(())
     }
 
     /// Appends a byte of a label, folded to lower case; here a dot is refused.
@@ -102,28 +106,31 @@ impl Name {
         let Some(folded) = fold(byte) else {
             return Err(NameError::Byte);
         };
-        self.label = self.label.wrapping_add(1);
-        if u32::from(self.label) > LABEL_BYTES_MAX {
+        if self.label >= LABEL_BYTES_MAX {
             return Err(NameError::LabelTooLong);
         }
+        if self.label == 0 {
+            self.numeric = 1;
+            if self.len != 0 {
+                self.append(b'.')?;
+            }
+        }
+        self.label = self.label.wrapping_add(1);
+        self.numeric &= u8::from(is_digit(byte));
         self.append(folded)
     }
 
     /// Checks that the name is complete.
     #[inline(always)]
     pub fn finish(&self) -> Result<(), NameError> {
-        match (self.len, self.label) {
-            (0, _) => Err(NameError::Empty),
-            (_, 0) => Err(NameError::EmptyLabel),
-            _ => Ok(()),
-        }
+        if self.len == 0 { Err(NameError::Empty) } else { Ok(()) }
     }
 
     /// True if the last label is all digits: an IPv4 address or something that a client could take
     /// for one (WHATWG URL section 3.5, "ends in a number").
+    #[inline(always)]
     pub fn ends_in_number(&self) -> bool {
-        let last = self.as_bytes().rsplit(|byte| *byte == b'.').next().unwrap_or_default();
-        last.iter().all(u8::is_ascii_digit)
+        self.numeric != 0
     }
 
     /// Writes the trie key of this very name and returns its prefix length in bits. What follows the
@@ -156,7 +163,7 @@ impl Name {
             *first = slot as u8;
         }
         R::repeat::<_, Reverse>(len, &mut Reversal { name: self, key: &mut *key });
-        if let Some(last) = key.bytes.get_mut((len as usize + 1) & (NAME_KEY_BYTES - 1)) {
+        if let Some(last) = key.bytes.get_mut(masked(len + 1, INDEX_MASK)) {
             *last = terminator;
         }
         (len + 2) * 8
@@ -167,7 +174,7 @@ impl Name {
         if usize::from(self.len) >= NAME_BYTES_MAX {
             return Err(NameError::TooLong);
         }
-        if let Some(place) = self.bytes.get_mut((u32::from(self.len) & INDEX_MASK) as usize) {
+        if let Some(place) = self.bytes.get_mut(masked(u32::from(self.len), INDEX_MASK)) {
             *place = byte;
         }
         self.len = self.len.wrapping_add(1);
@@ -194,8 +201,12 @@ impl core::fmt::Display for Name {
 fn fold(byte: u8) -> Option<u8> {
     let lower = fold_case(byte);
     let letter = lower.wrapping_sub(b'a') < 26;
-    let digit = byte.wrapping_sub(b'0') < 10;
-    if letter || digit || byte == b'-' || byte == b'_' { Some(lower) } else { None }
+    if letter || is_digit(byte) || byte == b'-' || byte == b'_' { Some(lower) } else { None }
+}
+
+#[inline(always)]
+pub(crate) fn is_digit(byte: u8) -> bool {
+    byte.wrapping_sub(b'0') < 10
 }
 
 /// ASCII upper case to lower case; other bytes stay (RFC 4343 section 3).
@@ -214,9 +225,9 @@ struct Reverse;
 impl Work<Reversal<'_>> for Reverse {
     #[inline(always)]
     fn step(index: u32, state: &mut Reversal<'_>) -> Step {
-        let to = u32::from(state.name.len).wrapping_sub(index) & INDEX_MASK;
-        let byte = state.name.bytes.get((index & INDEX_MASK) as usize).copied().unwrap_or(0);
-        if let Some(place) = state.key.bytes.get_mut(to as usize) {
+        let to = masked(u32::from(state.name.len).wrapping_sub(index), INDEX_MASK);
+        let byte = state.name.bytes.get(masked(index, INDEX_MASK)).copied().unwrap_or(0);
+        if let Some(place) = state.key.bytes.get_mut(to) {
             *place = byte;
         }
         Step::Again
@@ -277,7 +288,7 @@ mod tests {
         let long_name = [&"a".repeat(63); 4].map(String::as_str).join(".");
         let rows: [(&[u8], NameError); 10] = [
             (b"", NameError::Empty),
-            (b".", NameError::Empty),
+            (b".", NameError::EmptyLabel),
             (b"..", NameError::EmptyLabel),
             (b".a", NameError::EmptyLabel),
             (b"a..b", NameError::EmptyLabel),
@@ -322,7 +333,7 @@ mod tests {
     #[test]
     fn numbers_at_the_end_are_seen() {
         assert!(name("192.0.2.1").ends_in_number());
-        assert!(name("example.123").ends_in_number());
+        assert!(name("example.123.").ends_in_number());
         assert!(!name("1.example").ends_in_number());
     }
 
