@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod exit;
+mod explain;
 mod flags;
 pub mod printer;
 mod status;
+mod watch;
 
 use exit::{Exit, Failure};
 use printer::Printer;
@@ -23,8 +25,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Follow events as they happen.
+    Watch(watch::Watch),
     /// Say what is in force and how the daemon fares.
     Status(status::Status),
+    /// Say why a connection is or was allowed or denied, and whom to ask.
+    Explain(explain::Explain),
 }
 
 /// What a verb ends with.
@@ -34,6 +40,8 @@ type Outcome = Result<Exit, Failure>;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.verb {
+        Verb::Watch(verb) => verb.run(),
+        Verb::Explain(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
     };
     outcome.unwrap_or_else(|failure| report(&failure)).into()

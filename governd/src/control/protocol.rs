@@ -179,3 +179,28 @@ pub struct LogStatus {
     /// Why the latest write failed, until one succeeds.
     pub failing: Option<String>,
 }
+
+/// Why a destination is or is not reachable.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Whether the connection goes through; true for a denial in monitor mode.
+    pub allowed: bool,
+    /// `allow` or `deny`: what the policy says.
+    pub verdict: String,
+    /// `monitor` or `enforce`.
+    pub mode: String,
+    /// Why, as a [`governd_common::verdict::Reason`] word.
+    pub reason: String,
+    /// The agent, or `unregistered`.
+    pub agent: String,
+    /// Whom to ask.
+    pub owner: Option<String>,
+    /// The rule that decided, if one did.
+    pub rule: Option<String>,
+    /// The rule that comes nearest, where none matched.
+    pub nearest: Option<String>,
+    /// The process.
+    pub pid: u32,
+    /// The answer in words, line by line.
+    pub words: Vec<String>,
+}

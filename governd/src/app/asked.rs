@@ -1,0 +1,124 @@
+//! What a compiled policy asked of the host, so that a different answer is noticed: an executable
+//! that was replaced, a cgroup that appeared, a resolver that changed.
+
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use crate::policy::host::Host;
+
+/// A host that remembers questions and answers.
+#[derive(Debug)]
+pub struct Asking<'a, H> {
+    host: &'a H,
+    asked: RefCell<Asked>,
+}
+
+/// Questions, with the answers that a policy was compiled with.
+#[derive(Debug, Default)]
+pub struct Asked {
+    executables: Vec<(PathBuf, Option<(u32, u64)>)>,
+    users: Vec<(String, Option<u32>)>,
+    cgroups: Vec<(String, Vec<u64>)>,
+    resolvers: Option<Vec<IpAddr>>,
+}
+
+impl<'a, H: Host> Asking<'a, H> {
+    /// A host that answers as `host` does.
+    pub fn new(host: &'a H) -> Self {
+        Self { host, asked: RefCell::default() }
+    }
+
+    /// What was asked.
+    pub fn into_asked(self) -> Asked {
+        self.asked.into_inner()
+    }
+}
+
+impl Asked {
+    /// Whether the host would now answer anything else.
+    pub fn is_stale(&self, host: &impl Host) -> bool {
+        self.executables.iter().any(|(path, known)| host.executable(path) != *known)
+            || self.users.iter().any(|(name, known)| host.user(name) != *known)
+            || self.cgroups.iter().any(|(pattern, known)| host.cgroups(pattern) != *known)
+            || self.resolvers.as_ref().is_some_and(|known| host.resolvers() != *known)
+    }
+
+    /// Whether some selector asked for an executable at this path.
+    pub fn names_executable(&self, path: &Path) -> bool {
+        self.executables.iter().any(|(known, _)| known == path)
+    }
+}
+
+impl<H: Host> Host for Asking<'_, H> {
+    fn executable(&self, path: &Path) -> Option<(u32, u64)> {
+        let answer = self.host.executable(path);
+        self.asked.borrow_mut().executables.push((path.to_path_buf(), answer));
+        answer
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        let answer = self.host.user(name);
+        self.asked.borrow_mut().users.push((name.to_string(), answer));
+        answer
+    }
+
+    fn cgroups(&self, pattern: &str) -> Vec<u64> {
+        let answer = self.host.cgroups(pattern);
+        self.asked.borrow_mut().cgroups.push((pattern.to_string(), answer.clone()));
+        answer
+    }
+
+    fn resolvers(&self) -> Vec<IpAddr> {
+        let answer = self.host.resolvers();
+        self.asked.borrow_mut().resolvers = Some(answer.clone());
+        answer
+    }
+
+    fn name(&self) -> &str {
+        self.host.name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(u64);
+
+    impl Host for Fixed {
+        fn executable(&self, _: &Path) -> Option<(u32, u64)> {
+            Some((1, self.0))
+        }
+        fn user(&self, _: &str) -> Option<u32> {
+            None
+        }
+        fn cgroups(&self, _: &str) -> Vec<u64> {
+            vec![self.0]
+        }
+        fn resolvers(&self) -> Vec<IpAddr> {
+            Vec::new()
+        }
+        fn name(&self) -> &str {
+            "host"
+        }
+    }
+
+    #[test]
+    fn another_answer_to_a_question_that_was_asked_is_stale() {
+        let now = Fixed(1);
+        let asking = Asking::new(&now);
+        asking.executable(Path::new("/agent"));
+        let asked = asking.into_asked();
+        assert!(!asked.is_stale(&Fixed(1)));
+        assert!(asked.is_stale(&Fixed(2)));
+        assert!(asked.names_executable(Path::new("/agent")));
+    }
+
+    #[test]
+    fn what_was_not_asked_cannot_be_stale() {
+        assert!(!Asked::default().is_stale(&Fixed(2)));
+    }
+}

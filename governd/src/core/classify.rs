@@ -1,0 +1,199 @@
+//! Which subject a process is, as the kernel would say at exec: for processes that already run when
+//! a policy comes into force, and for `explain`.
+
+use std::collections::HashMap;
+
+use governd_common::table::{SelectorSet, Task};
+
+use super::process::Process;
+use crate::policy::image::TableImage;
+
+/// Selectors of a policy, indexed.
+#[derive(Debug)]
+pub struct Classifier<'a> {
+    image: &'a TableImage,
+    exes: HashMap<(u32, u64), &'a SelectorSet>,
+    uids: HashMap<u32, &'a SelectorSet>,
+    cgroups: HashMap<u64, &'a SelectorSet>,
+}
+
+/// A process and where it is in the cgroup tree.
+#[derive(Clone, Debug)]
+pub struct Candidate<'a> {
+    /// The process.
+    pub process: &'a Process,
+    /// Ids of its cgroup and of every cgroup above.
+    pub cgroups: &'a [u64],
+}
+
+/// A change of the kernel's table of tracked processes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TaskChange {
+    /// Track the process with this tgid.
+    Track(u32, Task),
+    /// Stop tracking it: the policy no longer has its subject.
+    Forget(u32),
+}
+
+impl<'a> Classifier<'a> {
+    /// Indexes the selectors of a compiled policy.
+    pub fn new(image: &'a TableImage) -> Self {
+        Self {
+            image,
+            exes: image.exes.iter().map(|(key, set)| (*key, set)).collect(),
+            uids: image.uids.iter().map(|(key, set)| (*key, set)).collect(),
+            cgroups: image.cgroups.iter().map(|(key, set)| (*key, set)).collect(),
+        }
+    }
+
+    /// The subject of a process by its own executable, user and cgroups; `None` if no selector
+    /// claims it. What is unknown of the process matches no selector that asks for it.
+    pub fn subject(&self, candidate: &Candidate<'_>) -> Option<u32> {
+        let [any_exe, any_uid, any_cgroup] = &self.image.any;
+        let process = candidate.process;
+        let exe = process.exe.as_ref().and_then(|exe| self.exes.get(&(exe.device, exe.inode)));
+        let uid = process.uid.and_then(|uid| self.uids.get(&uid));
+        let (exe, uid) = (exe.copied().unwrap_or(any_exe), uid.copied().unwrap_or(any_uid));
+        let cgroups: Vec<&SelectorSet> =
+            candidate.cgroups.iter().filter_map(|id| self.cgroups.get(id)).copied().collect();
+        for (word, ((exe, uid), any)) in
+            exe.words.iter().zip(&uid.words).zip(&any_cgroup.words).enumerate()
+        {
+            let cgroup =
+                cgroups.iter().filter_map(|set| set.words.get(word)).fold(*any, |a, b| a | b);
+            let both = exe & uid & cgroup;
+            if both != 0 {
+                let selector = word * 64 + both.trailing_zeros() as usize;
+                return self.image.selectors.get(selector).copied();
+            }
+        }
+        None
+    }
+
+    fn has_subject(&self, subject: u32) -> bool {
+        self.image.subjects.iter().any(|(known, _)| *known == subject)
+    }
+}
+
+/// What to change in the kernel's table so that it fits a new policy: a tracked process stays what
+/// it is while its subject exists, whatever became of its ancestors; others become what their
+/// nearest tracked ancestor is, else what they are by themselves. Parents must come before their
+/// children.
+pub fn reconcile(
+    classifier: &Classifier<'_>,
+    candidates: &[Candidate<'_>],
+    tracked: &HashMap<u32, Task>,
+    now_ns: u64,
+) -> Vec<TaskChange> {
+    let mut known: HashMap<u32, Task> = HashMap::new();
+    let mut changes = Vec::new();
+    for (tgid, task) in tracked {
+        if classifier.has_subject(task.subject) {
+            known.insert(*tgid, *task);
+        } else {
+            changes.push(TaskChange::Forget(*tgid));
+        }
+    }
+    for candidate in candidates {
+        let pid = candidate.process.pid;
+        if known.contains_key(&pid) {
+            continue;
+        }
+        let inherited = candidate.process.parent.and_then(|parent| known.get(&parent)).copied();
+        let own = || {
+            let subject = classifier.subject(candidate)?;
+            Some(Task { subject, root: pid, since_ns: now_ns })
+        };
+        if let Some(task) = inherited.or_else(own) {
+            known.insert(pid, task);
+            changes.retain(|change| *change != TaskChange::Forget(pid));
+            changes.push(TaskChange::Track(pid, task));
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use zerocopy::FromZeros;
+
+    use super::*;
+    use crate::core::process::Exe;
+    use governd_common::table::Subject;
+
+    fn bits(selectors: &[usize]) -> SelectorSet {
+        let mut set = SelectorSet::default();
+        for selector in selectors {
+            set.words[selector / 64] |= 1 << (selector % 64);
+        }
+        set
+    }
+
+    /// Selector 0: executable (1, 10) and user 5, subject 7. Selector 65: cgroup 99, subject 8.
+    fn image() -> TableImage {
+        let mut selectors = vec![0; 66];
+        selectors[0] = 7;
+        selectors[65] = 8;
+        TableImage {
+            selector_words: 2,
+            any: [bits(&[65]), bits(&[65]), bits(&[0])],
+            selectors,
+            exes: vec![((1, 10), bits(&[0, 65]))],
+            uids: vec![(5, bits(&[0, 65]))],
+            cgroups: vec![(99, bits(&[0, 65]))],
+            subjects: [0, 7, 8].map(|id| (id, Subject::new_zeroed())).to_vec(),
+            ..TableImage::default()
+        }
+    }
+
+    fn process(pid: u32, parent: u32, inode: u64, uid: u32) -> Process {
+        let exe = Exe { path: PathBuf::from("/x"), device: 1, inode };
+        Process { pid, parent: Some(parent), exe: Some(exe), uid: Some(uid), ..Process::default() }
+    }
+
+    #[test]
+    fn all_fields_of_a_selector_must_hold() {
+        let image = image();
+        let classifier = Classifier::new(&image);
+        let rows: &[(u64, u32, &[u64], Option<u32>)] = &[
+            (10, 5, &[1], Some(7)),
+            (10, 6, &[1], None),
+            (11, 5, &[1], None),
+            (11, 6, &[3, 99, 1], Some(8)),
+            (10, 5, &[99], Some(7)),
+        ];
+        for (inode, uid, cgroups, expected) in rows {
+            let process = process(1, 0, *inode, *uid);
+            let candidate = Candidate { process: &process, cgroups };
+            assert_eq!(classifier.subject(&candidate), *expected, "{inode} {uid} {cgroups:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_matches_no_selector_that_asks_for_it() {
+        let image = image();
+        let process = Process { pid: 1, ..Process::default() };
+        let candidate = Candidate { process: &process, cgroups: &[] };
+        assert_eq!(Classifier::new(&image).subject(&candidate), None);
+    }
+
+    #[test]
+    fn children_inherit_and_tracked_orphans_stay() {
+        let image = image();
+        let parent = process(100, 1, 10, 5);
+        let child = process(101, 100, 11, 0);
+        let orphan = process(102, 1, 11, 0);
+        let gone = process(103, 1, 11, 0);
+        let candidates =
+            [&parent, &child, &orphan, &gone].map(|process| Candidate { process, cgroups: &[] });
+        let task = |subject| Task { subject, root: 50, since_ns: 1 };
+        let tracked = HashMap::from([(102, task(8)), (103, task(99))]);
+        let changes = reconcile(&Classifier::new(&image), &candidates, &tracked, 5);
+        let root = Task { subject: 7, root: 100, since_ns: 5 };
+        let expected =
+            [TaskChange::Forget(103), TaskChange::Track(100, root), TaskChange::Track(101, root)];
+        assert_eq!(changes, expected);
+    }
+}

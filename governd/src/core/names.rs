@@ -1,0 +1,187 @@
+//! The names that DNS gave to addresses, per subject: what the kernel keeps as set ids, kept here
+//! in full for records, and to bind addresses anew when a policy with other patterns comes.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use governd_common::{
+    address::Address,
+    event::DnsEvent,
+    key::BindingKey,
+    limits::{BINDING_SETS_MAX, BINDING_TTL_MAX_S, BINDING_TTL_MIN_S, BINDINGS_MAX},
+    table::{Binding, BoundSet},
+};
+use zerocopy::FromZeros;
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Names by subject and address.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: HashMap<(u32, Address), Vec<Known>>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    name: Arc<str>,
+    set: u32,
+    expires_ns: u64,
+}
+
+/// What a DNS answer said, for a record.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The name that was asked for.
+    pub name: Arc<str>,
+    /// Its addresses, with their TTL in seconds.
+    pub addresses: Vec<(IpAddr, u32)>,
+}
+
+impl Names {
+    /// Takes in an answer. `None` if the event's lengths or bytes are not what the kernel writes.
+    pub fn observe(&mut self, event: &DnsEvent) -> Option<Answer> {
+        let bytes = event.name.get(..usize::from(event.name_len))?;
+        let name: Arc<str> = std::str::from_utf8(bytes).ok()?.into();
+        let used = event.addresses.get(..usize::try_from(event.addresses_len).ok()?)?;
+        let mut addresses = Vec::with_capacity(used.len());
+        for answer in used {
+            let ttl_s = answer.ttl_s.clamp(BINDING_TTL_MIN_S, BINDING_TTL_MAX_S);
+            let expires_ns = event.header.time_ns.saturating_add(u64::from(ttl_s) * NS_PER_S);
+            let known = Known { name: Arc::clone(&name), set: event.set, expires_ns };
+            self.learn((event.header.subject, answer.address), known, event.header.time_ns);
+            addresses.push((answer.address.into(), answer.ttl_s));
+        }
+        Some(Answer { name, addresses })
+    }
+
+    fn learn(&mut self, key: (u32, Address), known: Known, now_ns: u64) {
+        if self.known.len() >= BINDINGS_MAX as usize && !self.known.contains_key(&key) {
+            self.expire(now_ns);
+            if self.known.len() >= BINDINGS_MAX as usize {
+                return;
+            }
+        }
+        let names = self.known.entry(key).or_default();
+        names.retain(|old| old.expires_ns > now_ns && old.name != known.name);
+        if names.len() >= BINDING_SETS_MAX {
+            names.remove(0);
+        }
+        names.push(known);
+    }
+
+    /// Forgets what has expired.
+    pub fn expire(&mut self, now_ns: u64) {
+        self.known.retain(|_, names| {
+            names.retain(|known| known.expires_ns > now_ns);
+            !names.is_empty()
+        });
+    }
+
+    /// The name by which a flow of a subject knows its destination: one of the set that decided,
+    /// else the one learned last. Expired names count, since a connection may outlive them.
+    pub fn name(&self, subject: u32, address: Address, set: u32) -> Option<Arc<str>> {
+        let own = self.known.get(&(subject, address));
+        let host = self.known.get(&(BindingKey::HOST, address));
+        let all = || host.into_iter().chain(own).flatten();
+        let decided = all().rfind(|known| set != 0 && known.set == set);
+        decided.or_else(|| all().last()).map(|known| Arc::clone(&known.name))
+    }
+
+    /// Addresses that a name has now for a subject.
+    pub fn addresses(&self, subject: u32, name: &str, now_ns: u64) -> Vec<Address> {
+        let mine = |who: u32| who == subject || who == BindingKey::HOST;
+        let holds = |known: &Known| *known.name == *name && known.expires_ns > now_ns;
+        self.known
+            .iter()
+            .filter(|((who, _), names)| mine(*who) && names.iter().any(holds))
+            .map(|((_, address), _)| *address)
+            .collect()
+    }
+
+    /// All bindings under another policy: `set_of` gives the set of a name, or 0.
+    pub fn rebind(
+        &mut self,
+        now_ns: u64,
+        set_of: impl Fn(&str) -> u32,
+    ) -> Vec<(BindingKey, Binding)> {
+        self.expire(now_ns);
+        let mut bindings = Vec::with_capacity(self.known.len());
+        for ((subject, address), names) in &mut self.known {
+            let mut binding = Binding::new_zeroed();
+            let mut slots = binding.sets.iter_mut();
+            for known in names {
+                known.set = set_of(&known.name);
+                if known.set != 0
+                    && let Some(slot) = slots.next()
+                {
+                    *slot = BoundSet { expires_ns: known.expires_ns, set: known.set, reserved: 0 };
+                }
+            }
+            bindings.push((BindingKey { subject: *subject, address: *address }, binding));
+        }
+        bindings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use governd_common::event::DnsAddress;
+
+    use super::*;
+
+    const ADDRESS: Address = Address::v4([10, 0, 0, 1]);
+
+    fn answer(subject: u32, name: &str, set: u32, ttl_s: u32, time_ns: u64) -> DnsEvent {
+        let mut event = DnsEvent::new_zeroed();
+        event.header.subject = subject;
+        event.header.time_ns = time_ns;
+        event.set = set;
+        event.name[..name.len()].copy_from_slice(name.as_bytes());
+        event.name_len = name.len() as u16;
+        event.addresses[0] = DnsAddress { address: ADDRESS, ttl_s };
+        event.addresses_len = 1;
+        event
+    }
+
+    #[test]
+    fn the_name_of_the_deciding_set_wins_over_the_latest() {
+        let mut names = Names::default();
+        names.observe(&answer(1, "api.openai.com", 7, 60, 0)).unwrap();
+        names.observe(&answer(1, "cdn.example.com", 8, 60, 1)).unwrap();
+        assert_eq!(names.name(1, ADDRESS, 7).as_deref(), Some("api.openai.com"));
+        assert_eq!(names.name(1, ADDRESS, 0).as_deref(), Some("cdn.example.com"));
+        assert_eq!(names.name(2, ADDRESS, 7), None);
+    }
+
+    #[test]
+    fn a_short_ttl_still_lives_for_the_minimum() {
+        let mut names = Names::default();
+        names.observe(&answer(1, "a.example", 7, 0, 0)).unwrap();
+        let before_end = u64::from(BINDING_TTL_MIN_S) * NS_PER_S - 1;
+        assert_eq!(names.addresses(1, "a.example", before_end), [ADDRESS]);
+        assert!(names.addresses(1, "a.example", before_end + 1).is_empty());
+    }
+
+    #[test]
+    fn rebinding_follows_the_new_patterns_and_drops_what_has_none() {
+        let mut names = Names::default();
+        names.observe(&answer(1, "a.example", 7, 60, 0)).unwrap();
+        names.observe(&answer(1, "b.example", 8, 60, 0)).unwrap();
+        let bindings = names.rebind(1, |name| if name == "b.example" { 9 } else { 0 });
+        let [(key, binding)] = bindings.as_slice() else { panic!("one binding: {bindings:?}") };
+        assert_eq!((key.subject, key.address), (1, ADDRESS));
+        let sets: Vec<u32> = binding.sets.iter().map(|bound| bound.set).collect();
+        assert_eq!(sets, [9, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(names.name(1, ADDRESS, 9).as_deref(), Some("b.example"));
+    }
+
+    #[test]
+    fn an_event_that_lies_about_its_lengths_teaches_nothing() {
+        let mut names = Names::default();
+        let mut event = answer(1, "a.example", 7, 60, 0);
+        event.name_len = u16::MAX;
+        assert_eq!(names.observe(&event), None);
+        let mut event = answer(1, "a.example", 7, 60, 0);
+        event.addresses_len = u32::MAX;
+        assert_eq!(names.observe(&event), None);
+    }
+}

@@ -1,0 +1,478 @@
+//! What the daemon knows beside the kernel, and what each event means: inputs in, records out.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use governd_common::{
+    event::{DnsEvent, ExecEvent, FlowEvent, Hook},
+    verdict::{Loss, Mode, Reason, Verdict},
+};
+
+use super::{
+    names::Names,
+    recent::{Recent, RecentFlows},
+};
+use crate::{
+    audit::record::{
+        self, Actor, Decision, Destination, DnsAnswer, Evidence, Exec, LossSource, PolicyChange,
+        PolicyOutcome, PolicyRef, Record, RuleRef, Subject,
+    },
+    policy::image::{AgentFacts, Compiled},
+};
+
+/// What happens to the daemon.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The kernel decided about a destination.
+    Flow(&'a FlowEvent, Actor),
+    /// The kernel learned from a DNS answer. The actor is the socket's owner, where known.
+    Dns(&'a DnsEvent, Option<Actor>),
+    /// A process executed a file.
+    Exec(&'a ExecEvent, Actor),
+    /// What the kernel has lost since it was loaded, at this time (milliseconds since the epoch).
+    Lost(&'a [(Loss, u64)], u64),
+    /// A policy came into force.
+    Installed {
+        /// The policy.
+        policy: Arc<Compiled>,
+        /// Its generation.
+        generation: u64,
+        /// Files that it was read from.
+        sources: Vec<String>,
+    },
+    /// A policy could not be read or installed.
+    Refused {
+        /// The reasons, one line each.
+        errors: Vec<String>,
+        /// Files that it was read from.
+        sources: Vec<String>,
+    },
+}
+
+/// What the daemon does about it.
+#[derive(Debug)]
+pub enum Command {
+    /// Append a record to the log and show it to watchers. The time is the event's own
+    /// (`CLOCK_BOOTTIME`, in nanoseconds), or `None` for now.
+    Record(Box<Record>, Option<u64>),
+}
+
+/// Decisions since start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Allowed by the policy.
+    pub allowed: u64,
+    /// Refused.
+    pub denied: u64,
+    /// Denied by the policy and let through, in monitor mode.
+    pub would_deny: u64,
+}
+
+/// What the catalogue knows of names.
+pub trait Services: std::fmt::Debug {
+    /// The service behind a name, such as `openai`.
+    fn provider(&self, name: &str) -> Option<Arc<str>>;
+}
+
+/// The daemon's knowledge.
+#[derive(Debug)]
+pub struct State {
+    services: Box<dyn Services>,
+    policy: Arc<Compiled>,
+    generation: u64,
+    /// The policy before, which events that were in flight at the swap still name.
+    previous: Option<(u64, Arc<Compiled>)>,
+    refused: Option<String>,
+    /// Names that DNS gave to addresses.
+    pub names: Names,
+    /// The latest decisions.
+    pub recent: RecentFlows,
+    counts: Counts,
+    lost: BTreeMap<&'static str, (u64, u64)>,
+}
+
+impl State {
+    /// A daemon with this policy, which is not yet in force.
+    pub fn new(policy: Arc<Compiled>, services: Box<dyn Services>) -> Self {
+        Self {
+            services,
+            policy,
+            generation: 0,
+            previous: None,
+            refused: None,
+            names: Names::default(),
+            recent: RecentFlows::default(),
+            counts: Counts::default(),
+            lost: BTreeMap::new(),
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Arc<Compiled> {
+        &self.policy
+    }
+
+    /// Digest and generation of the policy in force.
+    pub fn policy_ref(&self) -> PolicyRef {
+        PolicyRef { digest: Arc::clone(&self.policy.digest), generation: self.generation }
+    }
+
+    /// Why the newest documents are not in force.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    /// Decisions since start.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What the kernel has lost, by reason; only reasons that occurred.
+    pub fn lost(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.lost.iter().map(|(word, (count, _))| (*word, *count))
+    }
+
+    /// Takes in what happened.
+    pub fn step(&mut self, input: Input<'_>) -> Vec<Command> {
+        match input {
+            Input::Flow(event, actor) => self.flow(event, actor),
+            Input::Dns(event, actor) => self.dns(event, actor),
+            Input::Exec(event, actor) => self.exec(event, actor),
+            Input::Lost(counts, now_ms) => self.losses(counts, now_ms),
+            Input::Installed { policy, generation, sources } => {
+                self.installed(policy, generation, sources)
+            }
+            Input::Refused { errors, sources } => self.refuse(errors, sources),
+        }
+    }
+
+    fn flow(&mut self, event: &FlowEvent, actor: Actor) -> Vec<Command> {
+        let verdict = Verdict::from_byte(event.verdict);
+        let mode = Mode::from_byte(event.mode);
+        let count = match (verdict, mode) {
+            (Verdict::Allow, _) => &mut self.counts.allowed,
+            (Verdict::Deny, Mode::Enforce) => &mut self.counts.denied,
+            (Verdict::Deny, Mode::Monitor) => &mut self.counts.would_deny,
+        };
+        *count += 1;
+        let subject = event.header.subject;
+        let name = self.names.name(subject, event.address, event.set);
+        self.recent.push(Recent { event: *event, actor: actor.clone(), name: name.clone() });
+        let hook = hook(event.header.hook);
+        let evidence = if name.is_some() { Evidence::Dns } else { Evidence::None };
+        let service = name.as_deref().and_then(|name| self.services.provider(name));
+        let generation = event.header.generation;
+        let record = record::Flow {
+            actor,
+            subject: self.subject(subject),
+            decision: Decision {
+                verdict,
+                reason: Reason::from_byte(event.reason).unwrap_or(Reason::Fault),
+                mode,
+                rule: self.rule(generation, event.rule),
+                policy: self.policy_at(generation),
+            },
+            hook,
+            destination: (hook != Hook::SockCreate).then(|| Destination {
+                address: event.address.into(),
+                port: event.port,
+                name,
+                evidence,
+                service,
+            }),
+            protocol: event.protocol,
+            cookie: event.cookie,
+        };
+        at(Record::Flow(record), event.header.time_ns)
+    }
+
+    fn dns(&mut self, event: &DnsEvent, actor: Option<Actor>) -> Vec<Command> {
+        let Some(answer) = self.names.observe(event) else {
+            return Vec::new();
+        };
+        let record = DnsAnswer {
+            actor,
+            subject: self.subject(event.header.subject),
+            policy: self.policy_at(event.header.generation),
+            resolver: event.resolver.into(),
+            name: answer.name,
+            question_type: event.question_type,
+            addresses: answer.addresses,
+        };
+        at(Record::Dns(record), event.header.time_ns)
+    }
+
+    fn exec(&mut self, event: &ExecEvent, actor: Actor) -> Vec<Command> {
+        if event.header.subject == 0 {
+            return Vec::new();
+        }
+        let record = Exec {
+            actor,
+            subject: self.subject(event.header.subject),
+            policy: self.policy_at(event.header.generation),
+        };
+        at(Record::Exec(record), event.header.time_ns)
+    }
+
+    fn losses(&mut self, counts: &[(Loss, u64)], now_ms: u64) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for (loss, total) in counts {
+            let (known, since_ms) = self.lost.get(loss.word()).copied().unwrap_or((0, now_ms));
+            if *total > known {
+                let record = record::Loss {
+                    source: LossSource::Kernel(*loss),
+                    count: total - known,
+                    since_ms,
+                    detail: None,
+                };
+                commands.push(now(Record::Loss(record)));
+                self.lost.insert(loss.word(), (*total, now_ms));
+            }
+        }
+        commands
+    }
+
+    fn installed(
+        &mut self,
+        policy: Arc<Compiled>,
+        generation: u64,
+        sources: Vec<String>,
+    ) -> Vec<Command> {
+        let previous = (self.generation != 0).then(|| self.policy_ref());
+        let agents = policy.agents.iter().filter(|agent| agent.subject != 0).count();
+        let outcome = PolicyOutcome::Installed {
+            previous,
+            agents: u32::try_from(agents).unwrap_or(u32::MAX),
+            rules: u32::try_from(policy.rules.len()).unwrap_or(u32::MAX),
+        };
+        let before = std::mem::replace(&mut self.policy, policy);
+        self.previous = Some((self.generation, before));
+        self.generation = generation;
+        self.refused = None;
+        let policy = Some(self.policy_ref());
+        vec![now(Record::Policy(PolicyChange { policy, sources, outcome }))]
+    }
+
+    fn refuse(&mut self, errors: Vec<String>, sources: Vec<String>) -> Vec<Command> {
+        self.refused = Some(errors.join("; "));
+        let policy = (self.generation != 0).then(|| self.policy_ref());
+        let outcome = PolicyOutcome::Refused { errors };
+        vec![now(Record::Policy(PolicyChange { policy, sources, outcome }))]
+    }
+
+    /// What is known of a subject of the policy in force.
+    pub fn agent(&self, subject: u32) -> Option<&AgentFacts> {
+        self.policy.agents.iter().find(|agent| agent.subject == subject)
+    }
+
+    /// A subject, for a record. One that the policy no longer has is named by its number.
+    pub fn subject(&self, id: u32) -> Subject {
+        match self.agent(id) {
+            Some(agent) => Subject {
+                id,
+                agent: Arc::clone(&agent.name),
+                owner: agent.owner.clone(),
+                sponsor: agent.sponsor.clone(),
+            },
+            None => {
+                let agent = format!("removed-agent-{id}").into();
+                Subject { id, agent, owner: None, sponsor: None }
+            }
+        }
+    }
+
+    /// Rules may be numbered anew with each policy.
+    fn rule(&self, generation: u64, number: u32) -> Option<RuleRef> {
+        let rule = self.compiled(generation).rules.get(usize::try_from(number).ok()?)?;
+        Some(RuleRef { id: Arc::clone(&rule.id), text: Arc::clone(&rule.text) })
+    }
+
+    fn policy_at(&self, generation: u64) -> PolicyRef {
+        PolicyRef { digest: Arc::clone(&self.compiled(generation).digest), generation }
+    }
+
+    fn compiled(&self, generation: u64) -> &Compiled {
+        match &self.previous {
+            Some((known, policy)) if *known == generation => policy,
+            _ => &self.policy,
+        }
+    }
+}
+
+fn hook(code: u16) -> Hook {
+    [Hook::Sendmsg, Hook::SockCreate]
+        .into_iter()
+        .find(|hook| *hook as u16 == code)
+        .unwrap_or(Hook::Connect)
+}
+
+fn at(record: Record, time_ns: u64) -> Vec<Command> {
+    vec![Command::Record(Box::new(record), Some(time_ns))]
+}
+
+fn now(record: Record) -> Command {
+    Command::Record(Box::new(record), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use governd_common::address::Address;
+    use zerocopy::FromZeros;
+
+    use super::*;
+    use crate::{core::process::Process, policy::image::RuleFacts};
+
+    #[derive(Debug)]
+    struct OneService;
+
+    impl Services for OneService {
+        fn provider(&self, name: &str) -> Option<Arc<str>> {
+            (name == "api.openai.com").then(|| "openai".into())
+        }
+    }
+
+    fn policy(digest: &str, rule: &str) -> Arc<Compiled> {
+        let rules = [("unregistered", Verdict::Allow), (rule, Verdict::Deny)];
+        let agent = AgentFacts {
+            subject: 1,
+            name: "invoice-bot".into(),
+            owner: Some("Dana".into()),
+            sponsor: None,
+            mode: Mode::Enforce,
+        };
+        Arc::new(Compiled {
+            digest: digest.into(),
+            rules: rules
+                .map(|(id, verdict)| RuleFacts {
+                    id: id.into(),
+                    subject: 1,
+                    text: id.into(),
+                    verdict,
+                    source: None,
+                })
+                .to_vec(),
+            agents: vec![agent],
+            ..Compiled::default()
+        })
+    }
+
+    fn actor() -> Actor {
+        let process = Process { pid: 7, name: "python3".into(), ..Process::default() };
+        Actor { process: Arc::new(process), lineage: Arc::new([]) }
+    }
+
+    fn flow(verdict: Verdict, mode: Mode, generation: u64) -> FlowEvent {
+        let mut event = FlowEvent::new_zeroed();
+        event.header.subject = 1;
+        event.header.generation = generation;
+        event.header.hook = Hook::Connect as u16;
+        event.address = Address::v4([10, 0, 0, 1]);
+        event.port = 443;
+        event.protocol = 6;
+        event.verdict = verdict as u8;
+        event.reason = Reason::Rule as u8;
+        event.mode = mode as u8;
+        event.rule = 1;
+        event
+    }
+
+    fn state() -> State {
+        let mut state = State::new(policy("sha256:none", "none"), Box::new(OneService));
+        let policy = policy("sha256:one", "invoice-bot/default");
+        state.step(Input::Installed { policy, generation: 1, sources: Vec::new() });
+        state
+    }
+
+    fn only_flow(commands: Vec<Command>) -> record::Flow {
+        let mut commands = commands.into_iter();
+        let (Some(Command::Record(record, _)), None) = (commands.next(), commands.next()) else {
+            panic!("one record");
+        };
+        match *record {
+            Record::Flow(flow) => flow,
+            other => panic!("a flow, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_decision_carries_rule_policy_agent_and_owner() {
+        let mut state = state();
+        let event = flow(Verdict::Deny, Mode::Enforce, 1);
+        let flow = only_flow(state.step(Input::Flow(&event, actor())));
+        assert_eq!(&*flow.decision.rule.unwrap().id, "invoice-bot/default");
+        assert_eq!(&*flow.decision.policy.digest, "sha256:one");
+        assert_eq!(
+            (&*flow.subject.agent, flow.subject.owner.as_deref()),
+            ("invoice-bot", Some("Dana"))
+        );
+        assert_eq!(flow.destination.unwrap().evidence, Evidence::None);
+    }
+
+    #[test]
+    fn outcomes_are_counted_apart() {
+        let mut state = state();
+        let outcomes = [
+            (Verdict::Allow, Mode::Enforce),
+            (Verdict::Deny, Mode::Enforce),
+            (Verdict::Deny, Mode::Monitor),
+            (Verdict::Deny, Mode::Monitor),
+        ];
+        for (verdict, mode) in outcomes {
+            state.step(Input::Flow(&flow(verdict, mode, 1), actor()));
+        }
+        assert_eq!(state.counts(), Counts { allowed: 1, denied: 1, would_deny: 2 });
+    }
+
+    #[test]
+    fn an_event_of_the_generation_before_keeps_its_rule_and_digest() {
+        let mut state = state();
+        let next = policy("sha256:two", "other/default");
+        state.step(Input::Installed { policy: next, generation: 2, sources: Vec::new() });
+        for (generation, digest, rule) in
+            [(1, "sha256:one", "invoice-bot/default"), (2, "sha256:two", "other/default")]
+        {
+            let event = flow(Verdict::Deny, Mode::Enforce, generation);
+            let flow = only_flow(state.step(Input::Flow(&event, actor())));
+            assert_eq!(&*flow.decision.policy.digest, digest);
+            assert_eq!(&*flow.decision.rule.unwrap().id, rule);
+        }
+    }
+
+    #[test]
+    fn a_name_from_dns_is_in_the_record_with_its_service() {
+        let mut state = state();
+        let mut answer = DnsEvent::new_zeroed();
+        answer.header.subject = 1;
+        answer.name[..14].copy_from_slice(b"api.openai.com");
+        answer.name_len = 14;
+        answer.addresses[0].address = Address::v4([10, 0, 0, 1]);
+        answer.addresses_len = 1;
+        assert_eq!(state.step(Input::Dns(&answer, None)).len(), 1);
+        let event = flow(Verdict::Allow, Mode::Enforce, 1);
+        let to = only_flow(state.step(Input::Flow(&event, actor()))).destination.unwrap();
+        assert_eq!(to.name.as_deref(), Some("api.openai.com"));
+        assert_eq!((to.evidence, to.service.as_deref()), (Evidence::Dns, Some("openai")));
+    }
+
+    #[test]
+    fn only_what_was_lost_since_the_last_look_is_recorded() {
+        let mut state = state();
+        let lost =
+            |state: &mut State, total| state.step(Input::Lost(&[(Loss::Ring, total)], 5)).len();
+        assert_eq!((lost(&mut state, 0), lost(&mut state, 3), lost(&mut state, 3)), (0, 1, 0));
+        assert_eq!(lost(&mut state, 4), 1);
+        assert_eq!(state.lost().collect::<Vec<_>>(), [("ring-full", 4)]);
+    }
+
+    #[test]
+    fn a_refused_policy_leaves_the_running_one_and_is_remembered() {
+        let mut state = state();
+        let errors = vec!["a.yaml:3:5: error[bad-word]: no".to_string()];
+        let commands = state.step(Input::Refused { errors, sources: Vec::new() });
+        assert_eq!(commands.len(), 1);
+        assert_eq!(&*state.policy().digest, "sha256:one");
+        assert!(state.refused().unwrap().contains("a.yaml:3:5"));
+        let policy = policy("sha256:two", "x");
+        state.step(Input::Installed { policy, generation: 2, sources: Vec::new() });
+        assert_eq!(state.refused(), None);
+    }
+}
