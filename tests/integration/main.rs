@@ -17,7 +17,7 @@ type Test = (&'static str, fn(&Lab) -> Result<()>);
 
 const SUBJECTS: &[&[Test]] = &[lab::TESTS];
 
-/// What the tests measured, printed when all are done: the harness puts a test's name and its outcome
+/// What the tests measured, printed at the end: the harness puts a test's name and its outcome
 /// on one line. A lock, because it is static; there is one thread, which never waits for it.
 static MEASURED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

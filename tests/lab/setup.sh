@@ -3,7 +3,8 @@
 #
 # DIRECTORY/agent is a virtual environment whose interpreter is a file of its own, so that a policy
 # which names it concerns no other Python; DIRECTORY/node holds the npm client. Run it again at any
-# time: what is there in the pinned versions is kept. Needs python3 with venv, node and npm.
+# time: what is there in the pinned versions is kept. Prints a line for each thing that it installed.
+# Needs python3 with venv, node and npm.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -20,26 +21,22 @@ python=/usr/bin/python3
 wanted() { sha256sum "$@" | cut -d' ' -f1 | sha256sum; }
 is_current() { [ -f "$1" ] && [ "$(cat "$1")" = "$(wanted "${@:2}")" ]; }
 
-if is_current "$directory/agent.stamp" "$here/requirements.txt" "$python"; then
-    echo "lab: the Python clients are in $directory/agent"
-else
-    echo "lab: installing the Python clients into $directory/agent"
+if ! is_current "$directory/agent.stamp" "$here/requirements.txt" "$python"; then
     rm -rf "$directory/agent" "$directory/agent.stamp"
     "$python" -m venv --copies "$directory/agent"
     "$directory/agent/bin/python3" -m pip install --quiet --disable-pip-version-check \
         --only-binary :all: --no-deps --requirement "$here/requirements.txt"
     wanted "$here/requirements.txt" "$python" > "$directory/agent.stamp"
+    echo "installed the lab's Python clients in $directory/agent"
 fi
 
-if is_current "$directory/node.stamp" "$here/package.json"; then
-    echo "lab: the npm client is in $directory/node"
-else
-    echo "lab: installing the npm client into $directory/node"
+if ! is_current "$directory/node.stamp" "$here/package.json"; then
     rm -rf "$directory/node" "$directory/node.stamp"
     mkdir "$directory/node"
     cp "$here/package.json" "$directory/node/"
     # No lock file: the client has no dependencies, and a lock would name a registry.
     (cd "$directory/node" &&
-        npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel error)
+        npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel error >&2)
     wanted "$here/package.json" > "$directory/node.stamp"
+    echo "installed the lab's npm client in $directory/node"
 fi

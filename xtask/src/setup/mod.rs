@@ -6,6 +6,7 @@
 mod cargo_tool;
 mod core_sources;
 mod debian;
+mod lab;
 mod packages;
 
 use anyhow::Result;
@@ -44,7 +45,10 @@ pub(crate) fn provide(parts: &[Part]) -> Result<()> {
     for part in parts {
         installed += match part {
             Part::Build => core_sources::provide()? + cargo_tool::provide(&pinned::BPF_LINKER)?,
-            Part::Test => packages::provide(command::is_root())?,
+            Part::Test => {
+                let is_root = command::is_root();
+                packages::provide(is_root)? + lab::provide(is_root)?
+            }
             Part::Check => cargo_tool::provide(&pinned::CARGO_DENY)?,
         };
     }
