@@ -70,6 +70,12 @@ impl Name {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
+    /// The byte at a place, which is part of the name only below `len`.
+    #[inline(always)]
+    pub(crate) fn byte(&self, at: u32) -> u8 {
+        self.bytes.get(masked(at, INDEX_MASK)).copied().unwrap_or(0)
+    }
+
     /// The name as text; it is ASCII.
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(self.as_bytes()).unwrap_or_default()
@@ -226,7 +232,7 @@ impl Work<Reversal<'_>> for Reverse {
     #[inline(always)]
     fn step(index: u32, state: &mut Reversal<'_>) -> Step {
         let to = masked(u32::from(state.name.len).wrapping_sub(index), INDEX_MASK);
-        let byte = state.name.bytes.get(masked(index, INDEX_MASK)).copied().unwrap_or(0);
+        let byte = state.name.byte(index);
         if let Some(place) = state.key.bytes.get_mut(to) {
             *place = byte;
         }
