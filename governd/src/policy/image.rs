@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::diagnostic::Diagnostics;
 use governd_common::{
     address::Address,
     table::{RuleBlock, SelectorSet, Subject},
@@ -47,10 +48,30 @@ pub struct Compiled {
     pub digest: Arc<str>,
     /// Rules by number; 0 is the host's posture for what is not registered.
     pub rules: Vec<RuleFacts>,
-    /// Agents by subject; 0 is the unregistered.
+    /// Agents, sorted by subject; 0 is the unregistered.
     pub agents: Vec<AgentFacts>,
     /// Name patterns by set id, as written, for words; networks have their text form.
     pub sets: std::collections::BTreeMap<u32, Arc<str>>,
+    /// What is perhaps not meant so, here and in the documents.
+    pub warnings: Diagnostics,
+}
+
+impl Compiled {
+    /// What a rule number stands for.
+    pub fn rule(&self, number: u32) -> Option<&RuleFacts> {
+        self.rules.get(number as usize)
+    }
+
+    /// What a subject stands for.
+    pub fn agent(&self, subject: u32) -> Option<&AgentFacts> {
+        let found = self.agents.binary_search_by_key(&subject, |agent| agent.subject);
+        found.ok().and_then(|index| self.agents.get(index))
+    }
+
+    /// Agents that are registered: all but the unregistered.
+    pub fn agents_registered(&self) -> usize {
+        self.agents.iter().filter(|agent| agent.subject != 0).count()
+    }
 }
 
 /// What a rule number stands for.

@@ -1,5 +1,27 @@
 //! Policy documents: from YAML to tables, and back to words. Pure: files are read by the caller,
 //! and what only the host knows comes in through [`host::Host`].
+//!
+//! Text becomes nodes with places (`yaml`), nodes become documents (`shape`, [`document`]),
+//! documents become the [`model`] (`check`), and the model becomes the bytes of the kernel's
+//! tables ([`compile`]). Each step reports all that it finds as [`diagnostic::Diagnostics`].
 
+pub mod compile;
+pub mod diagnostic;
+pub mod document;
 pub mod host;
+pub mod ids;
 pub mod image;
+pub mod limits;
+pub mod model;
+pub mod shape;
+pub mod value;
+
+mod check;
+mod load;
+mod words;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use load::{Documents, Source, load};

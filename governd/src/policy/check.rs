@@ -1,0 +1,358 @@
+//! From documents to the model: reads every word into its type, and reports all that is wrong.
+
+use std::{collections::HashMap, sync::Arc};
+
+use governd_common::verdict::{Mode, Verdict};
+
+use super::{
+    diagnostic::{Code, Diagnostic, Diagnostics, Place},
+    document::{
+        AgentDocument, AgentSpec, EgressDocument, HostPolicyDocument, HostSpec, MatchDocument,
+        Metadata, OneOrMany, PersonDocument, RuleDocument, Scalar,
+    },
+    limits::{PERSON_NAME_BYTES_MAX, TEXT_BYTES_MAX},
+    model::{Agent, HostPolicy, Match, Person, Placed, Policy, Rule},
+    shape::Located,
+    value::{
+        self, Fault, Mail, Posture, Target,
+        name::{self, HostGlob},
+        network::Network,
+        port::{Ports, Protocol},
+        process::{Cgroup, Executable, User},
+    },
+};
+
+/// Checks the documents of one file.
+pub(crate) struct Checker<'a> {
+    /// The file.
+    pub(crate) file: &'a Arc<str>,
+    /// What is wrong.
+    pub(crate) out: &'a mut Diagnostics,
+    /// False if fields were left out because they were reported.
+    pub(crate) is_whole: bool,
+}
+
+impl Checker<'_> {
+    /// An agent document; `at` is where the document begins.
+    pub(crate) fn agent(&mut self, document: AgentDocument, at: &Place) -> Option<Agent> {
+        let AgentDocument { api_version: _, kind: _, metadata, spec } = document;
+        let name = self.name(metadata, at);
+        let spec = self.required(spec, "spec", at)?;
+        let place = self.place(&spec);
+        let AgentSpec { owner, sponsor, purpose, mode, matches, egress } = spec.value;
+        let owner = match owner {
+            Some(owner) => self.person(owner),
+            None => self.missing_owner(&place),
+        };
+        let sponsor = sponsor.map(|sponsor| self.person(sponsor));
+        let purpose = purpose.and_then(|purpose| self.text(&purpose));
+        let mode = mode.and_then(|mode| self.parse(&mode, value::parse_mode));
+        let matches = self.matches(matches, &place);
+        let (default, rules) = self.egress(egress);
+        let (name, place) = name?;
+        let agent = Agent {
+            name,
+            place,
+            owner: owner?,
+            sponsor: sponsor.flatten(),
+            purpose,
+            mode,
+            matches,
+            default,
+            rules,
+        };
+        Some(agent)
+    }
+
+    /// A host policy document; `at` is where the document begins.
+    pub(crate) fn host(&mut self, document: HostPolicyDocument, at: &Place) -> Option<HostPolicy> {
+        let HostPolicyDocument { api_version: _, kind: _, metadata, spec } = document;
+        let name = self.name(metadata, at);
+        let spec = self.required(spec, "spec", at)?;
+        let place = self.place(&spec);
+        let HostSpec { hosts, mode, unregistered, loopback, resolvers } = spec.value;
+        let hosts = self.required(hosts, "hosts", &place);
+        let hosts = hosts.map(|hosts| self.each("hosts", &hosts, HostGlob::parse));
+        let mode = mode.and_then(|mode| self.parse(&mode, value::parse_mode));
+        let unregistered = unregistered.and_then(|word| self.parse(&word, Posture::parse));
+        let loopback = loopback.and_then(|word| self.parse(&word, value::parse_verdict));
+        let resolvers = resolvers.map(|resolvers| resolvers.value).unwrap_or_default();
+        let addresses = resolvers.addresses.map(|list| {
+            let address = |text: &str| {
+                let network = Network::parse(text)?;
+                let fault = Fault::new(Code::BadNetwork, format!("`{text}` is a network"));
+                let fault = fault.hint("a resolver has one address");
+                if network.is_host() { Ok(network.address()) } else { Err(fault) }
+            };
+            list.value.iter().filter_map(|one| self.parse(one, address)).collect()
+        });
+        let (name, place) = name?;
+        Some(HostPolicy {
+            name,
+            place: Some(place),
+            hosts: hosts?,
+            mode: mode.unwrap_or(Mode::Monitor),
+            unregistered: unregistered.unwrap_or_default(),
+            loopback: loopback.unwrap_or(Verdict::Deny),
+            host_resolvers: resolvers.host.is_none_or(|flag| flag.value),
+            resolvers: addresses.unwrap_or_default(),
+        })
+    }
+
+    fn name(
+        &mut self,
+        metadata: Option<Located<Metadata>>,
+        at: &Place,
+    ) -> Option<(Arc<str>, Place)> {
+        let metadata = self.required(metadata, "metadata", at)?;
+        let place = self.place(&metadata);
+        let name = self.required(metadata.value.name, "name", &place)?;
+        let place = self.place(&name);
+        self.parse(&name, name::check_document_name)?;
+        Some((name.value.into(), place))
+    }
+
+    fn missing_owner(&mut self, place: &Place) -> Option<Person> {
+        if self.is_whole {
+            let message = "the agent has no owner, so there is nobody to ask about it";
+            let hint = "add `owner: {name: Dana Smith, mail: dana@acme.example}`";
+            self.out.push(Diagnostic::error(Code::MissingOwner, place, message).hint(hint));
+        }
+        None
+    }
+
+    fn person(&mut self, person: Located<PersonDocument>) -> Option<Person> {
+        let place = self.place(&person);
+        let PersonDocument { name, mail } = person.value;
+        let name = self.required(name, "name", &place);
+        let mail = self.required(mail, "mail", &place);
+        let mail = mail.and_then(|mail| self.parse(&mail, Mail::parse));
+        let name = name.and_then(|name| {
+            let place = self.place(&name);
+            let name = name.value.trim();
+            if name.is_empty() || name.len() > PERSON_NAME_BYTES_MAX || name.contains('\n') {
+                let message =
+                    format!("a person's name has from 1 to {PERSON_NAME_BYTES_MAX} bytes");
+                self.out.push(Diagnostic::error(Code::BadName, &place, message));
+                return None;
+            }
+            Some(name.into())
+        });
+        Some(Person { name: name?, mail: mail? })
+    }
+
+    fn text(&mut self, text: &Located<String>) -> Option<Arc<str>> {
+        if text.value.len() > TEXT_BYTES_MAX {
+            let message = format!("the text is longer than {TEXT_BYTES_MAX} bytes");
+            self.out.push(Diagnostic::error(Code::Limit, &self.place(text), message));
+            return None;
+        }
+        Some(text.value.as_str().into())
+    }
+
+    fn matches(
+        &mut self,
+        matches: Option<Located<Vec<Located<MatchDocument>>>>,
+        at: &Place,
+    ) -> Vec<Match> {
+        let Some(matches) = self.required(matches, "match", at) else {
+            return Vec::new();
+        };
+        if matches.value.is_empty() && self.is_whole {
+            let message = "the list is empty: no process would ever be this agent";
+            self.out.push(
+                Diagnostic::error(Code::EmptyMatch, &self.place(&matches), message)
+                    .hint("add an entry such as `- exe: /opt/agent/bin/agent`"),
+            );
+        }
+        matches.value.into_iter().filter_map(|one| self.one_match(one)).collect()
+    }
+
+    fn one_match(&mut self, one: Located<MatchDocument>) -> Option<Match> {
+        let place = self.place(&one);
+        let MatchDocument { exe, user, cgroup } = one.value;
+        if exe.is_none() && user.is_none() && cgroup.is_none() {
+            if self.is_whole {
+                let message = "the entry says nothing, and would match every process";
+                self.out.push(
+                    Diagnostic::error(Code::EmptyMatch, &place, message)
+                        .hint("name an `exe`, a `user` or a `cgroup`"),
+                );
+            }
+            return None;
+        }
+        let exes = match exe {
+            None => Vec::new(),
+            Some(exe) => self.executables(exe)?,
+        };
+        let user = match user {
+            None => None,
+            Some(user) => {
+                let value = self.parse(&user.as_ref().map(|user| user.0.clone()), User::parse);
+                Some(Placed { value: value?, place: self.place(&user) })
+            }
+        };
+        let cgroup = match cgroup {
+            None => None,
+            Some(cgroup) => {
+                let value = self.parse(&cgroup, Cgroup::parse);
+                Some(Placed { value: value?, place: self.place(&cgroup) })
+            }
+        };
+        Some(Match { place, exes, user, cgroup })
+    }
+
+    fn executables(&mut self, exe: Located<OneOrMany>) -> Option<Vec<Placed<Executable>>> {
+        let place = self.place(&exe);
+        let Located { value, line, column } = exe;
+        let list = match value {
+            OneOrMany::One(value) => vec![Located { value, line, column }],
+            OneOrMany::Many(many) => many,
+        };
+        if list.is_empty() {
+            let message = "the list is empty: the entry would match no process";
+            self.out.push(
+                Diagnostic::error(Code::EmptyMatch, &place, message)
+                    .hint("name an executable, or remove the field to match any"),
+            );
+            return None;
+        }
+        let parsed = list.iter().map(|one| {
+            let value = self.parse(one, Executable::parse)?;
+            Some(Placed { value, place: self.place(one) })
+        });
+        let parsed: Vec<_> = parsed.collect();
+        parsed.into_iter().collect()
+    }
+
+    fn egress(&mut self, egress: Option<Located<EgressDocument>>) -> (Verdict, Vec<Rule>) {
+        let Some(egress) = egress else {
+            return (Verdict::Deny, Vec::new());
+        };
+        let EgressDocument { default, rules } = egress.value;
+        let default = default.and_then(|word| self.parse(&word, value::parse_verdict));
+        let rules = rules.map(|rules| rules.value).unwrap_or_default();
+        let rules = rules.into_iter().enumerate();
+        let rules = rules.filter_map(|(index, rule)| self.rule(index as u32 + 1, rule));
+        let rules = rules.collect();
+        (default.unwrap_or(Verdict::Deny), rules)
+    }
+
+    fn rule(&mut self, index: u32, rule: Located<RuleDocument>) -> Option<Rule> {
+        let place = self.place(&rule);
+        let RuleDocument { allow, deny, ports, protocol } = rule.value;
+        let protocol = protocol.and_then(|word| self.parse(&word, Protocol::parse));
+        let ports = ports.map(|ports| {
+            let text = |port: Located<Scalar>| port.map(|Scalar(text)| text);
+            let texts = ports.map(|list| list.into_iter().map(text).collect());
+            Ports::merge(self.each("ports", &texts, Ports::parse))
+        });
+        let (verdict, list) = match (allow, deny) {
+            (Some(list), None) => (Verdict::Allow, list),
+            (None, Some(list)) => (Verdict::Deny, list),
+            (both, _) => {
+                if self.is_whole {
+                    let (code, message) = match both {
+                        Some(_) => (Code::WrongType, "a rule has either `allow` or `deny`"),
+                        None => (Code::MissingField, "the rule has neither `allow` nor `deny`"),
+                    };
+                    let hint = "write one rule for each";
+                    self.out.push(Diagnostic::error(code, &place, message).hint(hint));
+                }
+                return None;
+            }
+        };
+        let targets = self.each(value::verdict_word(verdict), &list, Target::parse);
+        if verdict == Verdict::Allow {
+            self.warn_wide(&list);
+        }
+        Some(Rule { place, index, verdict, targets, ports, protocol: protocol.unwrap_or_default() })
+    }
+
+    /// Warns of wildcards under which anybody can get a name.
+    fn warn_wide(&mut self, list: &Located<Vec<Located<String>>>) {
+        for one in &list.value {
+            if let Ok(Target::Name(pattern)) = Target::parse(&one.value)
+                && pattern.is_wildcard()
+                && name::is_public_suffix(pattern.base())
+            {
+                let base = pattern.base();
+                let message = format!("anybody can register a name below `{base}`");
+                self.out.push(
+                    Diagnostic::warning(Code::PublicSuffix, &self.place(one), message).hint(
+                        "name the domain that is meant, such as *.your-name.".to_owned() + base,
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Parses all of a list that parse; an empty list is worth a warning.
+    fn each<T>(
+        &mut self,
+        field: &str,
+        list: &Located<Vec<Located<String>>>,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Vec<T> {
+        if list.value.is_empty() && self.is_whole {
+            let message = format!("`{field}` is empty, and so matches nothing");
+            let hint = "fill it, or remove what it belongs to";
+            let place = self.place(list);
+            self.out.push(Diagnostic::warning(Code::EmptyList, &place, message).hint(hint));
+        }
+        list.value.iter().filter_map(|one| self.parse(one, &parse)).collect()
+    }
+
+    fn parse<T>(
+        &mut self,
+        text: &Located<String>,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        match parse(&text.value) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.out.push(fault.at(&self.place(text)));
+                None
+            }
+        }
+    }
+
+    fn required<T>(&mut self, field: Option<T>, name: &str, at: &Place) -> Option<T> {
+        if field.is_none() && self.is_whole {
+            let message = format!("the field `{name}` is missing");
+            self.out.push(Diagnostic::error(Code::MissingField, at, message));
+        }
+        field
+    }
+
+    fn place<T>(&self, located: &Located<T>) -> Place {
+        let Located { line, column, .. } = located;
+        Place { file: Arc::clone(self.file), line: *line, column: *column }
+    }
+}
+
+/// Refuses two documents of one kind and name.
+pub(crate) fn refuse_duplicates(policy: &Policy, out: &mut Diagnostics) {
+    let agents = policy.agents.iter().map(|agent| (&agent.name, &agent.place));
+    duplicates("agent", agents, out);
+    let hosts = policy.hosts.iter();
+    let hosts = hosts.filter_map(|host| host.place.as_ref().map(|place| (&host.name, place)));
+    duplicates("host policy", hosts, out);
+}
+
+fn duplicates<'a>(
+    noun: &str,
+    named: impl Iterator<Item = (&'a Arc<str>, &'a Place)>,
+    out: &mut Diagnostics,
+) {
+    let mut first: HashMap<&str, &Place> = HashMap::new();
+    for (name, place) in named {
+        if let Some(before) = first.get(&**name) {
+            let message = format!("the {noun} `{name}` is already defined at {before}");
+            let diagnostic = Diagnostic::error(Code::Duplicate, place, message);
+            out.push(diagnostic.hint("rename one of the two, or merge them"));
+        } else {
+            first.insert(name, place);
+        }
+    }
+}

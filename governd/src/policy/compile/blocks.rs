@@ -1,0 +1,80 @@
+//! The rules of one subject at one node, as the entries of a block.
+
+use governd_common::{
+    limits::RULES_PER_BLOCK_MAX,
+    table::{RuleBlock, RuleEntry},
+};
+
+use super::{Claim, EMPTY_BLOCK};
+use crate::policy::{
+    diagnostic::{Code, Diagnostic, Place},
+    value::Target,
+};
+
+/// Entries of a block.
+pub(super) const LEN: usize = RULES_PER_BLOCK_MAX;
+
+/// An entry that is not in use.
+pub(super) const EMPTY_ENTRY: RuleEntry =
+    RuleEntry { port_first: 0, port_last: 0, protocol: 0, verdict: 0, specificity: 0, rule: 0 };
+
+/// More port ranges than a block holds.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct TooMany {
+    /// How many are needed.
+    pub(super) count: usize,
+    /// The rule of the first entry that has no place.
+    pub(super) rule: u32,
+}
+
+impl TooMany {
+    pub(super) fn diagnostic(&self, target: &Target, place: Option<Place>) -> Diagnostic {
+        let message = format!(
+            "the agent's rules give `{target}` {} port ranges; at most {LEN} can be kept for one destination",
+            self.count
+        );
+        let place = place.unwrap_or(Place { file: "the policy".into(), line: 0, column: 0 });
+        Diagnostic::error(Code::Limit, &place, message)
+            .hint("name wider ranges, or leave `ports` out of the rule on the wildcard or network")
+    }
+}
+
+/// Builds a block: the most specific first, deny before allow, then in the order of the rules.
+/// What an entry before it covers already is left out.
+pub(super) fn block(claims: &[Claim<'_>]) -> Result<RuleBlock, TooMany> {
+    let mut sorted: Vec<&Claim<'_>> = claims.iter().collect();
+    sorted.sort_by_key(|claim| {
+        (std::cmp::Reverse(claim.specificity), claim.verdict as u8, claim.rule)
+    });
+    let mut kept: Vec<RuleEntry> = Vec::new();
+    for entry in sorted.into_iter().flat_map(entries) {
+        if !kept.iter().any(|before| covers(before, &entry)) {
+            kept.push(entry);
+        }
+    }
+    if let Some(first) = kept.get(LEN) {
+        return Err(TooMany { count: kept.len(), rule: first.rule });
+    }
+    let mut block = RuleBlock { len: kept.len() as u32, ..EMPTY_BLOCK };
+    for (slot, entry) in block.entries.iter_mut().zip(kept) {
+        *slot = entry;
+    }
+    Ok(block)
+}
+
+fn entries<'a>(claim: &'a Claim<'_>) -> impl Iterator<Item = RuleEntry> + 'a {
+    claim.ports.iter().map(|ports| RuleEntry {
+        port_first: ports.first(),
+        port_last: ports.last(),
+        protocol: claim.protocol.number(),
+        verdict: claim.verdict as u8,
+        specificity: claim.specificity,
+        rule: claim.rule,
+    })
+}
+
+fn covers(before: &RuleEntry, entry: &RuleEntry) -> bool {
+    before.port_first <= entry.port_first
+        && entry.port_last <= before.port_last
+        && (before.protocol == 0 || before.protocol == entry.protocol)
+}

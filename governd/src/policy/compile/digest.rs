@@ -1,0 +1,88 @@
+//! The digest of a policy: SHA-256 over its canonical form.
+//!
+//! The canonical form is one line of JSON for each document, sorted by kind and name, with sorted
+//! keys and every value as it was understood. Comments, layout, the order of documents and the
+//! split into files do not change it; the order of rules does, since rules are numbered by it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::policy::{
+    model::{Agent, HostPolicy, Match, Person, Policy, Rule},
+    value::{mode_word, port::Ports, verdict_word},
+};
+
+/// `sha256:` and the digest in hexadecimal.
+pub(super) fn digest(policy: &Policy) -> Arc<str> {
+    let mut lines: Vec<String> = policy.agents.iter().map(|one| agent(one).to_string()).collect();
+    lines.extend(policy.hosts.iter().map(|one| host(one).to_string()));
+    lines.sort_unstable();
+    let digest = ring::digest::digest(&ring::digest::SHA256, lines.join("\n").as_bytes());
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}").into()
+}
+
+/// Keys in alphabetical order, whatever the map of the JSON library.
+fn agent(agent: &Agent) -> Value {
+    let Agent { name, place: _, owner, sponsor, purpose, mode, matches, default, rules } = agent;
+    json!({
+        "a_kind": "Agent",
+        "a_name": **name,
+        "default": verdict_word(*default),
+        "match": matches.iter().map(one_match).collect::<Vec<_>>(),
+        "mode": mode.map(mode_word),
+        "owner": person(owner),
+        "purpose": purpose.as_deref(),
+        "rules": rules.iter().map(rule).collect::<Vec<_>>(),
+        "sponsor": sponsor.as_ref().map(person),
+    })
+}
+
+fn host(host: &HostPolicy) -> Value {
+    let HostPolicy {
+        name,
+        place: _,
+        hosts,
+        mode,
+        unregistered,
+        loopback,
+        host_resolvers,
+        resolvers,
+    } = host;
+    json!({
+        "a_kind": "HostPolicy",
+        "a_name": **name,
+        "hosts": hosts.iter().map(|glob| glob.as_str()).collect::<Vec<_>>(),
+        "loopback": verdict_word(*loopback),
+        "mode": mode_word(*mode),
+        "resolvers": resolvers.iter().map(|one| one.to_string()).collect::<Vec<_>>(),
+        "resolvers_host": host_resolvers,
+        "unregistered": unregistered.word(),
+    })
+}
+
+fn person(person: &Person) -> Value {
+    let Person { name, mail } = person;
+    json!({"mail": mail.as_str(), "name": **name})
+}
+
+fn one_match(one: &Match) -> Value {
+    let Match { place: _, exes, user, cgroup } = one;
+    json!({
+        "cgroup": cgroup.as_ref().map(|cgroup| cgroup.value.as_str()),
+        "exe": exes.iter().map(|exe| exe.value.as_str()).collect::<Vec<_>>(),
+        "user": user.as_ref().map(|user| user.value.to_string()),
+    })
+}
+
+fn rule(rule: &Rule) -> Value {
+    let Rule { place: _, index: _, verdict, targets, ports, protocol } = rule;
+    let ports = ports.as_ref().map(|ports| ports.iter().map(Ports::to_string).collect::<Vec<_>>());
+    json!({
+        "ports": ports,
+        "protocol": protocol.word(),
+        "targets": targets.iter().map(|one| one.to_string()).collect::<Vec<_>>(),
+        "verdict": verdict_word(*verdict),
+    })
+}

@@ -1,0 +1,340 @@
+//! From the model to the tables.
+//!
+//! Unions are computed here, so that the kernel looks up one name, one network and a few blocks,
+//! whatever the number of rules. A set stands for a node of a trie. The kernel finds only the
+//! longest node of a name or address, so the block of a subject at a node holds the subject's rules
+//! on the node itself and on every wildcard or network around it, most specific first.
+
+mod blocks;
+mod digest;
+mod names;
+mod networks;
+mod selectors;
+pub mod specificity;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use governd_common::{
+    address::Address,
+    table::{RuleBlock, Subject, subject_flag},
+    verdict::{Mode, Verdict},
+};
+
+use super::{
+    diagnostic::{Code, Diagnostic, Diagnostics, Place},
+    host::Host,
+    ids::Ids,
+    image::{AgentFacts, Compiled, RuleFacts, TableImage},
+    limits::{BLOCKS_MAX, NAMES_MAX, NETWORKS_MAX, RESOLVERS_MAX, SUBJECTS_MAX},
+    load::Documents,
+    model::{Agent, HostPolicy, Policy},
+    value::{
+        Posture, Target,
+        name::HostPattern,
+        port::{Ports, Protocol},
+        verdict_word,
+    },
+};
+
+/// What a policy meets on the host where it is put into force.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The host.
+    pub host: &'a dyn Host,
+    /// Name patterns of AI endpoints and their labels, such as `("*.openai.com", "OpenAI")`.
+    pub endpoints: &'a [(&'a str, &'a str)],
+    /// Takes the place of the mode of every document.
+    pub mode: Option<Mode>,
+}
+
+/// One rule on one target, for one subject.
+#[derive(Clone, Copy)]
+struct Claim<'a> {
+    subject: u32,
+    rule: u32,
+    verdict: Verdict,
+    /// How specific, target, ports and protocol together.
+    specificity: u16,
+    ports: &'a [Ports],
+    protocol: Protocol,
+}
+
+/// Every port, for rules that name none.
+const EVERY_PORT: &[Ports] = &[Ports::EVERY];
+
+impl Documents {
+    /// Compiles the policy for a host.
+    ///
+    /// # Errors
+    /// Everything that cannot be put into the tables, and ambiguous matches.
+    pub fn compile(
+        &self,
+        around: &Surroundings<'_>,
+        ids: &mut Ids,
+    ) -> Result<Compiled, Diagnostics> {
+        let mut out = self.warnings.clone();
+        let built_in = HostPolicy::built_in();
+        let host = host_policy(&self.policy, around.host.name(), &mut out).unwrap_or(&built_in);
+        let endpoints = endpoints(around.endpoints, &mut out);
+        let mut compiler = Compiler {
+            mode: around.mode,
+            host,
+            ids,
+            out: &mut out,
+            compiled: Compiled::default(),
+            places: Vec::new(),
+            names: Vec::new(),
+            networks: Vec::new(),
+        };
+        compiler.unregistered(&endpoints);
+        for agent in &self.policy.agents {
+            compiler.agent(agent);
+        }
+        compiler.tables();
+        compiler.selectors(&self.policy, around.host);
+        compiler.resolvers(around.host);
+        let Compiler { mut compiled, .. } = compiler;
+        compiled.digest = digest::digest(&self.policy);
+        compiled.agents.sort_by_key(|agent| agent.subject);
+        let (mut compiled, warnings) = out.unless_errors(compiled)?;
+        compiled.warnings = warnings;
+        Ok(compiled)
+    }
+}
+
+/// The host policy whose pattern says most about this host.
+fn host_policy<'a>(
+    policy: &'a Policy,
+    name: &str,
+    out: &mut Diagnostics,
+) -> Option<&'a HostPolicy> {
+    let rank = |host: &HostPolicy| {
+        host.hosts.iter().filter(|glob| glob.matches(name)).map(|glob| glob.rank()).max()
+    };
+    let mut ranked: Vec<_> =
+        policy.hosts.iter().filter_map(|host| Some((rank(host)?, host))).collect();
+    ranked.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+    if let [(first_rank, first), (second_rank, second), ..] = ranked.as_slice()
+        && first_rank == second_rank
+        && let (Some(place), Some(other)) = (&second.place, &first.place)
+    {
+        let message = format!(
+            "the host policies `{}` (at {other}) and `{}` are both for the host `{name}`",
+            first.name, second.name
+        );
+        let hint = "name the hosts of one of them more closely";
+        out.push(Diagnostic::error(Code::Duplicate, place, message).hint(hint));
+    }
+    ranked.first().map(|(_, host)| *host)
+}
+
+/// The catalogue's patterns, parsed; the catalogue is tested, so that none is wrong.
+fn endpoints<'a>(list: &[(&str, &'a str)], out: &mut Diagnostics) -> Vec<(HostPattern, &'a str)> {
+    let mut parsed = Vec::new();
+    for (pattern, label) in list {
+        match HostPattern::parse(pattern) {
+            Ok(pattern) => parsed.push((pattern, *label)),
+            Err(fault) => {
+                let place = Place { file: "endpoint catalogue".into(), line: 0, column: 0 };
+                out.push(fault.at(&place));
+            }
+        }
+    }
+    parsed
+}
+
+struct Compiler<'a, 'b> {
+    mode: Option<Mode>,
+    host: &'a HostPolicy,
+    ids: &'b mut Ids,
+    out: &'b mut Diagnostics,
+    compiled: Compiled,
+    /// Where each rule was written, by rule number.
+    places: Vec<Option<Place>>,
+    names: Vec<(HostPattern, Claim<'a>)>,
+    networks: Vec<(super::value::network::Network, Claim<'a>)>,
+}
+
+impl<'a> Compiler<'a, '_> {
+    /// Subject 0: the host's posture, and the AI endpoints that it is about.
+    fn unregistered(&mut self, endpoints: &[(HostPattern, &str)]) {
+        let posture = self.host.unregistered;
+        let default = if posture == Posture::Deny { Verdict::Deny } else { Verdict::Allow };
+        let verdict = if posture == Posture::Monitor { Verdict::Allow } else { Verdict::Deny };
+        let mode = self.mode.unwrap_or(self.host.mode);
+        let word = posture.word();
+        let place = self.host.place.clone();
+        let text = format!("unregistered: {word}");
+        self.rule("unregistered/default", 0, text, default, place.clone());
+        let mut by_label: BTreeMap<&str, u32> = BTreeMap::new();
+        for (pattern, label) in endpoints {
+            let rule = match by_label.get(label) {
+                Some(rule) => *rule,
+                None => {
+                    let text = format!("{} {label} (unregistered: {word})", verdict_word(verdict));
+                    let id = format!("unregistered/ai/{}", slug(label));
+                    let rule = self.rule(&id, 0, text, verdict, place.clone());
+                    by_label.insert(label, rule);
+                    rule
+                }
+            };
+            let specificity = specificity::of_name(pattern, false, Protocol::Any);
+            let (ports, protocol) = (EVERY_PORT, Protocol::Any);
+            let claim = Claim { subject: 0, rule, verdict, specificity, ports, protocol };
+            self.names.push((pattern.clone(), claim));
+        }
+        let mut flags = subject_flag::LOOPBACK;
+        if posture != Posture::Deny {
+            flags |= subject_flag::QUIET_DEFAULT | subject_flag::RAW_SOCKETS;
+        }
+        let settings =
+            Subject { mode: mode as u8, default_verdict: default as u8, flags, default_rule: 0 };
+        self.compiled.image.subjects.push((0, settings));
+        let name = "unregistered".into();
+        self.compiled.agents.push(AgentFacts {
+            subject: 0,
+            name,
+            owner: None,
+            sponsor: None,
+            mode,
+        });
+    }
+
+    fn agent(&mut self, agent: &'a Agent) {
+        let Agent { name, place, owner, sponsor, mode, default, rules, .. } = agent;
+        if self.compiled.image.subjects.len() >= SUBJECTS_MAX {
+            self.limit(place, format!("the policy has more than {} agents", SUBJECTS_MAX - 1));
+            return;
+        }
+        let subject = self.ids.subject(name);
+        let mode = self.mode.or(*mode).unwrap_or(self.host.mode);
+        let text = format!("{} what no rule matches", verdict_word(*default));
+        let id = format!("{name}/default");
+        let default_rule = self.rule(&id, subject, text, *default, Some(place.clone()));
+        for rule in rules {
+            let id = format!("{name}/egress/{}", rule.index);
+            let number =
+                self.rule(&id, subject, rule.text(), rule.verdict, Some(rule.place.clone()));
+            let ports = rule.ports.as_deref();
+            for target in &rule.targets {
+                let claim = Claim {
+                    subject,
+                    rule: number,
+                    verdict: rule.verdict,
+                    specificity: specificity::of(target, ports.is_some(), rule.protocol),
+                    ports: ports.unwrap_or(EVERY_PORT),
+                    protocol: rule.protocol,
+                };
+                match target {
+                    Target::Name(pattern) => self.names.push((pattern.clone(), claim)),
+                    Target::Network(network) => self.networks.push((*network, claim)),
+                }
+            }
+        }
+        let flags = if self.host.loopback == Verdict::Allow { subject_flag::LOOPBACK } else { 0 };
+        let default_verdict = *default as u8;
+        let settings = Subject { mode: mode as u8, default_verdict, flags, default_rule };
+        self.compiled.image.subjects.push((subject, settings));
+        self.compiled.agents.push(AgentFacts {
+            subject,
+            name: Arc::clone(name),
+            owner: Some(owner.to_string().into()),
+            sponsor: sponsor.as_ref().map(|person| person.to_string().into()),
+            mode,
+        });
+    }
+
+    fn rule(
+        &mut self,
+        id: &str,
+        subject: u32,
+        text: String,
+        verdict: Verdict,
+        place: Option<Place>,
+    ) -> u32 {
+        let number = self.compiled.rules.len() as u32;
+        let source = place.as_ref().map(|place| (Arc::clone(&place.file), place.line));
+        let text = text.into();
+        self.compiled.rules.push(RuleFacts { id: id.into(), subject, text, verdict, source });
+        self.places.push(place);
+        number
+    }
+
+    /// Names, networks and their blocks.
+    fn tables(&mut self) {
+        let mut nodes = names::nodes(&self.names);
+        nodes.extend(networks::nodes(&self.networks));
+        let Compiled { image, sets, .. } = &mut self.compiled;
+        for node in &nodes {
+            let (text, set) = self.ids.set(&node.key.to_string());
+            match &node.key {
+                Target::Name(pattern) => image.names.push((pattern.trie_key(), set)),
+                Target::Network(network) => {
+                    let (address, prefix) = (network.mapped_address(), network.mapped_prefix());
+                    let networks = node.subjects.iter().map(|one| (*one, address, prefix, set));
+                    image.networks.extend(networks);
+                }
+            }
+            sets.insert(set, text);
+            for (subject, claims) in &node.claims {
+                match blocks::block(claims) {
+                    Ok(block) => image.blocks.push((*subject, set, block)),
+                    Err(many) => {
+                        let place = self.places.get(many.rule as usize).cloned().flatten();
+                        self.out.push(many.diagnostic(&node.key, place));
+                    }
+                }
+            }
+        }
+        let TableImage { names, networks, blocks, .. } = image;
+        let counts = [
+            (names.len(), NAMES_MAX, "names and wildcards"),
+            (networks.len(), NETWORKS_MAX, "networks, counted for each agent"),
+            (blocks.len(), BLOCKS_MAX, "pairs of an agent and a destination"),
+        ];
+        for (count, max, what) in counts {
+            self.limit_count(count, max, what);
+        }
+    }
+
+    fn resolvers(&mut self, host: &dyn Host) {
+        let own = self.host.resolvers.iter().copied();
+        let theirs = if self.host.host_resolvers { host.resolvers() } else { Vec::new() };
+        let mut all: Vec<Address> = own.chain(theirs).map(Address::from).collect();
+        all.sort_by_key(|address| address.bytes);
+        all.dedup();
+        self.limit_count(all.len(), RESOLVERS_MAX, "trusted resolvers");
+        self.compiled.image.resolvers = all;
+    }
+
+    fn limit_count(&mut self, count: usize, max: usize, what: &str) {
+        if count > max {
+            let place = Place { file: "the policy".into(), line: 0, column: 0 };
+            self.limit(&place, format!("{count} {what}; the kernel's tables hold {max}"));
+        }
+    }
+
+    fn limit(&mut self, place: &Place, message: String) {
+        let hint =
+            "put agents that do not run here into the policy of other hosts, or use wildcards";
+        self.out.push(Diagnostic::error(Code::Limit, place, message).hint(hint));
+    }
+}
+
+/// A node of a trie: what the kernel finds, and who has rules there.
+struct Node<'a> {
+    key: Target,
+    /// Subjects for which a network is a node; unused for names, whose trie is for all.
+    subjects: Vec<u32>,
+    claims: Vec<(u32, Vec<Claim<'a>>)>,
+}
+
+/// A label as part of a rule's id: lower case, with hyphens for everything else.
+fn slug(label: &str) -> String {
+    let replace =
+        |one: char| if one.is_ascii_alphanumeric() { one.to_ascii_lowercase() } else { '-' };
+    label.chars().map(replace).collect::<String>().trim_matches('-').to_owned()
+}
+
+/// The empty block: nothing matches.
+const EMPTY_BLOCK: RuleBlock = RuleBlock { len: 0, entries: [blocks::EMPTY_ENTRY; blocks::LEN] };

@@ -1,0 +1,48 @@
+//! Nodes of the network trie, which has a tree of its own for each subject.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use super::{Claim, Node};
+use crate::policy::value::{Target, network::Network};
+
+/// One node for each subject and network, with the claims on it and on every network around it.
+///
+/// In the 128-bit form, a short IPv6 network such as `::/0` holds all of IPv4. A node for
+/// `0.0.0.0/0` without rules keeps the lookup of an IPv4 address from reaching it.
+pub(super) fn nodes<'a>(claims: &[(Network, Claim<'a>)]) -> Vec<Node<'a>> {
+    let mut trees: BTreeMap<u32, BTreeMap<Network, Vec<Claim<'a>>>> = BTreeMap::new();
+    for (network, claim) in claims.iter().filter(|(_, claim)| !claim.ports.is_empty()) {
+        let tree = trees.entry(claim.subject).or_default();
+        tree.entry(*network).or_default().push(*claim);
+        if network.covers_mapped() {
+            tree.entry(Network::EVERY_V4).or_default();
+        }
+    }
+    trees.into_iter().flat_map(|(subject, tree)| nested(subject, tree)).collect()
+}
+
+/// The order of networks (family, address, then prefix length) puts each right after those that
+/// hold it: a stack of the open ones is all that is needed.
+fn nested<'a>(subject: u32, tree: BTreeMap<Network, Vec<Claim<'a>>>) -> Vec<Node<'a>> {
+    let mut open: Vec<(Network, Vec<Claim<'a>>)> = Vec::new();
+    let mut nodes = Vec::with_capacity(tree.len());
+    for (network, own) in tree {
+        while open.last().is_some_and(|(around, _)| !around.holds(&network)) {
+            open.pop();
+        }
+        let mut all = own;
+        all.extend(open.last().iter().flat_map(|(_, claims)| claims.iter().copied()));
+        let claims = if all.is_empty() { Vec::new() } else { vec![(subject, all.clone())] };
+        open.push((network, all));
+        nodes.push(Node { key: Target::Network(network), subjects: vec![subject], claims });
+    }
+    nodes
+}
+
+impl Network {
+    /// `0.0.0.0/0`.
+    const EVERY_V4: Self = Self::new_unchecked(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+}

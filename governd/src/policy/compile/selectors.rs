@@ -1,0 +1,192 @@
+//! How a process becomes a subject: match entries as numbered selectors and their bitmaps.
+//!
+//! A process may fit several entries. The one that says more wins: more of `exe`, `cgroup` and
+//! `user` first, then `exe` over `cgroup` over `user`, then the deeper cgroup, then the one with
+//! fewer `*`. Two agents' entries that are equal in all this and can fit one process are an error.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use governd_common::{
+    limits::{SELECTOR_WORDS, SELECTORS_MAX},
+    table::{SelectorSet, settings_flag},
+};
+
+use super::Compiler;
+use crate::policy::{
+    diagnostic::{Code, Diagnostic, Diagnostics},
+    host::Host,
+    limits::{CGROUPS_MAX, EXES_MAX, UIDS_MAX},
+    model::{Agent, Match, Policy},
+    value::process::User,
+};
+
+/// A match entry, with what the host says about it. `None` is: it says nothing about that.
+struct Selector<'a> {
+    agent: &'a Agent,
+    entry: &'a Match,
+    subject: u32,
+    exes: Option<Vec<(u32, u64)>>,
+    uids: Option<Vec<u32>>,
+    cgroups: Option<Vec<u64>>,
+}
+
+impl<'a> Selector<'a> {
+    fn new(
+        agent: &'a Agent,
+        entry: &'a Match,
+        subject: u32,
+        host: &dyn Host,
+        out: &mut Diagnostics,
+    ) -> Self {
+        let Match { place: _, exes, user, cgroup } = entry;
+        let mut executables = Vec::new();
+        for exe in exes {
+            match host.executable(exe.value.path()) {
+                Some(id) => executables.push(id),
+                None => {
+                    let message = format!("`{}` does not exist on this host", exe.value.as_str());
+                    let hint = "nothing is recognised by it until it exists";
+                    out.push(
+                        Diagnostic::warning(Code::NoExecutable, &exe.place, message).hint(hint),
+                    );
+                }
+            }
+        }
+        let uids = user.as_ref().map(|user| match &user.value {
+            User::Id(id) => vec![*id],
+            User::Name(name) => {
+                let id = host.user(name);
+                if id.is_none() {
+                    let message = format!("there is no user `{name}` on this host");
+                    let hint = "nothing is recognised by it until it exists";
+                    out.push(
+                        Diagnostic::warning(Code::UnknownUser, &user.place, message).hint(hint),
+                    );
+                }
+                id.into_iter().collect()
+            }
+        });
+        let cgroups = cgroup.as_ref().map(|cgroup| host.cgroups(cgroup.value.as_str()));
+        let exes = (!exes.is_empty()).then_some(executables);
+        Self { agent, entry, subject, exes, uids, cgroups }
+    }
+
+    /// Larger is more specific.
+    fn rank(&self) -> (usize, bool, bool, usize, usize) {
+        let (has_exe, has_user, has_cgroup) =
+            (self.exes.is_some(), self.uids.is_some(), self.cgroups.is_some());
+        let fields = [has_exe, has_user, has_cgroup].into_iter().filter(|has| *has).count();
+        let cgroup = self.entry.cgroup.as_ref();
+        let depth = cgroup.map_or(0, |cgroup| cgroup.value.components().count());
+        let literals = cgroup.map_or(0, |cgroup| cgroup.value.literals());
+        (fields, has_exe, has_cgroup, depth, literals)
+    }
+
+    /// Whether some process can fit both; both say something about the same things.
+    fn meets(&self, other: &Self) -> bool {
+        let (a, b) = (self.entry, other.entry);
+        let same_exe = a.exes.is_empty()
+            || a.exes.iter().any(|one| b.exes.iter().any(|other| one.value == other.value))
+            || shares(&self.exes, &other.exes);
+        let same_user = match (&a.user, &b.user) {
+            (Some(a), Some(b)) => a.value == b.value || shares(&self.uids, &other.uids),
+            _ => true,
+        };
+        let same_cgroup = match (&a.cgroup, &b.cgroup) {
+            (Some(a), Some(b)) => a.value.may_meet(&b.value),
+            _ => true,
+        };
+        same_exe && same_user && same_cgroup
+    }
+}
+
+fn shares<T: PartialEq>(a: &Option<Vec<T>>, b: &Option<Vec<T>>) -> bool {
+    let (Some(a), Some(b)) = (a, b) else { return false };
+    a.iter().any(|one| b.contains(one))
+}
+
+impl Compiler<'_, '_> {
+    pub(super) fn selectors(&mut self, policy: &Policy, host: &dyn Host) {
+        let mut selectors = Vec::new();
+        for agent in &policy.agents {
+            let subject = self.ids.subject(&agent.name);
+            for entry in &agent.matches {
+                selectors.push(Selector::new(agent, entry, subject, host, self.out));
+            }
+        }
+        if selectors.len() > SELECTORS_MAX {
+            self.limit_count(selectors.len(), SELECTORS_MAX, "match entries");
+            return;
+        }
+        selectors.sort_by_key(|selector| Reverse(selector.rank()));
+        refuse_ambiguous(&selectors, self.out);
+        self.bitmaps(&selectors);
+    }
+
+    fn bitmaps(&mut self, selectors: &[Selector<'_>]) {
+        let image = &mut self.compiled.image;
+        image.selectors = selectors.iter().map(|selector| selector.subject).collect();
+        image.selector_words = selectors.len().div_ceil(64) as u32;
+        if selectors.iter().any(|selector| selector.exes.is_none()) {
+            image.flags |= settings_flag::CLASSIFY_AT_CONNECT;
+        }
+        let exes = bitmap(selectors, |selector| selector.exes.as_deref());
+        let uids = bitmap(selectors, |selector| selector.uids.as_deref());
+        let cgroups = bitmap(selectors, |selector| selector.cgroups.as_deref());
+        image.any = [exes.0, uids.0, cgroups.0];
+        (image.exes, image.uids, image.cgroups) = (exes.1, uids.1, cgroups.1);
+        let counts = [
+            (image.exes.len(), EXES_MAX, "executables"),
+            (image.uids.len(), UIDS_MAX, "users"),
+            (image.cgroups.len(), CGROUPS_MAX, "cgroups"),
+        ];
+        for (count, max, what) in counts {
+            self.limit_count(count, max, what);
+        }
+    }
+}
+
+/// The selectors that say nothing about a key, and for each key the selectors that fit it.
+fn bitmap<K: Copy + Ord>(
+    selectors: &[Selector<'_>],
+    keys: impl for<'s> Fn(&'s Selector<'_>) -> Option<&'s [K]>,
+) -> (SelectorSet, Vec<(K, SelectorSet)>) {
+    let mut any = SelectorSet::default();
+    let mut named: BTreeMap<K, SelectorSet> = BTreeMap::new();
+    for (index, selector) in selectors.iter().enumerate() {
+        match keys(selector) {
+            None => set_bit(&mut any, index),
+            Some(keys) => {
+                keys.iter().for_each(|key| set_bit(named.entry(*key).or_default(), index));
+            }
+        }
+    }
+    for set in named.values_mut() {
+        set.words.iter_mut().zip(any.words).for_each(|(word, any)| *word |= any);
+    }
+    (any, named.into_iter().collect())
+}
+
+fn set_bit(set: &mut SelectorSet, index: usize) {
+    if let Some(word) = set.words.get_mut((index / 64).min(SELECTOR_WORDS - 1)) {
+        *word |= 1 << (index % 64);
+    }
+}
+
+fn refuse_ambiguous(selectors: &[Selector<'_>], out: &mut Diagnostics) {
+    for (index, first) in selectors.iter().enumerate() {
+        let rest = selectors.iter().skip(index + 1);
+        for second in rest.take_while(|second| second.rank() == first.rank()) {
+            if first.subject != second.subject && first.meets(second) {
+                let message = format!(
+                    "the agents `{}` (at {}) and `{}` can claim the same process",
+                    first.agent.name, first.entry.place, second.agent.name
+                );
+                let hint = "make one of the entries say more: add `exe`, `user` or `cgroup`";
+                let diagnostic =
+                    Diagnostic::error(Code::AmbiguousMatch, &second.entry.place, message);
+                out.push(diagnostic.hint(hint));
+            }
+        }
+    }
+}

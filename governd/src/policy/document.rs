@@ -1,0 +1,312 @@
+//! The documents as people write them: their fields, and nothing of what the fields mean.
+//!
+//! Every field is optional here, so that one missing field does not hide what else is wrong;
+//! [`super::check`] says which have to be there, and reads the words into types. The JSON Schema
+//! comes from these types too.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::shape::Located;
+
+/// The only `apiVersion` there is.
+pub const API_VERSION: &str = "governd.dev/v1";
+
+/// An agent: who owns it, how it is recognised, and what it may reach.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an agent document")]
+pub struct AgentDocument {
+    /// `governd.dev/v1`.
+    #[schemars(required, extend("const" = API_VERSION))]
+    pub api_version: Option<Located<String>>,
+    /// `Agent`.
+    #[schemars(required, extend("const" = "Agent"))]
+    pub kind: Option<Located<String>>,
+    /// Its name.
+    #[schemars(required)]
+    pub metadata: Option<Located<Metadata>>,
+    /// What it says.
+    #[schemars(required)]
+    pub spec: Option<Located<AgentSpec>>,
+}
+
+/// The policy of a host as a whole.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a host policy document")]
+pub struct HostPolicyDocument {
+    /// `governd.dev/v1`.
+    #[schemars(required, extend("const" = API_VERSION))]
+    pub api_version: Option<Located<String>>,
+    /// `HostPolicy`.
+    #[schemars(required, extend("const" = "HostPolicy"))]
+    pub kind: Option<Located<String>>,
+    /// Its name.
+    #[schemars(required)]
+    pub metadata: Option<Located<Metadata>>,
+    /// What it says.
+    #[schemars(required)]
+    pub spec: Option<Located<HostSpec>>,
+}
+
+/// What every document has.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "metadata such as {name: invoice-bot}")]
+pub struct Metadata {
+    /// Lower-case letters, digits and hyphens, at most 63; unique among its kind.
+    #[schemars(required, regex(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    pub name: Option<Located<String>>,
+}
+
+/// What an agent document says.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "the fields of an agent")]
+pub struct AgentSpec {
+    /// The person or team that runs it and is asked when something is denied.
+    #[schemars(required)]
+    pub owner: Option<Located<PersonDocument>>,
+    /// The person in the business who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sponsor: Option<Located<PersonDocument>>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Located<String>>,
+    /// `monitor` or `enforce`; else the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["monitor", "enforce"]))]
+    pub mode: Option<Located<String>>,
+    /// How its processes are recognised: any of these entries. What they start is the agent too.
+    #[serde(rename = "match")]
+    #[schemars(required, length(min = 1))]
+    pub matches: Option<Located<Vec<Located<MatchDocument>>>>,
+    /// What it may reach; nothing, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Located<EgressDocument>>,
+}
+
+/// A person to ask.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a person such as {name: Dana Smith, mail: dana@acme.example}"
+)]
+pub struct PersonDocument {
+    /// Name.
+    #[schemars(required)]
+    pub name: Option<Located<String>>,
+    /// Mail address.
+    #[schemars(required, email)]
+    pub mail: Option<Located<String>>,
+}
+
+/// One way to recognise a process: all fields that are there must hold.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a match such as {exe: /usr/bin/agent}")]
+#[schemars(extend("minProperties" = 1))]
+pub struct MatchDocument {
+    /// Path of the executable, or several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exe: Option<Located<OneOrMany>>,
+    /// User, by name or number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Located<Scalar>>,
+    /// cgroup below the mount, and everything below it; `*` matches within one component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^/."))]
+    pub cgroup: Option<Located<String>>,
+}
+
+/// What an agent may reach.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "egress such as {default: deny, rules: []}")]
+pub struct EgressDocument {
+    /// What happens where no rule matches: `deny` (if absent) or `allow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["deny", "allow"]))]
+    pub default: Option<Located<String>>,
+    /// Rules. The most specific that fits counts, whatever their order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Located<Vec<Located<RuleDocument>>>>,
+}
+
+/// One rule: either `allow` or `deny`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a rule such as {allow: [api.example.com]}")]
+pub struct RuleDocument {
+    /// Names, wildcards, addresses and networks that may be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Located<Vec<Located<String>>>>,
+    /// Names, wildcards, addresses and networks that may not be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Located<Vec<Located<String>>>>,
+    /// Ports and port ranges; every port, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Located<Vec<Located<Scalar>>>>,
+    /// `tcp`, `udp` or `any` (if absent).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["tcp", "udp", "any"]))]
+    pub protocol: Option<Located<String>>,
+}
+
+/// What a host policy says.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "the fields of a host policy")]
+pub struct HostSpec {
+    /// Host names that it is for; `*` matches any run of characters.
+    #[schemars(required)]
+    pub hosts: Option<Located<Vec<Located<String>>>>,
+    /// `monitor` (if absent) or `enforce`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["monitor", "enforce"]))]
+    pub mode: Option<Located<String>>,
+    /// What happens to processes that are no registered agent: `monitor` (if absent), `deny-ai`
+    /// or `deny`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["monitor", "deny-ai", "deny"]))]
+    pub unregistered: Option<Located<String>>,
+    /// Whether agents may reach this host itself without a rule: `deny` (if absent) or `allow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["deny", "allow"]))]
+    pub loopback: Option<Located<String>>,
+    /// Whose DNS answers are believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolvers: Option<Located<ResolversDocument>>,
+}
+
+/// Trusted resolvers.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "resolvers such as {host: true, addresses: []}")]
+pub struct ResolversDocument {
+    /// The resolvers of the host's own configuration; true if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Located<bool>>,
+    /// Further addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Located<Vec<Located<String>>>>,
+}
+
+/// Text, or a number as text.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Scalar(pub String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+        }
+        // Asking for text gets a number as it was written.
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+impl JsonSchema for Scalar {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scalar".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": ["string", "integer"]})
+    }
+}
+
+/// One text, or a list of them.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<Located<String>>),
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text, or a list of texts")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany::One(text.to_owned()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMany, A::Error> {
+                let mut many = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    many.push(item);
+                }
+                Ok(OneOrMany::Many(many))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for OneOrMany {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OneOrMany".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"anyOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        ]})
+    }
+}
+
+/// The JSON Schema (2020-12) of one document, for editors.
+pub fn schema() -> serde_json::Value {
+    let agent = schemars::schema_for!(AgentDocument);
+    let host = schemars::schema_for!(HostPolicyDocument);
+    let mut definitions = serde_json::Map::new();
+    let mut branches = Vec::new();
+    for (name, schema) in [("Agent", agent), ("HostPolicy", host)] {
+        let mut value = schema.to_value();
+        if let Some(object) = value.as_object_mut() {
+            object.remove("$schema");
+            if let Some(serde_json::Value::Object(inner)) = object.remove("$defs") {
+                definitions.extend(inner);
+            }
+        }
+        definitions.insert(name.to_owned(), value);
+        branches.push(serde_json::json!({"$ref": format!("#/$defs/{name}")}));
+    }
+    serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://governd.dev/schema/v1/policy.json",
+        "title": "governd policy document",
+        "oneOf": branches,
+        "$defs": definitions,
+    })
+}

@@ -1,0 +1,139 @@
+//! From the files of a policy to its checked documents.
+
+use std::sync::Arc;
+
+use super::{
+    check::{self, Checker},
+    diagnostic::{Code, Diagnostic, Diagnostics},
+    document::{API_VERSION, AgentDocument, HostPolicyDocument},
+    model::Policy,
+    shape, words,
+    yaml::{self, Node, Value},
+};
+
+/// A file of a policy, read by the caller: at most
+/// [`SOURCE_BYTES_MAX`](super::limits::SOURCE_BYTES_MAX) and one byte of it are of use.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its path, for diagnostics.
+    pub path: Arc<str>,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+impl Source {
+    /// A file.
+    pub fn new(path: impl Into<Arc<str>>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), bytes: bytes.into() }
+    }
+}
+
+/// The documents of a policy, checked.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    /// What they say.
+    pub policy: Policy,
+    /// What is perhaps not meant so.
+    pub warnings: Diagnostics,
+}
+
+/// Reads and checks the documents of all files.
+///
+/// # Errors
+/// Everything that is wrong, warnings included, sorted by file and line.
+pub fn load(sources: &[Source]) -> Result<Documents, Diagnostics> {
+    let mut out = Diagnostics::default();
+    let mut policy = Policy::default();
+    for source in sources {
+        for node in yaml::read(&source.path, &source.bytes, &mut out) {
+            document(&source.path, &node, &mut policy, &mut out);
+        }
+    }
+    check::refuse_duplicates(&policy, &mut out);
+    out.sort();
+    let (policy, warnings) = out.unless_errors(policy)?;
+    Ok(Documents { policy, warnings })
+}
+
+fn document(file: &Arc<str>, node: &Node, policy: &mut Policy, out: &mut Diagnostics) {
+    if matches!(node.value, Value::Null) {
+        return;
+    }
+    let at = node.place(file);
+    let Some(kind) = kind(file, node, out) else {
+        return;
+    };
+    match kind {
+        Kind::Agent => {
+            let shaped = shape::read::<AgentDocument>(file, node, out);
+            policy.agents.extend(shaped.and_then(|shaped| {
+                let mut checker = Checker { file, out, is_whole: shaped.is_whole };
+                checker.agent(shaped.value, &at)
+            }));
+        }
+        Kind::HostPolicy => {
+            let shaped = shape::read::<HostPolicyDocument>(file, node, out);
+            policy.hosts.extend(shaped.and_then(|shaped| {
+                let mut checker = Checker { file, out, is_whole: shaped.is_whole };
+                checker.host(shaped.value, &at)
+            }));
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Agent,
+    HostPolicy,
+}
+
+/// The kind of a document whose version is known too.
+fn kind(file: &Arc<str>, node: &Node, out: &mut Diagnostics) -> Option<Kind> {
+    let at = node.place(file);
+    if !matches!(node.value, Value::Map(_)) {
+        let message = "a policy document is a mapping with apiVersion, kind, metadata and spec";
+        out.push(Diagnostic::error(Code::WrongType, &at, message));
+        return None;
+    }
+    let mut missing = |name: &str, hint: &str| {
+        let message = format!("the field `{name}` is missing");
+        out.push(Diagnostic::error(Code::MissingField, &at, message).hint(hint.to_owned()));
+    };
+    let version = node.field("apiVersion");
+    if version.is_none() {
+        missing("apiVersion", "add `apiVersion: governd.dev/v1`");
+    }
+    let Some(kind) = node.field("kind") else {
+        missing("kind", "add `kind: Agent` or `kind: HostPolicy`");
+        return None;
+    };
+    let version = version?;
+    if !matches!(&version.value, Value::Text(text) if text == API_VERSION) {
+        let message = "this apiVersion is not known";
+        let place = version.place(file);
+        out.push(
+            Diagnostic::error(Code::UnknownKind, &place, message)
+                .hint(format!("write {API_VERSION}")),
+        );
+        return None;
+    }
+    let known = ["Agent", "HostPolicy"];
+    let text = match &kind.value {
+        Value::Text(text) | Value::Number(text) => text.as_str(),
+        _ => "",
+    };
+    match text {
+        "Agent" => Some(Kind::Agent),
+        "HostPolicy" => Some(Kind::HostPolicy),
+        _ => {
+            let hint = match words::nearest(text, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the kinds are {}", words::list(&known)),
+            };
+            let message = format!("the kind `{text}` is not known");
+            let place = kind.place(file);
+            out.push(Diagnostic::error(Code::UnknownKind, &place, message).hint(hint));
+            None
+        }
+    }
+}

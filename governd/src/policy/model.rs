@@ -1,0 +1,180 @@
+//! The checked policy: what the documents mean, in types that cannot be wrong.
+
+use std::{net::IpAddr, sync::Arc};
+
+use governd_common::verdict::{Mode, Verdict};
+
+use super::{
+    diagnostic::Place,
+    limits::RULE_TEXT_TARGETS_MAX,
+    value::{
+        Mail, Posture, Target,
+        name::HostGlob,
+        port::{Ports, Protocol},
+        process::{Cgroup, Executable, User},
+        verdict_word,
+    },
+};
+
+/// All documents, in the order of the files.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Host policies.
+    pub hosts: Vec<HostPolicy>,
+    /// Agents.
+    pub agents: Vec<Agent>,
+}
+
+/// What holds for a host as a whole.
+#[derive(Clone, Debug)]
+pub struct HostPolicy {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where the name was written; `None` for the built-in one.
+    pub place: Option<Place>,
+    /// Hosts that it is for.
+    pub hosts: Vec<HostGlob>,
+    /// Mode of agents that say nothing about theirs, and of everything else.
+    pub mode: Mode,
+    /// What happens to everything that is no agent.
+    pub unregistered: Posture,
+    /// Whether agents may reach this host itself without a rule.
+    pub loopback: Verdict,
+    /// Whether the resolvers of the host's configuration are trusted.
+    pub host_resolvers: bool,
+    /// Further trusted resolvers.
+    pub resolvers: Vec<IpAddr>,
+}
+
+impl HostPolicy {
+    /// What holds for a host that no document is for: monitor everything, stop nothing.
+    pub fn built_in() -> Self {
+        Self {
+            name: "built-in".into(),
+            place: None,
+            hosts: Vec::new(),
+            mode: Mode::Monitor,
+            unregistered: Posture::Monitor,
+            loopback: Verdict::Deny,
+            host_resolvers: true,
+            resolvers: Vec::new(),
+        }
+    }
+}
+
+/// An agent.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where the name was written.
+    pub place: Place,
+    /// Who runs it.
+    pub owner: Person,
+    /// Who answers for it.
+    pub sponsor: Option<Person>,
+    /// What it is for.
+    pub purpose: Option<Arc<str>>,
+    /// Its mode, if it differs from the host's.
+    pub mode: Option<Mode>,
+    /// How its processes are recognised: any of these.
+    pub matches: Vec<Match>,
+    /// What happens where no rule matches.
+    pub default: Verdict,
+    /// Its rules, in the order of the document.
+    pub rules: Vec<Rule>,
+}
+
+/// A person.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Person {
+    /// Name.
+    pub name: Arc<str>,
+    /// Mail address.
+    pub mail: Mail,
+}
+
+impl std::fmt::Display for Person {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} <{}>", self.name, self.mail.as_str())
+    }
+}
+
+/// A value and its place in a file.
+#[derive(Clone, Debug)]
+pub struct Placed<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub place: Place,
+}
+
+/// One way to recognise a process: what is there must hold, and something is there.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// Where it was written.
+    pub place: Place,
+    /// Any of these executables; empty if it says nothing about them.
+    pub exes: Vec<Placed<Executable>>,
+    /// This user.
+    pub user: Option<Placed<User>>,
+    /// This cgroup or one below it.
+    pub cgroup: Option<Placed<Cgroup>>,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Where it was written.
+    pub place: Place,
+    /// Its number in the document, from 1.
+    pub index: u32,
+    /// What it gives.
+    pub verdict: Verdict,
+    /// What it is about; nothing, if empty.
+    pub targets: Vec<Target>,
+    /// Ports, sorted and merged; `None` is every port, and an empty list none.
+    pub ports: Option<Vec<Ports>>,
+    /// Transport.
+    pub protocol: Protocol,
+}
+
+impl Rule {
+    /// The rule in words, such as `allow api.openai.com port 443/tcp`.
+    pub fn text(&self) -> String {
+        let mut text = verdict_word(self.verdict).to_owned();
+        for (index, target) in self.targets.iter().take(RULE_TEXT_TARGETS_MAX).enumerate() {
+            let separator = if index > 0 { ", " } else { " " };
+            text.push_str(&format!("{separator}{target}"));
+        }
+        match self.targets.len() {
+            0 => text.push_str(" nothing"),
+            more if more > RULE_TEXT_TARGETS_MAX => {
+                text.push_str(&format!(" and {} more", more - RULE_TEXT_TARGETS_MAX));
+            }
+            _ => {}
+        }
+        text.push_str(&ports_text(self.ports.as_deref(), self.protocol));
+        text
+    }
+}
+
+/// ` port 443/tcp`, ` ports 80, 8000-8100`, ` over udp`, or nothing.
+fn ports_text(ports: Option<&[Ports]>, protocol: Protocol) -> String {
+    let slash = match protocol {
+        Protocol::Any => String::new(),
+        _ => format!("/{}", protocol.word()),
+    };
+    let Some(ports) = ports else {
+        return match protocol {
+            Protocol::Any => String::new(),
+            _ => format!(" over {}", protocol.word()),
+        };
+    };
+    let words: Vec<String> = ports.iter().map(Ports::to_string).collect();
+    match ports {
+        [] => " on no port".to_owned(),
+        [one] if one.first() == one.last() => format!(" port {}{slash}", words.join("")),
+        _ => format!(" ports {}{slash}", words.join(", ")),
+    }
+}

@@ -1,0 +1,158 @@
+//! What the words in a document mean: each is parsed once into a type that cannot be wrong.
+
+pub mod name;
+pub mod network;
+pub mod port;
+pub mod process;
+
+mod fault;
+mod punycode;
+
+pub use fault::Fault;
+
+use governd_common::verdict::{Mode, Verdict};
+
+use super::{diagnostic::Code, limits::MAIL_BYTES_MAX, words};
+
+/// A destination of a rule.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub enum Target {
+    /// A host name or wildcard.
+    Name(name::HostPattern),
+    /// A network; an address is one of full length.
+    Network(network::Network),
+}
+
+impl Target {
+    /// Parses a name, wildcard, address or network.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what was perhaps meant.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        if network::looks_like_one(text) {
+            return network::Network::parse(text).map(Self::Network);
+        }
+        name::HostPattern::parse(text).map(Self::Name)
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Network(network) => network.fmt(f),
+        }
+    }
+}
+
+/// What happens to processes that are no registered agent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Posture {
+    /// They are left alone; contact with AI endpoints is recorded.
+    #[default]
+    Monitor,
+    /// AI endpoints are denied to them.
+    DenyAi,
+    /// Everything is denied to them.
+    Deny,
+}
+
+impl Posture {
+    /// The word in a document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitor",
+            Self::DenyAi => "deny-ai",
+            Self::Deny => "deny",
+        }
+    }
+
+    /// Reads `monitor`, `deny-ai` or `deny`.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let all = [Self::Monitor, Self::DenyAi, Self::Deny];
+        word(text, &all.map(|one| (one.word(), one)))
+    }
+}
+
+/// The word of a mode in a document.
+pub const fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Monitor => "monitor",
+        Mode::Enforce => "enforce",
+    }
+}
+
+/// Reads `monitor` or `enforce`.
+///
+/// # Errors
+/// Any other word.
+pub fn parse_mode(text: &str) -> Result<Mode, Fault> {
+    word(text, &[Mode::Monitor, Mode::Enforce].map(|one| (mode_word(one), one)))
+}
+
+/// The word of a verdict in a document.
+pub const fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "deny",
+    }
+}
+
+/// Reads `allow` or `deny`.
+///
+/// # Errors
+/// Any other word.
+pub fn parse_verdict(text: &str) -> Result<Verdict, Fault> {
+    word(text, &[Verdict::Allow, Verdict::Deny].map(|one| (verdict_word(one), one)))
+}
+
+/// One of several words.
+fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, Fault> {
+    if let Some((_, value)) = known.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let all: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+    let hint = match words::nearest(text, &all) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("it is one of {}", words::list(&all)),
+    };
+    Err(Fault::new(Code::BadWord, format!("`{text}` means nothing here")).hint(hint))
+}
+
+/// A mail address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mail(Box<str>);
+
+impl Mail {
+    /// Parses `local@domain`; only what cannot be an address is refused.
+    ///
+    /// # Errors
+    /// Text that is no address.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let refuse = |why: &str| {
+            Err(Fault::new(Code::BadMail, format!("`{text}` is not a mail address: {why}"))
+                .hint("write it like dana@acme.example"))
+        };
+        if text.len() > MAIL_BYTES_MAX {
+            return refuse("it is too long");
+        }
+        let Some((local, domain)) = text.rsplit_once('@') else {
+            return refuse("it has no `@`");
+        };
+        if local.is_empty() || domain.is_empty() || local.contains('@') {
+            return refuse("it needs text on both sides of one `@`");
+        }
+        if text.chars().any(|one| one.is_whitespace() || matches!(one, '<' | '>' | ',')) {
+            return refuse("it is one address without a name");
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
