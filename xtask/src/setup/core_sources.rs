@@ -41,6 +41,7 @@ pub(super) fn provide() -> Result<usize> {
         "core's sources of Rust {version} are missing in {}",
         sysroot.display()
     ));
+    discard_stale(sysroot)?;
     if from_rustup(sysroot, version) {
         return Ok(1);
     }
@@ -60,6 +61,21 @@ fn is_present(sysroot: &Path, version: &str) -> bool {
     let stamp = fs::read_to_string(sysroot.join(STAMP));
     let is_current = stamp.map_or(true, |stamp| stamp.trim() == version);
     is_current && sysroot.join(SOURCES).join("core/src/lib.rs").is_file()
+}
+
+/// Removes sources that we unpacked for another version: rustup does not write over them.
+fn discard_stale(sysroot: &Path) -> Result<()> {
+    let stamp = sysroot.join(STAMP);
+    if !stamp.exists() {
+        return Ok(());
+    }
+    let sources = sysroot.join(SOURCES);
+    if sources.exists() {
+        fs::remove_dir_all(&sources)
+            .with_context(|| format!("cannot remove stale sources in {}", sources.display()))?;
+    }
+    fs::remove_file(stamp)?;
+    Ok(())
 }
 
 fn from_rustup(sysroot: &Path, version: &str) -> bool {
@@ -106,7 +122,8 @@ fn install(archive: &Path, sysroot: &Path, version: &str) -> Result<()> {
         bail!("the package does not hold library/ of Rust {version}");
     }
     if place.exists() {
-        fs::rename(&place, scratch.path().join("stale"))?;
+        // Half of something: what is whole is not replaced.
+        fs::rename(&place, scratch.path().join("half"))?;
     }
     fs::rename(&unpacked, &place)?;
     fs::write(sysroot.join(STAMP), version)?;
@@ -217,6 +234,8 @@ mod tests {
         let sysroot = tempfile::tempdir().unwrap();
         let stale = sysroot.path().join(SOURCES).join("stale");
         fs::create_dir_all(&stale).unwrap();
+        fs::write(sysroot.path().join(STAMP), "1.94.0").unwrap();
+        discard_stale(sysroot.path()).unwrap();
         install(&archive, sysroot.path(), "1.95.0").unwrap();
         assert!(is_present(sysroot.path(), "1.95.0"));
         assert!(!stale.exists());

@@ -25,11 +25,9 @@ const fn peer(program: &'static str, package: &'static str, purpose: &'static st
 
 const PEERS: &[Peer] = &[
     peer("ip", "iproute2", "makes the lab's network namespaces"),
-    peer("ss", "iproute2", "lists sockets in the lab"),
     // The base package has the program without the service.
     peer("dnsmasq", "dnsmasq-base", "answers the lab's DNS questions"),
-    peer("nginx", "nginx", "serves TLS in the lab"),
-    peer("openssl", "openssl", "checks certificates of the lab"),
+    peer("nginx", "nginx", "is a server that is not ours"),
     peer("curl", "curl", "is a client in the lab"),
     peer("python3", "python3", "is a client in the lab"),
     peer("node", "nodejs", "is a client in the lab"),
@@ -37,8 +35,8 @@ const PEERS: &[Peer] = &[
     peer("tshark", "tshark", "dissects captures independently"),
     peer("bpftool", "bpftool", "shows which programs and maps are loaded"),
     peer("jq", "jq", "reads records as an outsider does"),
-    peer("nft", "nftables", "translates addresses in the lab"),
-    peer("capsh", "libcap2-bin", "takes capabilities away from a test"),
+    peer("nft", "nftables", "counts packets in the lab"),
+    peer("setpriv", "util-linux", "takes privileges away from a client"),
 ];
 
 /// Units that a package enables although only its program is wanted.
@@ -92,7 +90,10 @@ fn with_venv(mut packages: Missing, has_venv: bool) -> Missing {
 
 /// Debian splits `ensurepip` off; without it `python3 -m venv` fails.
 fn has_venv() -> bool {
-    let Some(python) = place::program("python3") else { return false };
+    // The distribution's Python, which the lab prefers, or else the one in PATH.
+    let own = Path::new("/usr/bin/python3").to_path_buf();
+    let found = Some(own).filter(|path| path.exists()).or_else(|| place::program("python3"));
+    let Some(python) = found else { return false };
     let output = Command::new(python).args(["-c", "import ensurepip, venv"]).output();
     output.is_ok_and(|output| output.status.success())
 }
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_package_is_missing_once_however_many_of_its_programs_are() {
-        let packages = missing(|program| program != "ip" && program != "ss" && program != "jq");
+        let packages = missing(|program| program != "ip" && program != "jq");
         let names: Vec<_> = packages.iter().map(|(package, _)| *package).collect();
         assert_eq!(names, ["iproute2", "jq"]);
         assert_eq!(missing(|_| true), []);

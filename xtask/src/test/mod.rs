@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 
 use self::tally::Tally;
 use crate::{
-    place, run, say,
+    run, say,
     setup::{self, Part},
 };
 
@@ -60,7 +60,6 @@ fn run_tests(targets: &[&str], filters: &[String], all: bool, tally: &mut Tally)
     if all {
         command.arg("--include-ignored");
     }
-    command.env("GOVERND_BIN", place::programs()?.join("governd"));
     say::note(run::text(&command));
     let before = tally.failed;
     let is_success = tee(&mut command, |line| tally.read(line))?;
