@@ -14,6 +14,7 @@ pub mod image;
 pub mod limits;
 pub mod model;
 pub mod shape;
+pub mod tables;
 pub mod value;
 
 mod check;
@@ -24,4 +25,4 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Documents, Source, load};
+pub use load::{Documents, load};

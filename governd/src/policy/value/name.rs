@@ -210,6 +210,11 @@ impl HostGlob {
         Ok(Self(text.to_ascii_lowercase().into()))
     }
 
+    /// Every host.
+    pub fn every() -> Self {
+        Self("*".into())
+    }
+
     /// Whether it matches, whatever the case.
     pub fn matches(&self, host: &str) -> bool {
         glob_matches(self.0.as_bytes(), host.to_ascii_lowercase().as_bytes())
