@@ -36,6 +36,7 @@
 //! segment is ever written.
 
 mod append;
+mod keeper;
 mod reader;
 mod segment;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use std::{io, path::PathBuf};
 
 pub use self::{
     append::{Damage, Log, Opened},
+    keeper::{Keeper, KeeperOptions, Observer, Refused},
     reader::{Line, Reader},
     storage::{Disk, File, Filesystem},
 };
