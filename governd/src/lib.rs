@@ -7,7 +7,6 @@
 
 pub mod app;
 pub mod audit;
-pub mod capture;
 pub mod catalog;
 pub mod cli;
 pub mod control;

@@ -9,7 +9,6 @@ pub mod exit;
 mod explain;
 mod flags;
 pub mod printer;
-mod replay;
 mod status;
 mod watch;
 
@@ -32,8 +31,6 @@ enum Verb {
     Status(status::Status),
     /// Say why a connection is or was allowed or denied, and whom to ask.
     Explain(explain::Explain),
-    /// Say what names governd sees in captures.
-    Replay(replay::Replay),
 }
 
 /// What a verb ends with.
@@ -45,7 +42,6 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Watch(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
-        Verb::Replay(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
     };
     outcome.unwrap_or_else(|failure| report(&failure)).into()

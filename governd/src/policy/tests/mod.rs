@@ -1,5 +1,1 @@
-mod compile;
 mod diagnostics;
-mod host;
-mod property;
-mod reference;

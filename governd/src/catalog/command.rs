@@ -1,0 +1,221 @@
+//! Command lines of interpreters and launchers: what do they run?
+
+use super::entry::Ecosystem;
+
+/// A command line, taken apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Command<'a> {
+    /// File name of the first word.
+    pub program: &'a str,
+    /// What it was told to run, if it is an interpreter or launcher.
+    pub target: Option<Target<'a>>,
+}
+
+/// What an interpreter or launcher runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Target<'a> {
+    /// A file.
+    Script(&'a str),
+    /// A module of Python.
+    Module(&'a str),
+    /// A package.
+    Package(Ecosystem, &'a str),
+    /// Code in the command line.
+    Inline,
+}
+
+/// Options of interpreters that take the next argument.
+const PYTHON_VALUES: &[&str] = &["-W", "-X", "--check-hash-based-pycs"];
+const NODE_VALUES: &[&str] =
+    &["-r", "--require", "--import", "--loader", "--experimental-loader", "--env-file", "-C"];
+const LAUNCHER_VALUES: &[&str] = &[
+    "-p",
+    "--python",
+    "--with",
+    "--with-editable",
+    "--index",
+    "--index-url",
+    "--directory",
+    "--registry",
+    "--cache",
+    "--prefix",
+    "--cwd",
+];
+
+impl<'a> Command<'a> {
+    /// Takes a command line apart; the first word is the program.
+    pub fn parse(args: &'a [String]) -> Self {
+        let program = args.first().map_or("", |first| file_name(first));
+        let rest = args.get(1..).unwrap_or_default();
+        Self { program, target: target(program, rest) }
+    }
+
+    /// The npm package whose directory holds a file.
+    pub fn npm_package_of(path: &str) -> Option<&str> {
+        let (_, inside) = path.rsplit_once("/node_modules/")?;
+        let mut ends = inside.match_indices('/').map(|(at, _)| at);
+        let first = ends.next()?;
+        let end = if inside.starts_with('@') { ends.next()? } else { first };
+        inside.get(..end).filter(|name| !name.starts_with('.'))
+    }
+}
+
+fn target<'a>(program: &str, args: &'a [String]) -> Option<Target<'a>> {
+    let is_python = program.starts_with("python") || program.starts_with("pypy");
+    match program {
+        _ if is_python => python(args),
+        "node" | "nodejs" | "electron" | "tsx" | "ts-node" => {
+            script(args, NODE_VALUES, &["-e", "-p", "--eval"])
+        }
+        "bun" | "deno" => match words(args).next() {
+            Some("x") => package(args, 1, Ecosystem::Npm),
+            Some("run") => script(args.get(1..)?, NODE_VALUES, &["-e"]),
+            _ => script(args, NODE_VALUES, &["-e"]),
+        },
+        "npx" | "bunx" => package(args, 0, Ecosystem::Npm),
+        "npm" | "pnpm" | "yarn" => match words(args).next() {
+            Some("exec" | "x" | "dlx") => package(args, 1, Ecosystem::Npm),
+            _ => None,
+        },
+        "uvx" => package(args, 0, Ecosystem::Pypi),
+        "uv" => match (words(args).next(), words(args).nth(1)) {
+            (Some("tool"), Some("run")) => package(args, 2, Ecosystem::Pypi),
+            (Some("run"), Some(first)) if first.starts_with("python") => {
+                let at = args.iter().position(|arg| arg == first)?;
+                python(args.get(at + 1..)?)
+            }
+            (Some("run"), Some(first)) => Some(Target::Script(first)),
+            _ => None,
+        },
+        "pipx" => match words(args).next() {
+            Some("run") => package(args, 1, Ecosystem::Pypi),
+            _ => None,
+        },
+        "sh" | "bash" | "dash" | "zsh" | "ruby" | "perl" => script(args, &[], &["-c", "-e"]),
+        _ => None,
+    }
+}
+
+fn python(args: &[String]) -> Option<Target<'_>> {
+    let mut args = args.iter();
+    while let Some(argument) = args.next() {
+        if argument == "-m" {
+            return args.next().map(|module| Target::Module(module));
+        }
+        // Options of one letter can be written together: `-um module`.
+        if argument.starts_with('-') && !argument.starts_with("--") && argument.ends_with('m') {
+            return args.next().map(|module| Target::Module(module));
+        }
+        if argument == "-c" || argument == "-" {
+            return Some(Target::Inline);
+        }
+        if PYTHON_VALUES.contains(&argument.as_str()) {
+            args.next();
+        } else if !argument.starts_with('-') {
+            return Some(Target::Script(argument));
+        }
+    }
+    None
+}
+
+fn script<'a>(args: &'a [String], values: &[&str], inline: &[&str]) -> Option<Target<'a>> {
+    let mut args = args.iter();
+    while let Some(argument) = args.next() {
+        if inline.contains(&argument.as_str()) {
+            return Some(Target::Inline);
+        }
+        if values.contains(&argument.as_str()) {
+            args.next();
+        } else if !argument.starts_with('-') {
+            return Some(Target::Script(argument));
+        }
+    }
+    None
+}
+
+/// The package that a launcher runs, after `skip` words.
+fn package(args: &[String], skip: usize, ecosystem: Ecosystem) -> Option<Target<'_>> {
+    let named =
+        args.iter().position(|arg| arg == "--from" || arg == "--package" || arg == "--spec");
+    let package = match named.and_then(|at| args.get(at + 1)) {
+        Some(package) => package,
+        None => args
+            .iter()
+            .find_map(|arg| arg.strip_prefix("--package=").or(arg.strip_prefix("--from=")))
+            .or_else(|| words(args).nth(skip))?,
+    };
+    Some(Target::Package(ecosystem, package))
+}
+
+/// Arguments that are neither options nor their values.
+fn words(args: &[String]) -> impl Iterator<Item = &str> {
+    let mut is_value = false;
+    args.iter().map(String::as_str).filter(move |argument| {
+        let is_word = !is_value && !argument.starts_with('-');
+        is_value = LAUNCHER_VALUES.contains(argument);
+        is_word
+    })
+}
+
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_name_what_they_run() {
+        let npm = |name| Some(Target::Package(Ecosystem::Npm, name));
+        let pypi = |name| Some(Target::Package(Ecosystem::Pypi, name));
+        let rows: &[(&str, Option<Target<'_>>)] = &[
+            ("python3 -u -m crewai run", Some(Target::Module("crewai"))),
+            ("/usr/bin/python3.11 -um mcp_server_git", Some(Target::Module("mcp_server_git"))),
+            ("python3 -X dev /srv/agent.py --x", Some(Target::Script("/srv/agent.py"))),
+            ("python3 -c print", Some(Target::Inline)),
+            ("python3", None),
+            ("node --require x /usr/bin/claude", Some(Target::Script("/usr/bin/claude"))),
+            (
+                "npx -y @modelcontextprotocol/server-filesystem /tmp",
+                npm("@modelcontextprotocol/server-filesystem"),
+            ),
+            ("npx --package=cowsay moo", npm("cowsay")),
+            ("npm exec -y @playwright/mcp@latest", npm("@playwright/mcp@latest")),
+            ("npm install x", None),
+            ("bun x opencode-ai", npm("opencode-ai")),
+            ("bun run /a/b.ts", Some(Target::Script("/a/b.ts"))),
+            ("uvx --from git+https://x/y serena", pypi("git+https://x/y")),
+            ("uvx --python 3.12 mcp-server-time", pypi("mcp-server-time")),
+            ("uv tool run ruff", pypi("ruff")),
+            ("uv run python -m agent", Some(Target::Module("agent"))),
+            ("uv run agent.py", Some(Target::Script("agent.py"))),
+            ("pipx run aider-chat", pypi("aider-chat")),
+            ("bash /usr/local/bin/claude", Some(Target::Script("/usr/local/bin/claude"))),
+            ("nginx -g x", None),
+            ("", None),
+        ];
+        for (line, expected) in rows {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(Command::parse(&args).target, *expected, "{line}");
+        }
+        assert_eq!(Command::parse(&[]), Command { program: "", target: None });
+    }
+
+    #[test]
+    fn a_file_below_node_modules_has_a_package() {
+        let rows = [
+            (
+                "/usr/lib/node_modules/@anthropic-ai/claude-code/cli.js",
+                Some("@anthropic-ai/claude-code"),
+            ),
+            ("/x/node_modules/a/node_modules/b/bin/x", Some("b")),
+            ("/x/node_modules/.bin/x", None),
+            ("/x/node_modules/a", None),
+            ("/x/y", None),
+        ];
+        for (path, expected) in rows {
+            assert_eq!(Command::npm_package_of(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Runtimes, indexed by what they are compared with.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    command::{Command, Target, file_name},
+    entry::{Ecosystem, Runtime, RuntimeMatch},
+    glob,
+};
+
+/// Bytes of a command line that are compared.
+const LINE_BYTES_MAX: usize = 8_192;
+
+/// Runtimes, indexed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Runtimes {
+    entries: Vec<Runtime>,
+    exe_names: Index,
+    exe_paths: Index,
+    argv: Index,
+    npm: Index,
+    pypi: Index,
+    ports: HashMap<u16, Vec<usize>>,
+    env: Index,
+}
+
+/// Patterns without a star by hash, and the others in order.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    plain: HashMap<Box<str>, Vec<usize>>,
+    globs: Vec<(Box<str>, usize)>,
+}
+
+impl Index {
+    fn insert(&mut self, pattern: &str, entry: usize) {
+        if pattern.contains('*') {
+            self.globs.push((pattern.into(), entry));
+        } else {
+            self.plain.entry(pattern.into()).or_default().push(entry);
+        }
+    }
+
+    fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let plain = self.plain.get(text).into_iter().flatten().copied();
+        let fits = move |(pattern, entry): &(Box<str>, usize)| {
+            glob::matches(pattern, text).then_some(*entry)
+        };
+        plain.chain(self.globs.iter().filter_map(fits))
+    }
+}
+
+impl Runtimes {
+    pub(super) fn new(entries: Vec<Runtime>) -> Self {
+        let mut runtimes = Self::default();
+        for (index, entry) in entries.iter().enumerate() {
+            let pattern = &*entry.pattern;
+            match entry.matching {
+                RuntimeMatch::Exe if pattern.contains('/') => {
+                    runtimes.exe_paths.insert(pattern, index);
+                }
+                RuntimeMatch::Exe => runtimes.exe_names.insert(pattern, index),
+                RuntimeMatch::Argv => runtimes.argv.insert(pattern, index),
+                RuntimeMatch::Npm => runtimes.npm.insert(&pattern.to_ascii_lowercase(), index),
+                RuntimeMatch::Pypi => runtimes.pypi.insert(&normal_pypi(pattern), index),
+                RuntimeMatch::Port => {
+                    if let Ok(port) = pattern.parse() {
+                        runtimes.ports.entry(port).or_default().push(index);
+                    }
+                }
+                RuntimeMatch::Env => runtimes.env.insert(pattern, index),
+            }
+        }
+        Self { entries, ..runtimes }
+    }
+
+    pub(super) fn entries(&self) -> &[Runtime] {
+        &self.entries
+    }
+
+    pub(super) fn exe(&self, path: &str) -> Vec<&Runtime> {
+        let package = Command::npm_package_of(path);
+        self.collect(
+            self.exe_paths
+                .find(path)
+                .chain(self.exe_names.find(file_name(path)))
+                .chain(package.into_iter().flat_map(|name| self.npm.find(name))),
+        )
+    }
+
+    pub(super) fn argv(&self, args: &[String]) -> Vec<&Runtime> {
+        let Some(first) = args.first() else { return Vec::new() };
+        let whole = line(first, args);
+        let short = line(file_name(first), args);
+        let mut found: Vec<usize> = self.argv.find(&short).collect();
+        if whole != short {
+            found.extend(self.argv.find(&whole));
+        }
+        match Command::parse(args).target {
+            Some(Target::Script(path)) => {
+                found.extend(self.exe_paths.find(path));
+                found.extend(self.exe_names.find(file_name(path)));
+                if let Some(package) = Command::npm_package_of(path) {
+                    found.extend(self.npm.find(package));
+                }
+            }
+            Some(Target::Module(module)) => found.extend(self.module(module)),
+            Some(Target::Package(ecosystem, name)) => {
+                found.extend(self.in_ecosystem(ecosystem, name));
+            }
+            Some(Target::Inline) | None => {}
+        }
+        self.collect(found.into_iter())
+    }
+
+    pub(super) fn port(&self, port: u16) -> Vec<&Runtime> {
+        self.collect(self.ports.get(&port).into_iter().flatten().copied())
+    }
+
+    pub(super) fn env(&self, name: &str) -> Vec<&Runtime> {
+        self.collect(self.env.find(name))
+    }
+
+    pub(super) fn package(&self, ecosystem: Ecosystem, name: &str) -> Vec<&Runtime> {
+        self.collect(self.in_ecosystem(ecosystem, name).into_iter())
+    }
+
+    fn in_ecosystem(&self, ecosystem: Ecosystem, name: &str) -> Vec<usize> {
+        match ecosystem {
+            Ecosystem::Npm => {
+                let name = name.to_ascii_lowercase();
+                let end =
+                    name.get(1..).and_then(|rest| rest.find('@')).map_or(name.len(), |at| at + 1);
+                self.npm.find(name.get(..end).unwrap_or_default()).collect()
+            }
+            Ecosystem::Pypi => {
+                let end = name.find(['[', '=', '<', '>', '~', '!', '@', ';', ' ']);
+                let name = end.and_then(|end| name.get(..end)).unwrap_or(name);
+                self.pypi.find(&normal_pypi(name)).collect()
+            }
+        }
+    }
+
+    /// A Python module belongs to the package of its own name, or to one that is called otherwise.
+    fn module(&self, module: &str) -> Vec<usize> {
+        const OTHER_NAMES: &[(&str, &str)] = &[
+            ("aider", "aider-chat"),
+            ("interpreter", "open-interpreter"),
+            ("llama_cpp", "llama-cpp-python"),
+            ("minisweagent", "mini-swe-agent"),
+            ("openhands", "openhands-ai"),
+        ];
+        let top = module.split('.').next().unwrap_or(module);
+        let other = OTHER_NAMES.iter().find(|(name, _)| *name == top).map(|(_, package)| *package);
+        let mut found: Vec<usize> = self.pypi.find(&normal_pypi(top)).collect();
+        found.extend(other.into_iter().flat_map(|package| self.pypi.find(package)));
+        found
+    }
+
+    fn collect(&self, indices: impl Iterator<Item = usize>) -> Vec<&Runtime> {
+        let mut seen = HashSet::new();
+        let entry = |index| seen.insert(index).then(|| self.entries.get(index)).flatten();
+        indices.filter_map(entry).collect()
+    }
+}
+
+/// The command line as one text, cut to the limit.
+fn line(first: &str, args: &[String]) -> String {
+    let mut line = first.to_owned();
+    for argument in args.iter().skip(1) {
+        if line.len() + argument.len() >= LINE_BYTES_MAX {
+            break;
+        }
+        line.push(' ');
+        line.push_str(argument);
+    }
+    line
+}
+
+/// A package's name as PyPI compares it (PEP 503): lower case, `-` for each run of `-`, `_`, `.`.
+fn normal_pypi(name: &str) -> String {
+    let mut normal = String::with_capacity(name.len());
+    for symbol in name.chars() {
+        let symbol = if matches!(symbol, '_' | '.') { '-' } else { symbol.to_ascii_lowercase() };
+        if symbol != '-' || !normal.ends_with('-') {
+            normal.push(symbol);
+        }
+    }
+    normal
+}

@@ -1,0 +1,216 @@
+use super::*;
+
+fn catalog() -> &'static Catalog {
+    static CATALOG: std::sync::LazyLock<Catalog> = std::sync::LazyLock::new(Catalog::built_in);
+    &CATALOG
+}
+
+fn host(name: &str) -> String {
+    catalog().lookup_host(name).map_or("-".to_owned(), |entry| {
+        let shared = if entry.is_shared { " shared" } else { "" };
+        format!("{} {}{shared}", entry.provider, entry.kind.word())
+    })
+}
+
+fn names(found: Vec<&Runtime>) -> Vec<String> {
+    let mut names: Vec<String> = found.iter().map(|entry| entry.name.to_string()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn args(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn the_built_in_files_have_no_errors_and_are_large_enough() {
+    let (entries, errors) = parse::files(&BUILT_IN);
+    assert_eq!(errors, []);
+    let providers: std::collections::HashSet<_> =
+        entries.endpoints.iter().map(|entry| &entry.provider).collect();
+    let products: std::collections::HashSet<_> =
+        entries.runtimes.iter().map(|entry| &entry.name).collect();
+    assert!(entries.endpoints.len() >= 1_000 && providers.len() >= 300);
+    assert!(entries.runtimes.len() >= 1_000 && products.len() >= 300);
+    let mut keys: Vec<_> =
+        entries.endpoints.iter().map(|entry| (&entry.domain, entry.matching)).collect();
+    keys.sort_unstable();
+    let before = keys.len();
+    keys.dedup();
+    assert_eq!(keys.len(), before, "a domain is listed twice");
+}
+
+#[test]
+fn hosts_match_exact_then_pattern_then_the_longest_suffix() {
+    let rows = [
+        ("api.openai.com", "openai model-api"),
+        ("API.OpenAI.com.", "openai model-api"),
+        ("api.anthropic.com", "anthropic model-api"),
+        ("anything.anthropic.com", "anthropic agent-saas"),
+        ("statsig.anthropic.com", "anthropic telemetry"),
+        ("xapi.openai.com.evil.example", "-"),
+        ("notopenai.com", "-"),
+        ("api.mistral.ai", "mistral model-api"),
+        ("bedrock-runtime.us-east-1.amazonaws.com", "aws-bedrock model-api"),
+        ("bedrock-runtime-fips.us-gov-west-1.amazonaws.com", "aws-bedrock model-api"),
+        ("bedrock-runtime.amazonaws.com", "-"),
+        ("s3.us-east-1.amazonaws.com", "-"),
+        ("vpce-1a-2b.bedrock-runtime.eu-west-1.vpce.amazonaws.com", "aws-bedrock model-api"),
+        ("us-central1-aiplatform.googleapis.com", "google-vertex model-api"),
+        ("aiplatform.googleapis.com", "google-vertex model-api"),
+        ("storage.googleapis.com", "-"),
+        ("my-resource.openai.azure.com", "azure-openai model-api"),
+        ("my-resource.cognitiveservices.azure.com", "azure-ai-foundry model-api shared"),
+        ("api2.cursor.sh", "cursor agent-saas"),
+        ("chatgpt.com", "openai agent-saas"),
+        ("huggingface.co", "huggingface model-hub shared"),
+        ("mcp.notion.com", "notion tool-mcp"),
+        ("mcp.some-company.com", "generic-mcp tool-mcp shared"),
+        ("dns.google", "google doh-resolver"),
+        ("github.com", "-"),
+        ("deb.debian.org", "-"),
+        ("a..b", "-"),
+        ("", "-"),
+        ("exa mple.com", "-"),
+    ];
+    for (name, expected) in rows {
+        assert_eq!(host(name), expected, "{name}");
+    }
+}
+
+#[test]
+fn runtimes_match_by_each_trait() {
+    let catalog = catalog();
+    let exe = |path: &str| names(catalog.lookup_exe(path));
+    assert_eq!(exe("/home/me/.local/share/claude/versions/2.1.0"), ["claude-code"]);
+    assert_eq!(exe("/usr/local/bin/ollama"), ["ollama"]);
+    assert_eq!(exe("/usr/bin/nginx"), Vec::<String>::new());
+    assert_eq!(exe("codex"), ["codex"]);
+    let argv = |line: &str| names(catalog.lookup_argv(&args(line)));
+    assert_eq!(
+        argv("node /usr/lib/node_modules/@anthropic-ai/claude-code/cli.js"),
+        ["claude-code"]
+    );
+    assert_eq!(argv("/usr/bin/node /usr/local/bin/claude --print"), ["claude-code"]);
+    assert!(argv("/opt/venv/bin/python3 -m crewai run").contains(&"crewai".to_owned()));
+    assert!(argv("/usr/bin/python3 /opt/venv/bin/aider --model x").contains(&"aider".to_owned()));
+    assert!(
+        argv("npx -y @modelcontextprotocol/server-filesystem@2025.1 /tmp")
+            .contains(&"mcp-reference-servers".to_owned())
+    );
+    assert!(argv("uvx mcp-server-time").contains(&"mcp-reference-servers".to_owned()));
+    assert!(argv("/usr/bin/ollama serve").contains(&"ollama".to_owned()));
+    for ordinary in [
+        "python3 -m pip install openai",
+        "pip install langchain",
+        "git clone https://example.com/aider",
+        "apt-get install ollama",
+        "curl https://example.com/",
+        "/usr/sbin/nginx -g daemon off;",
+        "/usr/sbin/sshd -D",
+        "/usr/sbin/cron -f",
+        "node /srv/shop/server.js",
+        "python3 /srv/shop/manage.py runserver",
+        "bash -c claude",
+        "vim claude",
+        "npm install @openai/codex",
+        "/lib/systemd/systemd --user",
+    ] {
+        assert_eq!(argv(ordinary), Vec::<String>::new(), "{ordinary}");
+    }
+    assert_eq!(names(catalog.lookup_port(11434)), ["ollama"]);
+    assert_eq!(names(catalog.lookup_port(443)), Vec::<String>::new());
+    assert!(!catalog.lookup_env("OPENAI_API_KEY").is_empty());
+    assert!(catalog.lookup_env("PATH").is_empty());
+    let package = |kind, name: &str| names(catalog.lookup_package(kind, name));
+    assert_eq!(package(Ecosystem::Npm, "@openai/codex@0.1.2"), ["codex"]);
+    assert_eq!(package(Ecosystem::Pypi, "Pydantic_AI[openai]>=1"), ["pydantic-ai"]);
+    assert_eq!(package(Ecosystem::Pypi, "requests"), Vec::<String>::new());
+    assert_eq!(package(Ecosystem::Npm, "express"), Vec::<String>::new());
+}
+
+#[test]
+fn policy_patterns_are_exact_or_wildcards_and_spell_out_regions() {
+    let patterns = catalog().endpoint_patterns();
+    let has = |pattern: &str| patterns.iter().any(|(known, _)| known == pattern);
+    assert!(has("*.openai.com") && has("openai.com") && !has("api.openai.com"));
+    assert!(has("bedrock-runtime.eu-central-1.amazonaws.com"));
+    assert!(has("bedrock-runtime.cn-north-1.amazonaws.com.cn"));
+    assert!(!has("bedrock-runtime.cn-north-1.amazonaws.com"));
+    assert!(has("us-central1-aiplatform.googleapis.com"));
+    assert!(has("*.bedrock-runtime.us-east-1.vpce.amazonaws.com"));
+    assert!(!has("api.cloudflare.com") && !has("huggingface.co") && !has("dns.google"));
+    for (pattern, provider) in &patterns {
+        let name = pattern.strip_prefix("*.").unwrap_or(pattern);
+        assert_eq!(normal_host(name).as_deref(), Some(name), "{pattern}");
+        assert!(!provider.is_empty() && name.contains('.'), "{pattern}");
+        crate::policy::value::name::HostPattern::parse(pattern).unwrap();
+    }
+    assert!(patterns.len() < 10_000, "{}", patterns.len());
+}
+
+#[test]
+fn additions_extend_and_replace() {
+    let text = "# ours\ndomain,match,provider,kind,use,source\n\
+                llm.acme.example,suffix,acme,model-api,dedicated,intranet\n\
+                api.openai.com,exact,acme-proxy,llm-gateway,dedicated,intranet\n";
+    let runtimes = "name,kind,match,pattern,weight,source\n\
+                    acme-agent,general-agent,exe,acme-agentd,strong,intranet\n";
+    let sources = [Source { path: "a.csv", text }, Source { path: "b.csv", text: runtimes }];
+    let catalog = Catalog::with_additions(&sources).unwrap();
+    let found = catalog.lookup_host("eu.llm.acme.example").unwrap();
+    assert_eq!((&*found.provider, &*found.origin.file, found.origin.line), ("acme", "a.csv", 3));
+    assert_eq!(&*catalog.lookup_host("api.openai.com").unwrap().provider, "acme-proxy");
+    assert_eq!(names(catalog.lookup_exe("/opt/acme-agentd")), ["acme-agent"]);
+}
+
+#[test]
+fn errors_name_the_file_the_line_and_what_to_write() {
+    let rows = [
+        ("x,y", "a.csv:1: the first line is no header; begin the file with"),
+        ("E\na,exact,p", "a.csv:2: 3 fields instead of 6; write `domain,"),
+        (
+            "E\n\na.b,like,p,model-api,dedicated,s",
+            "a.csv:3: `like` is unknown; write one of exact,",
+        ),
+        ("E\na.b,exact,p,toaster,dedicated,s", "a.csv:2: `toaster` is unknown; write one of"),
+        ("E\na.b,exact,p,model-api,maybe,s", "a.csv:2: use `maybe` is unknown; write dedicated"),
+        (
+            "E\na.*,exact,p,model-api,shared,s",
+            "a.csv:2: `a.*` is no domain for exact; write a host",
+        ),
+        ("E\na..b,suffix,p,model-api,shared,s", "a.csv:2: `a..b` is no domain for suffix;"),
+        ("E\na.b,pattern,p,model-api,shared,s", "a.csv:2: `a.b` is no domain for pattern;"),
+        ("E\na.b,exact,,model-api,shared,s", "a.csv:2: provider is empty or too long; write 1 to"),
+        ("R\nn,mcp-server,port,70000,weak,s", "a.csv:2: `70000` is no port; write 1 to 65535"),
+        ("R\nn,mcp-server,exe,**,weak,s", "a.csv:2: the pattern matches everything; write at"),
+        ("R\nn,mcp-server,exe,x,huge,s", "a.csv:2: `huge` is unknown; write one of weak, medium"),
+    ];
+    for (text, expected) in rows {
+        let text = text.replacen("E\n", "domain,match,provider,kind,use,source\n", 1).replacen(
+            "R\n",
+            "name,kind,match,pattern,weight,source\n",
+            1,
+        );
+        let errors = Catalog::with_additions(&[Source { path: "a.csv", text: &text }]).unwrap_err();
+        assert_eq!(errors.len(), 1, "{text}");
+        assert!(errors[0].to_string().starts_with(expected), "{}", errors[0]);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_looked_up_and_parsed(text in ".{0,80}", line in "[a-z0-9 ,.*@/-]{0,80}") {
+        let catalog = catalog();
+        catalog.lookup_host(&text);
+        catalog.lookup_exe(&text);
+        catalog.lookup_argv(&args(&line));
+        catalog.lookup_env(&text);
+        catalog.lookup_package(Ecosystem::Npm, &text);
+        catalog.lookup_package(Ecosystem::Pypi, &line);
+        let file = format!("domain,match,provider,kind,use,source\n{line}\n{text}");
+        let (entries, errors) = parse::files(&[Source { path: "p", text: &file }]);
+        proptest::prop_assert!(entries.endpoints.len() + errors.len() <= 2);
+    }
+}

@@ -1,1 +1,0 @@
-//! What compiling gives, in tables small enough to read.
