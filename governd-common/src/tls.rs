@@ -6,7 +6,7 @@
 //! the byte. What no rule looks at (random, key shares, tickets) is passed over without a look.
 //! A hello counts only when all of it has been read: a second name may stand at its very end.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     index::masked,
@@ -144,6 +144,11 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// The beginning of a hello that comes without records, as in QUIC (RFC 9001 section 4).
+    pub fn without_records() -> Self {
+        Self { record_left: u32::MAX, ..Self::new_zeroed() }
+    }
+
     /// Takes the chunk. After an error, and after [`Progress::Complete`], there is no more to feed.
     #[inline(always)]
     pub fn feed<R: Repeat>(&mut self, chunk: &mut Chunk) -> Result<Progress, TlsRefusal> {

@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod capture;
 pub mod catalog;
 pub mod cli;
 pub mod control;

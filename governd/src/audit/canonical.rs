@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 
-/// Largest integer that a double, and therefore canonical JSON, holds exactly (RFC 7493 section 2.2).
+/// Largest integer that a double, and therefore canonical JSON, holds exactly (RFC 7493
+/// section 2.2).
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
 /// An integer as a JSON value: a number where a double holds it exactly, else its decimal digits as
@@ -118,9 +119,9 @@ fn write_number(out: &mut String, number: &Number) {
     write_double(out, number.as_f64().unwrap_or_default());
 }
 
-/// `Number::toString` of ECMAScript (section 6.1.6.1.20). The digits are the shortest that read back
-/// as the same double, the even ones of two that are equally near: serde_json's, where Rust's own
-/// formatting rounds such ties up.
+/// `Number::toString` of ECMAScript (section 6.1.6.1.20). The digits are the shortest that read
+/// back as the same double, the even ones of two that are equally near: serde_json's, where Rust's
+/// own formatting rounds such ties up.
 fn write_double(out: &mut String, value: f64) {
     if value == 0.0 {
         return out.push('0');

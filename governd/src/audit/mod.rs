@@ -5,4 +5,6 @@
 //! files. What a decision means and who gets told is not decided here.
 
 pub mod canonical;
+pub mod log;
 pub mod record;
+pub mod tree;

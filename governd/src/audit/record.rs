@@ -43,7 +43,8 @@ pub struct Context {
     pub machine_id: Option<Arc<str>>,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: Arc<str>,
-    /// When the host booted, in milliseconds since the epoch: what turns `CLOCK_BOOTTIME` into time.
+    /// When the host booted, in milliseconds since the epoch; added to `CLOCK_BOOTTIME` it is the
+    /// time.
     pub booted_ms: u64,
     /// Kernel release, as `uname -r` prints it.
     pub kernel: Arc<str>,

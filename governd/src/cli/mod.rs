@@ -9,6 +9,7 @@ pub mod exit;
 mod explain;
 mod flags;
 pub mod printer;
+mod replay;
 mod status;
 mod watch;
 
@@ -31,6 +32,8 @@ enum Verb {
     Status(status::Status),
     /// Say why a connection is or was allowed or denied, and whom to ask.
     Explain(explain::Explain),
+    /// Say what names governd sees in captures.
+    Replay(replay::Replay),
 }
 
 /// What a verb ends with.
@@ -42,6 +45,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Watch(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
+        Verb::Replay(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
     };
     outcome.unwrap_or_else(|failure| report(&failure)).into()

@@ -69,10 +69,11 @@ impl Checker<'_> {
         let HostPolicyDocument { api_version: _, kind: _, metadata, spec } = document;
         let name = self.name(metadata, at);
         let spec = self.required(spec, "spec", at)?;
-        let place = self.place(&spec);
         let HostSpec { hosts, mode, unregistered, loopback, resolvers } = spec.value;
-        let hosts = self.required(hosts, "hosts", &place);
-        let hosts = hosts.map(|hosts| self.each("hosts", &hosts, HostGlob::parse));
+        let hosts = match hosts {
+            Some(hosts) => self.each("hosts", &hosts, HostGlob::parse),
+            None => vec![HostGlob::every()],
+        };
         let mode = mode.and_then(|mode| self.parse(&mode, value::parse_mode));
         let unregistered = unregistered.and_then(|word| self.parse(&word, Posture::parse));
         let loopback = loopback.and_then(|word| self.parse(&word, value::parse_verdict));
@@ -90,7 +91,7 @@ impl Checker<'_> {
         Some(HostPolicy {
             name,
             place: Some(place),
-            hosts: hosts?,
+            hosts,
             mode: mode.unwrap_or(Mode::Monitor),
             unregistered: unregistered.unwrap_or_default(),
             loopback: loopback.unwrap_or(Verdict::Deny),

@@ -153,8 +153,8 @@ pub struct RuleDocument {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "the fields of a host policy")]
 pub struct HostSpec {
-    /// Host names that it is for; `*` matches any run of characters.
-    #[schemars(required)]
+    /// Host names that it is for; `*` matches any run of characters. Every host, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Located<Vec<Located<String>>>>,
     /// `monitor` (if absent) or `enforce`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

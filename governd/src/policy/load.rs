@@ -11,23 +11,6 @@ use super::{
     yaml::{self, Node, Value},
 };
 
-/// A file of a policy, read by the caller: at most
-/// [`SOURCE_BYTES_MAX`](super::limits::SOURCE_BYTES_MAX) and one byte of it are of use.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// Its path, for diagnostics.
-    pub path: Arc<str>,
-    /// What is in it.
-    pub bytes: Vec<u8>,
-}
-
-impl Source {
-    /// A file.
-    pub fn new(path: impl Into<Arc<str>>, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), bytes: bytes.into() }
-    }
-}
-
 /// The documents of a policy, checked.
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
@@ -37,16 +20,22 @@ pub struct Documents {
     pub warnings: Diagnostics,
 }
 
-/// Reads and checks the documents of all files.
+/// Reads and checks the documents of all files: pairs of a path, for diagnostics, and what is in
+/// it. Of a file above [`SOURCE_BYTES_MAX`](super::limits::SOURCE_BYTES_MAX) nothing is read.
 ///
 /// # Errors
 /// Everything that is wrong, warnings included, sorted by file and line.
-pub fn load(sources: &[Source]) -> Result<Documents, Diagnostics> {
+pub fn load<P, T>(sources: &[(P, T)]) -> Result<Documents, Diagnostics>
+where
+    P: AsRef<str>,
+    T: AsRef<[u8]>,
+{
     let mut out = Diagnostics::default();
     let mut policy = Policy::default();
-    for source in sources {
-        for node in yaml::read(&source.path, &source.bytes, &mut out) {
-            document(&source.path, &node, &mut policy, &mut out);
+    for (path, bytes) in sources {
+        let file: Arc<str> = path.as_ref().into();
+        for node in yaml::read(&file, bytes.as_ref(), &mut out) {
+            document(&file, &node, &mut policy, &mut out);
         }
     }
     check::refuse_duplicates(&policy, &mut out);

@@ -7,21 +7,27 @@
 
 pub mod compile;
 pub mod diagnostic;
+pub mod diff;
 pub mod document;
+pub mod explain;
 pub mod host;
 pub mod ids;
 pub mod image;
 pub mod limits;
 pub mod model;
+pub mod nearest;
 pub mod shape;
+pub mod tables;
 pub mod value;
 
 mod check;
 mod load;
+mod report;
 mod words;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-pub use load::{Documents, Source, load};
+pub use load::{Documents, load};
+pub use report::{Report, check};

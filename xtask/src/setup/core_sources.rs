@@ -84,7 +84,11 @@ fn from_rustup(sysroot: &Path, version: &str) -> bool {
     command.args(["component", "add", "rust-src"]);
     say::note(run::text(&command));
     match run::within(&mut command, RUSTUP_LIMIT) {
-        Ok(()) => is_present(sysroot, version),
+        Ok(()) if is_present(sysroot, version) => true,
+        Ok(()) => {
+            say::note("rustup says that it is installed, and it is not there; asking Debian");
+            false
+        }
         Err(error) => {
             say::note(format_args!("rustup cannot fetch it here ({error:#}); asking Debian"));
             false

@@ -1,5 +1,5 @@
-//! Keeps a record within its size. What is too long is cut from its end, the cut says how many bytes
-//! went, and the record lists which fields it hit.
+//! Keeps a record within its size. What is too long is cut from its end, the cut says how many
+//! bytes went, and the record lists which fields it hit.
 
 use serde_json::{Value, json};
 
@@ -117,14 +117,6 @@ fn cut_text(text: &mut String, bytes_max: usize) -> bool {
 
 /// `…[cut 18446744073709551615 bytes]`.
 const CUT_MARK_BYTES_MAX: usize = 35;
-
-const _: () = {
-    let mut step = 0;
-    while step < STEPS.len() {
-        assert!(STEPS[step].string_bytes_max > CUT_MARK_BYTES_MAX);
-        step += 1;
-    }
-};
 
 #[cfg(test)]
 mod tests {

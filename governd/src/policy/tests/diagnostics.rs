@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::policy::{Source, limits, load};
+use crate::policy::{limits, load};
 
 /// An agent whose parts can be replaced.
 fn agent(spec: &str) -> String {
@@ -102,7 +102,7 @@ fn bad_documents_are_explained_at_the_place_of_the_fault() {
     let mut all = String::new();
     for (title, text) in rows() {
         writeln!(all, "# {title}").unwrap();
-        match load(&[Source::new("p.yaml", text)]) {
+        match load(&[("p.yaml", text)]) {
             Ok(documents) => writeln!(all, "accepted\n{}", documents.warnings).unwrap(),
             Err(diagnostics) => writeln!(all, "{diagnostics}").unwrap(),
         }
@@ -114,7 +114,7 @@ fn bad_documents_are_explained_at_the_place_of_the_fault() {
 #[test]
 fn the_json_form_has_every_part() {
     let text = rules("- allow: [10.0.0.1/8]");
-    let diagnostics = load(&[Source::new("p.yaml", text)]).unwrap_err();
+    let diagnostics = load(&[("p.yaml", text)]).unwrap_err();
     let json = serde_json::to_value(&diagnostics).unwrap();
     insta::assert_json_snapshot!(json);
 }
@@ -122,20 +122,19 @@ fn the_json_form_has_every_part() {
 #[test]
 fn files_that_are_too_large_or_not_utf8_are_refused_at_once() {
     let large = vec![b'#'; limits::SOURCE_BYTES_MAX + 1];
-    let diagnostics = load(&[Source::new("large.yaml", large)]).unwrap_err();
+    let diagnostics = load(&[("large.yaml", large)]).unwrap_err();
     insta::assert_snapshot!(diagnostics, @r"
     large.yaml: error[too-large]: the file is larger than 1048576 bytes
     hint: split it: every *.yaml file of the policy directory is read
     ");
-    let diagnostics = load(&[Source::new("b.yaml", b"kind: \n  \xff\xfe".to_vec())]).unwrap_err();
+    let diagnostics = load(&[("b.yaml", b"kind: \n  \xff\xfe".to_vec())]).unwrap_err();
     insta::assert_snapshot!(diagnostics, @"b.yaml:2:3: error[bad-character]: the file is not UTF-8 from here on");
 }
 
 #[test]
 fn many_faults_are_bounded_and_counted() {
     let list: String = (0..5_000).map(|one| format!("  - 10.0.0.{one}.0/8\n")).collect();
-    let diagnostics =
-        load(&[Source::new("p.yaml", rules(&format!("- allow:\n{list}")))]).unwrap_err();
+    let diagnostics = load(&[("p.yaml", rules(&format!("- allow:\n{list}")))]).unwrap_err();
     assert_eq!(diagnostics.iter().count(), limits::DIAGNOSTICS_MAX);
     assert_eq!(diagnostics.errors(), 5_000);
     assert!(diagnostics.to_string().ends_with("and 4900 more"));
@@ -144,7 +143,7 @@ fn many_faults_are_bounded_and_counted() {
 #[test]
 fn duplicates_in_two_files_name_both_places() {
     let text = matching("[{exe: /opt/bot}]");
-    let sources = [Source::new("a.yaml", text.clone()), Source::new("b.yaml", text)];
+    let sources = [("a.yaml", text.clone()), ("b.yaml", text)];
     let diagnostics = load(&sources).unwrap_err();
     insta::assert_snapshot!(diagnostics, @r"
     b.yaml:3:18: error[duplicate]: the agent `bot` is already defined at a.yaml:3:18
@@ -154,6 +153,6 @@ fn duplicates_in_two_files_name_both_places() {
 
 #[test]
 fn every_unknown_field_is_named_and_an_empty_file_is_no_policy() {
-    assert!(load(&[Source::new("empty.yaml", "")]).unwrap().policy.agents.is_empty());
-    assert!(load(&[Source::new("empty.yaml", "---\n---\n# nothing\n")]).is_ok());
+    assert!(load(&[("empty.yaml", "")]).unwrap().policy.agents.is_empty());
+    assert!(load(&[("empty.yaml", "---\n---\n# nothing\n")]).is_ok());
 }

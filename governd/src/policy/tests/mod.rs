@@ -1,1 +1,5 @@
+mod compile;
 mod diagnostics;
+mod host;
+mod property;
+mod reference;

@@ -1,6 +1,6 @@
 //! Host names and wildcards.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use governd_common::limits::NAME_BYTES_MAX;
 
@@ -210,6 +210,11 @@ impl HostGlob {
         Ok(Self(text.to_ascii_lowercase().into()))
     }
 
+    /// Every host.
+    pub fn every() -> Self {
+        Self("*".into())
+    }
+
     /// Whether it matches, whatever the case.
     pub fn matches(&self, host: &str) -> bool {
         glob_matches(self.0.as_bytes(), host.to_ascii_lowercase().as_bytes())
@@ -263,10 +268,4 @@ pub(crate) fn is_public_suffix(base: &str) -> bool {
     // such as `internal` or `cluster`, false.
     psl::suffix(base.as_bytes())
         .is_some_and(|suffix| suffix.is_known() && suffix.as_bytes() == base.as_bytes())
-}
-
-/// An address in text, for destinations that people type.
-pub(crate) fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    bare.parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }

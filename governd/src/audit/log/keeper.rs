@@ -1,0 +1,385 @@
+//! The log's own thread: it gives records their place, commits on an interval or a full batch, and
+//! turns what could not be kept into loss records once writing works again. Handing it a record
+//! never waits for the disk.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwapOption;
+
+use super::{CommitError, Filesystem, Log};
+use crate::audit::record::{Context, Loss, LossSource, Record, Stamp};
+
+/// Longest wait while nothing is pending.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// Sees every line as it gets its place, which is before it is durable.
+pub type Observer = Box<dyn FnMut(u64, &str) + Send>;
+
+/// How the keeper works.
+#[derive(Clone, Copy, Debug)]
+pub struct KeeperOptions {
+    /// Longest time from a record to its commit.
+    pub interval: Duration,
+    /// Records that wait for the thread; more are refused and counted.
+    pub queue_records_max: usize,
+}
+
+impl Default for KeeperOptions {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(1), queue_records_max: 65_536 }
+    }
+}
+
+/// Why a record was not taken; it is counted, and the log will say so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// The thread is behind by as many records as may wait.
+    #[error("the log's queue is full")]
+    QueueFull,
+    /// The thread has ended.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// The log, kept by its thread. Dropping it commits what waits and ends the thread.
+pub struct Keeper {
+    /// `None` only while it is dropped.
+    orders: Option<SyncSender<Order>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<u64, CommitError>>>,
+}
+
+enum Order {
+    Record { time_ms: u64, record: Box<Record> },
+    Commit { done: SyncSender<u64> },
+}
+
+/// What the thread and its handle both see.
+#[derive(Default)]
+struct Shared {
+    durable: AtomicU64,
+    lost: AtomicU64,
+    queue_lost: AtomicU64,
+    /// What the system says while commits fail.
+    trouble: ArcSwapOption<String>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
+    pub fn spawn<F>(
+        log: Log<F>,
+        context: Context,
+        options: KeeperOptions,
+        observer: Observer,
+    ) -> std::io::Result<Self>
+    where
+        F: Filesystem + Send + 'static,
+        F::File: Send,
+    {
+        let shared = Arc::new(Shared::default());
+        shared.durable.store(log.durable(), Ordering::Relaxed);
+        let (orders, receiver) = mpsc::sync_channel(options.queue_records_max);
+        let worker = Worker::new(log, context, options.interval, Arc::clone(&shared), observer);
+        let thread = thread::Builder::new().name("governd-log".to_owned());
+        let thread = thread.spawn(move || worker.run(&receiver))?;
+        Ok(Self { orders: Some(orders), shared, thread: Some(thread) })
+    }
+
+    /// Hands over a record of something that happened at a time, in milliseconds since the epoch.
+    ///
+    /// # Errors
+    ///
+    /// If too many wait already or the log is closed. The record is lost, and counted.
+    pub fn append(&self, time_ms: u64, record: Record) -> Result<(), Refused> {
+        let order = Order::Record { time_ms, record: Box::new(record) };
+        let sent = self.orders.as_ref().map(|orders| orders.try_send(order));
+        let refused = match sent {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(TrySendError::Full(_))) => Refused::QueueFull,
+            Some(Err(TrySendError::Disconnected(_))) | None => Refused::Closed,
+        };
+        self.shared.queue_lost.fetch_add(1, Ordering::Relaxed);
+        self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        Err(refused)
+    }
+
+    /// Waits until everything handed over before is committed, at most so long, and says the index
+    /// behind the last durable record; `None` if it took longer.
+    pub fn commit(&self, timeout: Duration) -> Option<u64> {
+        let (done, answer) = mpsc::sync_channel(1);
+        self.orders.as_ref()?.send(Order::Commit { done }).ok()?;
+        answer.recv_timeout(timeout).ok()
+    }
+
+    /// Index behind the last durable record.
+    pub fn durable(&self) -> u64 {
+        self.shared.durable.load(Ordering::Relaxed)
+    }
+
+    /// Records that were lost since the start.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// What the system says while the log cannot be written.
+    pub fn trouble(&self) -> Option<Arc<String>> {
+        self.shared.trouble.load_full()
+    }
+
+    /// Commits what waits, ends the thread, and says the index behind the last durable record.
+    ///
+    /// # Errors
+    ///
+    /// If the last commit failed: what waited is lost.
+    pub fn close(mut self) -> Result<u64, CommitError> {
+        let durable = self.durable();
+        self.end().unwrap_or(Ok(durable))
+    }
+
+    fn end(&mut self) -> Option<Result<u64, CommitError>> {
+        self.orders = None;
+        self.thread.take()?.join().ok()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.end() {
+            tracing::error!(%error, cause = %error.source, "log closed with records unwritten");
+        }
+    }
+}
+
+struct Worker<F: Filesystem> {
+    log: Log<F>,
+    context: Context,
+    interval: Duration,
+    shared: Arc<Shared>,
+    observer: Observer,
+    /// When a commit is due; `None` while nothing waits.
+    due: Option<Instant>,
+    /// Records that the log refused, since when (milliseconds since the epoch), and why.
+    refused: Option<(u64, u64, Arc<str>)>,
+}
+
+impl<F: Filesystem> Worker<F> {
+    fn new(
+        log: Log<F>,
+        context: Context,
+        interval: Duration,
+        shared: Arc<Shared>,
+        observer: Observer,
+    ) -> Self {
+        Self { log, context, interval, shared, observer, due: None, refused: None }
+    }
+
+    fn run(mut self, orders: &Receiver<Order>) -> Result<u64, CommitError> {
+        loop {
+            let wait = self.due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
+            match orders.recv_timeout(wait) {
+                Ok(Order::Record { time_ms, record }) => self.take(time_ms, &record),
+                Ok(Order::Commit { done }) => {
+                    if self.commit().is_ok() && done.send(self.log.durable()).is_err() {
+                        tracing::debug!("nobody waits for this commit any more");
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.commit(),
+            }
+            let is_due = self.due.is_some_and(|due| due <= Instant::now());
+            // While the disk refuses, a full batch is no reason to try more often.
+            let is_full = self.log.is_batch_full() && self.shared.trouble.load().is_none();
+            if (is_due || is_full) && self.commit().is_err() {
+                self.due = Some(Instant::now() + self.interval);
+            }
+        }
+    }
+
+    fn take(&mut self, time_ms: u64, record: &Record) {
+        let stamp = Stamp { time_ms, logged_ms: now_ms(), sequence: self.log.next_index() };
+        let line = record.line(&self.context, &stamp);
+        match self.log.append(&line) {
+            Ok(index) => {
+                (self.observer)(index, &line);
+                self.due.get_or_insert_with(|| Instant::now() + self.interval);
+            }
+            Err(error) => {
+                let detail = || (0, stamp.logged_ms, error.to_string().into());
+                self.refused.get_or_insert_with(detail).0 += 1;
+                self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Commits, then records what was lost, and commits that.
+    fn commit(&mut self) -> Result<u64, CommitError> {
+        self.commit_once()?;
+        let queue_lost = self.shared.queue_lost.swap(0, Ordering::Relaxed);
+        let queue = (queue_lost > 0).then(|| (LossSource::Queue, (queue_lost, now_ms(), None)));
+        let refused = self.refused.take().map(|(count, since, why)| (count, since, Some(why)));
+        let refused = refused.map(|loss| (LossSource::Log, loss));
+        for (source, (count, since_ms, detail)) in queue.into_iter().chain(refused) {
+            self.take(now_ms(), &Record::Loss(Loss { source, count, since_ms, detail }));
+        }
+        self.commit_once()
+    }
+
+    fn commit_once(&mut self) -> Result<u64, CommitError> {
+        let committed = self.log.commit();
+        match &committed {
+            Ok(durable) => {
+                self.due = None;
+                self.shared.durable.store(*durable, Ordering::Relaxed);
+                if self.shared.trouble.swap(None).is_some() {
+                    tracing::info!(durable, "log is written again");
+                }
+            }
+            Err(error) => {
+                let cause = error.source.to_string();
+                if self.shared.trouble.load().is_none() {
+                    tracing::error!(%error, cause, "log cannot be written; enforcement goes on");
+                }
+                self.shared.trouble.store(Some(Arc::new(format!("{error}: {cause}"))));
+            }
+        }
+        committed
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use governd_common::verdict::Mode;
+
+    use super::*;
+    use crate::audit::{
+        log::{
+            Disk, Options, Reader,
+            sim::{Fault, Sim},
+        },
+        record::{Lifecycle, Phase},
+    };
+
+    fn context() -> Context {
+        Context {
+            hostname: "host-a.example".into(),
+            machine_id: None,
+            boot_id: "boot".into(),
+            booted_ms: 0,
+            kernel: "6.18.44".into(),
+            version: "0.1.0".into(),
+        }
+    }
+
+    fn start() -> Record {
+        Record::Lifecycle(Lifecycle {
+            phase: Phase::Start,
+            pid: 1,
+            mode: Mode::Monitor,
+            policy: None,
+        })
+    }
+
+    fn event(line: &[u8]) -> serde_json::Value {
+        serde_json::from_slice(line).unwrap()
+    }
+
+    #[test]
+    fn records_are_seen_at_once_numbered_and_durable_when_closed() {
+        let state = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(Disk, Options::new(state.path())).unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let watcher = Arc::clone(&seen);
+        let observer: Observer =
+            Box::new(move |index, line| watcher.lock().unwrap().push((index, line.to_owned())));
+        let options = KeeperOptions { interval: Duration::from_secs(600), ..Default::default() };
+        let keeper = Keeper::spawn(log, context(), options, observer).unwrap();
+        for time_ms in 0..5_000 {
+            keeper.append(time_ms, start()).unwrap();
+        }
+        assert_eq!(keeper.commit(Duration::from_secs(60)), Some(5_000));
+        assert_eq!((keeper.durable(), keeper.lost(), keeper.trouble()), (5_000, 0, None));
+        keeper.append(5_000, start()).unwrap();
+        assert_eq!(keeper.close().unwrap(), 5_001);
+        let mut reader = Reader::new(Disk, state.path(), 0);
+        for (index, line) in seen.lock().unwrap().iter() {
+            let read = reader.read().unwrap().unwrap();
+            assert_eq!((read.index, read.bytes.as_slice()), (*index, line.as_bytes()));
+            assert_eq!(event(&read.bytes)["metadata"]["sequence"], *index);
+            assert_eq!(event(&read.bytes)["time"], *index);
+        }
+        assert_eq!(reader.read().unwrap(), None);
+    }
+
+    #[test]
+    fn an_interval_commits_without_being_asked() {
+        let state = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(Disk, Options::new(state.path())).unwrap();
+        let options = KeeperOptions { interval: Duration::from_millis(5), ..Default::default() };
+        let keeper = Keeper::spawn(log, context(), options, Box::new(|_, _| ())).unwrap();
+        keeper.append(0, start()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while keeper.durable() == 0 {
+            assert!(Instant::now() < deadline, "not committed within a minute");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_refused_is_counted_in_the_log_when_it_can_be_written_again() {
+        let sim = Sim::default();
+        let options = Options { pending_bytes_max: 2_048, ..Options::new("/log") };
+        let (log, _) = Log::open(sim.clone(), options).unwrap();
+        let shared = Arc::new(Shared::default());
+        let mut worker = Worker::new(
+            log,
+            context(),
+            Duration::from_secs(1),
+            Arc::clone(&shared),
+            Box::new(|_, _| ()),
+        );
+        sim.fail(0, u32::MAX, Fault::Full);
+        for time_ms in 0..20 {
+            worker.take(time_ms, &start());
+            worker.commit().unwrap_err();
+        }
+        let trouble = shared.trouble.load_full().unwrap();
+        assert!(trouble.starts_with("cannot write the log: /log/"), "{trouble}");
+        shared.queue_lost.store(7, Ordering::Relaxed);
+        let kept = worker.log.next_index();
+        let refused = 20 - kept;
+        assert!(refused > 0);
+        sim.mend();
+        assert_eq!(worker.commit().unwrap(), kept + 2);
+        assert!(shared.trouble.load().is_none());
+        let mut reader = Reader::new(sim, "/log", kept);
+        let mut losses = Vec::new();
+        while let Some(line) = reader.read().unwrap() {
+            let loss = event(&line.bytes)["unmapped"]["governd"]["loss"].clone();
+            losses.push((loss["reason"].clone(), loss["count"].clone()));
+        }
+        assert_eq!(
+            losses,
+            [("queue-full".into(), 7.into()), ("log-unwritable".into(), refused.into())]
+        );
+        assert_eq!(worker.commit().unwrap(), kept + 2);
+    }
+}

@@ -1,0 +1,74 @@
+//! IP fragments, put together (RFC 791 section 3.2, RFC 8200 section 4.5).
+
+use std::{collections::HashMap, net::IpAddr};
+
+use super::decode::{Fragment, Packet};
+
+/// Longest payload, in bytes.
+const PAYLOAD_BYTES_MAX: usize = 65_535;
+/// Payloads that are put together at a time; when there are more, all are given up.
+const PAYLOADS_MAX: usize = 1_024;
+/// Fragments of one payload.
+const PIECES_MAX: usize = 1_024;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
+struct Key {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    id: u32,
+}
+
+#[derive(Debug, Default)]
+struct Pieces {
+    /// Offset and bytes; the first copy of a byte counts.
+    pieces: Vec<(usize, Vec<u8>)>,
+    total: Option<usize>,
+}
+
+/// Payloads that are not complete yet.
+#[derive(Debug, Default)]
+pub(super) struct Fragments {
+    payloads: HashMap<Key, Pieces>,
+}
+
+impl Fragments {
+    /// Adds a fragment; returns the whole payload once it is complete.
+    pub(super) fn add(&mut self, packet: &Packet<'_>, fragment: Fragment) -> Option<Vec<u8>> {
+        let Packet { source, destination, protocol, payload, .. } = *packet;
+        let key = Key { source, destination, protocol, id: fragment.id };
+        if self.payloads.len() >= PAYLOADS_MAX && !self.payloads.contains_key(&key) {
+            self.payloads.clear();
+        }
+        let end = fragment.offset + payload.len();
+        let entry = self.payloads.entry(key).or_default();
+        if end > PAYLOAD_BYTES_MAX || entry.pieces.len() >= PIECES_MAX {
+            self.payloads.remove(&key);
+            return None;
+        }
+        if !fragment.more {
+            entry.total = Some(end);
+        }
+        entry.pieces.push((fragment.offset, payload.to_vec()));
+        let whole = entry.assemble()?;
+        self.payloads.remove(&key);
+        Some(whole)
+    }
+}
+
+impl Pieces {
+    fn assemble(&self) -> Option<Vec<u8>> {
+        let total = self.total?;
+        let mut order: Vec<_> = self.pieces.iter().collect();
+        order.sort_by_key(|(offset, _)| *offset);
+        let mut whole = Vec::with_capacity(total);
+        for (offset, bytes) in order {
+            let known = whole.len().checked_sub(*offset)?;
+            whole.extend_from_slice(bytes.get(known..).unwrap_or_default());
+        }
+        (whole.len() >= total).then(|| {
+            whole.truncate(total);
+            whole
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! What governd sees in a capture: names, with the packets that told them.
+//!
+//! A capture is read frame by frame; connections are put together as their receiver would, and the
+//! parsers that the kernel programs run get the bytes. What only a live socket can show (whose
+//! socket it is, whether a DNS answer was asked for) is left out: every answer and every
+//! connection of the capture counts. Not for: deciding, which needs an agent and a policy.
+
+use std::{collections::BTreeMap, fmt, fs::File, io, io::BufReader, net::IpAddr, path::Path};
+
+pub mod decode;
+pub mod engine;
+pub mod file;
+mod fragment;
+mod protected;
+mod quic;
+mod stream;
+mod tcp;
+
+/// Which protocol told a name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum Proto {
+    /// Server name of a ClientHello over TCP.
+    Tls,
+    /// Server name of a ClientHello in QUIC Initial packets.
+    Quic,
+    /// Question of a DNS answer that gave addresses.
+    Dns,
+    /// Host of an HTTP request.
+    Http,
+}
+
+impl Proto {
+    /// The word in results.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Quic => "quic",
+            Self::Dns => "dns",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl fmt::Display for Proto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A name in a capture.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Found {
+    /// Number of the frame that completed the message, from 1.
+    pub frame: u64,
+    /// What told the name.
+    pub proto: Proto,
+    /// The name, in lower case.
+    pub name: String,
+    /// For DNS, the addresses that the answer gives the name; else the connection's destination.
+    pub addresses: Vec<IpAddr>,
+    /// Protocols that a ClientHello offers, as far as they are kept.
+    pub alpn: Vec<String>,
+    /// Whether a ClientHello carries ECH, so that the name is the outer one.
+    pub has_ech: bool,
+}
+
+/// What was in a capture besides names.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Summary {
+    /// Frames read.
+    pub frames: u64,
+    /// Names found, by protocol.
+    pub found: BTreeMap<Proto, u64>,
+    /// Messages that told no name, by protocol and reason.
+    pub refused: BTreeMap<(Proto, &'static str), u64>,
+    /// Frames of a link type or network protocol that is not decoded.
+    pub undecoded: u64,
+    /// True if the capture ends in the middle of a frame.
+    pub truncated: bool,
+}
+
+/// Why a capture cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The file cannot be opened or read.
+    #[error("the capture cannot be read")]
+    Read(#[from] io::Error),
+    /// The first bytes are of no known format.
+    #[error("the file is neither pcap nor pcapng: it begins with {magic:#010x}")]
+    Format {
+        /// The first four bytes, big-endian.
+        magic: u32,
+    },
+    /// A block or frame contradicts the format.
+    #[error("frame {frame}: {what}")]
+    Damaged {
+        /// Frames read before.
+        frame: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+/// Reads a capture and hands each name to `sink`, in the order in which the frames complete them.
+pub fn replay(path: &Path, sink: &mut dyn FnMut(Found)) -> Result<Summary, CaptureError> {
+    let mut frames = file::Frames::open(BufReader::new(File::open(path)?))?;
+    let mut engine = engine::Engine::new(sink);
+    while let Some(frame) = frames.next_frame()? {
+        engine.frame(&frame);
+    }
+    Ok(engine.finish(frames.is_truncated()))
+}

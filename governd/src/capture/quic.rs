@@ -1,0 +1,185 @@
+//! QUIC connections as far as their ClientHello: CRYPTO frames in any order, over several Initials.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use governd_common::{
+    quic::{Kind, Packet, Reader},
+    tls::Hello,
+};
+
+use super::{
+    protected::Keys,
+    stream::{Told, feed_hello},
+};
+
+/// Longest ClientHello that is put together, in bytes.
+const CRYPTO_BYTES_MAX: usize = 16_384;
+/// Connections at a time; when there are more, all are forgotten.
+const CONNECTIONS_MAX: usize = 65_536;
+
+mod frame {
+    pub(super) const PADDING: usize = 0x00;
+    pub(super) const PING: usize = 0x01;
+    pub(super) const ACK: usize = 0x02;
+    pub(super) const ACK_ECN: usize = 0x03;
+    pub(super) const CRYPTO: usize = 0x06;
+    pub(super) const CLOSE: usize = 0x1c;
+}
+
+/// The clients' sides of the connections of a capture.
+#[derive(Default)]
+pub(super) struct Connections {
+    by_path: HashMap<(SocketAddr, SocketAddr), Connection>,
+}
+
+struct Connection {
+    keys: Keys,
+    crypto: Crypto,
+    hello: Hello,
+    is_over: bool,
+}
+
+/// The CRYPTO stream from its beginning (RFC 9000 section 19.6).
+#[derive(Debug, Default)]
+struct Crypto {
+    /// Bytes without a gap.
+    whole: Vec<u8>,
+    /// Pieces after a gap.
+    waiting: Vec<(usize, Vec<u8>)>,
+}
+
+impl Connections {
+    /// Reads the packets of a datagram.
+    pub(super) fn datagram(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        mut bytes: &[u8],
+    ) -> Vec<Told> {
+        let mut told = Vec::new();
+        while let Ok(packet) = Packet::parse(bytes) {
+            if packet.kind == Kind::Initial {
+                told.extend(self.initial((from, to), bytes, &packet));
+            }
+            bytes = bytes.get(packet.end..).unwrap_or_default();
+        }
+        told
+    }
+
+    fn initial(
+        &mut self,
+        path: (SocketAddr, SocketAddr),
+        bytes: &[u8],
+        packet: &Packet<'_>,
+    ) -> Option<Told> {
+        if let Some(known) = self.by_path.get_mut(&path)
+            && let Some(frames) = known.keys.open(bytes, packet)
+        {
+            return known.frames(&frames);
+        }
+        // A first flight, the flight after a Retry, or another version: keys from this packet.
+        let mut keys = Keys::of_client(packet.version, packet.destination)?;
+        let frames = keys.open(bytes, packet)?;
+        if self.by_path.len() >= CONNECTIONS_MAX {
+            self.by_path.clear();
+        }
+        let mut fresh = Connection {
+            keys,
+            crypto: Crypto::default(),
+            hello: Hello::without_records(),
+            is_over: false,
+        };
+        let told = fresh.frames(&frames);
+        self.by_path.insert(path, fresh);
+        told
+    }
+}
+
+impl Connection {
+    fn frames(&mut self, frames: &[u8]) -> Option<Told> {
+        if self.is_over {
+            return None;
+        }
+        let before = self.crypto.whole.len();
+        // What stands before a damaged frame counts: the AEAD vouches for all of it.
+        let _read_to_the_end = self.crypto.add_frames(frames);
+        let new = self.crypto.whole.get(before..).unwrap_or_default();
+        let told = feed_hello(&mut self.hello, new)?;
+        self.is_over = true;
+        Some(told)
+    }
+}
+
+impl Crypto {
+    fn add_frames(&mut self, bytes: &[u8]) -> Option<()> {
+        let mut rest = Reader::new(bytes);
+        while !rest.is_empty() {
+            match rest.varint()? {
+                frame::PADDING | frame::PING => {}
+                kind @ (frame::ACK | frame::ACK_ECN) => {
+                    let (_largest, _delay) = (rest.varint()?, rest.varint()?);
+                    let ranges = rest.varint()?;
+                    // The first range is a number, each further one two.
+                    let numbers = ranges.checked_mul(2)?.checked_add(1)?;
+                    let counters = if kind == frame::ACK_ECN { 3 } else { 0 };
+                    for _ in 0..numbers.checked_add(counters)? {
+                        rest.varint()?;
+                    }
+                }
+                frame::CRYPTO => {
+                    let (offset, len) = (rest.varint()?, rest.varint()?);
+                    self.add(offset, rest.take(len)?);
+                }
+                // Nothing that matters follows; other types may not stand in an Initial.
+                frame::CLOSE => return Some(()),
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
+    fn add(&mut self, offset: usize, data: &[u8]) {
+        if offset.saturating_add(data.len()) > CRYPTO_BYTES_MAX {
+            return;
+        }
+        self.waiting.push((offset, data.to_vec()));
+        while let Some(index) = self.waiting.iter().position(|(at, _)| *at <= self.whole.len()) {
+            let (at, bytes) = self.waiting.swap_remove(index);
+            let known = self.whole.len() - at;
+            self.whole.extend_from_slice(bytes.get(known..).unwrap_or_default());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn frames_in_any_order_make_the_same_stream(
+            cuts in proptest::collection::btree_set(1..400_usize, 0..20), seed in any::<u64>(),
+        ) {
+            let stream: Vec<u8> = (0..400_u16).map(|n| n as u8).collect();
+            let starts: Vec<_> = std::iter::once(0).chain(cuts.iter().copied()).collect();
+            let ends: Vec<_> = cuts.iter().copied().chain(std::iter::once(400)).collect();
+            let mut pieces: Vec<_> = starts.into_iter().zip(ends).collect();
+            pieces.sort_by_key(|(at, _)| (*at as u64).wrapping_mul(seed | 1));
+            let mut crypto = Crypto::default();
+            for (from, to) in pieces {
+                crypto.add(from, &stream[from..to]);
+            }
+            prop_assert_eq!(crypto.whole, stream);
+        }
+
+        #[test]
+        fn any_frames_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut crypto = Crypto::default();
+            let outcome = crypto.add_frames(&bytes);
+            prop_assert!(crypto.whole.len() <= bytes.len());
+            prop_assert!(outcome.is_none() || outcome.is_some());
+        }
+    }
+}

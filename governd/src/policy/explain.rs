@@ -1,0 +1,318 @@
+//! Why a destination is or is not reachable for a process, in types and in words.
+//!
+//! The answer comes from the very tables and the very `decide()` that the kernel has, so that it
+//! cannot differ from what the kernel does with the same knowledge of DNS.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+use governd_common::{
+    address::Address,
+    decide::{Decision, Flow, Tables, decide},
+    key::BindingKey,
+    table::{Binding, RuleBlock, Subject},
+    verdict::{Mode, Reason, Verdict},
+};
+
+use super::{
+    image::{AgentFacts, Compiled, RuleFacts},
+    nearest::{self, Nearest, port_text},
+    tables::ImageTables,
+    value::verdict_word,
+};
+
+/// Where to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Destination {
+    /// A host name, lower case, without final dot.
+    Name(Arc<str>),
+    /// An address.
+    Address(IpAddr),
+}
+
+/// An address that DNS gave to a name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bound {
+    /// The name.
+    pub name: Arc<str>,
+    /// The address.
+    pub address: IpAddr,
+    /// True if a resolver of the host learned it for everybody, false if the process's subject did.
+    pub is_hosts: bool,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// The process in words, such as `python3 (pid 4711)`.
+    pub process: &'a str,
+    /// Its subject.
+    pub subject: u32,
+    /// Where to.
+    pub destination: Destination,
+    /// Port.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// What DNS said, as far as it is still valid.
+    pub bound: &'a [Bound],
+}
+
+/// What is answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The process in words.
+    pub process: String,
+    /// The agent, or what stands for everything that is none.
+    pub agent: AgentFacts,
+    /// The destination in words, such as `files.example.com port 443/tcp`.
+    pub destination: String,
+    /// The decision.
+    pub decision: Decision,
+    /// The rule that decided, if one did.
+    pub rule: Option<RuleFacts>,
+    /// How the destination is known by DNS, in words.
+    pub known: String,
+    /// What comes nearest to allowing it, if it is denied and no rule says so.
+    pub nearest: Option<Nearest>,
+    /// What to do to have it allowed, line by line; empty if it is allowed.
+    pub advice: Vec<String>,
+}
+
+/// Decides, and explains the decision.
+pub fn explain(compiled: &Compiled, question: &Question<'_>) -> Answer {
+    let decision = decision(compiled, question);
+    explain_decision(compiled, question, decision)
+}
+
+/// Explains a decision that was made, such as one that an event reported.
+pub fn explain_decision(
+    compiled: &Compiled,
+    question: &Question<'_>,
+    decision: Decision,
+) -> Answer {
+    let Question { process, subject, destination, port, protocol, bound } = question;
+    let names = names(destination, bound);
+    let agent = compiled.agent(*subject).cloned().unwrap_or_else(|| AgentFacts {
+        subject: *subject,
+        name: format!("subject {subject}").into(),
+        owner: None,
+        sponsor: None,
+        mode: decision.mode,
+    });
+    let is_by_rule = decision.reason == Reason::Rule;
+    let rule = compiled.rule(decision.rule).filter(|_| is_by_rule).cloned();
+    let is_open = decision.verdict == Verdict::Deny && !is_by_rule;
+    let nearest = if is_open { nearest::find(compiled, question, &names) } else { None };
+    let what = match destination {
+        Destination::Name(name) => name.to_string(),
+        Destination::Address(address) => address.to_string(),
+    };
+    let mut answer = Answer {
+        process: (*process).to_owned(),
+        destination: format!("{what} {}", port_text(*port, *port, *protocol)),
+        known: known(question, &names),
+        agent,
+        decision,
+        rule,
+        nearest,
+        advice: Vec::new(),
+    };
+    if decision.verdict == Verdict::Deny {
+        answer.advice = advice(compiled, question, &answer, names.first());
+    }
+    answer
+}
+
+fn decision(compiled: &Compiled, question: &Question<'_>) -> Decision {
+    let Question { subject, destination, port, protocol, bound, .. } = question;
+    let mut tables = ImageTables::new(&compiled.image);
+    for Bound { name, address, is_hosts } in *bound {
+        let owner = if *is_hosts { BindingKey::HOST } else { *subject };
+        tables.bind(owner, name, Address::from(*address), u64::MAX);
+    }
+    let flow = |address: IpAddr| Flow {
+        subject: *subject,
+        address: Address::from(address),
+        port: *port,
+        protocol: *protocol,
+        now_ns: 0,
+    };
+    let name = match destination {
+        Destination::Address(address) => return decide(&tables, &flow(*address)),
+        Destination::Name(name) => name,
+    };
+    let addresses = bound.iter().filter(|one| one.name == *name).map(|one| one.address);
+    let decisions = addresses.map(|address| decide(&tables, &flow(address)));
+    // A client may use any of them, so the answer is the worst.
+    if let Some(worst) = decisions.min_by_key(|decision| decision.verdict as u8) {
+        return worst;
+    }
+    let nowhere = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    tables.bind(*subject, name, Address::from(nowhere), u64::MAX);
+    decide(&NamesOnly(tables), &flow(nowhere))
+}
+
+/// Tables for a name that has no address yet: networks cannot say anything about it.
+struct NamesOnly<'a>(ImageTables<'a>);
+
+impl Tables for NamesOnly<'_> {
+    fn subject(&self, subject: u32) -> Option<&Subject> {
+        self.0.subject(subject)
+    }
+
+    fn binding(&self, subject: u32, address: &Address) -> Option<&Binding> {
+        self.0.binding(subject, address)
+    }
+
+    fn network(&self, _: u32, _: &Address) -> Option<u32> {
+        None
+    }
+
+    fn block(&self, subject: u32, set: u32) -> Option<&RuleBlock> {
+        self.0.block(subject, set)
+    }
+
+    fn is_resolver(&self, _: &Address) -> bool {
+        false
+    }
+}
+
+/// Names that the destination has.
+fn names(destination: &Destination, bound: &[Bound]) -> Vec<Arc<str>> {
+    match destination {
+        Destination::Name(name) => vec![Arc::clone(name)],
+        Destination::Address(address) => {
+            let same =
+                bound.iter().filter(|one| one.address.to_canonical() == address.to_canonical());
+            same.map(|one| Arc::clone(&one.name)).collect()
+        }
+    }
+}
+
+fn known(question: &Question<'_>, names: &[Arc<str>]) -> String {
+    let who = if question.subject == 0 { "this process" } else { "this agent" };
+    match &question.destination {
+        Destination::Address(address) if names.is_empty() => {
+            format!("no DNS answer that {who} got has {address}: only rules on networks can match")
+        }
+        Destination::Address(address) => {
+            format!("{address} is {} by DNS answers that {who} got", names.join(", "))
+        }
+        Destination::Name(name) => {
+            let same = question.bound.iter().filter(|one| one.name == *name);
+            let addresses: Vec<String> = same.map(|one| one.address.to_string()).collect();
+            if addresses.is_empty() {
+                return format!(
+                    "{who} has not looked up {name}: this is what holds once it does, without \
+                     rules on networks"
+                );
+            }
+            format!("{name} is {} by DNS answers that {who} got", addresses.join(", "))
+        }
+    }
+}
+
+fn advice(
+    compiled: &Compiled,
+    question: &Question<'_>,
+    answer: &Answer,
+    name: Option<&Arc<str>>,
+) -> Vec<String> {
+    if question.subject == 0 {
+        return vec![
+            "register it: write an Agent document with an owner, how the process is recognised, \
+             and what it may reach"
+                .to_owned(),
+        ];
+    }
+    if let Some(rule) = &answer.rule {
+        let at = rule.source.as_ref().map(|(file, line)| format!(" at {file}:{line}"));
+        let at = at.unwrap_or_default();
+        return vec![format!("have the rule {}{at} changed, if it should be allowed", rule.id)];
+    }
+    let settings = compiled.image.subjects.iter().find(|(id, _)| *id == question.subject);
+    let default = settings.and_then(|(_, settings)| compiled.rule(settings.default_rule));
+    let at = default.and_then(|rule| rule.source.as_ref());
+    let at = at.map(|(file, line)| format!(" ({file}:{line})")).unwrap_or_default();
+    let target = match (name, &question.destination) {
+        (Some(name), _) => name.to_string(),
+        (None, Destination::Name(name)) => name.to_string(),
+        (None, Destination::Address(IpAddr::V4(v4))) => v4.to_string(),
+        (None, Destination::Address(address)) => format!("\"{address}\""),
+    };
+    let mut lines = vec![
+        format!("to allow it, add under spec.egress.rules of the agent {}{at}:", answer.agent.name),
+        format!("  - allow: [{target}]"),
+        format!("    ports: [{}]", question.port),
+    ];
+    match question.protocol {
+        6 => lines.push("    protocol: tcp".to_owned()),
+        17 => lines.push("    protocol: udp".to_owned()),
+        _ => {}
+    }
+    lines
+}
+
+impl Answer {
+    /// Whether the connection goes through: true for a denial that is not carried out.
+    pub fn goes_through(&self) -> bool {
+        !self.decision.refuses()
+    }
+
+    /// The answer in words, line by line.
+    pub fn words(&self) -> Vec<String> {
+        let Self { process, agent, destination, decision, known, nearest, advice, .. } = self;
+        let who = match agent.subject {
+            0 => format!("{process} is not a registered agent"),
+            _ => format!("{process} is the agent {}", agent.name),
+        };
+        let outcome = match (decision.verdict, decision.mode) {
+            (Verdict::Allow, _) => "allowed",
+            (Verdict::Deny, Mode::Enforce) => "denied",
+            (Verdict::Deny, Mode::Monitor) => "would be denied; in monitor mode nothing is stopped",
+        };
+        let mut lines = vec![who, format!("{destination}: {outcome}"), self.why(), known.clone()];
+        lines.extend(nearest.as_ref().map(Nearest::to_string));
+        if decision.verdict == Verdict::Deny {
+            match &agent.owner {
+                Some(owner) => lines.push(format!("the owner to ask is {owner}")),
+                None => lines.push("nobody owns it".to_owned()),
+            }
+        }
+        lines.extend(advice.iter().cloned());
+        lines
+    }
+
+    fn why(&self) -> String {
+        match (self.decision.reason, &self.rule) {
+            (Reason::Rule, Some(rule)) => {
+                let at = rule.source.as_ref().map(|(file, line)| format!(" ({file}:{line})"));
+                format!("by the rule {}{}: {}", rule.id, at.unwrap_or_default(), rule.text)
+            }
+            (Reason::Rule, None) => "by a rule of an earlier policy".to_owned(),
+            (Reason::NoRule, _) => {
+                let verdict = verdict_word(self.decision.verdict);
+                format!("no rule matches, and the agent's default is {verdict}")
+            }
+            (Reason::Unregistered, _) => {
+                let what = match self.decision.verdict {
+                    Verdict::Allow => "leaves it alone",
+                    Verdict::Deny => "denies it",
+                };
+                format!("no rule is about it, and the host's posture for what is no agent {what}")
+            }
+            (Reason::Resolver, _) => "it is DNS to a trusted resolver".to_owned(),
+            (Reason::Loopback, _) => {
+                "it is this host itself, which the policy leaves alone".to_owned()
+            }
+            (Reason::RawSocket, _) => "a raw or ping socket has no destination to judge".to_owned(),
+            (Reason::Fault, _) => {
+                "the kernel could not read a table, and then denies; see `governd status`"
+                    .to_owned()
+            }
+        }
+    }
+}

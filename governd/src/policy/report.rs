@@ -1,0 +1,99 @@
+//! What `governd policy check` finds: the documents, and their compilation for one host.
+
+use serde::Serialize;
+
+use super::{
+    compile::Surroundings,
+    diagnostic::Diagnostics,
+    ids::Ids,
+    image::Compiled,
+    load::{Documents, load},
+    words,
+};
+
+/// The outcome of a check.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Whether the policy could be put into force on the host.
+    pub valid: bool,
+    /// Files that were read.
+    pub files: usize,
+    /// Agents.
+    pub agents: usize,
+    /// Host policies.
+    pub host_policies: usize,
+    /// Rules, without defaults and what the host policy brings.
+    pub rules: usize,
+    /// Names and wildcards in the tables, AI endpoints among them.
+    pub names: usize,
+    /// Networks in the tables.
+    pub networks: usize,
+    /// Digest, if the policy is valid.
+    pub digest: Option<String>,
+    /// All that is wrong or perhaps not meant so.
+    pub diagnostics: Diagnostics,
+}
+
+/// Checks the documents of all files, pairs of a path and what is in it, for a host.
+pub fn check<P, T>(sources: &[(P, T)], around: &Surroundings<'_>) -> Report
+where
+    P: AsRef<str>,
+    T: AsRef<[u8]>,
+{
+    let files = sources.len();
+    let documents = match load(sources) {
+        Ok(documents) => documents,
+        Err(diagnostics) => return Report { files, diagnostics, ..Report::default() },
+    };
+    let Documents { policy, .. } = &documents;
+    let report = Report {
+        files,
+        agents: policy.agents.len(),
+        host_policies: policy.hosts.len(),
+        rules: policy.agents.iter().map(|agent| agent.rules.len()).sum(),
+        ..Report::default()
+    };
+    match documents.compile(around, &mut Ids::default()) {
+        Err(diagnostics) => Report { diagnostics, ..report },
+        Ok(Compiled { image, digest, warnings, .. }) => Report {
+            valid: true,
+            names: image.names.len(),
+            networks: image.networks.len(),
+            digest: Some(digest.to_string()),
+            diagnostics: warnings,
+            ..report
+        },
+    }
+}
+
+impl Report {
+    /// The summary, line by line.
+    pub fn summary(&self) -> Vec<String> {
+        let Self { files, agents, host_policies, rules, names, networks, .. } = self;
+        let found = [
+            words::count(self.diagnostics.errors(), "error"),
+            words::count(self.diagnostics.warnings(), "warning"),
+        ];
+        let head = format!(
+            "{}: {} in {}",
+            if self.valid { "valid" } else { "not valid" },
+            found.join(" and "),
+            words::count(*files, "file"),
+        );
+        let Some(digest) = &self.digest else {
+            return vec![head];
+        };
+        let policies = match host_policies {
+            1 => "1 host policy".to_owned(),
+            many => format!("{many} host policies"),
+        };
+        let counts = [
+            words::count(*agents, "agent"),
+            policies,
+            words::count(*rules, "rule"),
+            words::count(*names, "name pattern"),
+            words::count(*networks, "network"),
+        ];
+        vec![head, counts.join(", "), digest.clone()]
+    }
+}

@@ -1,0 +1,1 @@
+//! What compiling gives, in tables small enough to read.

@@ -1,0 +1,44 @@
+//! A host made of tables.
+
+use std::{collections::HashMap, net::IpAddr, path::Path};
+
+use crate::policy::host::Host;
+
+/// What a test's host knows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TestHost {
+    pub(super) name: String,
+    pub(super) executables: HashMap<String, (u32, u64)>,
+    pub(super) users: HashMap<String, u32>,
+    pub(super) cgroups: HashMap<String, Vec<u64>>,
+    pub(super) resolvers: Vec<IpAddr>,
+}
+
+impl TestHost {
+    pub(super) fn new(executables: &[(&str, u64)]) -> Self {
+        let executables = executables.iter().map(|(path, inode)| (path.to_string(), (8, *inode)));
+        Self { name: "web-1".into(), executables: executables.collect(), ..Self::default() }
+    }
+}
+
+impl Host for TestHost {
+    fn executable(&self, path: &Path) -> Option<(u32, u64)> {
+        self.executables.get(path.to_str()?).copied()
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        self.users.get(name).copied()
+    }
+
+    fn cgroups(&self, pattern: &str) -> Vec<u64> {
+        self.cgroups.get(pattern).cloned().unwrap_or_default()
+    }
+
+    fn resolvers(&self) -> Vec<IpAddr> {
+        self.resolvers.clone()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,185 @@
+//! Compiled tables and `decide()` against the plain evaluator, on random policies and flows.
+//! `PROPTEST_CASES` sets the number of policies; each is asked about [`FLOWS`] flows.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use governd_common::{
+    address::Address,
+    decide::{Flow, decide},
+    key::BindingKey,
+    verdict::{Mode, Verdict},
+};
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{
+    host::TestHost,
+    reference::{PlainAgent, PlainDecision, PlainFlow, PlainPolicy, PlainRule},
+};
+use crate::policy::{
+    compile::Surroundings, diagnostic::Code, ids::Ids, image::Compiled, load, tables::ImageTables,
+};
+
+const CASES: u32 = 48;
+const FLOWS: usize = 50;
+const NOW_NS: u64 = 1_000;
+
+/// Few labels, so that names meet.
+fn name() -> impl Strategy<Value = String> {
+    let label = select(vec!["a", "b", "c"]);
+    (vec(label, 0..4), select(vec!["x", "y"]))
+        .prop_map(|(labels, top)| labels.into_iter().chain([top]).collect::<Vec<_>>().join("."))
+}
+
+/// Few bits that differ, so that networks nest.
+fn address() -> impl Strategy<Value = IpAddr> {
+    let v4 = (select(vec![10_u8, 11, 127]), 0..4_u8, 0..4_u8)
+        .prop_map(|(a, b, c)| IpAddr::V4(Ipv4Addr::new(a, b, 0, c)));
+    let v6 = (select(vec![0_u16, 0x2001, 0xfe80]), 0..4_u16, 0..3_u16)
+        .prop_map(|(a, b, c)| IpAddr::V6(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, c)));
+    prop_oneof![v4, v6]
+}
+
+fn network() -> impl Strategy<Value = String> {
+    (address(), any::<prop::sample::Index>()).prop_map(|(address, index)| match address {
+        IpAddr::V4(v4) => {
+            let prefix = [0, 7, 8, 14, 15, 16, 30, 31, 32][index.index(9)];
+            let mask = u32::MAX.checked_shl(32 - prefix).unwrap_or(0);
+            format!("{}/{prefix}", Ipv4Addr::from_bits(v4.to_bits() & mask))
+        }
+        IpAddr::V6(v6) => {
+            let prefix = [0, 3, 16, 30, 31, 32, 64, 80, 127, 128][index.index(10)];
+            let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+            format!("{}/{prefix}", Ipv6Addr::from_bits(v6.to_bits() & mask))
+        }
+    })
+}
+
+fn target() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => name(),
+        3 => name().prop_map(|name| format!("*.{name}")),
+        2 => network(),
+        1 => address().prop_map(|address| address.to_string()),
+    ]
+}
+
+fn rule() -> impl Strategy<Value = PlainRule> {
+    let range = (select(vec![1_u16, 53, 80, 443]), select(vec![0_u16, 1, 27, 400]))
+        .prop_map(|(first, more)| (first, first + more));
+    let ports = prop::option::of(vec(range, 0..3));
+    (any::<bool>(), vec(target(), 0..4), ports, select(vec!["any", "tcp", "udp"]))
+        .prop_map(|(allow, targets, ports, protocol)| PlainRule { allow, targets, ports, protocol })
+}
+
+fn agent() -> impl Strategy<Value = PlainAgent> {
+    let mode = prop::option::of(select(vec!["monitor", "enforce"]));
+    (mode, any::<bool>(), vec(rule(), 0..6)).prop_map(|(mode, default_allow, rules)| PlainAgent {
+        mode,
+        default_allow,
+        rules,
+    })
+}
+
+fn policy() -> impl Strategy<Value = PlainPolicy> {
+    (
+        select(vec!["monitor", "enforce"]),
+        select(vec!["monitor", "deny-ai", "deny"]),
+        any::<bool>(),
+        vec(address(), 0..3),
+        vec(prop_oneof![name(), name().prop_map(|name| format!("*.{name}"))], 0..4),
+        vec(agent(), 1..4),
+    )
+        .prop_map(|(mode, unregistered, loopback_allow, resolvers, endpoints, agents)| {
+            PlainPolicy { mode, unregistered, loopback_allow, resolvers, endpoints, agents }
+        })
+}
+
+fn flow() -> impl Strategy<Value = PlainFlow> {
+    let names = || vec((name(), prop::bool::weighted(0.8)), 0..4);
+    (
+        prop::option::weighted(0.85, 0..3_usize),
+        address(),
+        names(),
+        names(),
+        select(vec![53_u16, 80, 443, 444, 500, 1, 0]),
+        select(vec![6_u8, 17, 132]),
+    )
+        .prop_map(|(agent, address, own, host, port, protocol)| PlainFlow {
+            agent,
+            address,
+            own: distinct(own),
+            host: distinct(host),
+            port,
+            protocol,
+        })
+}
+
+/// A name is bound once, alive or not. Names that share a set take the place of the first of them,
+/// which matters only for which of two equal rules is named: live ones come first.
+fn distinct(names: Vec<(String, bool)>) -> Vec<(String, bool)> {
+    let mut seen = std::collections::HashSet::new();
+    let mut names: Vec<_> =
+        names.into_iter().filter(|(name, _)| seen.insert(name.clone())).collect();
+    names.sort_by_key(|(_, is_alive)| !is_alive);
+    names
+}
+
+fn compile(policy: &PlainPolicy) -> Option<(Compiled, Vec<u32>)> {
+    let documents = load(&[("policy.yaml", policy.yaml())]).unwrap();
+    let endpoints: Vec<(&str, &str)> =
+        policy.endpoints.iter().map(|pattern| (pattern.as_str(), "AI")).collect();
+    let host = TestHost::new(&[("/agent-0", 1), ("/agent-1", 2), ("/agent-2", 3)]);
+    let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
+    let mut ids = Ids::default();
+    let subjects = (0..policy.agents.len()).map(|one| ids.subject(&format!("agent-{one}")));
+    let subjects = subjects.collect();
+    match documents.compile(&around, &mut ids) {
+        Ok(compiled) => Some((compiled, subjects)),
+        Err(diagnostics) => {
+            assert!(diagnostics.iter().all(|one| one.code == Code::Limit), "{diagnostics}");
+            None
+        }
+    }
+}
+
+fn decide_by_tables(compiled: &Compiled, subject: u32, flow: &PlainFlow) -> PlainDecision {
+    let mut tables = ImageTables::new(&compiled.image);
+    let address = Address::from(flow.address);
+    for (owner, names) in [(subject, &flow.own), (BindingKey::HOST, &flow.host)] {
+        for (name, alive) in names {
+            let expires_ns = if *alive { NOW_NS + 1 } else { NOW_NS };
+            tables.bind(owner, name, address, expires_ns);
+        }
+    }
+    let PlainFlow { port, protocol, .. } = *flow;
+    let decision = decide(&tables, &Flow { subject, address, port, protocol, now_ns: NOW_NS });
+    PlainDecision {
+        allow: decision.verdict == Verdict::Allow,
+        reason: decision.reason,
+        enforce: decision.mode == Mode::Enforce,
+        quiet: decision.quiet,
+        rule: compiled.rule(decision.rule).unwrap().id.to_string(),
+    }
+}
+
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn tables_decide_as_the_words_say(policy in policy(), flows in vec(flow(), FLOWS)) {
+        let Some((compiled, subjects)) = compile(&policy) else {
+            return Err(TestCaseError::reject("more port ranges than a block holds"));
+        };
+        for mut flow in flows {
+            flow.agent = flow.agent.map(|agent| agent % policy.agents.len());
+            let subject = flow.agent.map_or(0, |agent| subjects[agent]);
+            let expected = policy.decide(&flow);
+            let found = decide_by_tables(&compiled, subject, &flow);
+            prop_assert_eq!(found, expected, "{:?}\n{}", flow, policy.yaml());
+        }
+    }
+}

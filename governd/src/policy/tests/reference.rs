@@ -1,0 +1,247 @@
+//! A plain evaluator: reads the words of a policy one by one for every flow. It shares no code with
+//! the tables, the compiler or the types that parse, so that what both say is what the docs say.
+
+use std::{fmt::Write, net::IpAddr};
+
+use governd_common::verdict::Reason;
+
+/// A rule in words.
+#[derive(Clone, Debug)]
+pub(super) struct PlainRule {
+    pub(super) allow: bool,
+    pub(super) targets: Vec<String>,
+    pub(super) ports: Option<Vec<(u16, u16)>>,
+    pub(super) protocol: &'static str,
+}
+
+/// An agent in words; agent `n` is called `agent-n` and runs `/agent-n`.
+#[derive(Clone, Debug)]
+pub(super) struct PlainAgent {
+    pub(super) mode: Option<&'static str>,
+    pub(super) default_allow: bool,
+    pub(super) rules: Vec<PlainRule>,
+}
+
+/// A policy in words.
+#[derive(Clone, Debug)]
+pub(super) struct PlainPolicy {
+    pub(super) mode: &'static str,
+    pub(super) unregistered: &'static str,
+    pub(super) loopback_allow: bool,
+    pub(super) resolvers: Vec<IpAddr>,
+    /// AI endpoints.
+    pub(super) endpoints: Vec<String>,
+    pub(super) agents: Vec<PlainAgent>,
+}
+
+/// A flow, and what DNS said before it.
+#[derive(Clone, Debug)]
+pub(super) struct PlainFlow {
+    /// Number of the agent; `None` is no agent.
+    pub(super) agent: Option<usize>,
+    pub(super) address: IpAddr,
+    /// Names that the agent learned for the address, and whether the binding is still alive.
+    pub(super) own: Vec<(String, bool)>,
+    /// Names that the host's resolver learned for it.
+    pub(super) host: Vec<(String, bool)>,
+    pub(super) port: u16,
+    pub(super) protocol: u8,
+}
+
+/// What comes out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct PlainDecision {
+    pub(super) allow: bool,
+    pub(super) reason: Reason,
+    pub(super) enforce: bool,
+    pub(super) quiet: bool,
+    pub(super) rule: String,
+}
+
+impl PlainPolicy {
+    /// As documents.
+    pub(super) fn yaml(&self) -> String {
+        let word = |allow: bool| if allow { "allow" } else { "deny" };
+        let mut out = format!(
+            "apiVersion: governd.dev/v1\nkind: HostPolicy\nmetadata: {{name: host}}\nspec:\n  \
+             hosts: ['*']\n  mode: {}\n  unregistered: {}\n  loopback: {}\n  \
+             resolvers: {{host: false, addresses: [{}]}}\n",
+            self.mode,
+            self.unregistered,
+            word(self.loopback_allow),
+            quoted(self.resolvers.iter()),
+        );
+        for (index, agent) in self.agents.iter().enumerate() {
+            let mode = agent.mode.map(|mode| format!("  mode: {mode}\n")).unwrap_or_default();
+            write!(
+                out,
+                "---\napiVersion: governd.dev/v1\nkind: Agent\nmetadata: {{name: agent-{index}}}\n\
+                 spec:\n  owner: {{name: Dana, mail: d@acme.example}}\n{mode}  \
+                 match: [{{exe: /agent-{index}}}]\n  egress:\n    default: {}\n    rules:\n",
+                word(agent.default_allow),
+            )
+            .unwrap();
+            for rule in &agent.rules {
+                let targets = quoted(rule.targets.iter());
+                writeln!(out, "    - {}: [{targets}]", word(rule.allow)).unwrap();
+                writeln!(out, "      protocol: {}", rule.protocol).unwrap();
+                if let Some(ports) = &rule.ports {
+                    let ports = quoted(ports.iter().map(|(first, last)| format!("{first}-{last}")));
+                    writeln!(out, "      ports: [{ports}]").unwrap();
+                }
+            }
+        }
+        out
+    }
+
+    /// The decision about a flow.
+    pub(super) fn decide(&self, flow: &PlainFlow) -> PlainDecision {
+        let agent = flow.agent.map(|index| &self.agents[index]);
+        let mode = agent.and_then(|agent| agent.mode).unwrap_or(self.mode);
+        let answer = |allow, reason, rule, quiet| PlainDecision {
+            allow,
+            reason,
+            enforce: mode == "enforce",
+            quiet,
+            rule,
+        };
+        let default_rule = match flow.agent {
+            Some(index) => format!("agent-{index}/default"),
+            None => "unregistered/default".to_owned(),
+        };
+        if let Some(best) = self.best(flow) {
+            return answer(best.allow, Reason::Rule, best.rule, false);
+        }
+        if flow.address.to_canonical().is_loopback() && (agent.is_none() || self.loopback_allow) {
+            return answer(true, Reason::Loopback, default_rule, true);
+        }
+        let is_dns = flow.port == 53 && [6, 17].contains(&flow.protocol);
+        if is_dns && self.resolvers.iter().any(|one| one.to_canonical() == flow.address) {
+            return answer(true, Reason::Resolver, default_rule, true);
+        }
+        match agent {
+            Some(agent) => answer(agent.default_allow, Reason::NoRule, default_rule, false),
+            None => {
+                let allow = self.unregistered != "deny";
+                answer(allow, Reason::Unregistered, default_rule, allow)
+            }
+        }
+    }
+
+    fn best(&self, flow: &PlainFlow) -> Option<Hit> {
+        let mut by_name: Option<Hit> = None;
+        for (name, alive) in flow.own.iter().chain(&flow.host) {
+            let hit = alive.then(|| self.hit(flow, |target| name_matches(target, name))).flatten();
+            by_name = match (by_name, hit) {
+                // The first packet does not say which name is meant: an allow is preferred.
+                (Some(a), Some(b)) if (b.allow, b.rank) > (a.allow, a.rank) => Some(b),
+                (a, b) => a.or(b),
+            };
+        }
+        let address = flow.address.to_canonical();
+        let by_address = self.hit(flow, |target| network_matches(target, address));
+        match (by_name, by_address) {
+            (Some(name), Some(network)) => {
+                let is_better = (network.rank, !network.allow) > (name.rank, !name.allow);
+                Some(if is_better { network } else { name })
+            }
+            (name, network) => name.or(network),
+        }
+    }
+
+    /// The rule that wins among those with a target that matches.
+    fn hit(&self, flow: &PlainFlow, matches: impl Fn(&str) -> bool) -> Option<Hit> {
+        let mut best: Option<Hit> = None;
+        let mut consider = |hit: Hit| {
+            let is_better =
+                best.as_ref().is_none_or(|old| (hit.rank, !hit.allow) > (old.rank, !old.allow));
+            if is_better {
+                best = Some(hit);
+            }
+        };
+        let Some(index) = flow.agent else {
+            for target in self.endpoints.iter().filter(|target| matches(target)) {
+                let allow = self.unregistered == "monitor";
+                let rule = "unregistered/ai/ai".to_owned();
+                consider(Hit { allow, rank: (base(target), false, false), rule });
+            }
+            return best;
+        };
+        for (number, rule) in self.agents[index].rules.iter().enumerate() {
+            let ports = rule.ports.as_ref();
+            let port_fits = ports.is_none_or(|ports| {
+                ports.iter().any(|(first, last)| (*first..=*last).contains(&flow.port))
+            });
+            let protocol_fits = match rule.protocol {
+                "tcp" => flow.protocol == 6,
+                "udp" => flow.protocol == 17,
+                _ => true,
+            };
+            for target in rule.targets.iter().filter(|target| matches(target)) {
+                if port_fits && protocol_fits {
+                    let rank = (base(target), ports.is_some(), rule.protocol != "any");
+                    let rule_id = format!("agent-{index}/egress/{}", number + 1);
+                    consider(Hit { allow: rule.allow, rank, rule: rule_id });
+                }
+            }
+        }
+        best
+    }
+}
+
+struct Hit {
+    allow: bool,
+    /// What the target says, then whether the rule names ports, then whether it names a protocol.
+    rank: (u32, bool, bool),
+    rule: String,
+}
+
+fn quoted(items: impl Iterator<Item = impl ToString>) -> String {
+    items.map(|one| format!("\"{}\"", one.to_string())).collect::<Vec<_>>().join(", ")
+}
+
+fn is_network(target: &str) -> bool {
+    target.contains('/') || target.parse::<IpAddr>().is_ok()
+}
+
+fn base(target: &str) -> u32 {
+    if let Some((address, prefix)) = target.split_once('/') {
+        let address: IpAddr = address.parse().unwrap();
+        let prefix: u32 = prefix.parse().unwrap();
+        let length = if address.is_ipv4() { prefix + 96 } else { prefix };
+        return if length == 128 { 1_000 } else { length };
+    }
+    match target.strip_prefix("*.") {
+        Some(rest) => 500 + rest.split('.').count() as u32,
+        None => 1_000,
+    }
+}
+
+fn name_matches(target: &str, name: &str) -> bool {
+    if is_network(target) {
+        return false;
+    }
+    match target.strip_prefix('*') {
+        Some(dotted) => name.ends_with(dotted) && name.len() > dotted.len(),
+        None => target == name,
+    }
+}
+
+fn network_matches(target: &str, address: IpAddr) -> bool {
+    if !is_network(target) {
+        return false;
+    }
+    let (base, prefix) = match target.split_once('/') {
+        Some((base, prefix)) => (base.parse::<IpAddr>().unwrap(), prefix.parse::<usize>().unwrap()),
+        None => (target.parse::<IpAddr>().unwrap(), 128),
+    };
+    let bits = |address: IpAddr| -> Vec<bool> {
+        let bytes = match address {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
+    };
+    base.is_ipv4() == address.is_ipv4()
+        && bits(base).iter().zip(bits(address)).take(prefix).all(|(a, b)| *a == b)
+}
