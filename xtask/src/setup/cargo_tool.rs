@@ -23,7 +23,8 @@ pub(super) fn provide(tool: &CargoTool) -> Result<usize> {
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .args(["install", "--quiet", "--locked", "--force"])
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .args(["install", "--quiet", "--locked", "--force", "--profile", tool.profile])
             .args(["--version", tool.version, tool.name]),
     )
     .with_context(|| format!("cannot install {} {}", tool.name, tool.version))?;

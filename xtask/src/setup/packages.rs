@@ -101,9 +101,10 @@ fn has_venv() -> bool {
 fn install(packages: &[&str]) -> Result<()> {
     let units: Vec<_> = UNITS.iter().filter(|unit| !is_installed(unit)).collect();
     let policy = NoStart::new(Path::new(POLICY_RC_D))?;
-    if try_install(packages).is_err() {
-        say::note("reading the package lists again");
-        run::loud(debian::apt("apt-get")?.args(["update", "--quiet"]))?;
+    say::note(format_args!("installing {}", packages.join(" ")));
+    if let Err(error) = try_install(packages) {
+        say::note(format_args!("{error:#}; reading the package lists again"));
+        run::read(debian::apt("apt-get")?.args(["update", "--quiet"]))?;
         try_install(packages)?;
     }
     drop(policy);
@@ -116,12 +117,9 @@ fn install(packages: &[&str]) -> Result<()> {
 }
 
 fn try_install(packages: &[&str]) -> Result<()> {
-    run::loud(
-        debian::apt("apt-get")?
-            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-            .args(["-o", "Dpkg::Options::=--force-confold"])
-            .args(packages),
-    )
+    let options = ["-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0"];
+    let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
+    run::read(debian::apt("apt-get")?.args(options).args(install).args(packages)).map(drop)
 }
 
 fn is_installed(unit: &str) -> bool {
