@@ -36,6 +36,35 @@ impl Address {
         self.bytes == Self::LOOPBACK_V6.bytes
     }
 
+    /// The address that connects to this host when it is used as a destination (0.0.0.0 and `::`),
+    /// as the loopback address that the kernel puts in its place.
+    #[inline(always)]
+    pub fn unspecified_to_loopback(self) -> Self {
+        if self.bytes == Self::UNSPECIFIED.bytes {
+            return Self::LOOPBACK_V6;
+        }
+        if self.bytes == Self::v4([0; 4]).bytes { Self::v4([127, 0, 0, 1]) } else { self }
+    }
+
+    /// The IPv4 address that a translator or tunnel would take out of an IPv6 address: NAT64
+    /// (RFC 6052 section 2.1, the well-known prefix), 6to4 (RFC 3056), IPv4-compatible (RFC 4291
+    /// section 2.5.5.1) and Teredo (RFC 4380 section 4, the client behind it).
+    #[inline(always)]
+    pub fn embedded_v4(&self) -> Option<Self> {
+        let [p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, a, b, c, d] = self.bytes;
+        let tail_is_zero = p4 | p5 | p6 | p7 | p8 | p9 | p10 | p11 == 0;
+        match [p0, p1, p2, p3] {
+            [0x00, 0x64, 0xff, 0x9b] if tail_is_zero => Some(Self::v4([a, b, c, d])),
+            [0x20, 0x02, v0, v1] => Some(Self::v4([v0, v1, p4, p5])),
+            [0, 0, 0, 0] if tail_is_zero && a != 0 => Some(Self::v4([a, b, c, d])),
+            [0x20, 0x01, 0, 0] => Some(Self::v4([!a, !b, !c, !d])),
+            _ => None,
+        }
+    }
+
+    /// `::`.
+    pub const UNSPECIFIED: Self = Self { bytes: [0; 16] };
+
     const LOOPBACK_V6: Self = Self { bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] };
 }
 

@@ -6,9 +6,13 @@
 //! stand for several names and the first packet does not say which, so among names an allow is
 //! preferred. Between name and network the more specific wins, and deny wins when they are equal.
 //! What no rule matches gets the subject's default; a table that is missing denies.
+//!
+//! A hit is one number, so that the programs can find it in a function that the verifier checks by
+//! itself; with options and enums it would follow every combination of them.
 
 use crate::{
     address::Address,
+    key::BindingKey,
     limits::{BINDING_SETS_MAX, RULES_PER_BLOCK_MAX},
     table::{Binding, RuleBlock, Subject, subject_flag},
     verdict::{Mode, Reason, Verdict},
@@ -26,6 +30,11 @@ pub trait Tables {
     fn block(&self, subject: u32, set: u32) -> Option<&RuleBlock>;
     /// Whether DNS answers of this address are trusted.
     fn is_resolver(&self, address: &Address) -> bool;
+    /// The first entry of a set's rules that fits the flow.
+    fn hit(&self, flow: &Flow, set: u32) -> Hit {
+        self.block(flow.subject, set)
+            .map_or(Hit::NONE, |block| Hit::in_block(block, flow.port, flow.protocol))
+    }
 }
 
 /// What is asked.
@@ -82,6 +91,7 @@ const PROTOCOL_UDP: u8 = 17;
 const PORT_DNS: u16 = 53;
 
 /// Decides about a flow.
+#[inline(always)]
 pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Decision {
     let Some(settings) = tables.subject(flow.subject) else {
         return Decision::FAULT;
@@ -94,11 +104,15 @@ pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Decision {
         set,
         quiet,
     };
-    let named = by_name(tables, flow);
-    let networked =
-        tables.network(flow.subject, &flow.address).and_then(|set| lookup(tables, flow, set));
-    if let Some(hit) = prefer(named, networked) {
-        return answer(hit.verdict, Reason::Rule, hit.rule, hit.set, false);
+    let (mut hit, mut set) = by_name(tables, flow);
+    if let Some(network) = tables.network(flow.subject, &flow.address) {
+        let networked = tables.hit(flow, network);
+        if networked.rank() > hit.rank() {
+            (hit, set) = (networked, network);
+        }
+    }
+    if hit != Hit::NONE {
+        return answer(hit.verdict(), Reason::Rule, hit.rule(), set, false);
     }
     if settings.flags & subject_flag::LOOPBACK != 0 && flow.address.is_loopback() {
         return answer(Verdict::Allow, Reason::Loopback, settings.default_rule, 0, true);
@@ -113,61 +127,87 @@ pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Decision {
     answer(Verdict::from_byte(settings.default_verdict), reason, settings.default_rule, 0, quiet)
 }
 
-#[derive(Clone, Copy)]
-struct Hit {
-    verdict: Verdict,
-    specificity: u16,
-    rule: u32,
-    set: u32,
-}
+/// A rule that fits, or none, in one number: from the highest bit whether there is one, whether it
+/// allows (1), how specific it is (16) and its number (32).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hit(pub u64);
 
-fn lookup<T: Tables>(tables: &T, flow: &Flow, set: u32) -> Option<Hit> {
-    let block = tables.block(flow.subject, set)?;
-    for (index, entry) in block.entries.iter().enumerate().take(RULES_PER_BLOCK_MAX) {
-        if index as u32 >= block.len {
-            return None;
+impl Hit {
+    /// No rule.
+    pub const NONE: Self = Self(0);
+
+    const IS_SOME: u32 = 49;
+    const ALLOWS: u32 = 48;
+    const SPECIFICITY: u32 = 32;
+
+    /// The first entry of a block that fits.
+    #[inline(always)]
+    pub fn in_block(block: &RuleBlock, port: u16, protocol: u8) -> Self {
+        for (index, entry) in block.entries.iter().enumerate().take(RULES_PER_BLOCK_MAX) {
+            if index as u32 >= block.len {
+                break;
+            }
+            let port_fits = entry.port_first <= port && port <= entry.port_last;
+            if port_fits && (entry.protocol == 0 || entry.protocol == protocol) {
+                let allows = u64::from(entry.verdict == Verdict::Allow as u8);
+                return Self(
+                    1 << Self::IS_SOME
+                        | allows << Self::ALLOWS
+                        | u64::from(entry.specificity) << Self::SPECIFICITY
+                        | u64::from(entry.rule),
+                );
+            }
         }
-        let port_fits = entry.port_first <= flow.port && flow.port <= entry.port_last;
-        if port_fits && (entry.protocol == 0 || entry.protocol == flow.protocol) {
-            return Some(Hit {
-                verdict: Verdict::from_byte(entry.verdict),
-                specificity: entry.specificity,
-                rule: entry.rule,
-                set,
-            });
-        }
+        Self::NONE
     }
-    None
+
+    fn verdict(self) -> Verdict {
+        Verdict::from_byte((self.0 >> Self::ALLOWS) as u8 & 1)
+    }
+
+    fn rule(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Between a name and a network: the more specific, then the denial.
+    fn rank(self) -> u64 {
+        let is_some = self.0 >> Self::IS_SOME;
+        let specificity = self.0 >> Self::SPECIFICITY & 0xffff;
+        let denies = (self.0 >> Self::ALLOWS & 1) ^ 1;
+        is_some << 17 | specificity << 1 | denies
+    }
+
+    /// Among names: the allowing one, then the more specific.
+    fn rank_of_name(self) -> u64 {
+        self.0 >> Self::SPECIFICITY
+    }
 }
 
-fn by_name<T: Tables>(tables: &T, flow: &Flow) -> Option<Hit> {
-    let own = bound(tables, flow, tables.binding(flow.subject, &flow.address));
-    let host = tables.binding(crate::key::BindingKey::HOST, &flow.address);
-    either_name(own, bound(tables, flow, host))
+/// The best hit of the names that the address stands for, and its set.
+#[inline(always)]
+fn by_name<T: Tables>(tables: &T, flow: &Flow) -> (Hit, u32) {
+    let own = bound(tables, flow, tables.binding(flow.subject, &flow.address), (Hit::NONE, 0));
+    bound(tables, flow, tables.binding(BindingKey::HOST, &flow.address), own)
 }
 
-fn bound<T: Tables>(tables: &T, flow: &Flow, binding: Option<&Binding>) -> Option<Hit> {
-    let mut best = None;
-    for entry in binding?.sets.iter().take(BINDING_SETS_MAX) {
+#[inline(always)]
+fn bound<T: Tables>(
+    tables: &T,
+    flow: &Flow,
+    binding: Option<&Binding>,
+    first: (Hit, u32),
+) -> (Hit, u32) {
+    let (mut best, mut set) = first;
+    let Some(binding) = binding else {
+        return (best, set);
+    };
+    for entry in binding.sets.iter().take(BINDING_SETS_MAX) {
         if entry.expires_ns > flow.now_ns {
-            best = either_name(best, lookup(tables, flow, entry.set));
+            let hit = tables.hit(flow, entry.set);
+            if hit.rank_of_name() > best.rank_of_name() {
+                (best, set) = (hit, entry.set);
+            }
         }
     }
-    best
-}
-
-fn either_name(left: Option<Hit>, right: Option<Hit>) -> Option<Hit> {
-    let (Some(a), Some(b)) = (left, right) else {
-        return left.or(right);
-    };
-    let rank = |hit: &Hit| (hit.verdict == Verdict::Allow, hit.specificity);
-    Some(if rank(&b) > rank(&a) { b } else { a })
-}
-
-fn prefer(named: Option<Hit>, networked: Option<Hit>) -> Option<Hit> {
-    let (Some(name), Some(network)) = (named, networked) else {
-        return named.or(networked);
-    };
-    let rank = |hit: &Hit| (hit.specificity, hit.verdict == Verdict::Deny);
-    Some(if rank(&network) > rank(&name) { network } else { name })
+    (best, set)
 }

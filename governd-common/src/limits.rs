@@ -45,6 +45,10 @@ pub const COMM_BYTES: usize = 16;
 
 /// Entries of the map of tracked processes.
 pub const TASKS_MAX: u32 = 65_536;
+/// Highest process id there can be, plus one (`PID_MAX_LIMIT`, include/linux/threads.h).
+pub const PIDS_MAX: u32 = 4 * 1_024 * 1_024;
+/// Process ids whose marks share one element of the map of lost processes.
+pub const PIDS_PER_BLOCK: usize = 4_096;
 /// Entries of the executables map, both slots together.
 pub const EXES_MAX: u32 = 65_536;
 /// Entries of the user-id map, both slots together.
@@ -70,6 +74,8 @@ const _: () = {
     assert!(NAME_KEY_BYTES <= LPM_DATA_BYTES_MAX);
     assert!(1 + NAME_BYTES_MAX < NAME_KEY_BYTES);
     assert!(SELECTOR_WORDS * 64 == SELECTORS_MAX);
+    assert!(PIDS_PER_BLOCK.is_power_of_two());
+    assert!((PIDS_MAX as usize).is_multiple_of(PIDS_PER_BLOCK));
     assert!(BINDING_TTL_MIN_S < BINDING_TTL_MAX_S);
     assert!(RING_BYTES.is_power_of_two() && RING_BYTES.is_multiple_of(4_096));
     assert!(DNS_MESSAGE_BYTES_MAX.is_power_of_two());

@@ -11,6 +11,9 @@ pub mod map {
     pub const SETTINGS: &str = "SETTINGS";
     /// Hash of tgid to [`crate::table::Task`].
     pub const TASKS: &str = "TASKS";
+    /// Array of [`crate::table::LostBlock`], indexed by tgid / `PIDS_PER_BLOCK`: descendants of
+    /// tracked processes that found `TASKS` full.
+    pub const UNTRACKED: &str = "UNTRACKED";
     /// Hash of [`crate::key::ExeKey`] to [`crate::table::SelectorSet`].
     pub const EXES: &str = "EXES";
     /// Hash of [`crate::key::UidKey`] to [`crate::table::SelectorSet`].
@@ -37,8 +40,10 @@ pub mod map {
     pub const LOST: &str = "LOST";
     /// Ring buffer of events.
     pub const EVENTS: &str = "EVENTS";
-    /// Per-CPU scratch of the programs.
-    pub const SCRATCH: &str = "SCRATCH";
+    /// Per-CPU scratch of `process_exec`.
+    pub const EXEC_SCRATCH: &str = "EXEC_SCRATCH";
+    /// Per-CPU scratch of `skb_ingress`.
+    pub const DNS_SCRATCH: &str = "DNS_SCRATCH";
 }
 
 /// Program names.

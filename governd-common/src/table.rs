@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::limits::{BINDING_SETS_MAX, RULES_PER_BLOCK_MAX, SELECTOR_WORDS};
+use crate::limits::{BINDING_SETS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS};
 
 macro_rules! shared {
     ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
@@ -40,6 +40,11 @@ pub mod settings_flag {
     pub const CLASSIFY_AT_CONNECT: u32 = 1 << 1;
     /// Every process's exec is reported, not only those of tracked ones.
     pub const REPORT_ALL_EXECS: u32 = 1 << 2;
+    /// Some selector names a cgroup. Set by the kernel room from the image.
+    pub const HAS_CGROUPS: u32 = 1 << 3;
+    /// Some subject is enforced: a process whose subject is lost is denied, and not only reported.
+    /// Set by the kernel room from the image.
+    pub const ENFORCES: u32 = 1 << 4;
 }
 
 shared! {
@@ -128,11 +133,25 @@ shared! {
     }
 }
 
+impl BoundSet {
+    /// A place that holds no set.
+    pub const UNUSED: Self = Self { expires_ns: 0, set: 0, reserved: 0 };
+}
+
 shared! {
     /// What an address stands for.
     pub struct Binding {
         /// The sets; when all are in use, the one that expires first is replaced.
         pub sets: [BoundSet; BINDING_SETS_MAX],
+    }
+}
+
+shared! {
+    /// Marks of the processes of [`PIDS_PER_BLOCK`] consecutive ids: a byte is 1 while a process is
+    /// the descendant of a tracked one and could not be tracked itself.
+    pub struct LostBlock {
+        /// The marks.
+        pub marks: [u8; PIDS_PER_BLOCK],
     }
 }
 
@@ -161,6 +180,12 @@ shared! {
         pub mm_arg_start: u32,
         /// `mm_struct.arg_end`.
         pub mm_arg_end: u32,
+        /// `task_struct.signal`.
+        pub task_signal: u32,
+        /// `signal_struct.live.counter`: threads of the process that have not ended.
+        pub signal_live: u32,
+        /// `mm_struct.exe_file`.
+        pub mm_exe_file: u32,
         /// `linux_binprm.file`.
         pub bprm_file: u32,
         /// `linux_binprm.filename`.

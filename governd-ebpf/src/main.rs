@@ -1,19 +1,91 @@
 //! Table of the hooks; the work is in the module of each family.
+//!
+//! Every program is attached to the root of the cgroup v2 tree, or to the one that the daemon is
+//! told to govern, and finds the policy for the current process by itself: a socket made elsewhere
+//! and a process that changes its cgroup are seen all the same.
 #![no_std]
 #![no_main]
 
-use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_ebpf::{
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint},
+    programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext},
+};
+use governd_common::event::Hook;
 
-/// `connect(2)` on IPv4, since Linux 4.17: before the first packet, in the caller's context.
+mod emit;
+mod outcome;
+mod process;
+mod skb;
+mod sock;
+mod sock_addr;
+mod subject;
+mod tables;
+mod task;
+
+/// Since Linux 4.17: `connect(2)` on IPv4, TCP Fast Open included, before the first packet and in
+/// the caller's context, so that the caller gets an error.
 #[cgroup_sock_addr(connect4)]
-fn connect4(_ctx: SockAddrContext) -> i32 {
+fn connect4(context: SockAddrContext) -> i32 {
+    sock_addr::judge(&context, Hook::Connect, sock_addr::destination_v4(&context))
+}
+
+/// Since Linux 4.17: `connect(2)` on IPv6 sockets, to IPv4 addresses in mapped form too.
+#[cgroup_sock_addr(connect6)]
+fn connect6(context: SockAddrContext) -> i32 {
+    sock_addr::judge(&context, Hook::Connect, sock_addr::destination_v6(&context))
+}
+
+/// Since Linux 4.18: `sendto(2)` and `sendmsg(2)` with a destination on UDP over IPv4, also from
+/// IPv6 sockets to mapped addresses, once per message.
+#[cgroup_sock_addr(sendmsg4)]
+fn sendmsg4(context: SockAddrContext) -> i32 {
+    sock_addr::judge(&context, Hook::Sendmsg, sock_addr::destination_v4(&context))
+}
+
+/// Since Linux 4.18: `sendto(2)` and `sendmsg(2)` with a destination on UDP over IPv6.
+#[cgroup_sock_addr(sendmsg6)]
+fn sendmsg6(context: SockAddrContext) -> i32 {
+    sock_addr::judge(&context, Hook::Sendmsg, sock_addr::destination_v6(&context))
+}
+
+/// Since Linux 4.10: `socket(2)` on IPv4 and IPv6, the only hook that raw and ping sockets pass.
+#[cgroup_sock(sock_create)]
+fn sock_create(context: SockContext) -> i32 {
+    sock::judge(&context)
+}
+
+/// Since Linux 4.10: packets on their way to a socket, before the application can read them, so
+/// that an address is bound to its name before anybody can connect to it.
+#[cgroup_skb(ingress)]
+fn skb_ingress(context: SkBuffContext) -> i32 {
+    skb::learn(&context);
     1
 }
 
-/// Programs cannot panic: the verifier refuses what could loop here.
-#[cfg(not(test))]
+/// Since Linux 4.17 as a raw tracepoint: in the parent, before the child runs.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn process_fork(context: RawTracePointContext) -> i32 {
+    process::fork(&context);
+    0
+}
+
+/// Since Linux 4.17 as a raw tracepoint: the new program is in place and has not run.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn process_exec(context: RawTracePointContext) -> i32 {
+    process::exec(&context);
+    0
+}
+
+/// Since Linux 4.17 as a raw tracepoint: each thread, when it runs no more code of its program.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn process_exit(context: RawTracePointContext) -> i32 {
+    process::exit(&context);
+    0
+}
+
+/// The compiler wants one; no program here can panic.
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 

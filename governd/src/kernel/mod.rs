@@ -1,1 +1,22 @@
-//! The only room that names aya: load, attach, tables, events.
+//! The only room that names aya: loads and attaches the programs, writes the policy tables, reads
+//! the events. Not for: deciding anything, or knowing what a subject or a set stands for.
+
+mod attach;
+mod btf;
+pub mod cgroup;
+mod error;
+mod layout;
+mod load;
+mod pod;
+pub mod probe;
+mod ring;
+mod status;
+mod tables;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::KernelError;
+pub use load::{Kernel, KernelOptions};
+pub use ring::{Events, RawEvent};
+pub use status::{KernelStatus, ProgramStatus};

@@ -1,0 +1,99 @@
+//! Events into the ring, and the counters of what did not get there.
+//!
+//! Waking the reader costs more than the rest of a hook, so events wait for the reader's timer,
+//! except denials, and except when the ring fills.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_uid_gid,
+        bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_query,
+    },
+};
+use governd_common::{
+    event::{EventHeader, EventKind},
+    limits::{COMM_BYTES, RING_BYTES},
+    verdict::Loss,
+};
+
+use crate::{
+    subject::Who,
+    tables::{EVENTS, LOST},
+};
+
+/// Waiting bytes at which the reader is woken whatever the event.
+const WAKE_BYTES: u64 = RING_BYTES as u64 / 4;
+
+/// Whether the reader is to be woken for an event.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Wake {
+    Now,
+    OnTimer,
+}
+
+/// Counts what could not be done.
+#[inline(always)]
+pub(crate) fn count(loss: Loss) {
+    if let Some(counter) = LOST.get_ptr_mut(loss as u32) {
+        // SAFETY: the counter belongs to this CPU; a program that interrupts this one may cost a
+        // count, and no more.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// The part that every event begins with, for the current task.
+#[inline(always)]
+pub(crate) fn header(kind: EventKind, hook: u16, generation: u64, who: &Who) -> EventHeader {
+    let uid_gid = bpf_get_current_uid_gid();
+    EventHeader {
+        kind: kind as u16,
+        hook,
+        tgid: who.tgid,
+        // SAFETY: the helper only reads the clock.
+        time_ns: unsafe { bpf_ktime_get_boot_ns() },
+        generation,
+        // SAFETY: the helper only reads the current task's cgroup.
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        uid: uid_gid as u32,
+        gid: (uid_gid >> 32) as u32,
+        subject: who.subject,
+        root: who.root,
+        comm: bpf_get_current_comm().unwrap_or([0; COMM_BYTES]),
+    }
+}
+
+/// Writes an event of a fixed size.
+#[inline(always)]
+pub(crate) fn event<E: 'static>(event: E, wake: Wake) {
+    let Some(mut entry) = EVENTS.reserve_untyped::<E>(0) else {
+        count(Loss::Ring);
+        return;
+    };
+    entry.write(event);
+    entry.submit(wake_flags(wake));
+}
+
+/// Writes the first `len` bytes of an event; the verifier wants to see that they are there.
+#[inline(always)]
+pub(crate) fn bytes(start: *const c_void, len: u64, wake: Wake) {
+    let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
+    // SAFETY: the verifier checks that `start` points to at least `len` bytes.
+    if unsafe { bpf_ringbuf_output(ring, start.cast_mut(), len, wake_flags(wake)) } != 0 {
+        count(Loss::Ring);
+    }
+}
+
+#[inline(always)]
+fn wake_flags(wake: Wake) -> u64 {
+    let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
+    // SAFETY: the helper only reads the ring's positions.
+    let is_filling =
+        || unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) } > WAKE_BYTES;
+    if wake == Wake::Now || is_filling() {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    }
+}

@@ -1,0 +1,226 @@
+//! Destinations: `connect` and `sendmsg`, before a route is looked up or a packet is made.
+
+use core::ptr;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock_addr},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_storage_get},
+    programs::SockAddrContext,
+};
+use governd_common::{
+    address::Address,
+    decide::{Decision, Flow, decide},
+    event::{EventKind, FlowEvent, Hook},
+    table::SocketOwner,
+    verdict::{Loss, Reason, Verdict},
+};
+
+use crate::{
+    emit::{self, Wake, count},
+    outcome::{Fault, Outcome},
+    subject::{self, Who},
+    tables::{SOCKETS, View},
+};
+
+const PORT_DNS: u16 = 53;
+
+/// The destination of an IPv4 hook.
+#[inline(always)]
+pub(crate) fn destination_v4(context: &SockAddrContext) -> Address {
+    let sock_addr: *const bpf_sock_addr = context.sock_addr;
+    // SAFETY: the kernel fills the context; the field is one that these hooks may read.
+    let word = unsafe { ptr::read_volatile(&raw const (*sock_addr).user_ip4) };
+    Address::v4(word.to_ne_bytes())
+}
+
+/// The destination of an IPv6 hook; a mapped IPv4 address is that address.
+#[inline(always)]
+pub(crate) fn destination_v6(context: &SockAddrContext) -> Address {
+    let sock_addr: *const bpf_sock_addr = context.sock_addr;
+    let mut bytes = [0; 16];
+    for (index, place) in bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        // SAFETY: as above; the verifier wants each word read by itself.
+        let word = unsafe { ptr::read_volatile(&raw const (*sock_addr).user_ip6[index]) };
+        *place = word.to_ne_bytes();
+    }
+    Address::v6(bytes)
+}
+
+/// Decides about a destination, reports it, and gives the program's return value.
+#[inline(always)]
+pub(crate) fn judge(context: &SockAddrContext, hook: Hook, address: Address) -> i32 {
+    let socket = Socket::new(context);
+    // The kernel takes the unspecified address as loopback (net/ipv4/route.c, net/ipv6/tcp_ipv6.c).
+    let address = address.unspecified_to_loopback();
+    let Some(view) = View::current() else {
+        return without_policy(&socket, hook, address).answer();
+    };
+    let who = subject::current(&view);
+    let mut decision = Decision::FAULT;
+    if who.is_lost {
+        decision = Fault::LostTask(view).decision();
+    } else {
+        judge_known(&view, &who, &socket, &address, &mut decision);
+    }
+    if !decision.quiet || decision.refuses() {
+        let generation = view.generation;
+        let (socket, who, decision) = (&socket, &who, &decision);
+        Report { socket, hook, address, generation, who, decision }.send();
+    }
+    Outcome::of(&decision).answer()
+}
+
+/// The decision about a known process, in a stack frame of its own; the number is for the verifier.
+#[inline(never)]
+fn judge_known(
+    view: &View,
+    who: &Who,
+    socket: &Socket,
+    address: &Address,
+    decision: &mut Decision,
+) -> u32 {
+    // SAFETY: the helper only reads the clock.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let Socket { port, protocol, .. } = *socket;
+    let mut flow = Flow { subject: who.subject, address: *address, port, protocol, now_ns };
+    if decide_into(view, &flow, decision) == Verdict::Allow as u32 {
+        // What a translator or a tunnel would reach is reached: a rule that denies it counts.
+        if let Some(embedded) = address.embedded_v4() {
+            flow.address = embedded;
+            let mut inner = Decision::FAULT;
+            let verdict = decide_into(view, &flow, &mut inner);
+            if verdict == Verdict::Deny as u32 && inner.reason == Reason::Rule {
+                *decision = inner;
+            }
+        }
+        if !view.is_whole() {
+            count(Loss::Tables);
+            *decision = Fault::TornView.decision();
+            return 0;
+        }
+    }
+    // Nobody else's sockets need an owner, except those whose answers teach names.
+    let wants_owner = who.subject != 0 || port == PORT_DNS;
+    if wants_owner && !socket.own(who) && who.subject != 0 {
+        *decision = Fault::SocketStorage(*decision).decision();
+    }
+    0
+}
+
+/// The decision in a stack frame of its own. It returns the verdict's code, because the verifier
+/// wants a number from every function.
+#[inline(never)]
+fn decide_into(view: &View, flow: &Flow, decision: &mut Decision) -> u32 {
+    *decision = decide(view, flow);
+    decision.verdict as u32
+}
+
+/// Before the first policy nobody is governed; later this means that the tables broke.
+#[inline(always)]
+fn without_policy(socket: &Socket, hook: Hook, address: Address) -> Outcome {
+    let tgid = subject::current_tgid();
+    let (subject, root) = match subject::tracked(tgid) {
+        Some(task) => (task.subject, task.root),
+        None if subject::is_lost(tgid) => (0, 0),
+        None => return Outcome::Pass,
+    };
+    count(Loss::Tables);
+    let who = Who { tgid, subject, root, is_lost: false };
+    let decision = Fault::NoPolicy.decision();
+    Report { socket, hook, address, generation: 0, who: &who, decision: &decision }.send();
+    Outcome::of(&decision)
+}
+
+/// What there is to report, together: a function takes five arguments at most.
+struct Report<'a> {
+    socket: &'a Socket,
+    hook: Hook,
+    address: Address,
+    generation: u64,
+    who: &'a Who,
+    decision: &'a Decision,
+}
+
+impl Report<'_> {
+    /// Sends the event, in a stack frame of its own; returns a number for the verifier.
+    #[inline(never)]
+    fn send(&self) -> u32 {
+        let Self { socket, decision, .. } = *self;
+        let wake = if decision.verdict == Verdict::Deny { Wake::Now } else { Wake::OnTimer };
+        let event = FlowEvent {
+            header: emit::header(EventKind::Flow, self.hook as u16, self.generation, self.who),
+            address: self.address,
+            port: socket.port,
+            protocol: socket.protocol,
+            verdict: decision.verdict as u8,
+            reason: decision.reason as u8,
+            mode: decision.mode as u8,
+            family: socket.family,
+            socket_type: socket.socket_type,
+            rule: decision.rule,
+            set: decision.set,
+            reserved: 0,
+            cookie: socket.cookie(),
+        };
+        emit::event(event, wake);
+        0
+    }
+}
+
+/// The socket of a hook, and where it wants to send.
+struct Socket {
+    context: *mut bpf_sock_addr,
+    port: u16,
+    protocol: u8,
+    family: u16,
+    socket_type: u32,
+}
+
+impl Socket {
+    #[inline(always)]
+    fn new(context: &SockAddrContext) -> Self {
+        let sock_addr = context.sock_addr;
+        // SAFETY: the kernel fills the context; these hooks may read the fields.
+        unsafe {
+            Self {
+                context: sock_addr,
+                port: u16::from_be(ptr::read_volatile(&raw const (*sock_addr).user_port) as u16),
+                protocol: ptr::read_volatile(&raw const (*sock_addr).protocol) as u8,
+                family: ptr::read_volatile(&raw const (*sock_addr).family) as u16,
+                socket_type: ptr::read_volatile(&raw const (*sock_addr).type_),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        let context = SockAddrContext::new(self.context);
+        // SAFETY: the helper takes the context of this program's type.
+        unsafe { bpf_get_socket_cookie(context.as_ptr()) }
+    }
+
+    /// Writes the socket's owner; false if there was no memory for it.
+    #[inline(always)]
+    fn own(&self, who: &Who) -> bool {
+        let mut owner = SocketOwner { subject: who.subject, tgid: who.tgid };
+        // SAFETY: the kernel gives the socket in the context; the storage holds a `SocketOwner`.
+        let stored = unsafe {
+            let socket = (*self.context).__bindgen_anon_1.sk;
+            bpf_sk_storage_get(
+                ptr::from_ref(&SOCKETS).cast_mut().cast(),
+                socket.cast(),
+                ptr::from_mut(&mut owner).cast(),
+                u64::from(BPF_SK_STORAGE_GET_F_CREATE),
+            )
+        }
+        .cast::<SocketOwner>();
+        if stored.is_null() {
+            count(Loss::Sockets);
+            return false;
+        }
+        // SAFETY: just checked; the storage lives as long as the socket.
+        unsafe { *stored = owner };
+        true
+    }
+}

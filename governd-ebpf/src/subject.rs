@@ -1,0 +1,191 @@
+//! Who asks: the subject of the current process.
+//!
+//! Lineage comes first and is sticky. A process that is not tracked is looked up by executable,
+//! user and cgroup, where the policy has selectors that its exec could not have answered already.
+//! A descendant of a tracked process that found the task map full is lost: it has no subject, and
+//! is nobody's to let through.
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{
+        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
+        bpf_get_current_task, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
+    },
+};
+use governd_common::{
+    decide::Tables,
+    key::{CgroupKey, ExeKey, UidKey},
+    limits::{CGROUP_DEPTH_MAX, PIDS_PER_BLOCK, SELECTOR_WORDS, SELECTORS_MAX},
+    table::{SelectorSet, Task, settings_flag},
+    verdict::Loss,
+};
+
+use crate::{
+    emit::count,
+    tables::{CGROUPS, EXES, SELECTORS, SETTINGS, TASKS, UIDS, UNTRACKED, View},
+    task::{Executable, TaskPointer},
+};
+
+/// A process and what it counts as.
+#[derive(Clone, Copy)]
+pub(crate) struct Who {
+    pub(crate) tgid: u32,
+    pub(crate) subject: u32,
+    /// tgid at which the subject began, or 0.
+    pub(crate) root: u32,
+    /// True for a descendant of a tracked process that could not be tracked.
+    pub(crate) is_lost: bool,
+}
+
+impl Who {
+    #[inline(always)]
+    pub(crate) fn unregistered(tgid: u32) -> Self {
+        Self { tgid, subject: 0, root: 0, is_lost: false }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The task map's entry of a process.
+#[inline(always)]
+pub(crate) fn tracked(tgid: u32) -> Option<Task> {
+    // SAFETY: copied at once. An entry goes when its process ends, which the current one has not.
+    unsafe { TASKS.get(tgid) }.copied()
+}
+
+/// The current process, under a policy.
+#[inline(always)]
+pub(crate) fn current(view: &View) -> Who {
+    let tgid = current_tgid();
+    if let Some(task) = tracked(tgid) {
+        // A subject that the policy no longer has is not registered any more.
+        if view.subject(task.subject).is_some() {
+            return Who { tgid, subject: task.subject, root: task.root, is_lost: false };
+        }
+    } else if is_lost(tgid) {
+        return Who { is_lost: true, ..Who::unregistered(tgid) };
+    }
+    if !view.has(settings_flag::CLASSIFY_AT_CONNECT) {
+        return Who::unregistered(tgid);
+    }
+    // SAFETY: the helper only returns the address of the current task.
+    let task = TaskPointer::new(unsafe { bpf_get_current_task() } as *const _);
+    classify(view, tgid, task.executable())
+}
+
+/// Looks a process up by its executable, user and cgroup, and tracks it if it is somebody.
+#[inline(always)]
+pub(crate) fn classify(view: &View, tgid: u32, executable: Option<Executable>) -> Who {
+    let found = executable.unwrap_or(Executable::NONE);
+    let subject = select(view.slot, found.device, found.inode);
+    if subject == 0 {
+        return Who::unregistered(tgid);
+    }
+    let who = Who { tgid, subject, root: tgid, is_lost: false };
+    if track(tgid, subject, tgid).is_err() {
+        mark_lost(tgid, true);
+    }
+    who
+}
+
+/// Enters a process into the task map.
+#[inline(always)]
+pub(crate) fn track(tgid: u32, subject: u32, root: u32) -> Result<(), i32> {
+    // SAFETY: the helper only reads the clock.
+    let since_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let tracked = TASKS.insert(tgid, Task { subject, root, since_ns }, BPF_ANY as u64);
+    if tracked.is_err() {
+        count(Loss::Tasks);
+    }
+    tracked
+}
+
+/// The mark of a process, if its id is one that can exist.
+#[inline(always)]
+fn mark(tgid: u32) -> Option<*mut u8> {
+    let block = UNTRACKED.get_ptr_mut(tgid / PIDS_PER_BLOCK as u32)?;
+    let index = tgid as usize & (PIDS_PER_BLOCK - 1);
+    Some(block.cast::<u8>().wrapping_add(index))
+}
+
+#[inline(always)]
+pub(crate) fn is_lost(tgid: u32) -> bool {
+    // SAFETY: the index is masked to the block.
+    mark(tgid).is_some_and(|mark| unsafe { *mark } != 0)
+}
+
+#[inline(always)]
+pub(crate) fn mark_lost(tgid: u32, lost: bool) {
+    if let Some(mark) = mark(tgid) {
+        // SAFETY: the index is masked to the block; one byte belongs to one process.
+        unsafe { *mark = u8::from(lost) };
+    }
+}
+
+/// The subject of the first selector that executable, user and cgroup have in common, or 0. Global,
+/// for the verifier to check it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn select(slot: u32, device: u32, inode: u64) -> u32 {
+    // SAFETY: a slot is written only while it is not in force, here and below.
+    let Some(settings) = SETTINGS.get_ptr(slot).map(|settings| unsafe { &*settings }) else {
+        return 0;
+    };
+    // SAFETY: see above.
+    let by_exe = unsafe { EXES.get(ExeKey { slot, device, inode }) };
+    let uid = bpf_get_current_uid_gid() as u32;
+    // SAFETY: see above.
+    let by_uid = unsafe { UIDS.get(UidKey { slot, uid }) };
+    let exe = by_exe.unwrap_or(&settings.any_exe);
+    let user = by_uid.unwrap_or(&settings.any_uid);
+    let mut cgroup = settings.any_cgroup;
+    if settings.flags & settings_flag::HAS_CGROUPS != 0 {
+        add_cgroups(slot, &mut cgroup);
+    }
+    for word in 0..SELECTOR_WORDS {
+        if word as u32 >= settings.selector_words {
+            break;
+        }
+        let bits = exe.words[word] & user.words[word] & cgroup.words[word];
+        if bits != 0 {
+            return selector_subject(slot, word as u32 * 64 + bits.trailing_zeros());
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn selector_subject(slot: u32, selector: u32) -> u32 {
+    SELECTORS.get(slot * SELECTORS_MAX as u32 + selector).copied().unwrap_or(0)
+}
+
+/// Adds the selectors of the current cgroup and of those above it: a cgroup made below a governed
+/// one does not escape.
+#[inline(always)]
+fn add_cgroups(slot: u32, set: &mut SelectorSet) {
+    // SAFETY: the helper only reads the current task's cgroup.
+    let own = unsafe { bpf_get_current_cgroup_id() };
+    add_cgroup(slot, own, set);
+    for level in 0..CGROUP_DEPTH_MAX {
+        // SAFETY: as above; it gives 0 below the current cgroup.
+        let ancestor = unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
+        if ancestor == 0 || ancestor == own {
+            return;
+        }
+        add_cgroup(slot, ancestor, set);
+    }
+}
+
+#[inline(always)]
+fn add_cgroup(slot: u32, cgroup: u64, set: &mut SelectorSet) {
+    // SAFETY: entries of a slot in force are neither changed nor removed.
+    let Some(found) = (unsafe { CGROUPS.get(CgroupKey { slot: u64::from(slot), cgroup }) }) else {
+        return;
+    };
+    for word in 0..SELECTOR_WORDS {
+        set.words[word] |= found.words[word];
+    }
+}

@@ -1,0 +1,171 @@
+//! The maps, and the decision's view of the policy in force.
+//!
+//! Policy maps are written only by the daemon, so they need no memory set aside; `TASKS` and
+//! `BINDINGS` are written by programs and have theirs from the beginning.
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage, lpm_trie::Key,
+    },
+    macros::btf_map,
+};
+use governd_common::{
+    address::Address,
+    decide::{Flow, Hit, Tables},
+    key::{
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, NameKey, ResolverKey, SubjectKey,
+        UidKey,
+    },
+    limits::{
+        BINDINGS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, EXES_MAX, NAMES_MAX, PIDS_MAX,
+        PIDS_PER_BLOCK, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX, SUBJECTS_MAX, TASKS_MAX,
+        UIDS_MAX,
+    },
+    table::{
+        Binding, LostBlock, RuleBlock, SelectorSet, Settings, SocketOwner, Subject, Task,
+        settings_flag,
+    },
+    verdict::Loss,
+};
+
+use crate::{process::ExecScratch, skb::DnsScratch};
+
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+const SLOTS: usize = 2;
+
+#[btf_map]
+pub(crate) static ACTIVE: Array<u64, 1> = Array::new();
+#[btf_map]
+pub(crate) static SETTINGS: Array<Settings, SLOTS> = Array::new();
+#[btf_map]
+pub(crate) static TASKS: HashMap<u32, Task, { TASKS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static UNTRACKED: Array<LostBlock, { PIDS_MAX as usize / PIDS_PER_BLOCK }> =
+    Array::new();
+#[btf_map]
+pub(crate) static EXES: HashMap<ExeKey, SelectorSet, { EXES_MAX as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static UIDS: HashMap<UidKey, SelectorSet, { UIDS_MAX as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static CGROUPS: HashMap<CgroupKey, SelectorSet, { CGROUPS_MAX as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static SELECTORS: Array<u32, { SLOTS * SELECTORS_MAX }> = Array::new();
+#[btf_map]
+static SUBJECTS: HashMap<SubjectKey, Subject, { SUBJECTS_MAX as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static NAMES: LpmTrie<NameKey, u32, { NAMES_MAX as usize }> = LpmTrie::new();
+#[btf_map]
+static CIDRS: LpmTrie<CidrKey, u32, { CIDRS_MAX as usize }> = LpmTrie::new();
+#[btf_map]
+static DECISIONS: HashMap<DecisionKey, RuleBlock, { DECISIONS_MAX as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static BINDINGS: LruHashMap<BindingKey, Binding, { BINDINGS_MAX as usize }> =
+    LruHashMap::new();
+#[btf_map]
+static RESOLVERS: HashMap<ResolverKey, u32, { RESOLVERS_MAX as usize }, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static SOCKETS: SkStorage<SocketOwner> = SkStorage::new();
+#[btf_map]
+pub(crate) static LOST: PerCpuArray<u64, { Loss::ALL.len() }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
+#[btf_map]
+pub(crate) static EXEC_SCRATCH: PerCpuArray<ExecScratch, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static DNS_SCRATCH: PerCpuArray<DnsScratch, 1> = PerCpuArray::new();
+
+/// The policy in force, as it was when the program began.
+#[derive(Clone, Copy)]
+pub(crate) struct View {
+    pub(crate) slot: u32,
+    pub(crate) generation: u64,
+    pub(crate) settings: &'static Settings,
+}
+
+impl View {
+    /// The policy in force; `None` before the first one, and where the slot is not whole.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        let active = ACTIVE.get_ptr(0)?;
+        // SAFETY: an array's element stays where it is; the daemon replaces the value by one store.
+        let generation = unsafe { ptr::read_volatile(active) };
+        let slot = (generation & 1) as u32;
+        let settings = SETTINGS.get_ptr(slot)?;
+        // SAFETY: as above; a slot is written only while it is not in force.
+        let settings = unsafe { &*settings };
+        let view = Self { slot, generation, settings };
+        (settings.flags & settings_flag::COMPLETE != 0 && view.is_whole()).then_some(view)
+    }
+
+    /// Whether the slot still holds the policy that the view began with. A program that was held
+    /// up for longer than the daemon's grace period might have seen its tables being replaced.
+    #[inline(always)]
+    pub(crate) fn is_whole(&self) -> bool {
+        // SAFETY: the reference is to an array's element.
+        let now = unsafe { ptr::read_volatile(&raw const self.settings.generation) };
+        now == self.generation
+    }
+
+    #[inline(always)]
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.settings.flags & flag != 0
+    }
+}
+
+impl Tables for View {
+    #[inline(always)]
+    fn subject(&self, subject: u32) -> Option<&Subject> {
+        // SAFETY: entries of a slot in force are neither changed nor removed.
+        unsafe { SUBJECTS.get(SubjectKey { slot: self.slot, subject }) }
+    }
+
+    #[inline(always)]
+    fn binding(&self, subject: u32, address: &Address) -> Option<&Binding> {
+        // SAFETY: an entry that is reused while it is read yields sets of another address for this
+        // one packet; reading them is memory-safe, and LRU reuse of an entry in use is rare.
+        unsafe { BINDINGS.get(BindingKey { subject, address: *address }) }
+    }
+
+    #[inline(always)]
+    fn network(&self, subject: u32, address: &Address) -> Option<u32> {
+        let key = CidrKey::new(self.slot, subject, *address);
+        CIDRS.get(&Key::new(size_of::<CidrKey>() as u32 * 8, key)).copied()
+    }
+
+    #[inline(always)]
+    fn block(&self, subject: u32, set: u32) -> Option<&RuleBlock> {
+        // SAFETY: entries of a slot in force are neither changed nor removed.
+        unsafe { DECISIONS.get(DecisionKey { slot: self.slot, subject, set }) }
+    }
+
+    #[inline(always)]
+    fn hit(&self, flow: &Flow, set: u32) -> Hit {
+        let port_and_protocol = u32::from(flow.port) << 8 | u32::from(flow.protocol);
+        Hit(rule_hit(self.slot, flow.subject, set, port_and_protocol))
+    }
+
+    #[inline(always)]
+    fn is_resolver(&self, address: &Address) -> bool {
+        RESOLVERS.get_ptr(ResolverKey { slot: self.slot, address: *address }).is_some()
+    }
+}
+
+/// [`Tables::hit`] as a global function: the verifier checks it once, whatever its arguments, and
+/// does not follow its outcomes into the callers, which call it for every name of an address.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rule_hit(slot: u32, subject: u32, set: u32, port_and_protocol: u32) -> u64 {
+    // SAFETY: entries of a slot in force are neither changed nor removed.
+    let Some(block) = (unsafe { DECISIONS.get(DecisionKey { slot, subject, set }) }) else {
+        return Hit::NONE.0;
+    };
+    Hit::in_block(block, (port_and_protocol >> 8) as u16, port_and_protocol as u8).0
+}

@@ -1,0 +1,142 @@
+//! Reads of kernel structures, at offsets that the daemon takes from the kernel's own BTF.
+//!
+//! Rust has no relocations for structure fields, so each offset is a load-time constant. All reads
+//! go through `bpf_probe_read_kernel`, which fails instead of faulting.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{Global, helpers::bpf_probe_read_kernel};
+use governd_common::table::KernelLayout;
+
+/// Offsets in the running kernel's structures.
+#[unsafe(no_mangle)]
+pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
+    task_tgid: 0,
+    task_pid: 0,
+    task_real_parent: 0,
+    task_mm: 0,
+    task_signal: 0,
+    signal_live: 0,
+    mm_exe_file: 0,
+    mm_arg_start: 0,
+    mm_arg_end: 0,
+    bprm_file: 0,
+    bprm_filename: 0,
+    file_inode: 0,
+    inode_ino: 0,
+    inode_sb: 0,
+    sb_dev: 0,
+    has_set_retval: 0,
+});
+
+/// A load-time constant; one field is read at a time, so that the verifier knows its value.
+macro_rules! layout {
+    ($field:ident) => {{
+        let layout = ::core::ptr::from_ref(&$crate::task::LAYOUT)
+            .cast::<::governd_common::table::KernelLayout>();
+        // SAFETY: `Global` is transparent over the structure, which is valid for any bytes.
+        unsafe { ::core::ptr::read_volatile(&raw const (*layout).$field) }
+    }};
+}
+pub(crate) use layout;
+
+/// A `struct task_struct`.
+#[derive(Clone, Copy)]
+pub(crate) struct TaskPointer(*const c_void);
+
+impl TaskPointer {
+    pub(crate) fn new(pointer: *const c_void) -> Self {
+        Self(pointer)
+    }
+
+    #[inline(always)]
+    pub(crate) fn tgid(self) -> Option<u32> {
+        field(self.0, layout!(task_tgid))
+    }
+
+    #[inline(always)]
+    pub(crate) fn pid(self) -> Option<u32> {
+        field(self.0, layout!(task_pid))
+    }
+
+    #[inline(always)]
+    pub(crate) fn parent(self) -> Option<Self> {
+        field(self.0, layout!(task_real_parent)).map(Self)
+    }
+
+    /// Threads of the process that have not ended yet.
+    #[inline(always)]
+    pub(crate) fn live_threads(self) -> Option<u32> {
+        let signal: *const c_void = field(self.0, layout!(task_signal))?;
+        field(signal, layout!(signal_live))
+    }
+
+    /// Executable that the process runs; `None` for kernel threads.
+    #[inline(always)]
+    pub(crate) fn executable(self) -> Option<Executable> {
+        let mm: *const c_void = field(self.0, layout!(task_mm))?;
+        if mm.is_null() {
+            return None;
+        }
+        Executable::of_file(field(mm, layout!(mm_exe_file))?)
+    }
+
+    /// User addresses between which the arguments are.
+    #[inline(always)]
+    pub(crate) fn arguments(self) -> Option<(u64, u64)> {
+        let mm: *const c_void = field(self.0, layout!(task_mm))?;
+        Some((field(mm, layout!(mm_arg_start))?, field(mm, layout!(mm_arg_end))?))
+    }
+}
+
+/// Where an executable is.
+#[derive(Clone, Copy)]
+pub(crate) struct Executable {
+    pub(crate) device: u32,
+    pub(crate) inode: u64,
+}
+
+impl Executable {
+    /// No file: inode numbers begin at 1.
+    pub(crate) const NONE: Self = Self { device: 0, inode: 0 };
+
+    /// From a `struct file`.
+    #[inline(always)]
+    fn of_file(file: *const c_void) -> Option<Self> {
+        let inode: *const c_void = field(file, layout!(file_inode))?;
+        let sb: *const c_void = field(inode, layout!(inode_sb))?;
+        Some(Self { device: field(sb, layout!(sb_dev))?, inode: field(inode, layout!(inode_ino))? })
+    }
+}
+
+/// A `struct linux_binprm`: what `execve` is about to run.
+#[derive(Clone, Copy)]
+pub(crate) struct Binprm(*const c_void);
+
+impl Binprm {
+    pub(crate) fn new(pointer: *const c_void) -> Self {
+        Self(pointer)
+    }
+
+    /// The file that is loaded; for a script its interpreter.
+    #[inline(always)]
+    pub(crate) fn executable(self) -> Option<Executable> {
+        Executable::of_file(field(self.0, layout!(bprm_file))?)
+    }
+
+    /// Kernel address of the path as `execve` got it.
+    #[inline(always)]
+    pub(crate) fn path(self) -> Option<*const c_void> {
+        field(self.0, layout!(bprm_filename))
+    }
+}
+
+#[inline(always)]
+fn field<T>(base: *const c_void, offset: u32) -> Option<T> {
+    let at = base.cast::<u8>().wrapping_add(offset as usize);
+    // SAFETY: the helper checks the address, and every `T` read here is an integer or a pointer
+    // that is only passed to the helper again.
+    unsafe { bpf_probe_read_kernel(at.cast::<T>()) }.ok()
+}
+
+const _: () = assert!(size_of::<*const c_void>() == 8);

@@ -1,0 +1,145 @@
+//! Attaching: programs to the cgroup and to tracepoints, and the links that hold them there.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use aya::{
+    Ebpf,
+    programs::{
+        CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, links::FdLink,
+        raw_trace_point::RawTracePointLink,
+    },
+};
+use governd_common::names::program;
+
+use super::{KernelError, load::load_error};
+
+/// Why the kernel did not attach: a program's or a link's error.
+type Refused = Box<dyn std::error::Error + Send + Sync>;
+
+/// Programs in the order in which they are attached: lineage first, so that no connection is judged
+/// before its process can be known. The tracepoint, where it is one.
+const PROGRAMS: [(&str, Option<&str>); 9] = [
+    (program::PROCESS_EXIT, Some("sched_process_exit")),
+    (program::PROCESS_FORK, Some("sched_process_fork")),
+    (program::PROCESS_EXEC, Some("sched_process_exec")),
+    (program::SKB_INGRESS, None),
+    (program::SOCK_CREATE, None),
+    (program::SENDMSG4, None),
+    (program::SENDMSG6, None),
+    (program::CONNECT4, None),
+    (program::CONNECT6, None),
+];
+
+/// The links, which detach when they are dropped.
+#[derive(Debug)]
+pub(crate) struct Links {
+    links: Vec<(&'static str, FdLink)>,
+}
+
+impl Links {
+    /// Loads every program, then attaches all: a refused one leaves nothing attached.
+    pub(crate) fn attach(
+        ebpf: &mut Ebpf,
+        directory: &fs::File,
+        path: &Path,
+    ) -> Result<Self, KernelError> {
+        for (name, _) in PROGRAMS {
+            load_checked(find(ebpf, name)?, name)?;
+        }
+        let mut links = Vec::with_capacity(PROGRAMS.len());
+        for (name, tracepoint) in PROGRAMS {
+            let link = attach(find(ebpf, name)?, directory, tracepoint).map_err(|source| {
+                let target = tracepoint.map_or_else(|| path.display().to_string(), str::to_owned);
+                KernelError::Attach { program: name, target, source }
+            })?;
+            links.push((name, link));
+        }
+        Ok(Self { links })
+    }
+
+    /// Programs and whether their link still holds: a cgroup that was removed, or somebody with
+    /// root rights, may have taken it off.
+    pub(crate) fn alive(&self) -> Result<Vec<(&'static str, bool)>, KernelError> {
+        let targets = link_targets();
+        let mut states = Vec::with_capacity(self.links.len());
+        for (name, link) in &self.links {
+            let info = link.info().map_err(|source| KernelError::Link(Box::new(source)))?;
+            let is_alive = targets.get(&info.id()).is_none_or(|cgroup| *cgroup != Some(0));
+            states.push((*name, is_alive));
+        }
+        Ok(states)
+    }
+}
+
+/// The names of the programs, in the order in which they are attached.
+pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().map(|(name, _)| *name)
+}
+
+/// Finds a program of the object.
+pub(crate) fn find<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut Program, KernelError> {
+    ebpf.program_mut(name).ok_or(KernelError::Missing(name))
+}
+
+/// Gives a program to the verifier.
+pub(crate) fn load_checked(program: &mut Program, name: &'static str) -> Result<(), KernelError> {
+    load(program).map_err(|error| load_error(name, error))
+}
+
+fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSkb(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn attach(
+    program: &mut Program,
+    directory: &fs::File,
+    tracepoint: Option<&str>,
+) -> Result<FdLink, Refused> {
+    // A link takes its place beside other programs whatever the mode says; asking for it is refused.
+    let mode = CgroupAttachMode::Single;
+    match program {
+        Program::CgroupSockAddr(program) => {
+            let id = program.attach(directory, mode)?;
+            Ok(program.take_link(id)?.try_into()?)
+        }
+        Program::CgroupSock(program) => {
+            let id = program.attach(directory, mode)?;
+            Ok(program.take_link(id)?.try_into()?)
+        }
+        Program::CgroupSkb(program) => {
+            let id = program.attach(directory, CgroupSkbAttachType::Ingress, mode)?;
+            Ok(program.take_link(id)?.try_into()?)
+        }
+        Program::RawTracePoint(program) => {
+            let id = program.attach(tracepoint.unwrap_or_default())?;
+            let link: RawTracePointLink = program.take_link(id)?;
+            Ok(link.into())
+        }
+        _ => Err(ProgramError::UnexpectedProgramType.into()),
+    }
+}
+
+/// The cgroup id of each link that this process holds, by the link's id; `None` for other links.
+/// aya does not show it, so it is read where the kernel does.
+fn link_targets() -> HashMap<u32, Option<u64>> {
+    let Ok(entries) = fs::read_dir("/proc/self/fdinfo") else {
+        return HashMap::new();
+    };
+    entries
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
+        .filter_map(|text| {
+            let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+            let id = field("link_id:")?.trim().parse().ok()?;
+            Some((id, field("cgroup_id:").and_then(|cgroup| cgroup.trim().parse().ok())))
+        })
+        .collect()
+}

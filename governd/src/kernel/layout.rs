@@ -1,0 +1,44 @@
+//! What the programs have to know of the running kernel: where members of its structures are.
+
+use governd_common::table::KernelLayout;
+
+use super::{KernelError, btf::Btf};
+
+/// Reads the offsets from the kernel's BTF.
+pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
+    let btf = Btf::of_kernel()?;
+    Ok(KernelLayout {
+        task_tgid: btf.offset("task_struct", "tgid")?,
+        task_pid: btf.offset("task_struct", "pid")?,
+        task_real_parent: btf.offset("task_struct", "real_parent")?,
+        task_mm: btf.offset("task_struct", "mm")?,
+        task_signal: btf.offset("task_struct", "signal")?,
+        signal_live: btf.offset("signal_struct", "live.counter")?,
+        mm_exe_file: btf.offset("mm_struct", "exe_file")?,
+        mm_arg_start: btf.offset("mm_struct", "arg_start")?,
+        mm_arg_end: btf.offset("mm_struct", "arg_end")?,
+        bprm_file: btf.offset("linux_binprm", "file")?,
+        bprm_filename: btf.offset("linux_binprm", "filename")?,
+        file_inode: btf.offset("file", "f_inode")?,
+        inode_ino: btf.offset("inode", "i_ino")?,
+        inode_sb: btf.offset("inode", "i_sb")?,
+        sb_dev: btf.offset("super_block", "s_dev")?,
+        has_set_retval: u32::from(btf.has_name(SET_RETVAL)),
+    })
+}
+
+/// The helper by which programs choose the error of a refused call, since Linux 5.18; asked by name
+/// and not by release, because distributions carry it back.
+const SET_RETVAL: &str = "BPF_FUNC_set_retval";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_every_member() {
+        let layout = of_kernel().unwrap();
+        assert_ne!(layout.task_real_parent, 0);
+        assert_ne!(layout.mm_arg_end, layout.mm_arg_start);
+    }
+}

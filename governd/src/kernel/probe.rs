@@ -1,0 +1,252 @@
+//! What this host offers: for `governd doctor`, before anything is attached.
+//!
+//! Findings come from trying, not from release numbers: each program is given to this kernel's own
+//! verifier. Nothing is attached, and nothing stays.
+
+use std::{fs, path::Path};
+
+use governd_common::table::KernelLayout;
+use rustix::process::{Resource, getrlimit};
+
+use super::{
+    KernelError, KernelOptions,
+    attach::{self, programs},
+    btf, cgroup, layout,
+    load::load_object,
+};
+
+/// How a finding came out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// As it should be.
+    Ok,
+    /// governd runs, but something works less well.
+    Degraded,
+    /// governd cannot run.
+    Missing,
+}
+
+/// One finding.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// What was looked at, such as `btf` or `program connect4`.
+    pub name: String,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it; `None` if nothing is to be done.
+    pub hint: Option<String>,
+}
+
+impl Probe {
+    fn ok(name: &str, detail: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), outcome: Outcome::Ok, detail: detail.into(), hint: None }
+    }
+
+    fn bad(name: &str, outcome: Outcome, detail: impl Into<String>, hint: &str) -> Self {
+        let (name, hint) = (name.to_owned(), Some(hint.to_owned()));
+        Self { name, outcome, detail: detail.into(), hint }
+    }
+
+    fn missing(name: &str, error: &KernelError) -> Self {
+        Self::bad(name, Outcome::Missing, chain(error), error.hint())
+    }
+}
+
+/// Looks at this host.
+pub fn probe() -> Vec<Probe> {
+    let mut probes = vec![kernel(), capabilities(), lockdown(), memlock(), jit(), bpffs(), tree()];
+    let layout = match layout::of_kernel() {
+        Ok(layout) => layout,
+        Err(error) => {
+            probes.push(Probe::missing("btf", &error));
+            return probes;
+        }
+    };
+    probes.push(Probe::ok("btf", btf::PATH));
+    probes.push(refusal_errno(&layout));
+    probes.extend(try_programs(layout));
+    probes
+}
+
+fn kernel() -> Probe {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    match parse_release(&release) {
+        Some(version) if version < (5, 8) => Probe::bad(
+            "kernel",
+            Outcome::Missing,
+            release,
+            "governd needs Linux 5.8 or later: before, there is no event ring",
+        ),
+        Some(version) if version < (5, 17) => Probe::bad(
+            "kernel",
+            Outcome::Degraded,
+            release,
+            "use Linux 5.17 or later: before, programs have no loops to parse DNS with",
+        ),
+        _ => Probe::ok("kernel", release),
+    }
+}
+
+fn parse_release(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|char: char| !char.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Capabilities by number (include/uapi/linux/capability.h).
+const NEEDED: [(u32, &str); 3] = [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (12, "CAP_NET_ADMIN")];
+const CAP_SYS_ADMIN: u32 = 21;
+
+fn capabilities() -> Probe {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let Some(effective) = effective_capabilities(&status) else {
+        let hint = "mount proc on /proc";
+        return Probe::bad("capabilities", Outcome::Missing, "cannot be read", hint);
+    };
+    let missing = missing_capabilities(effective);
+    if missing.is_empty() {
+        return Probe::ok("capabilities", NEEDED.map(|(_, name)| name).join(", "));
+    }
+    let detail = format!("missing {}", missing.join(", "));
+    let hint =
+        "run as root, or grant them (AmbientCapabilities= in a unit, securityContext in a pod)";
+    Probe::bad("capabilities", Outcome::Missing, detail, hint)
+}
+
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn missing_capabilities(effective: u64) -> Vec<&'static str> {
+    let has = |number: u32| effective >> number & 1 == 1;
+    // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON (Linux 5.8).
+    let granted = |number: u32| has(number) || (number >= 38 && has(CAP_SYS_ADMIN));
+    NEEDED.iter().filter(|(number, _)| !granted(*number)).map(|(_, name)| *name).collect()
+}
+
+fn lockdown() -> Probe {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let mode = text.split(['[', ']']).nth(1).unwrap_or("not built in").to_owned();
+    if mode != "confidentiality" {
+        return Probe::ok("lockdown", mode);
+    }
+    let hint = "boot with lockdown=integrity or without: confidentiality keeps programs from reading the process table";
+    Probe::bad("lockdown", Outcome::Missing, mode, hint)
+}
+
+fn memlock() -> Probe {
+    match getrlimit(Resource::Memlock).current {
+        None => Probe::ok("memlock", "unlimited"),
+        // Since 5.11 maps are charged to the memory cgroup; before, governd raises the limit.
+        Some(bytes) => Probe::ok("memlock", format!("{bytes} bytes, raised when governd starts")),
+    }
+}
+
+fn jit() -> Probe {
+    match fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").as_deref().map(str::trim) {
+        Ok("0") => Probe::bad(
+            "jit",
+            Outcome::Degraded,
+            "off: programs are interpreted",
+            "set net.core.bpf_jit_enable=1",
+        ),
+        _ => Probe::ok("jit", "on"),
+    }
+}
+
+fn bpffs() -> Probe {
+    /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
+    const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+    let path = Path::new("/sys/fs/bpf");
+    if rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 == BPF_FS_MAGIC) {
+        return Probe::ok("bpffs", path.display().to_string());
+    }
+    let hint = "mount it with `mount -t bpf bpf /sys/fs/bpf`";
+    Probe::bad("bpffs", Outcome::Degraded, "not mounted on /sys/fs/bpf", hint)
+}
+
+fn tree() -> Probe {
+    match cgroup::root().and_then(|path| cgroup::open(&path).map(|_| path)) {
+        Ok(path) => Probe::ok("cgroup v2", path.display().to_string()),
+        Err(error) => Probe::missing("cgroup v2", &error),
+    }
+}
+
+fn refusal_errno(layout: &KernelLayout) -> Probe {
+    if layout.has_set_retval != 0 {
+        return Probe::ok("errno", "a refused connection gives EACCES");
+    }
+    let hint = "nothing to do; Linux 5.18 and later can say EACCES";
+    Probe::bad("errno", Outcome::Degraded, "a refused connection gives EPERM", hint)
+}
+
+/// Gives every program to the verifier.
+fn try_programs(layout: KernelLayout) -> Vec<Probe> {
+    // A small ring: this is only a trial.
+    let options = KernelOptions { ring_bytes: Some(4_096), ..KernelOptions::default() };
+    let mut ebpf = match load_object(&options, layout) {
+        Ok(ebpf) => ebpf,
+        Err(error) => return vec![Probe::missing("maps", &error)],
+    };
+    let mut probes = vec![Probe::ok("maps", "all created")];
+    for name in programs() {
+        let title = format!("program {name}");
+        let loaded = attach::find(&mut ebpf, name)
+            .and_then(|program| attach::load_checked(program, name).map(|()| program.info()));
+        probes.push(match loaded {
+            Ok(Ok(info)) => {
+                let count = info.verified_instruction_count();
+                let count = count.map_or("unknown".to_owned(), |count| count.to_string());
+                Probe::ok(&title, format!("loads, {count} instructions verified"))
+            }
+            Ok(Err(error)) => Probe::ok(&title, format!("loads, no details: {error}")),
+            Err(error) => Probe::missing(&title, &error),
+        });
+    }
+    probes
+}
+
+/// An error and what it comes from, in one line.
+fn chain(error: &KernelError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read_as_distributions_write_them() {
+        assert_eq!(parse_release("6.18.44-fc-v669"), Some((6, 18)));
+        assert_eq!(parse_release("5.10.0-28-amd64"), Some((5, 10)));
+        assert_eq!(parse_release("6.12+"), Some((6, 12)));
+        assert_eq!(parse_release("next"), None);
+    }
+
+    #[test]
+    fn capabilities_are_named_and_sys_admin_stands_for_two() {
+        assert_eq!(
+            effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"),
+            Some((1 << 41) - 1)
+        );
+        assert_eq!(missing_capabilities(0), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]);
+        assert_eq!(missing_capabilities(1 << CAP_SYS_ADMIN), ["CAP_NET_ADMIN"]);
+        assert!(missing_capabilities(1 << 39 | 1 << 38 | 1 << 12).is_empty());
+    }
+
+    #[test]
+    fn every_finding_that_is_not_ok_says_what_to_do() {
+        for probe in probe() {
+            assert_eq!(probe.outcome == Outcome::Ok, probe.hint.is_none(), "{probe:?}");
+        }
+    }
+}

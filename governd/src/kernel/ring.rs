@@ -1,0 +1,217 @@
+//! Events out of the ring.
+//!
+//! The programs wake the reader only for denials and when the ring fills, since a wake costs more
+//! than the rest of a hook. Everything else waits for a timer: 2 ms while events come, up to 50 ms
+//! while none do.
+
+use std::{
+    fmt, io,
+    mem::offset_of,
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, RingBuf},
+};
+use governd_common::{
+    event::{DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent},
+    limits::{DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX, NAME_BYTES_MAX},
+    names::map,
+};
+use tokio::{io::unix::AsyncFd, time};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use super::KernelError;
+
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// Events that one call reads at most, so that a flood does not keep its caller from other work.
+const BATCH_MAX: usize = 4_096;
+
+/// An event as the kernel wrote it, with its lengths checked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RawEvent {
+    /// A decision.
+    Flow(FlowEvent),
+    /// A tracked process has a child.
+    Fork(ForkEvent),
+    /// A process executes a file.
+    Exec(Box<ExecEvent>),
+    /// A tracked process ended.
+    Exit(ExitEvent),
+    /// A DNS answer.
+    Dns(Box<DnsEvent>),
+}
+
+impl RawEvent {
+    /// The part that all events have.
+    pub fn header(&self) -> &EventHeader {
+        match self {
+            Self::Flow(event) => &event.header,
+            Self::Fork(event) => &event.header,
+            Self::Exec(event) => &event.header,
+            Self::Exit(event) => &event.header,
+            Self::Dns(event) => &event.header,
+        }
+    }
+
+    /// Reads an event; `None` if it is not one, or says of itself what cannot be.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (kind, _) = u16::read_from_prefix(bytes).ok()?;
+        if kind == EventKind::Flow as u16 {
+            FlowEvent::read_from_bytes(bytes).ok().map(Self::Flow)
+        } else if kind == EventKind::Fork as u16 {
+            ForkEvent::read_from_bytes(bytes).ok().map(Self::Fork)
+        } else if kind == EventKind::Exit as u16 {
+            ExitEvent::read_from_bytes(bytes).ok().map(Self::Exit)
+        } else if kind == EventKind::Exec as u16 {
+            let event: ExecEvent = read_cut(bytes)?;
+            let used = offset_of!(ExecEvent, args) + event.args_len as usize;
+            let fits = event.path_len as usize <= EXEC_PATH_BYTES_MAX
+                && event.args_len as usize <= EXEC_ARGS_BYTES_MAX;
+            (fits && bytes.len() >= used).then(|| Self::Exec(Box::new(event)))
+        } else if kind == EventKind::Dns as u16 {
+            let event: DnsEvent = read_cut(bytes)?;
+            let fits = usize::from(event.name_len) <= NAME_BYTES_MAX
+                && event.addresses_len as usize <= DNS_ADDRESSES_MAX;
+            fits.then(|| Self::Dns(Box::new(event)))
+        } else {
+            None
+        }
+    }
+}
+
+/// Reads an event that the kernel cut after the part in use.
+fn read_cut<T: FromZeros + FromBytes + IntoBytes>(bytes: &[u8]) -> Option<T> {
+    let mut event = T::new_zeroed();
+    event.as_mut_bytes().get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(event)
+}
+
+/// The stream of events.
+pub struct Events {
+    ring: RingBuf<MapData>,
+    /// Where wakes are waited for; made when it is first needed, inside the runtime.
+    wakes: Option<AsyncFd<OwnedFd>>,
+    pause: Duration,
+    malformed: u64,
+}
+
+impl Events {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        let ring = ebpf.take_map(map::EVENTS).ok_or(KernelError::Missing(map::EVENTS))?;
+        let ring = RingBuf::try_from(ring).map_err(KernelError::map("open", map::EVENTS))?;
+        Ok(Self { ring, wakes: None, pause: PAUSE_MIN, malformed: 0 })
+    }
+
+    /// Reads what is there now, without waiting, and returns how many events that was.
+    pub fn drain(&mut self, mut each: impl FnMut(RawEvent)) -> usize {
+        let mut count = 0;
+        while count < BATCH_MAX
+            && let Some(item) = self.ring.next()
+        {
+            count += 1;
+            match RawEvent::parse(&item) {
+                Some(event) => each(event),
+                None => self.malformed += 1,
+            }
+        }
+        count
+    }
+
+    /// Waits until there are events, then reads them. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// If the ring cannot be waited on.
+    pub async fn batch(&mut self, mut each: impl FnMut(RawEvent)) -> Result<usize, KernelError> {
+        loop {
+            let count = self.drain(&mut each);
+            if count > 0 {
+                self.pause = PAUSE_MIN;
+                return Ok(count);
+            }
+            self.wait().await.map_err(KernelError::Ring)?;
+        }
+    }
+
+    async fn wait(&mut self) -> io::Result<()> {
+        if self.wakes.is_none() {
+            let wakes = self.ring.as_fd().try_clone_to_owned()?;
+            // SAFETY: an `OwnedFd` gives the same descriptor as long as it lives.
+            self.wakes = Some(unsafe { AsyncFd::register(wakes) }?);
+        }
+        let Some(wakes) = &self.wakes else {
+            return Ok(());
+        };
+        let pause = self.pause;
+        self.pause = (pause * 2).min(PAUSE_MAX);
+        match time::timeout(pause, wakes.readable()).await {
+            Ok(ready) => ready?.clear_ready(),
+            Err(_elapsed) => {}
+        }
+        Ok(())
+    }
+
+    /// Events that could not be understood: a fault of governd.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Events").field("malformed", &self.malformed).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exec(path: &[u8], args: &[u8]) -> ExecEvent {
+        let mut event = ExecEvent::new_zeroed();
+        event.header.kind = EventKind::Exec as u16;
+        event.path_len = path.len() as u32;
+        event.path[..path.len()].copy_from_slice(path);
+        event.args_len = args.len() as u32;
+        event.args[..args.len()].copy_from_slice(args);
+        event
+    }
+
+    #[test]
+    fn an_exec_event_is_read_although_it_is_cut() {
+        let event = exec(b"/bin/sh", b"sh\0-c\0true\0");
+        let used = offset_of!(ExecEvent, args) + 11;
+        let parsed = RawEvent::parse(&event.as_bytes()[..used]).unwrap();
+        assert_eq!(parsed, RawEvent::Exec(Box::new(event)));
+    }
+
+    #[test]
+    fn events_that_lie_about_their_lengths_are_refused() {
+        let mut event = exec(b"/bin/sh", b"");
+        event.path_len = EXEC_PATH_BYTES_MAX as u32 + 1;
+        assert_eq!(RawEvent::parse(event.as_bytes()), None);
+        let event = exec(b"/bin/sh", b"sh\0");
+        let cut = offset_of!(ExecEvent, args) + 2;
+        assert_eq!(RawEvent::parse(&event.as_bytes()[..cut]), None);
+        let mut event = DnsEvent::new_zeroed();
+        event.header.kind = EventKind::Dns as u16;
+        event.addresses_len = DNS_ADDRESSES_MAX as u32 + 1;
+        assert_eq!(RawEvent::parse(event.as_bytes()), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            kind in 0_u16..7,
+            rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2_000),
+        ) {
+            let bytes = [kind.as_bytes(), &rest].concat();
+            if let Some(event) = RawEvent::parse(&bytes) {
+                proptest::prop_assert_eq!(event.header().kind, kind);
+            }
+        }
+    }
+}

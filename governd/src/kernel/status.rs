@@ -1,0 +1,58 @@
+//! What is loaded and attached.
+
+use super::{Kernel, KernelError};
+
+/// One program.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProgramStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// Its id in the kernel.
+    pub id: u32,
+    /// Instructions that the verifier looked at, since Linux 5.16.
+    pub verified_instructions: Option<u32>,
+    /// Bytes of translated code.
+    pub translated_bytes: Option<u32>,
+    /// False if its link was taken off its cgroup by somebody else.
+    pub is_attached: bool,
+}
+
+/// The kernel side.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KernelStatus {
+    /// Generation in force; 0 before the first policy.
+    pub generation: u64,
+    /// The programs, in the order in which they were attached.
+    pub programs: Vec<ProgramStatus>,
+}
+
+impl KernelStatus {
+    /// True if every program is still attached.
+    pub fn is_whole(&self) -> bool {
+        self.programs.iter().all(|program| program.is_attached)
+    }
+}
+
+impl Kernel {
+    /// What is loaded, and whether it is still attached.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn status(&self) -> Result<KernelStatus, KernelError> {
+        let mut programs = Vec::new();
+        for (name, is_attached) in self.links.alive()? {
+            let program = self.ebpf.program(name).ok_or(KernelError::Missing(name))?;
+            let info = program
+                .info()
+                .map_err(|source| KernelError::Load { program: name, source: Box::new(source) })?;
+            programs.push(ProgramStatus {
+                name,
+                id: info.id(),
+                verified_instructions: info.verified_instruction_count(),
+                translated_bytes: info.size_translated(),
+                is_attached,
+            });
+        }
+        Ok(KernelStatus { generation: self.generation(), programs })
+    }
+}

@@ -1,0 +1,439 @@
+//! The policy tables, and the way in which one policy replaces another.
+//!
+//! Constraints: a packet is judged by one policy and never by parts of two; a policy that cannot be
+//! written whole leaves the one in force untouched; nothing is taken from a slot that a program may
+//! still be reading.
+//!
+//! So a policy is written into the slot that is not in force, `SETTINGS` of that slot says that it
+//! is complete, and one store into `ACTIVE` puts it in force. Programs read `ACTIVE` once and use
+//! that slot to their end. After a grace period in which every program that began before the store
+//! has ended, the old slot is emptied.
+
+use std::{thread, time::Duration};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key as LpmKey},
+};
+use governd_common::{
+    key::{
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, NameKey, ResolverKey, SubjectKey,
+        UidKey,
+    },
+    limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX},
+    names::map,
+    table::{Binding, RuleBlock, SelectorSet, Settings, Subject, Task, settings_flag},
+    verdict::{Loss, Mode},
+};
+use rustix::thread::{MembarrierCommand, membarrier};
+use zerocopy::FromZeros;
+
+use super::{Kernel, KernelError, pod::Shared};
+use crate::policy::image::TableImage;
+
+/// Grace period where the kernel cannot say when all programs have ended.
+const GRACE: Duration = Duration::from_millis(100);
+const SLOTS: u32 = 2;
+/// Attempts to read a map that changes while it is read.
+const READS_MAX: u32 = 8;
+
+type Hash<K, V> = HashMap<MapData, Shared<K>, V>;
+type Trie<K> = LpmTrie<MapData, Shared<K>, u32>;
+
+/// Maps that the daemon writes or reads.
+pub(crate) struct PolicyTables {
+    active: Array<MapData, u64>,
+    settings: Array<MapData, Shared<Settings>>,
+    selectors: Array<MapData, u32>,
+    exes: Slotted<Hash<ExeKey, Shared<SelectorSet>>, Shared<ExeKey>>,
+    uids: Slotted<Hash<UidKey, Shared<SelectorSet>>, Shared<UidKey>>,
+    cgroups: Slotted<Hash<CgroupKey, Shared<SelectorSet>>, Shared<CgroupKey>>,
+    subjects: Slotted<Hash<SubjectKey, Shared<Subject>>, Shared<SubjectKey>>,
+    names: Slotted<Trie<NameKey>, LpmKey<Shared<NameKey>>>,
+    cidrs: Slotted<Trie<CidrKey>, LpmKey<Shared<CidrKey>>>,
+    decisions: Slotted<Hash<DecisionKey, Shared<RuleBlock>>, Shared<DecisionKey>>,
+    resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
+    tasks: HashMap<MapData, u32, Shared<Task>>,
+    bindings: Hash<BindingKey, Shared<Binding>>,
+    lost: PerCpuArray<MapData, u64>,
+    generation: u64,
+}
+
+impl PolicyTables {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        Ok(Self {
+            active: open(ebpf, map::ACTIVE)?,
+            settings: open(ebpf, map::SETTINGS)?,
+            selectors: open(ebpf, map::SELECTORS)?,
+            exes: Slotted::take(ebpf, map::EXES)?,
+            uids: Slotted::take(ebpf, map::UIDS)?,
+            cgroups: Slotted::take(ebpf, map::CGROUPS)?,
+            subjects: Slotted::take(ebpf, map::SUBJECTS)?,
+            names: Slotted::take(ebpf, map::NAMES)?,
+            cidrs: Slotted::take(ebpf, map::CIDRS)?,
+            decisions: Slotted::take(ebpf, map::DECISIONS)?,
+            resolvers: Slotted::take(ebpf, map::RESOLVERS)?,
+            tasks: open(ebpf, map::TASKS)?,
+            bindings: open(ebpf, map::BINDINGS)?,
+            lost: open(ebpf, map::LOST)?,
+            generation: 0,
+        })
+    }
+
+    fn install(&mut self, image: &TableImage) -> Result<u64, KernelError> {
+        check(image)?;
+        self.check_room(image)?;
+        let generation = self.generation + 1;
+        let slot = generation as u32 & 1;
+        if let Err(error) = self.write(slot, generation, image) {
+            // The slot is not in force; what stays in it is emptied before it is written again.
+            self.empty(slot)?;
+            return Err(error);
+        }
+        let stored = self.active.set(0, generation, 0);
+        stored.map_err(KernelError::map("write", map::ACTIVE))?;
+        self.generation = generation;
+        wait_for_programs();
+        self.empty(slot ^ 1)?;
+        Ok(generation)
+    }
+
+    fn check_room(&self, image: &TableImage) -> Result<(), KernelError> {
+        self.exes.check_room(image.exes.len())?;
+        self.uids.check_room(image.uids.len())?;
+        self.cgroups.check_room(image.cgroups.len())?;
+        self.subjects.check_room(image.subjects.len())?;
+        self.names.check_room(image.names.len())?;
+        self.cidrs.check_room(image.networks.len())?;
+        self.decisions.check_room(image.blocks.len())?;
+        self.resolvers.check_room(image.resolvers.len())
+    }
+
+    /// Writes everything, and last the settings that say so.
+    fn write(&mut self, slot: u32, generation: u64, image: &TableImage) -> Result<(), KernelError> {
+        self.empty(slot)?;
+        for (index, subject) in image.selectors.iter().enumerate() {
+            let at = slot * SELECTORS_MAX as u32 + index as u32;
+            let stored = self.selectors.set(at, *subject, 0);
+            stored.map_err(KernelError::map("write", map::SELECTORS))?;
+        }
+        let exes = image.exes.iter().map(|((device, inode), set)| {
+            (Shared(ExeKey { slot, device: *device, inode: *inode }), Shared(*set))
+        });
+        self.exes.fill(slot, exes)?;
+        let uids =
+            image.uids.iter().map(|(uid, set)| (Shared(UidKey { slot, uid: *uid }), Shared(*set)));
+        self.uids.fill(slot, uids)?;
+        let cgroups = image.cgroups.iter().map(|(cgroup, set)| {
+            (Shared(CgroupKey { slot: u64::from(slot), cgroup: *cgroup }), Shared(*set))
+        });
+        self.cgroups.fill(slot, cgroups)?;
+        let names = image.names.iter().map(|(name, set)| (name_key(slot, name), *set));
+        self.names.fill(slot, names)?;
+        let networks = image.networks.iter().map(|(subject, address, prefix, set)| {
+            let bits = CidrKey::FIXED_BITS + u32::from(*prefix);
+            (LpmKey::new(bits, Shared(CidrKey::new(slot, *subject, *address))), *set)
+        });
+        self.cidrs.fill(slot, networks)?;
+        let blocks = image.blocks.iter().map(|(subject, set, block)| {
+            (Shared(DecisionKey { slot, subject: *subject, set: *set }), Shared(*block))
+        });
+        self.decisions.fill(slot, blocks)?;
+        let resolvers = image
+            .resolvers
+            .iter()
+            .map(|address| (Shared(ResolverKey { slot, address: *address }), 1));
+        self.resolvers.fill(slot, resolvers)?;
+        let subjects = image.subjects.iter().map(|(subject, settings)| {
+            (Shared(SubjectKey { slot, subject: *subject }), Shared(*settings))
+        });
+        self.subjects.fill(slot, subjects)?;
+        let stored = self.settings.set(slot, Shared(settings(generation, image)), 0);
+        stored.map_err(KernelError::map("write", map::SETTINGS))
+    }
+
+    /// Empties a slot that no program reads. Its settings go first: a program that comes to it
+    /// nevertheless finds that it is not whole.
+    fn empty(&mut self, slot: u32) -> Result<(), KernelError> {
+        let stored = self.settings.set(slot, Shared(Settings::new_zeroed()), 0);
+        stored.map_err(KernelError::map("write", map::SETTINGS))?;
+        self.exes.empty(slot)?;
+        self.uids.empty(slot)?;
+        self.cgroups.empty(slot)?;
+        self.subjects.empty(slot)?;
+        self.names.empty(slot)?;
+        self.cidrs.empty(slot)?;
+        self.decisions.empty(slot)?;
+        self.resolvers.empty(slot)
+    }
+}
+
+impl Kernel {
+    /// Puts a policy in force and returns its generation. Blocks for the grace period (some
+    /// milliseconds, at most 100 where the kernel has no membarrier).
+    ///
+    /// # Errors
+    /// If the policy does not fit or contradicts itself, or a table cannot be written; the policy
+    /// that was in force stays.
+    pub fn install(&mut self, image: &TableImage) -> Result<u64, KernelError> {
+        self.tables.install(image)
+    }
+
+    /// Generation in force; 0 before the first policy.
+    pub fn generation(&self) -> u64 {
+        self.tables.generation
+    }
+
+    /// Tracked processes by tgid.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn tasks(&self) -> Result<Vec<(u32, Task)>, KernelError> {
+        read_all(&self.tables.tasks, map::TASKS)
+    }
+
+    /// Tracks a process that ran before its policy came into force.
+    ///
+    /// # Errors
+    /// If the table is full.
+    pub fn set_task(&mut self, tgid: u32, task: Task) -> Result<(), KernelError> {
+        let stored = self.tables.tasks.insert(tgid, Shared(task), 0);
+        stored.map_err(KernelError::map("write", map::TASKS))
+    }
+
+    /// Stops tracking a process; no error if it was not tracked.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn remove_task(&mut self, tgid: u32) -> Result<(), KernelError> {
+        removed(self.tables.tasks.remove(&tgid)).map_err(KernelError::map("write", map::TASKS))
+    }
+
+    /// What addresses stand for, as DNS taught it.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn bindings(&self) -> Result<Vec<(BindingKey, Binding)>, KernelError> {
+        let all = read_all(&self.tables.bindings, map::BINDINGS)?;
+        Ok(all.into_iter().map(|(Shared(key), binding)| (key, binding)).collect())
+    }
+
+    /// Replaces bindings, after a policy with other patterns came into force; one without any set
+    /// is removed.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn rebind(&mut self, bindings: &[(BindingKey, Binding)]) -> Result<(), KernelError> {
+        for (key, binding) in bindings {
+            let written = if binding.sets.iter().all(|bound| bound.set == 0) {
+                removed(self.tables.bindings.remove(&Shared(*key)))
+            } else {
+                self.tables.bindings.insert(Shared(*key), Shared(*binding), 0)
+            };
+            written.map_err(KernelError::map("write", map::BINDINGS))?;
+        }
+        Ok(())
+    }
+
+    /// What the programs could not do since they were loaded, for every reason.
+    ///
+    /// # Errors
+    /// If the counters cannot be read.
+    pub fn lost(&self) -> Result<Vec<(Loss, u64)>, KernelError> {
+        let mut counts = Vec::with_capacity(Loss::ALL.len());
+        for loss in Loss::ALL {
+            let per_cpu = self.tables.lost.get(&u32::from(*loss as u8), 0);
+            let per_cpu = per_cpu.map_err(KernelError::map("read", map::LOST))?;
+            counts.push((*loss, per_cpu.iter().sum()));
+        }
+        Ok(counts)
+    }
+}
+
+fn settings(generation: u64, image: &TableImage) -> Settings {
+    let [any_exe, any_uid, any_cgroup] = image.any;
+    let enforces = image.subjects.iter().any(|(_, subject)| subject.mode == Mode::Enforce as u8);
+    let mut flags = image.flags | settings_flag::COMPLETE;
+    if enforces {
+        flags |= settings_flag::ENFORCES;
+    }
+    if !image.cgroups.is_empty() {
+        flags |= settings_flag::HAS_CGROUPS;
+    }
+    Settings {
+        generation,
+        flags,
+        selector_words: image.selector_words,
+        any_exe,
+        any_uid,
+        any_cgroup,
+    }
+}
+
+/// Checks what the maps' own limits do not.
+fn check(image: &TableImage) -> Result<(), KernelError> {
+    let wrong = |what: String| Err(KernelError::Image(what));
+    if image.selectors.len() > SELECTORS_MAX || image.selector_words as usize > SELECTOR_WORDS {
+        return wrong(format!("more than {SELECTORS_MAX} selectors"));
+    }
+    if !image.subjects.iter().any(|(subject, _)| *subject == 0) {
+        return wrong("no settings for what is not registered".to_owned());
+    }
+    if image.names.iter().any(|(name, _)| name.is_empty() || name.len() >= NAME_KEY_BYTES) {
+        return wrong("a name that is empty or too long".to_owned());
+    }
+    if image.networks.iter().any(|(_, _, prefix, _)| *prefix > 128) {
+        return wrong("a network with a prefix above 128 bits".to_owned());
+    }
+    Ok(())
+}
+
+fn name_key(slot: u32, name: &[u8]) -> LpmKey<Shared<NameKey>> {
+    let mut key = NameKey::new_zeroed();
+    for (place, byte) in key.bytes.iter_mut().zip([slot as u8].iter().chain(name)) {
+        *place = *byte;
+    }
+    LpmKey::new((1 + name.len() as u32) * 8, Shared(key))
+}
+
+/// Waits until every program that ran when this was called has ended: they run in RCU read-side
+/// critical sections, for whose end this command waits (kernel/sched/membarrier.c).
+fn wait_for_programs() {
+    if let Err(error) = membarrier(MembarrierCommand::Global) {
+        tracing::debug!(%error, "no membarrier, waiting instead");
+        thread::sleep(GRACE);
+    }
+}
+
+fn open<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
+    map.try_into().map_err(KernelError::map("open", name))
+}
+
+/// Removing what is not there is done already.
+fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Copies a map that programs change at the same time. When the key that the walk stands on is
+/// removed, the walk begins again.
+fn read_all<K: aya::Pod, V>(
+    map: &HashMap<MapData, K, Shared<V>>,
+    name: &'static str,
+) -> Result<Vec<(K, V)>, KernelError>
+where
+    Shared<V>: aya::Pod,
+    V: Copy,
+{
+    let mut attempt = 1;
+    loop {
+        let read: Result<Vec<(K, V)>, MapError> =
+            map.iter().map(|entry| entry.map(|(key, Shared(value))| (key, value))).collect();
+        match read {
+            Ok(all) => return Ok(all),
+            Err(error) if attempt == READS_MAX => {
+                return Err(KernelError::map("read", name)(error));
+            }
+            Err(_) => attempt += 1,
+        }
+    }
+}
+
+/// Something that holds entries: a hash or a trie.
+trait Store<K> {
+    type Value;
+    fn put(&mut self, key: &K, value: Self::Value) -> Result<(), MapError>;
+    fn remove(&mut self, key: &K) -> Result<(), MapError>;
+}
+
+impl<K: aya::Pod, V: aya::Pod> Store<K> for HashMap<MapData, K, V> {
+    type Value = V;
+
+    fn put(&mut self, key: &K, value: V) -> Result<(), MapError> {
+        self.insert(key, value, 0)
+    }
+
+    fn remove(&mut self, key: &K) -> Result<(), MapError> {
+        HashMap::remove(self, key)
+    }
+}
+
+impl<K: aya::Pod, V: aya::Pod> Store<LpmKey<K>> for LpmTrie<MapData, K, V> {
+    type Value = V;
+
+    fn put(&mut self, key: &LpmKey<K>, value: V) -> Result<(), MapError> {
+        self.insert(key, value, 0)
+    }
+
+    fn remove(&mut self, key: &LpmKey<K>) -> Result<(), MapError> {
+        LpmTrie::remove(self, key)
+    }
+}
+
+/// A table whose keys begin with the slot, and the keys that each slot holds.
+struct Slotted<M, K> {
+    map: M,
+    name: &'static str,
+    /// Entries that one policy may have, so that the next one fits beside it.
+    room: u32,
+    written: [Vec<K>; SLOTS as usize],
+}
+
+impl<M: Store<K>, K: Copy> Slotted<M, K> {
+    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, KernelError>
+    where
+        M: TryFrom<Map, Error = MapError>,
+    {
+        let entries = match ebpf.map(name).ok_or(KernelError::Missing(name))? {
+            Map::HashMap(data) | Map::LpmTrie(data) => data.info(),
+            _ => return Err(KernelError::Missing(name)),
+        };
+        let entries = entries.map_err(KernelError::map("open", name))?.max_entries();
+        let room = entries / SLOTS;
+        Ok(Self { map: open(ebpf, name)?, name, room, written: [Vec::new(), Vec::new()] })
+    }
+
+    fn check_room(&self, wanted: usize) -> Result<(), KernelError> {
+        if wanted <= self.room as usize {
+            return Ok(());
+        }
+        Err(KernelError::TableFull { map: self.name, room: self.room, wanted })
+    }
+
+    fn keys(&mut self, slot: u32) -> &mut Vec<K> {
+        let [even, odd] = &mut self.written;
+        if slot & 1 == 0 { even } else { odd }
+    }
+
+    fn fill(
+        &mut self,
+        slot: u32,
+        entries: impl Iterator<Item = (K, M::Value)>,
+    ) -> Result<(), KernelError> {
+        for (key, value) in entries {
+            let stored = self.map.put(&key, value);
+            stored.map_err(KernelError::map("write", self.name))?;
+            self.keys(slot).push(key);
+        }
+        Ok(())
+    }
+
+    fn empty(&mut self, slot: u32) -> Result<(), KernelError> {
+        while let Some(key) = self.keys(slot).last().copied() {
+            removed(self.map.remove(&key)).map_err(KernelError::map("write", self.name))?;
+            self.keys(slot).pop();
+        }
+        Ok(())
+    }
+}
