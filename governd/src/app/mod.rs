@@ -1,5 +1,249 @@
-//! Composition root: settings become an application, which runs until it is drained.
+//! Composition root: settings become an application, which runs until it is told to stop.
+//!
+//! Everything is built in the order in which it can fail for the user's reasons: log, policy,
+//! kernel, control socket. From then on one task, the [`engine::Engine`], owns all state; the
+//! journal's thread owns the log, and the control server only carries questions to the engine.
 
+mod answers;
 pub mod asked;
 pub mod clock;
+pub mod engine;
+mod explain;
+pub mod journal;
+pub mod rulebook;
 pub mod sources;
+
+use std::{io, path::Path, sync::Arc, time::Instant};
+
+use governd_common::verdict::Mode;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{broadcast, mpsc},
+};
+
+use engine::{Engine, InstallError, Wakes, host_paths};
+use journal::Journal;
+use rulebook::{Rulebook, RulebookError};
+
+use crate::{
+    audit::{
+        log::{Disk, Log, OpenError, Opened, Options},
+        record::{Context, Lifecycle, Loss, LossSource, Phase, Record},
+    },
+    catalog::Catalog,
+    control::server::{Line, Server, ServerError},
+    core::state::{Services, State},
+    kernel::{self, Kernel, KernelError, KernelOptions},
+    policy::{host::Host as _, image::Compiled},
+    settings::Settings,
+    workload::{cgroup::CgroupTree, host::HostFacts, proc::ProcFs, table::ProcessTable},
+};
+
+/// Version of the daemon.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Requests that wait for the engine.
+const CALLS_MAX: usize = 64;
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy cannot be read or is invalid.
+    #[error("{0}")]
+    Policy(RulebookError),
+    /// The kernel side cannot be set up.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The control socket cannot be made.
+    #[error(transparent)]
+    Control(#[from] ServerError),
+    /// The system lacks something basic.
+    #[error("cannot start")]
+    System(#[from] io::Error),
+}
+
+impl StartError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Policy(RulebookError::Source(error)) => error.hint().into(),
+            Self::Policy(RulebookError::Invalid(_)) => {
+                "correct the policy; `governd policy check` shows the same without starting".into()
+            }
+            Self::Kernel(error) => error.hint().into(),
+            Self::Log(error) => error.hint().into(),
+            Self::Control(ServerError::InUse(_)) => {
+                "stop that daemon, or name another socket with --socket".into()
+            }
+            Self::Control(ServerError::Bind { .. }) => {
+                "run as root, or name a socket in a directory that you own with --socket".into()
+            }
+            Self::System(_) => return None,
+        })
+    }
+}
+
+impl From<InstallError> for StartError {
+    fn from(error: InstallError) -> Self {
+        match error {
+            InstallError::Rulebook(error) => Self::Policy(error),
+            InstallError::Kernel(error) => Self::Kernel(error),
+        }
+    }
+}
+
+/// A daemon that is ready to run: everything it decides is already decided in the kernel.
+pub struct App {
+    engine: Engine,
+    wakes: Wakes,
+    server: Server,
+    calls: mpsc::Sender<crate::control::server::Call>,
+    signals: Signals,
+}
+
+#[derive(Debug)]
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl App {
+    /// Builds everything. When it returns, the policy is in force.
+    ///
+    /// # Errors
+    /// What a [`StartError`] says. Whatever was set up until then is taken back.
+    pub fn build(settings: &Settings) -> Result<Self, StartError> {
+        let started = Instant::now();
+        // Before anything is attached, so that an early Ctrl-C is not the default one.
+        let signals = Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        };
+        let hangups = signal(SignalKind::hangup())?;
+        let mount = kernel::cgroup::root()?;
+        let paths = host_paths(mount.clone());
+        let host = HostFacts::read(&paths);
+        let catalog = Catalog::built_in();
+        let mut rulebook =
+            Rulebook::new(settings.policy.clone(), settings.mode, catalog.endpoint_patterns());
+        // An invalid policy is refused before anything is touched.
+        rulebook.compile(&host).map_err(StartError::Policy)?;
+        let (journal, opened) = open_journal(settings, &host)?;
+        let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
+        let mut kernel = Kernel::load(&options)?;
+        let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
+        let processes = ProcessTable::new(
+            ProcFs::new(Path::new("/proc")),
+            CgroupTree::new(&mount),
+            Path::new("/etc/passwd"),
+        );
+        let services: Box<dyn Services> = Box::new(KnownServices(catalog));
+        let state = State::new(Arc::new(Compiled::default()), services);
+        let mut engine =
+            Engine { kernel, processes, host, paths, rulebook, state, journal, started };
+        engine.record_opened(&opened);
+        engine.install()?;
+        let server = Server::bind(&settings.socket, control_group())?;
+        let (calls, queue) = mpsc::channel(CALLS_MAX);
+        engine.record_phase(Phase::Start);
+        let wakes = Wakes { events, calls: queue, hangups };
+        Ok(Self { engine, wakes, server, calls, signals })
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> broadcast::Receiver<Line> {
+        self.engine.journal.events()
+    }
+
+    /// The cgroup that the programs are attached to.
+    pub fn cgroup(&self) -> &Path {
+        self.engine.kernel.cgroup()
+    }
+
+    /// Runs until SIGINT or SIGTERM, then takes everything out of the kernel and closes the log.
+    ///
+    /// # Errors
+    /// The kernel's events cannot be read any more.
+    pub async fn run(self) -> Result<(), KernelError> {
+        let Self { mut engine, mut wakes, server, calls, mut signals } = self;
+        let serving = tokio::spawn(server.serve(calls));
+        let stop = async {
+            tokio::select! {
+                _ = signals.interrupt.recv() => "SIGINT",
+                _ = signals.terminate.recv() => "SIGTERM",
+            }
+        };
+        let ended = engine.run(&mut wakes, stop).await;
+        serving.abort();
+        engine.drain(&mut wakes.events);
+        let reason = *ended.as_ref().unwrap_or(&"the kernel's events cannot be read");
+        engine.record_phase(Phase::Stop { reason: reason.into(), stays_attached: false });
+        let Engine { kernel, journal, .. } = engine;
+        drop(kernel);
+        drop(journal);
+        ended.map(|_| ())
+    }
+}
+
+/// The catalogue, for records.
+#[derive(Debug)]
+struct KnownServices(Catalog);
+
+impl Services for KnownServices {
+    fn provider(&self, name: &str) -> Option<Arc<str>> {
+        self.0.lookup_host(name).map(|endpoint| Arc::clone(&endpoint.provider))
+    }
+}
+
+impl Engine {
+    fn record_phase(&self, phase: Phase) {
+        let enforces = self.state.policy().agents.iter().any(|agent| agent.mode == Mode::Enforce);
+        let lifecycle = Lifecycle {
+            phase,
+            pid: std::process::id(),
+            mode: if enforces { Mode::Enforce } else { Mode::Monitor },
+            policy: Some(self.state.policy_ref()),
+        };
+        self.journal.record(Record::Lifecycle(lifecycle), None);
+    }
+
+    fn record_opened(&self, opened: &Opened) {
+        if opened.cut_bytes > 0 {
+            let loss = Loss {
+                source: LossSource::TornTail,
+                count: opened.cut_bytes,
+                since_ms: clock::now_ms(),
+                detail: None,
+            };
+            self.journal.record(Record::Loss(loss), None);
+        }
+    }
+}
+
+fn open_journal(settings: &Settings, host: &HostFacts) -> Result<(Journal, Opened), StartError> {
+    let directory = settings.state_dir.join("log");
+    let (log, opened) = Log::open(Disk, Options::new(&directory))?;
+    let text = |text: Option<&str>| text.unwrap_or("unknown").into();
+    let context = Context {
+        hostname: host.name().into(),
+        machine_id: host.machine_id().map(Arc::from),
+        boot_id: text(host.boot_id()),
+        booted_ms: clock::booted_ms(),
+        kernel: text(host.kernel_release()),
+        version: VERSION.into(),
+    };
+    Ok((Journal::start(log, directory, context)?, opened))
+}
+
+/// The group whose members may use the control socket, if the host has it.
+fn control_group() -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let is_ours = fields.next() == Some(Server::group());
+        is_ours.then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
+}

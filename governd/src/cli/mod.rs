@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod daemon;
 pub mod exit;
 mod explain;
 mod flags;
@@ -26,6 +27,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run the daemon.
+    Run(daemon::Run),
+    /// Run the daemon in the foreground, in monitor mode, and show what it finds.
+    Up(daemon::Up),
     /// Follow events as they happen.
     Watch(watch::Watch),
     /// Say what is in force and how the daemon fares.
@@ -43,6 +48,8 @@ type Outcome = Result<Exit, Failure>;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.verb {
+        Verb::Run(verb) => verb.run(),
+        Verb::Up(verb) => verb.run(),
         Verb::Watch(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
         Verb::Replay(verb) => verb.run(),

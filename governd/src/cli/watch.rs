@@ -75,7 +75,7 @@ impl Watch {
 pub(super) async fn follow(mut events: broadcast::Receiver<Line>, printer: Printer) {
     loop {
         let shown = match events.recv().await {
-            Ok(line) => show(&line, &Filter::default(), &printer),
+            Ok(line) => show(&line.text, &Filter::default(), &printer),
             Err(RecvError::Lagged(skipped)) => {
                 show(&format!("{{\"skipped\":{skipped}}}"), &Filter::default(), &printer)
             }
@@ -94,6 +94,10 @@ fn show(line: &str, filter: &Filter, printer: &Printer) -> io::Result<()> {
     };
     if let Some(skipped) = record.get("skipped").and_then(Value::as_u64) {
         printer.note(format_args!("{skipped} events came too fast to show; the log has them"));
+        return Ok(());
+    }
+    if let Some(reason) = string(&record, "/unreadable") {
+        printer.note(format_args!("the log is damaged: {reason}"));
         return Ok(());
     }
     if !filter.passes(&record) {

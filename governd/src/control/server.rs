@@ -24,8 +24,17 @@ const CLIENTS_MAX: usize = 64;
 /// Group whose members may use the socket.
 const GROUP: &str = "governd";
 
-/// Events for watchers: one line each, without the newline.
-pub type Line = Arc<str>;
+/// An event for watchers.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Index of the record in the log.
+    pub index: u64,
+    /// The record, without the newline.
+    pub text: Arc<str>,
+}
+
+/// Records that the log already had; read while they are sent.
+pub type Past = Box<dyn Iterator<Item = Line> + Send>;
 
 /// A request and where its answer goes.
 #[derive(Debug)]
@@ -37,17 +46,25 @@ pub struct Call {
 }
 
 /// What the owner task answers.
-#[derive(Debug)]
 pub enum Answer {
     /// One reply.
     Reply(Reply),
-    /// A reply, these lines, and then events as they happen.
+    /// A reply, these records, and then events as they happen; those that are in both come once.
     Events {
-        /// Lines that the log already had.
-        past: Vec<Line>,
-        /// Lines to come.
+        /// Records that the log already had.
+        past: Past,
+        /// Events to come.
         coming: broadcast::Receiver<Line>,
     },
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Reply(reply) => f.debug_tuple("Reply").field(reply).finish(),
+            Self::Events { .. } => f.debug_struct("Events").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// The socket could not be made.
@@ -161,10 +178,12 @@ async fn serve_client(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Resu
         Answer::Reply(reply) => write_reply(&mut writer, &reply).await,
         Answer::Events { past, coming } => {
             write_reply(&mut writer, &Reply::Ok(serde_json::Value::Null)).await?;
+            let mut next = 0;
             for line in past {
-                write_line(&mut writer, &line).await?;
+                next = line.index + 1;
+                write_line(&mut writer, &line.text).await?;
             }
-            stream_events(reader, writer, coming).await
+            stream_events(reader, writer, coming, next).await
         }
     }
 }
@@ -173,12 +192,14 @@ async fn stream_events(
     mut reader: impl tokio::io::AsyncRead + Unpin,
     mut writer: OwnedWriteHalf,
     mut coming: broadcast::Receiver<Line>,
+    next: u64,
 ) -> io::Result<()> {
     let mut closed = [0_u8; 1];
     loop {
         tokio::select! {
             event = coming.recv() => match event {
-                Ok(line) => write_line(&mut writer, &line).await?,
+                Ok(line) if line.index < next => {}
+                Ok(line) => write_line(&mut writer, &line.text).await?,
                 Err(broadcast::error::RecvError::Lagged(skipped)) => {
                     let notice = format!("{{\"skipped\":{skipped}}}");
                     write_line(&mut writer, &notice).await?;

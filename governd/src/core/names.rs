@@ -12,6 +12,8 @@ use governd_common::{
 };
 use zerocopy::FromZeros;
 
+use crate::policy::explain::Bound;
+
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// Names by subject and address.
@@ -86,6 +88,20 @@ impl Names {
         decided.or_else(|| all().last()).map(|known| Arc::clone(&known.name))
     }
 
+    /// Everything that DNS said to a subject, or to everybody, and that is still valid.
+    pub fn bound(&self, subject: u32, now_ns: u64) -> Vec<Bound> {
+        let mine =
+            self.known.iter().filter(|((who, _), _)| *who == subject || *who == BindingKey::HOST);
+        mine.flat_map(|((who, address), names)| {
+            names.iter().filter(move |known| known.expires_ns > now_ns).map(move |known| Bound {
+                name: Arc::clone(&known.name),
+                address: (*address).into(),
+                is_hosts: *who == BindingKey::HOST,
+            })
+        })
+        .collect()
+    }
+
     /// Addresses that a name has now for a subject.
     pub fn addresses(&self, subject: u32, name: &str, now_ns: u64) -> Vec<Address> {
         let mine = |who: u32| who == subject || who == BindingKey::HOST;
@@ -97,29 +113,51 @@ impl Names {
             .collect()
     }
 
-    /// All bindings under another policy: `set_of` gives the set of a name, or 0.
-    pub fn rebind(
-        &mut self,
-        now_ns: u64,
-        set_of: impl Fn(&str) -> u32,
-    ) -> Vec<(BindingKey, Binding)> {
-        self.expire(now_ns);
-        let mut bindings = Vec::with_capacity(self.known.len());
-        for ((subject, address), names) in &mut self.known {
-            let mut binding = Binding::new_zeroed();
-            let mut slots = binding.sets.iter_mut();
-            for known in names {
-                known.set = set_of(&known.name);
-                if known.set != 0
-                    && let Some(slot) = slots.next()
-                {
-                    *slot = BoundSet { expires_ns: known.expires_ns, set: known.set, reserved: 0 };
-                }
+    /// Bindings that another policy changes: `set_of` gives the set of a name under it, or 0.
+    pub fn moves(&self, now_ns: u64, set_of: impl Fn(&str) -> u32) -> Moves {
+        let mut moves = Moves::default();
+        for ((subject, address), names) in &self.known {
+            let alive = || names.iter().filter(|known| known.expires_ns > now_ns);
+            if alive().all(|known| set_of(&known.name) == known.set) {
+                continue;
             }
-            bindings.push((BindingKey { subject: *subject, address: *address }, binding));
+            let key = BindingKey { subject: *subject, address: *address };
+            let after = || alive().map(|known| (set_of(&known.name), known.expires_ns));
+            let before = alive().map(|known| (known.set, known.expires_ns));
+            moves.during.push((key, binding(after().chain(before))));
+            moves.after.push((key, binding(after())));
         }
-        bindings
+        moves
     }
+
+    /// Another policy is in force: `set_of` gives the set of a name under it, or 0.
+    pub fn settle(&mut self, set_of: impl Fn(&str) -> u32) {
+        for known in self.known.values_mut().flatten() {
+            known.set = set_of(&known.name);
+        }
+    }
+}
+
+/// What becomes of bindings when a policy takes the place of another.
+#[derive(Debug, Default)]
+pub struct Moves {
+    /// While either may be in force: the sets of both. A set means the same pattern in both.
+    pub during: Vec<(BindingKey, Binding)>,
+    /// When the new one is in force.
+    pub after: Vec<(BindingKey, Binding)>,
+}
+
+fn binding(sets: impl Iterator<Item = (u32, u64)>) -> Binding {
+    let mut binding = Binding::new_zeroed();
+    let mut used = 0;
+    for (set, expires_ns) in sets.filter(|(set, _)| *set != 0) {
+        let is_known = binding.sets.iter().take(used).any(|bound| bound.set == set);
+        if !is_known && let Some(slot) = binding.sets.get_mut(used) {
+            *slot = BoundSet { expires_ns, set, reserved: 0 };
+            used += 1;
+        }
+    }
+    binding
 }
 
 #[cfg(test)]
@@ -161,17 +199,32 @@ mod tests {
         assert!(names.addresses(1, "a.example", before_end + 1).is_empty());
     }
 
+    fn sets(bindings: &[(BindingKey, Binding)]) -> Vec<Vec<u32>> {
+        let used = |binding: &Binding| {
+            binding.sets.iter().map(|bound| bound.set).filter(|set| *set != 0).collect()
+        };
+        bindings.iter().map(|(_, binding)| used(binding)).collect()
+    }
+
     #[test]
-    fn rebinding_follows_the_new_patterns_and_drops_what_has_none() {
+    fn a_move_keeps_both_meanings_until_the_new_policy_is_in_force() {
         let mut names = Names::default();
         names.observe(&answer(1, "a.example", 7, 60, 0)).unwrap();
         names.observe(&answer(1, "b.example", 8, 60, 0)).unwrap();
-        let bindings = names.rebind(1, |name| if name == "b.example" { 9 } else { 0 });
-        let [(key, binding)] = bindings.as_slice() else { panic!("one binding: {bindings:?}") };
-        assert_eq!((key.subject, key.address), (1, ADDRESS));
-        let sets: Vec<u32> = binding.sets.iter().map(|bound| bound.set).collect();
-        assert_eq!(sets, [9, 0, 0, 0, 0, 0, 0, 0]);
+        let set_of = |name: &str| if name == "b.example" { 9 } else { 0 };
+        let moves = names.moves(1, set_of);
+        assert_eq!((sets(&moves.during), sets(&moves.after)), (vec![vec![9, 7, 8]], vec![vec![9]]));
+        names.settle(set_of);
         assert_eq!(names.name(1, ADDRESS, 9).as_deref(), Some("b.example"));
+        assert!(names.moves(1, set_of).after.is_empty());
+    }
+
+    #[test]
+    fn a_policy_with_the_same_patterns_moves_nothing() {
+        let mut names = Names::default();
+        names.observe(&answer(1, "a.example", 7, 60, 0)).unwrap();
+        let moves = names.moves(1, |_| 7);
+        assert!(moves.during.is_empty() && moves.after.is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
         self, Actor, Decision, Destination, DnsAnswer, Evidence, Exec, LossSource, PolicyChange,
         PolicyOutcome, PolicyRef, Record, RuleRef, Subject,
     },
-    policy::image::{AgentFacts, Compiled},
+    policy::image::Compiled,
 };
 
 /// What happens to the daemon.
@@ -131,6 +131,11 @@ impl State {
         self.lost.iter().map(|(word, (count, _))| (*word, *count))
     }
 
+    /// The documents on disk are those in force.
+    pub fn accept(&mut self) {
+        self.refused = None;
+    }
+
     /// Takes in what happened.
     pub fn step(&mut self, input: Input<'_>) -> Vec<Command> {
         match input {
@@ -238,7 +243,7 @@ impl State {
         sources: Vec<String>,
     ) -> Vec<Command> {
         let previous = (self.generation != 0).then(|| self.policy_ref());
-        let agents = policy.agents.iter().filter(|agent| agent.subject != 0).count();
+        let agents = policy.agents_registered();
         let outcome = PolicyOutcome::Installed {
             previous,
             agents: u32::try_from(agents).unwrap_or(u32::MAX),
@@ -259,14 +264,9 @@ impl State {
         vec![now(Record::Policy(PolicyChange { policy, sources, outcome }))]
     }
 
-    /// What is known of a subject of the policy in force.
-    pub fn agent(&self, subject: u32) -> Option<&AgentFacts> {
-        self.policy.agents.iter().find(|agent| agent.subject == subject)
-    }
-
     /// A subject, for a record. One that the policy no longer has is named by its number.
     pub fn subject(&self, id: u32) -> Subject {
-        match self.agent(id) {
+        match self.policy.agent(id) {
             Some(agent) => Subject {
                 id,
                 agent: Arc::clone(&agent.name),
@@ -282,7 +282,7 @@ impl State {
 
     /// Rules may be numbered anew with each policy.
     fn rule(&self, generation: u64, number: u32) -> Option<RuleRef> {
-        let rule = self.compiled(generation).rules.get(usize::try_from(number).ok()?)?;
+        let rule = self.compiled(generation).rule(number)?;
         Some(RuleRef { id: Arc::clone(&rule.id), text: Arc::clone(&rule.text) })
     }
 
@@ -319,7 +319,10 @@ mod tests {
     use zerocopy::FromZeros;
 
     use super::*;
-    use crate::{core::process::Process, policy::image::RuleFacts};
+    use crate::{
+        core::process::Process,
+        policy::image::{AgentFacts, RuleFacts},
+    };
 
     #[derive(Debug)]
     struct OneService;

@@ -11,7 +11,7 @@ use governd_common::{
 };
 
 /// Contents of the tables of one slot.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TableImage {
     /// Bits of `settings_flag`, without `COMPLETE`, which the kernel room sets last.
     pub flags: u32,

@@ -1,0 +1,147 @@
+//! Answers to the command line.
+
+use std::collections::BTreeMap;
+
+use governd_common::verdict::Mode;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::{VERSION, engine::Engine};
+use crate::{
+    control::{
+        protocol::{
+            AgentStatus, DecisionCounts, ErrorKind, PolicyStatus, ProgramStatus, Reply, Request,
+            StatusReport,
+        },
+        server::{Answer, Call},
+    },
+    kernel::KernelError,
+    policy::host::Host as _,
+};
+
+impl Engine {
+    /// Answers a request.
+    pub(super) fn answer(&mut self, call: Call) {
+        let Call { request, answer } = call;
+        match request {
+            Request::Status => {
+                send(answer, self.status().map_or_else(failed, |report| ok(&report)))
+            }
+            Request::Watch { since } => {
+                let coming = self.journal.events();
+                let past = since.map(|first| self.journal.since(first));
+                tokio::spawn(async move {
+                    let past = match past {
+                        Some(past) => past.await,
+                        None => Box::new(std::iter::empty()),
+                    };
+                    reply(answer, Answer::Events { past, coming });
+                });
+            }
+            Request::Explain { pid, destination } => {
+                let explained = self.explain(pid, &destination);
+                send(answer, explained);
+            }
+            Request::ExplainLast { agent } => {
+                let explained = self.explain_last(agent.as_deref());
+                send(answer, explained);
+            }
+            Request::Reload => {
+                self.reload();
+                send(answer, self.reloaded());
+            }
+        }
+    }
+
+    fn reloaded(&self) -> Reply {
+        match self.state.refused() {
+            None => ok(&self.policy_status()),
+            Some(reason) => Reply::Error {
+                message: format!("the policy is not in force: {reason}"),
+                hint: Some("the policy before it stays in force; correct it and try again".into()),
+                kind: ErrorKind::InvalidPolicy,
+            },
+        }
+    }
+
+    fn policy_status(&self) -> PolicyStatus {
+        PolicyStatus {
+            source: self.rulebook.describe(),
+            digest: self.state.policy().digest.to_string(),
+            generation: self.kernel.generation(),
+            rejected: self.state.refused().map(str::to_owned),
+        }
+    }
+
+    fn status(&self) -> Result<StatusReport, KernelError> {
+        let tasks = self.kernel.tasks()?;
+        let mut processes: BTreeMap<u32, u64> = BTreeMap::new();
+        for (_, task) in &tasks {
+            *processes.entry(task.subject).or_default() += 1;
+        }
+        let policy = self.state.policy();
+        let agents = policy.agents.iter().filter(|agent| agent.subject != 0);
+        let counts = self.state.counts();
+        let programs = self.kernel.status()?.programs.into_iter();
+        Ok(StatusReport {
+            version: VERSION.into(),
+            pid: std::process::id(),
+            host: self.host.name().to_owned(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            cgroup: self.kernel.cgroup().display().to_string(),
+            policy: self.policy_status(),
+            agents: agents
+                .map(|agent| AgentStatus {
+                    name: agent.name.to_string(),
+                    owner: agent.owner.as_deref().map(str::to_owned),
+                    mode: mode_word(agent.mode).into(),
+                    processes: processes.get(&agent.subject).copied().unwrap_or(0),
+                })
+                .collect(),
+            tracked_processes: tasks.len() as u64,
+            decisions: DecisionCounts {
+                allowed: counts.allowed,
+                denied: counts.denied,
+                would_deny: counts.would_deny,
+            },
+            lost: self.state.lost().map(|(word, count)| (word.to_owned(), count)).collect(),
+            programs: programs
+                .map(|program| ProgramStatus {
+                    name: program.name.into(),
+                    id: program.id,
+                    attached: program.is_attached,
+                    verified_instructions: program.verified_instructions,
+                })
+                .collect(),
+            log: self.journal.status(),
+        })
+    }
+}
+
+pub(super) fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Monitor => "monitor",
+        Mode::Enforce => "enforce",
+    }
+}
+
+pub(super) fn ok(value: &impl Serialize) -> Reply {
+    match serde_json::to_value(value) {
+        Ok(value) => Reply::Ok(value),
+        Err(error) => failed(error),
+    }
+}
+
+pub(super) fn failed(error: impl std::error::Error) -> Reply {
+    Reply::Error { message: error.to_string(), hint: None, kind: ErrorKind::Internal }
+}
+
+fn send(answer: oneshot::Sender<Answer>, value: Reply) {
+    reply(answer, Answer::Reply(value));
+}
+
+fn reply(answer: oneshot::Sender<Answer>, value: Answer) {
+    if answer.send(value).is_err() {
+        tracing::debug!("a control client left before its answer");
+    }
+}

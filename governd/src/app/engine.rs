@@ -1,0 +1,268 @@
+//! The owner of all state: takes in events, requests and the passing of time, one after another.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use governd_common::{event::DnsEvent, table::Task};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    clock,
+    journal::Journal,
+    rulebook::{Rulebook, RulebookError},
+};
+use crate::{
+    audit::record::Actor,
+    control::server::Call,
+    core::{
+        classify::{Candidate, Classifier, TaskChange, reconcile},
+        state::{Command, Input, State},
+    },
+    kernel::{Events, Kernel, KernelError, RawEvent},
+    policy::{host::Host, image::Compiled, tables::ImageTables},
+    workload::{
+        host::{HostFacts, HostPaths},
+        table::{Known, ProcessTable},
+    },
+};
+
+/// How often files, cgroups and counters are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Passes over the processes until a pass finds nothing new: children can be born meanwhile.
+const SWEEPS_MAX: usize = 5;
+
+/// Why a policy could not be put into force.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// It could not be read or compiled.
+    #[error(transparent)]
+    Rulebook(#[from] RulebookError),
+    /// The kernel did not take it.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// Everything that the daemon owns.
+pub struct Engine {
+    pub(super) kernel: Kernel,
+    pub(super) processes: ProcessTable,
+    pub(super) host: HostFacts,
+    pub(super) paths: HostPaths,
+    pub(super) rulebook: Rulebook,
+    pub(super) state: State,
+    pub(super) journal: Journal,
+    pub(super) started: Instant,
+}
+
+/// What wakes the engine.
+#[derive(Debug)]
+pub struct Wakes {
+    /// The kernel's events.
+    pub events: Events,
+    /// Requests of the command line.
+    pub calls: mpsc::Receiver<Call>,
+    /// SIGHUP: read the policy again.
+    pub hangups: tokio::signal::unix::Signal,
+}
+
+impl Engine {
+    /// Works until `stop` completes; gives the reason that it completed with.
+    ///
+    /// # Errors
+    /// The events cannot be read any more.
+    pub async fn run(
+        &mut self,
+        wakes: &mut Wakes,
+        stop: impl Future<Output = &'static str>,
+    ) -> Result<&'static str, KernelError> {
+        let mut looks = interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let Wakes { events, calls, hangups } = wakes;
+            tokio::select! {
+                reason = &mut stop => return Ok(reason),
+                call = calls.recv() => if let Some(call) = call { self.answer(call) },
+                _ = hangups.recv() => self.reload(),
+                _ = looks.tick() => self.look(),
+                read = events.batch(|event| self.event(event)) => { read?; }
+            }
+        }
+    }
+
+    /// Reads what the ring still holds.
+    pub fn drain(&mut self, events: &mut Events) {
+        while events.drain(|event| self.event(event)) > 0 {}
+    }
+
+    fn event(&mut self, event: RawEvent) {
+        match event {
+            RawEvent::Flow(event) => {
+                let actor = actor(self.processes.attribute(&event.header));
+                self.step(Input::Flow(&event, actor));
+            }
+            RawEvent::Dns(event) => {
+                let actor = self.asker(&event);
+                self.step(Input::Dns(&event, actor));
+            }
+            RawEvent::Exec(event) => {
+                let known = self.processes.exec(&event);
+                let untracked = event.header.subject == 0;
+                let exe = known.process.exe.as_ref().map(|exe| exe.path.clone());
+                self.step(Input::Exec(&event, actor(known)));
+                if let Some(exe) =
+                    exe.filter(|exe| untracked && self.rulebook.names_executable(exe))
+                {
+                    self.replaced(&exe);
+                }
+            }
+            RawEvent::Fork(event) => {
+                self.processes.fork(&event);
+            }
+            RawEvent::Exit(event) => {
+                self.processes.exit(&event);
+            }
+        }
+    }
+
+    fn asker(&mut self, event: &DnsEvent) -> Option<Actor> {
+        (event.header.tgid != 0).then(|| actor(self.processes.attribute(&event.header)))
+    }
+
+    /// An agent's executable ran, and the kernel did not know it: the file was replaced.
+    fn replaced(&mut self, exe: &std::path::Path) {
+        self.host = HostFacts::read(&self.paths);
+        if self.rulebook.is_stale(&self.host) {
+            tracing::info!(exe = %exe.display(), "an agent's executable was replaced");
+            self.reload();
+        }
+    }
+
+    pub(super) fn step(&mut self, input: Input<'_>) {
+        for command in self.state.step(input) {
+            let Command::Record(record, time_ns) = command;
+            self.journal.record(*record, time_ns);
+        }
+    }
+
+    fn look(&mut self) {
+        match self.kernel.lost() {
+            Ok(lost) => self.step(Input::Lost(&lost, clock::now_ms())),
+            Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
+        }
+        self.host = HostFacts::read(&self.paths);
+        if self.rulebook.is_stale(&self.host) {
+            self.reload();
+        }
+    }
+
+    /// Reads the policy again. A policy that is invalid leaves the one in force.
+    pub(super) fn reload(&mut self) {
+        self.host = HostFacts::read(&self.paths);
+        if let Err(error) = self.install() {
+            let errors = match &error {
+                InstallError::Rulebook(error) => error.lines(),
+                InstallError::Kernel(error) => vec![error.to_string()],
+            };
+            tracing::error!(reason = errors.join("; "), "the new policy is not in force");
+            let sources = self.rulebook.files().to_vec();
+            self.step(Input::Refused { errors, sources });
+        }
+    }
+
+    /// Compiles the policy for the host as it is and puts it into force.
+    ///
+    /// # Errors
+    /// The policy cannot be compiled or the kernel does not take it; the one before stays.
+    pub(super) fn install(&mut self) -> Result<(), InstallError> {
+        let policy = self.rulebook.compile(&self.host)?;
+        if self.state.policy().digest == policy.digest
+            && self.state.policy().image == policy.image
+            && self.kernel.generation() != 0
+        {
+            self.state.accept();
+            return Ok(());
+        }
+        let tables = ImageTables::new(&policy.image);
+        let set_of = |name: &str| tables.name_set(name).unwrap_or(0);
+        let moves = self.state.names.moves(clock::boot_ns(), set_of);
+        self.kernel.rebind(&moves.during)?;
+        let generation = self.kernel.install(&policy.image)?;
+        self.kernel.rebind(&moves.after)?;
+        self.state.names.settle(set_of);
+        self.track(&policy)?;
+        let sources = self.rulebook.files().to_vec();
+        self.step(Input::Installed { policy, generation, sources });
+        Ok(())
+    }
+
+    /// Makes the kernel's table of tracked processes fit a policy.
+    fn track(&mut self, policy: &Compiled) -> Result<(), KernelError> {
+        let classifier = Classifier::new(&policy.image);
+        for _ in 0..SWEEPS_MAX {
+            let swept = self.processes.sweep();
+            let mut cgroups = CgroupIds::new(&self.host);
+            let above: Vec<Arc<[u64]>> =
+                swept.iter().map(|known| cgroups.of(known.process.cgroup.as_deref())).collect();
+            let candidates: Vec<Candidate<'_>> = swept
+                .iter()
+                .zip(&above)
+                .map(|(known, cgroups)| Candidate { process: &known.process, cgroups })
+                .collect();
+            let tracked: HashMap<u32, Task> = self.kernel.tasks()?.into_iter().collect();
+            let changes = reconcile(&classifier, &candidates, &tracked, clock::boot_ns());
+            if changes.is_empty() {
+                return Ok(());
+            }
+            for change in changes {
+                match change {
+                    TaskChange::Track(tgid, task) => self.kernel.set_task(tgid, task)?,
+                    TaskChange::Forget(tgid) => self.kernel.remove_task(tgid)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ids of cgroups and of those above them, by path.
+pub(super) struct CgroupIds<'a> {
+    host: &'a HostFacts,
+    known: HashMap<String, Arc<[u64]>>,
+}
+
+impl<'a> CgroupIds<'a> {
+    pub(super) fn new(host: &'a HostFacts) -> Self {
+        Self { host, known: HashMap::new() }
+    }
+
+    pub(super) fn of(&mut self, path: Option<&str>) -> Arc<[u64]> {
+        let Some(path) = path else { return Arc::new([]) };
+        if let Some(ids) = self.known.get(path) {
+            return Arc::clone(ids);
+        }
+        let mut ids = self.host.cgroups("/");
+        for (end, _) in path.match_indices('/').skip(1).chain([(path.len(), "")]) {
+            ids.extend(path.get(..end).into_iter().flat_map(|above| self.host.cgroups(above)));
+        }
+        let ids: Arc<[u64]> = ids.into();
+        self.known.insert(path.to_owned(), Arc::clone(&ids));
+        ids
+    }
+}
+
+pub(super) fn actor(known: Known) -> Actor {
+    Actor { process: known.process, lineage: known.lineage }
+}
+
+/// Where the host's facts are, for a cgroup v2 tree mounted there.
+pub(super) fn host_paths(cgroup: PathBuf) -> HostPaths {
+    HostPaths { root: PathBuf::from("/"), cgroup }
+}

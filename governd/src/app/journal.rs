@@ -1,0 +1,118 @@
+//! Where records go: to the log's keeper, and as lines to those who watch.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::broadcast, task};
+
+use super::clock;
+use crate::{
+    audit::{
+        log::{Disk, Keeper, KeeperOptions, Log, ReadError, Reader},
+        record::{Context, Record},
+    },
+    control::{
+        protocol::LogStatus,
+        server::{Line, Past},
+    },
+};
+
+/// Events that a slow watcher may be behind before it misses some.
+const WATCHER_LAG_MAX: usize = 4_096;
+/// How long a watcher waits for the log before it goes without its past.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The log and its watchers.
+pub struct Journal {
+    keeper: Arc<Keeper>,
+    watchers: broadcast::Sender<Line>,
+    next_index: Arc<AtomicU64>,
+    directory: PathBuf,
+}
+
+impl Journal {
+    /// Starts the keeper of an open log.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(log: Log<Disk>, directory: PathBuf, context: Context) -> std::io::Result<Self> {
+        let (watchers, _) = broadcast::channel(WATCHER_LAG_MAX);
+        let next_index = Arc::new(AtomicU64::new(log.next_index()));
+        let (shown, counted) = (watchers.clone(), Arc::clone(&next_index));
+        let observer = move |index: u64, text: &str| {
+            counted.store(index + 1, Ordering::Relaxed);
+            if shown.receiver_count() > 0 {
+                // The last watcher may leave at this very moment.
+                shown.send(Line { index, text: text.into() }).ok();
+            }
+        };
+        let options = KeeperOptions::default();
+        let keeper = Arc::new(Keeper::spawn(log, context, options, Box::new(observer))?);
+        Ok(Self { keeper, watchers, next_index, directory })
+    }
+
+    /// Hands over a record and the time at which it happened (`CLOCK_BOOTTIME`, nanoseconds), or
+    /// `None` for now. Never waits; what cannot be taken is counted, and the log will say so.
+    pub fn record(&self, record: Record, time_ns: Option<u64>) {
+        let time_ms = time_ns
+            .map_or_else(clock::now_ms, |ns| clock::booted_ms().saturating_add(clock::ms(ns)));
+        if let Err(error) = self.keeper.append(time_ms, record) {
+            tracing::debug!(%error, "record lost");
+        }
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> broadcast::Receiver<Line> {
+        self.watchers.subscribe()
+    }
+
+    /// Records of the log from an index on, without a gap to the events from now on.
+    pub fn since(&self, first: u64) -> impl Future<Output = Past> + Send + use<> {
+        let (keeper, directory) = (Arc::clone(&self.keeper), self.directory.clone());
+        async move {
+            let committed = task::spawn_blocking(move || keeper.commit(COMMIT_TIMEOUT)).await;
+            let next = committed.ok().flatten().unwrap_or(0);
+            Box::new(past(directory, first, next)) as Past
+        }
+    }
+
+    /// How the log fares.
+    pub fn status(&self) -> LogStatus {
+        LogStatus {
+            directory: self.directory.display().to_string(),
+            next_index: self.next_index.load(Ordering::Relaxed),
+            lost_records: self.keeper.lost(),
+            failing: self.keeper.trouble().map(|reason| reason.as_ref().clone()),
+        }
+    }
+}
+
+fn past(directory: PathBuf, first: u64, next: u64) -> impl Iterator<Item = Line> + Send {
+    let mut reader = Some(Reader::new(Disk, directory, first));
+    std::iter::from_fn(move || {
+        let from = reader.as_mut()?;
+        let index = from.position();
+        if index >= next {
+            return None;
+        }
+        let error = match from.read() {
+            Ok(line) => {
+                let line = line?;
+                let text = String::from_utf8_lossy(&line.bytes).into();
+                return Some(Line { index: line.index, text });
+            }
+            Err(error) => error,
+        };
+        if matches!(error, ReadError::Io { .. }) {
+            reader = None;
+        }
+        let text = serde_json::json!({ "unreadable": error.to_string() }).to_string();
+        Some(Line { index, text: text.into() })
+    })
+}

@@ -1,0 +1,112 @@
+//! The policy: read, compiled for this host, and compiled again when the documents or the host change.
+
+use std::{path::Path, sync::Arc};
+
+use governd_common::verdict::Mode;
+
+use super::{
+    asked::{Asked, Asking},
+    sources::{Fingerprint, SourceError},
+};
+use crate::{
+    policy::{
+        self, compile::Surroundings, diagnostic::Diagnostics, host::Host, ids::Ids, image::Compiled,
+    },
+    settings::PolicySource,
+};
+
+/// Why there is no (new) policy.
+#[derive(Debug, thiserror::Error)]
+pub enum RulebookError {
+    /// The files cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The documents are invalid.
+    #[error("{0}")]
+    Invalid(Diagnostics),
+}
+
+impl RulebookError {
+    /// The reasons, one line each.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Source(error) => {
+                let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+                vec![format!("{error}{}", cause.unwrap_or_default())]
+            }
+            Self::Invalid(diagnostics) => {
+                diagnostics.to_string().lines().map(str::to_owned).collect()
+            }
+        }
+    }
+}
+
+/// Where the policy comes from, and what it was compiled with.
+#[derive(Debug)]
+pub struct Rulebook {
+    source: PolicySource,
+    mode: Option<Mode>,
+    endpoints: Vec<(String, Arc<str>)>,
+    ids: Ids,
+    seen: Fingerprint,
+    asked: Asked,
+    files: Vec<String>,
+}
+
+impl Rulebook {
+    /// A policy that has not been read yet. `mode` overrides that of every document; `endpoints`
+    /// are the AI endpoints of the catalogue, pattern and label.
+    pub fn new(
+        source: PolicySource,
+        mode: Option<Mode>,
+        endpoints: Vec<(String, Arc<str>)>,
+    ) -> Self {
+        Self {
+            source,
+            mode,
+            endpoints,
+            ids: Ids::default(),
+            seen: Fingerprint::default(),
+            asked: Asked::default(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Where the policy comes from, for people.
+    pub fn describe(&self) -> String {
+        self.source.describe()
+    }
+
+    /// Files of the latest reading.
+    pub fn files(&self) -> &[String] {
+        &self.files
+    }
+
+    /// Reads and compiles.
+    ///
+    /// # Errors
+    /// The files cannot be read, or the documents are invalid. What was compiled before stays valid.
+    pub fn compile<H: Host>(&mut self, host: &H) -> Result<Arc<Compiled>, RulebookError> {
+        self.seen = self.source.fingerprint();
+        let sources = self.source.read()?;
+        self.files = sources.iter().map(|(path, _)| path.clone()).collect();
+        let documents = policy::load(&sources).map_err(RulebookError::Invalid)?;
+        let asking = Asking::new(host);
+        let endpoints: Vec<(&str, &str)> =
+            self.endpoints.iter().map(|(pattern, label)| (&**pattern, &**label)).collect();
+        let around = Surroundings { host: &asking, endpoints: &endpoints, mode: self.mode };
+        let compiled = documents.compile(&around, &mut self.ids);
+        self.asked = asking.into_asked();
+        compiled.map(Arc::new).map_err(RulebookError::Invalid)
+    }
+
+    /// Whether the documents or the host's answers differ from those of the latest reading.
+    pub fn is_stale(&self, host: &impl Host) -> bool {
+        self.source.fingerprint() != self.seen || self.asked.is_stale(host)
+    }
+
+    /// Whether some agent is recognised by an executable at this path.
+    pub fn names_executable(&self, path: &Path) -> bool {
+        self.asked.names_executable(path)
+    }
+}
