@@ -1,10 +1,12 @@
 //! What is recorded, and the log that keeps it.
 //!
-//! `record` and `canonical` are pure: a typed [`record::Record`] becomes one line of canonical JSON
-//! in OCSF form, with time and host facts given as values. `log` is the only door to the log's
-//! files. What a decision means and who gets told is not decided here.
+//! Pure: a typed [`record::Record`] becomes one line of canonical JSON in OCSF form, with time and
+//! host facts given as values; `tree` and `checkpoint` are the hashes and signatures by which
+//! anybody can tell that no line was changed. `log` is the only door to the log's files. What a
+//! decision means and who gets told is not decided here.
 
 pub mod canonical;
+pub mod checkpoint;
 pub mod log;
 pub mod record;
 pub mod tree;
