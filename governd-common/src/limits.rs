@@ -26,7 +26,7 @@ pub const DNS_MESSAGE_BYTES_MAX: usize = 4_096;
 /// Resource records of one DNS answer that are looked at.
 pub const DNS_RECORDS_MAX: usize = 64;
 /// Addresses of one DNS answer that are bound and reported.
-pub const DNS_ADDRESSES_MAX: usize = 32;
+pub const DNS_ADDRESSES_MAX: usize = 64;
 /// Compression pointers followed in one name; each must point backwards.
 pub const DNS_POINTERS_MAX: usize = 16;
 /// Bytes of a connection's beginning, record headers included, in which a ClientHello or the head of
@@ -78,6 +78,6 @@ const _: () = {
     assert!((PIDS_MAX as usize).is_multiple_of(PIDS_PER_BLOCK));
     assert!(BINDING_TTL_MIN_S < BINDING_TTL_MAX_S);
     assert!(RING_BYTES.is_power_of_two() && RING_BYTES.is_multiple_of(4_096));
-    assert!(DNS_MESSAGE_BYTES_MAX.is_power_of_two());
+    assert!(DNS_MESSAGE_BYTES_MAX.is_power_of_two() && DNS_ADDRESSES_MAX.is_power_of_two());
     assert!(CHUNK_BYTES_MAX.is_power_of_two() && ALPN_BYTES_MAX.is_power_of_two());
 };

@@ -14,8 +14,12 @@ pub enum Version {
     V1,
     /// RFC 9369.
     V2,
-    /// Draft 29 and its neighbours, which share its salt (draft-ietf-quic-tls-29 section 5.2).
+    /// Drafts 29 to 32 (draft-ietf-quic-tls-29 section 5.2).
     Draft29,
+    /// Drafts 23 to 28 (draft-ietf-quic-tls-23 section 5.2), and mvfst's early version.
+    Draft23,
+    /// Google's T051, with TLS over a draft's packets.
+    T051,
 }
 
 impl Version {
@@ -25,13 +29,15 @@ impl Version {
             0x0000_0001 => Some(Self::V1),
             0x6b33_43cf => Some(Self::V2),
             0xff00_001d..=0xff00_0020 => Some(Self::Draft29),
+            0xff00_0017..=0xff00_001c | 0xface_b002 => Some(Self::Draft23),
+            0x5430_3531 => Some(Self::T051),
             _ => None,
         }
     }
 
     const fn kind(self, bits: u8) -> Kind {
         let rotated = match self {
-            Self::V1 | Self::Draft29 => bits,
+            Self::V1 | Self::Draft29 | Self::Draft23 | Self::T051 => bits,
             Self::V2 => bits.wrapping_sub(1),
         };
         match rotated & 3 {

@@ -17,6 +17,9 @@ use crate::{
 };
 
 const RECORD_HANDSHAKE: u32 = 22;
+/// 3.0 is SSL 3, 3.4 is TLS 1.3; what comes later still says 3.1 or 3.3 here.
+const VERSION_MAJOR: u8 = 3;
+const VERSION_MINOR_MAX: u8 = 4;
 const RECORD_BYTES_MAX: u32 = 16_384;
 const HANDSHAKE_CLIENT_HELLO: u32 = 1;
 const EXTENSION_SERVER_NAME: u32 = 0;
@@ -37,7 +40,8 @@ pub enum TlsRefusal {
     NoName = 1,
     /// More than one server name.
     Duplicate = 2,
-    /// An address, or a name with a port, where RFC 6066 section 3 wants a name.
+    /// An IPv4 address, or what a client could take for one, where RFC 6066 section 3 wants a name;
+    /// the rest of the hello is well formed.
     Address = 3,
     /// A byte above 0x7f in the name.
     NonAscii = 4,
@@ -212,7 +216,8 @@ impl Hello {
             1 if u32::from(byte) != RECORD_HANDSHAKE => {
                 self.refuse(if is_first { TlsRefusal::NotTls } else { TlsRefusal::Malformed })
             }
-            2 if byte != 3 => self.refuse(TlsRefusal::NotTls),
+            2 if byte != VERSION_MAJOR => self.refuse(TlsRefusal::NotTls),
+            3 if byte > VERSION_MINOR_MAX => self.refuse(TlsRefusal::NotTls),
             5 => {
                 self.record_left = self.record_value & 0xffff;
                 self.record_gathered = 0;
@@ -277,7 +282,9 @@ impl Hello {
                 self.message_left = value;
                 (field::VERSION, 0)
             }
-            field::VERSION if value >> 8 != 3 => return self.refuse(TlsRefusal::NotTls),
+            field::VERSION if value >> 8 != u32::from(VERSION_MAJOR) => {
+                return self.refuse(TlsRefusal::NotTls);
+            }
             field::VERSION => (field::SESSION_ID_LEN, RANDOM_BYTES),
             field::SESSION_ID_LEN if value > SESSION_ID_BYTES_MAX => {
                 return self.refuse(TlsRefusal::Malformed);
@@ -383,9 +390,6 @@ impl Hello {
         if self.extension_left != 0 {
             return Step::Again;
         }
-        if self.name.ends_in_number() {
-            return self.refuse(TlsRefusal::Address);
-        }
         self.end_extension()
     }
 
@@ -414,6 +418,9 @@ impl Hello {
         if self.has_name == 0 {
             return self.refuse(TlsRefusal::NoName);
         }
+        if self.name.ends_in_number() {
+            return self.refuse(TlsRefusal::Address);
+        }
         self.complete = 1;
         Step::Stop
     }
@@ -438,7 +445,6 @@ fn name_refusal(error: NameError, byte: u8) -> TlsRefusal {
         NameError::TooLong | NameError::LabelTooLong => TlsRefusal::NameTooLong,
         NameError::Byte if byte == 0 => TlsRefusal::Nul,
         NameError::Byte if byte >= 0x80 => TlsRefusal::NonAscii,
-        NameError::Byte if byte == b':' => TlsRefusal::Address,
         NameError::Byte | NameError::Empty | NameError::EmptyLabel => TlsRefusal::Name,
     }
 }

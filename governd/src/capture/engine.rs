@@ -5,6 +5,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use governd_common::tls::TlsRefusal;
+
 use super::{
     Found, Proto, Summary,
     decode::{self, Packet, ethertype, u16_at, u32_at},
@@ -20,13 +22,11 @@ const TUNNELS_MAX: usize = 4;
 /// Directions of TCP connections at a time; when there are more, all are forgotten.
 const DIRECTIONS_MAX: usize = 131_072;
 
-/// Protocols and ECH of what is not a ClientHello.
-const NO_HELLO: (Vec<String>, bool) = (Vec::new(), false);
-
 const PORT_DNS: u16 = 53;
 const PORT_GTP_U: u16 = 2152;
 const PORT_VXLAN: u16 = 4789;
 const PORT_GENEVE: u16 = 6081;
+const PORT_GRE: u16 = 4754;
 
 /// Reads the frames of one capture.
 pub struct Engine<'a> {
@@ -164,13 +164,14 @@ impl<'a> Engine<'a> {
     fn tell(&mut self, carrier: Proto, destination: IpAddr, told: Told) {
         let refused = match told {
             Told::Tls(hello) => {
-                let HelloName { name, alpn, has_ech } = hello;
-                return self.found(carrier, name, vec![destination], (alpn, has_ech));
+                return self.found_hello(carrier, destination, hello, None);
             }
-            Told::Http(name) => return self.found(Proto::Http, name, vec![destination], NO_HELLO),
-            Told::Dns(name, addresses) => {
-                return self.found(Proto::Dns, name, addresses, NO_HELLO);
+            Told::TlsAddress(hello) => {
+                let refused = TlsRefusal::Address.word();
+                return self.found_hello(carrier, destination, hello, Some(refused));
             }
+            Told::Http(name) => return self.found(Proto::Http, name, vec![destination]),
+            Told::Dns(name, addresses) => return self.found(Proto::Dns, name, addresses),
             Told::NoTls(refusal) => (carrier, refusal.word()),
             Told::NoHttp(refusal) => (Proto::Http, refusal.word()),
             Told::NoDns(refusal) => (Proto::Dns, refusal.word()),
@@ -178,16 +179,26 @@ impl<'a> Engine<'a> {
         *self.summary.refused.entry(refused).or_default() += 1;
     }
 
-    fn found(
+    fn found_hello(
         &mut self,
         proto: Proto,
-        name: String,
-        addresses: Vec<IpAddr>,
-        hello: (Vec<String>, bool),
+        to: IpAddr,
+        hello: HelloName,
+        refused: Option<&'static str>,
     ) {
-        let (alpn, has_ech) = hello;
-        *self.summary.found.entry(proto).or_default() += 1;
-        (self.sink)(Found { frame: self.frame, proto, name, addresses, alpn, has_ech });
+        let HelloName { name, alpn, has_ech } = hello;
+        let frame = self.frame;
+        self.hand_on(Found { frame, proto, name, addresses: vec![to], alpn, has_ech, refused });
+    }
+
+    fn found(&mut self, proto: Proto, name: String, addresses: Vec<IpAddr>) {
+        let (frame, alpn) = (self.frame, Vec::new());
+        self.hand_on(Found { frame, proto, name, addresses, alpn, has_ech: false, refused: None });
+    }
+
+    fn hand_on(&mut self, found: Found) {
+        *self.summary.found.entry(found.proto).or_default() += 1;
+        (self.sink)(found);
     }
 }
 
@@ -219,6 +230,7 @@ fn gre(bytes: &[u8]) -> Option<&[u8]> {
 /// The IP packet in a datagram to a tunnel's port.
 fn tunnelled(port: u16, data: &[u8]) -> Option<&[u8]> {
     match port {
+        PORT_GRE => gre(data),
         PORT_VXLAN => decode::ethernet(data.get(8..)?),
         PORT_GENEVE => {
             let options_bytes = usize::from(data.first()? & 0x3f) * 4;

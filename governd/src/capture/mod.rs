@@ -62,6 +62,8 @@ pub struct Found {
     pub alpn: Vec<String>,
     /// Whether a ClientHello carries ECH, so that the name is the outer one.
     pub has_ech: bool,
+    /// Why the name would not count for an enforced agent, if it would not.
+    pub refused: Option<&'static str>,
 }
 
 /// What was in a capture besides names.

@@ -36,7 +36,11 @@ struct Connection {
     keys: Keys,
     crypto: Crypto,
     hello: Hello,
-    is_over: bool,
+    /// What the hello told, once it was read.
+    told: Option<Told>,
+    /// What a hello on the same path told before: after a Retry, or when the version changes, a
+    /// client says the same again.
+    earlier: Option<Told>,
 }
 
 /// The CRYPTO stream from its beginning (RFC 9000 section 19.6).
@@ -83,11 +87,13 @@ impl Connections {
         if self.by_path.len() >= CONNECTIONS_MAX {
             self.by_path.clear();
         }
+        let earlier = self.by_path.remove(&path).and_then(|known| known.told.or(known.earlier));
         let mut fresh = Connection {
             keys,
             crypto: Crypto::default(),
             hello: Hello::without_records(),
-            is_over: false,
+            told: None,
+            earlier,
         };
         let told = fresh.frames(&frames);
         self.by_path.insert(path, fresh);
@@ -97,16 +103,15 @@ impl Connections {
 
 impl Connection {
     fn frames(&mut self, frames: &[u8]) -> Option<Told> {
-        if self.is_over {
+        if self.told.is_some() {
             return None;
         }
         let before = self.crypto.whole.len();
         // What stands before a damaged frame counts: the AEAD vouches for all of it.
         let _read_to_the_end = self.crypto.add_frames(frames);
         let new = self.crypto.whole.get(before..).unwrap_or_default();
-        let told = feed_hello(&mut self.hello, new)?;
-        self.is_over = true;
-        Some(told)
+        self.told = feed_hello(&mut self.hello, new);
+        self.told.clone().filter(|told| self.earlier.as_ref() != Some(told))
     }
 }
 

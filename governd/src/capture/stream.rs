@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use governd_common::{
-    dns::{Dns, DnsRefusal},
+    dns::{Dns, DnsRefusal, dns_type},
     http::{HttpRefusal, Request},
     limits::{CHUNK_BYTES_MAX, DNS_MESSAGE_BYTES_MAX},
     repeat::Plain,
@@ -21,6 +21,8 @@ use zerocopy::FromZeros;
 pub(super) enum Told {
     /// A ClientHello's server name.
     Tls(HelloName),
+    /// An address in place of a server name.
+    TlsAddress(HelloName),
     /// A request's host.
     Http(String),
     /// A DNS answer's question and addresses.
@@ -136,6 +138,7 @@ pub(super) fn feed_hello(hello: &mut Hello, bytes: &[u8]) -> Option<Told> {
         match hello.feed::<Plain>(&mut chunk) {
             Ok(Progress::More) => {}
             Ok(Progress::Complete) => return Some(Told::Tls(HelloName::from(&*hello))),
+            Err(TlsRefusal::Address) => return Some(Told::TlsAddress(HelloName::from(&*hello))),
             Err(refusal) => return Some(Told::NoTls(refusal)),
         }
     }
@@ -189,7 +192,12 @@ pub(super) fn dns_message(message: &[u8]) -> Option<Told> {
     match dns.answer::<Plain>() {
         Ok(()) if dns.addresses().is_empty() => None,
         Ok(()) => {
-            let addresses = dns.addresses().iter().map(|found| found.address.into());
+            // An AAAA record may hold a mapped IPv4 address; it is shown as it stands.
+            let is_v6 = dns.question_type == dns_type::AAAA;
+            let addresses = dns.addresses().iter().map(|found| match is_v6 {
+                true => IpAddr::from(found.address.bytes),
+                false => found.address.into(),
+            });
             Some(Told::Dns(dns.name.to_string(), addresses.collect()))
         }
         Err(DnsRefusal::Direction) => None,

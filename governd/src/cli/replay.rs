@@ -42,6 +42,8 @@ struct Line<'a> {
     proto: &'static str,
     name: &'a str,
     addresses: &'a [IpAddr],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'static str>,
 }
 
 impl Replay {
@@ -67,10 +69,17 @@ impl Replay {
 }
 
 fn show(pcap: &str, found: &Found, printer: &Printer) -> io::Result<()> {
-    let Found { frame, proto, name, addresses, alpn, has_ech } = found;
+    let Found { frame, proto, name, addresses, alpn, has_ech, refused } = found;
     if printer.is_json() {
         let proto = proto.word();
-        return printer.value(&Line { pcap, frame: *frame, proto, name, addresses });
+        return printer.value(&Line {
+            pcap,
+            frame: *frame,
+            proto,
+            name,
+            addresses,
+            refused: *refused,
+        });
     }
     let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
     let mut line = format!("{frame:>8}  {proto:<4}  {name}  {}", addresses.join(" "));
@@ -79,6 +88,9 @@ fn show(pcap: &str, found: &Found, printer: &Printer) -> io::Result<()> {
     }
     if *has_ech {
         line += &printer.paint(Tone::Dim, "  ech");
+    }
+    if let Some(reason) = refused {
+        line += &printer.paint(Tone::Warn, format_args!("  {reason}"));
     }
     printer.line(line)
 }
