@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod daemon;
+mod doctor;
 pub mod exit;
 mod explain;
 mod flags;
@@ -37,6 +38,8 @@ enum Verb {
     Status(status::Status),
     /// Say why a connection is or was allowed or denied, and whom to ask.
     Explain(explain::Explain),
+    /// Check whether this host can run governd, and what is degraded.
+    Doctor(doctor::Doctor),
     /// Say what names governd sees in captures.
     Replay(replay::Replay),
 }
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         Verb::Up(verb) => verb.run(),
         Verb::Watch(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
+        Verb::Doctor(verb) => verb.run(),
         Verb::Replay(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
     };
