@@ -14,6 +14,7 @@ mod setup;
 mod test;
 mod tidy;
 mod up;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,11 @@ enum Verb {
     Tidy,
     /// Everything that must pass before a change lands
     Ci,
+    /// Try the eBPF programs on Debian's kernels, in emulated machines
+    Vm(vm::Arguments),
+    /// Be PID 1 of such a machine
+    #[command(hide = true)]
+    VmInit,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Tidy => tidy::run(),
         Verb::Ci => ci::run(),
+        Verb::Vm(arguments) => vm::run(&arguments),
+        Verb::VmInit => vm::init(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,17 +4,11 @@
 //! the same version is: it is unpacked, not installed, and apt works with lists and caches of its
 //! own, so the system's package state stays as it was.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{ffi::OsString, fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
-use super::debian;
+use super::{apt::PrivateApt, debian};
 use crate::{place, run, say};
 
 /// The suite that carries the pinned compiler's sources for Debian.
@@ -97,20 +91,12 @@ fn from_rustup(sysroot: &Path, version: &str) -> bool {
 }
 
 fn from_debian(sysroot: &Path, version: &str) -> Result<()> {
-    let apt = PrivateApt::new()?;
-    say::note(format_args!("reading the package lists of {SUITE}"));
-    run::read(apt.command("apt-get")?.arg("update"))?;
+    let apt = PrivateApt::of(SUITE)?;
     let listing = run::read(apt.command("apt-cache")?.args(["madison", "rust-src"]))?;
     let package = newest_of(&listing, version)
         .with_context(|| format!("{SUITE} has no rust-src {version}"))?;
     say::note(format_args!("unpacking rust-src {package} into {}", sysroot.display()));
-    run::read(
-        apt.command("apt-get")?
-            .current_dir(apt.folder.path())
-            .arg("download")
-            .arg(format!("rust-src={package}")),
-    )?;
-    let archive = apt.downloaded()?;
+    let archive = apt.download(&format!("rust-src={package}"))?;
     install(&archive, sysroot, version)
 }
 
@@ -141,51 +127,10 @@ fn newest_of(listing: &str, version: &str) -> Option<String> {
     versions.filter(|candidate| candidate.starts_with(&prefix)).map(str::to_owned).next()
 }
 
-/// apt with its own sources, lists and cache.
-struct PrivateApt {
-    folder: tempfile::TempDir,
-}
-
-impl PrivateApt {
-    fn new() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let archive = debian::archive()?;
-        let source = format!("deb [signed-by={}] {archive} {SUITE} main\n", debian::KEYRING);
-        fs::write(folder.path().join("sources.list"), source)?;
-        for part in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(folder.path().join(part))?;
-        }
-        Ok(Self { folder })
-    }
-
-    fn command(&self, program: &str) -> Result<Command> {
-        let mut command = debian::apt(program)?;
-        for (option, part) in [
-            ("Dir::Etc::sourcelist", "sources.list"),
-            ("Dir::State::lists", "lists"),
-            ("Dir::Cache", "cache"),
-        ] {
-            let value = self.folder.path().join(part);
-            command.arg("-o").arg(format!("{option}={}", value.display()));
-        }
-        // The folder is this user's own: apt must not step down to a user who cannot enter it.
-        command.args(["-o", "Dir::Etc::sourceparts=-", "-o", "APT::Sandbox::User="]);
-        Ok(command)
-    }
-
-    fn downloaded(&self) -> Result<PathBuf> {
-        for entry in fs::read_dir(self.folder.path())? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "deb") {
-                return Ok(path);
-            }
-        }
-        bail!("apt downloaded nothing")
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! Every part first looks, in milliseconds; `up`, `test` and `ci` therefore always call it.
 
+pub(crate) mod apt;
 mod cargo_tool;
 mod core_sources;
 mod debian;
@@ -30,6 +31,8 @@ pub(crate) enum Part {
     Test,
     /// Checking the dependencies
     Check,
+    /// Trying other kernels; only when it is asked for
+    Vm,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -50,6 +53,7 @@ pub(crate) fn provide(parts: &[Part]) -> Result<()> {
                 packages::provide(is_root)? + lab::provide(is_root)?
             }
             Part::Check => cargo_tool::provide(&pinned::CARGO_DENY)?,
+            Part::Vm => packages::provide_emulator(command::is_root())?,
         };
     }
     if installed == 0 {

@@ -39,6 +39,10 @@ const PEERS: &[Peer] = &[
     peer("setpriv", "util-linux", "takes privileges away from a client"),
 ];
 
+/// What `cargo xtask vm` runs its machines with.
+const EMULATOR: &[Peer] =
+    &[peer("qemu-system-x86_64", "qemu-system-x86", "boots the kernels that governd is tried on")];
+
 /// Units that a package enables although only its program is wanted.
 const UNITS: &[&str] = &["nginx.service"];
 
@@ -47,12 +51,20 @@ const POLICY_RC_D: &str = "/usr/sbin/policy-rc.d";
 /// Installs what is missing; returns how many packages that were. Without root the tests that need
 /// the programs are skipped, so what is missing is only said.
 pub(super) fn provide(is_root: bool) -> Result<usize> {
-    let missing = missing(|program| place::program(program).is_some());
-    let missing = with_venv(missing, has_venv());
+    let missing = missing(PEERS, |program| place::program(program).is_some());
+    supply(&with_venv(missing, has_venv()), is_root)
+}
+
+/// The same for what boots other kernels.
+pub(super) fn provide_emulator(is_root: bool) -> Result<usize> {
+    supply(&missing(EMULATOR, |program| place::program(program).is_some()), is_root)
+}
+
+fn supply(missing: &Missing, is_root: bool) -> Result<usize> {
     if missing.is_empty() {
         return Ok(0);
     }
-    for (package, purpose) in &missing {
+    for (package, purpose) in missing {
         say::note(format_args!("missing: {package}, which {purpose}"));
     }
     let packages: Vec<_> = missing.iter().map(|(package, _)| *package).collect();
@@ -61,7 +73,7 @@ pub(super) fn provide(is_root: bool) -> Result<usize> {
         (true, true) => install(&packages)?,
         (true, false) => bail!("tests need these programs; hint: on Debian: {hint}"),
         (false, _) => {
-            say::warn(format_args!("tests that need root need these too; as root: {hint}"))
+            say::warn(format_args!("some tests cannot run without these; as root: {hint}"))
         }
     }
     Ok(packages.len())
@@ -70,9 +82,9 @@ pub(super) fn provide(is_root: bool) -> Result<usize> {
 type Missing = Vec<(&'static str, &'static str)>;
 
 /// Packages of which a program is not there, each once.
-fn missing(is_there: impl Fn(&str) -> bool) -> Missing {
+fn missing(peers: &[Peer], is_there: impl Fn(&str) -> bool) -> Missing {
     let mut packages = Missing::new();
-    for peer in PEERS {
+    for peer in peers {
         let is_listed = packages.iter().any(|(package, _)| *package == peer.package);
         if !is_listed && !is_there(peer.program) {
             packages.push((peer.package, peer.purpose));
@@ -165,11 +177,11 @@ mod tests {
 
     #[test]
     fn a_package_is_missing_once_however_many_of_its_programs_are() {
-        let packages = missing(|program| program != "ip" && program != "jq");
+        let packages = missing(PEERS, |program| program != "ip" && program != "jq");
         let names: Vec<_> = packages.iter().map(|(package, _)| *package).collect();
         assert_eq!(names, ["iproute2", "jq"]);
-        assert_eq!(missing(|_| true), []);
-        assert_eq!(with_venv(missing(|_| true), false).len(), 1);
+        assert_eq!(missing(PEERS, |_| true), []);
+        assert_eq!(with_venv(missing(PEERS, |_| true), false).len(), 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! Committed fuzz corpora are replayed by ordinary tests and need nothing special here.
 
 mod docs;
-mod tally;
+pub(crate) mod tally;
 
 use std::{
     io::{BufRead, BufReader},

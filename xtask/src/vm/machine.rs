@@ -1,0 +1,123 @@
+//! One virtual machine at a time, emulated, so that it runs wherever QEMU does.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use super::{image::Image, step::Message};
+use crate::{place, run, say};
+
+const QEMU: &str = "qemu-system-x86_64";
+/// Without these two the emulator offers what it does not do right enough for Linux 6.12 to boot.
+const CPU: &str = "max,-cx16,-la57";
+const MEMORY: &str = "1536M";
+/// A panic ends the machine at once. What follows `--` are the arguments of PID 1.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 -- vm-init";
+
+/// A line of the machine, and how long after its start it came.
+pub(super) struct Line {
+    pub(super) text: String,
+    pub(super) after: Duration,
+}
+
+/// What a machine said, and how it ended.
+pub(super) struct Run {
+    pub(super) lines: Vec<Line>,
+    pub(super) is_in_time: bool,
+}
+
+/// Boots a kernel and collects what it says until it ends or time is up.
+pub(super) fn boot(image: &Image, initramfs: &Path, limit: Duration) -> Result<Run> {
+    let mut command = command(image, initramfs)?;
+    let started = Instant::now();
+    let child = command.spawn().with_context(|| format!("cannot run {}", run::text(&command)))?;
+    let mut machine = Machine(child);
+    let stdout = machine.0.stdout.take().context("the machine has no output")?;
+    let lines = follow(BufReader::new(stdout), started);
+    let mut run = Run { lines: Vec::new(), is_in_time: true };
+    loop {
+        match lines.recv_timeout(limit.saturating_sub(started.elapsed())) {
+            Ok(line) => {
+                if let Some(message) = Message::parse(&line.text) {
+                    let after = line.after.as_secs_f64();
+                    say::note(format_args!("{after:6.1} s  {}", message.line()));
+                }
+                run.lines.push(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(run),
+            Err(RecvTimeoutError::Timeout) => {
+                run.is_in_time = false;
+                return Ok(run);
+            }
+        }
+    }
+}
+
+fn command(image: &Image, initramfs: &Path) -> Result<Command> {
+    // `nice` would say only that it cannot run it, and that on its own stderr.
+    place::program(QEMU)
+        .with_context(|| format!("no {QEMU}; hint: as root, `cargo xtask setup --only vm`"))?;
+    let console = image.folder.join("console.log");
+    let mut command = run::command("nice")?;
+    command
+        .args([QEMU, "-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", MEMORY])
+        .args(["-nodefaults", "-no-reboot", "-display", "none", "-nic", "none"])
+        .arg("-kernel")
+        .arg(&image.vmlinuz)
+        .arg("-initrd")
+        .arg(initramfs)
+        .args(["-append", KERNEL_ARGUMENTS])
+        .arg("-serial")
+        .arg(format!("file:{}", console.display()))
+        .args(["-serial", "stdio"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    Ok(command)
+}
+
+/// Reads lines in a thread of their own, so that waiting for one can end in time.
+fn follow(mut output: impl BufRead + Send + 'static, started: Instant) -> Receiver<Line> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        while output.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
+            let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            if sender.send(Line { text, after: started.elapsed() }).is_err() {
+                return; // Time is up: nobody listens.
+            }
+            bytes.clear();
+        }
+    });
+    receiver
+}
+
+/// Ends with its owner.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is no failure.
+        if let Err(error) = self.0.kill().and_then(|()| self.0.wait()) {
+            say::warn(format_args!("cannot end the machine: {error}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_handed_over_without_the_terminals_line_ends() {
+        let lines = follow(&b"a b\r\n\xffc\n"[..], Instant::now());
+        let texts: Vec<_> = lines.iter().map(|line| line.text).collect();
+        assert_eq!(texts, ["a b", "\u{fffd}c"]);
+    }
+}

@@ -1,0 +1,181 @@
+//! `cargo xtask vm`: tries governd's core on Debian's kernels.
+//!
+//! Each kernel boots in an emulated machine whose only file system is an initramfs that is written
+//! here. PID 1 runs `governd doctor --programs`, which loads every program, and the tests of the
+//! room `kernel`, then the machine ends. Not for: what needs a network or a distribution around it;
+//! the lab does that on the host's own kernel.
+
+mod cpio;
+mod image;
+mod init;
+mod initramfs;
+mod machine;
+mod outcome;
+mod page;
+mod release;
+mod step;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use self::{
+    initramfs::Program,
+    machine::Run,
+    outcome::{DOCTOR, Outcome},
+    page::Table,
+    release::Release,
+    step::Step,
+};
+use crate::{
+    place, run as command, say,
+    setup::{self, Part},
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only this kernel: 5.10, 6.1, 6.12 or newest; may be given again [default: all]
+    #[arg(long = "kernel", value_name = "RELEASE")]
+    kernels: Vec<String>,
+    /// Look for newer packages instead of using those that were downloaded before
+    #[arg(long)]
+    fresh: bool,
+    /// Seconds that one machine may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    limit: u64,
+}
+
+/// Runs as PID 1 of a machine.
+pub(crate) fn init() -> Result<()> {
+    init::run()
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let releases = release::chosen(&arguments.kernels)?;
+    setup::provide(&[Part::Build, Part::Vm])?;
+    let folder = place::target()?.join("vm");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
+    let initramfs = folder.join("initramfs.cpio");
+    fs::write(&initramfs, archive()?)?;
+    let limit = Duration::from_secs(arguments.limit);
+    let mut table = Table::default();
+    let mut failed = Vec::new();
+    for release in releases {
+        let (version, outcome) = try_on(release, arguments.fresh, &initramfs, limit);
+        table.add(release.name, &version, &outcome);
+        let faults = outcome.faults();
+        complain(release, &faults);
+        if !faults.is_empty() && release.is_required {
+            failed.push(release.name);
+        }
+    }
+    say::line(table.text().trim_end());
+    let page = place::root()?.join(page::PAGE);
+    let text = fs::read_to_string(&page).context(page::PAGE)?;
+    fs::write(&page, page::written(&text, table)?).context(page::PAGE)?;
+    if !failed.is_empty() {
+        bail!("governd does not pass on Linux {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Builds what runs in the machine.
+fn archive() -> Result<Vec<u8>> {
+    command::loud(command::cargo()?.args(["build", "--package", "governd"]))?;
+    let mut programs = vec![
+        Program { host: std::env::current_exe()?, guest: "init".to_owned() },
+        Program { host: place::programs()?.join("governd"), guest: "bin/governd".to_owned() },
+    ];
+    let tests = Program { host: tests()?, guest: "bin/governd-tests".to_owned() };
+    let steps = [
+        Step::new(DOCTOR, &["/bin/governd", "doctor", "--programs", "--json"]),
+        // One after another: the machine has one processor, and the tests share its cgroups.
+        Step::new(
+            "kernel",
+            &["/bin/governd-tests", "kernel::", "--include-ignored", "--test-threads=1"],
+        ),
+    ];
+    programs.push(tests);
+    initramfs::build(&programs, &steps)
+}
+
+/// Builds the daemon's unit tests and returns their program.
+fn tests() -> Result<PathBuf> {
+    let mut cargo = command::cargo()?;
+    cargo.args(["test", "--package", "governd", "--lib", "--no-run", "--message-format=json"]);
+    say::note(command::text(&cargo));
+    let messages = command::read(&mut cargo)?;
+    test_program(&messages).context("cargo built no test program")
+}
+
+/// The test program that cargo's messages name.
+fn test_program(messages: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut programs = messages.filter_map(|message| {
+        let is_test = message.pointer("/profile/test")?.as_bool()?;
+        let program = message.get("executable")?.as_str()?.to_owned();
+        is_test.then(|| PathBuf::from(program))
+    });
+    programs.next_back()
+}
+
+/// Boots one kernel; what stops that is part of the outcome, so that the other kernels are tried.
+fn try_on(
+    release: &Release,
+    is_fresh: bool,
+    initramfs: &Path,
+    limit: Duration,
+) -> (String, Outcome) {
+    let fault =
+        |error: anyhow::Error| Outcome { fault: Some(format!("{error:#}")), ..Outcome::default() };
+    let image = match image::provide(release, is_fresh) {
+        Ok(image) => image,
+        Err(error) => return ("none".to_owned(), fault(error)),
+    };
+    say::note(format_args!("booting Linux {} ({})", release.name, image.version));
+    let outcome = machine::boot(&image, initramfs, limit).and_then(|run| {
+        write_log(&image.folder.join("steps.log"), &run)?;
+        Ok(Outcome::of(&run, limit))
+    });
+    (image.version, outcome.unwrap_or_else(fault))
+}
+
+fn write_log(path: &Path, run: &Run) -> Result<()> {
+    let lines = run.lines.iter().map(|line| format!("{}\n", line.text));
+    fs::write(path, lines.collect::<String>())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Says what failed on a kernel and where more is to be read.
+fn complain(release: &Release, faults: &[String]) {
+    for fault in faults {
+        say::warn(format_args!("Linux {}: {fault}", release.name));
+    }
+    if !faults.is_empty() {
+        say::note(format_args!(
+            "hint: target/vm/{0}/steps.log has what the programs said, target/vm/{0}/console.log \
+             what the kernel said",
+            release.name
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_test_program_is_found_among_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","profile":{"test":false},"executable":"/a"}
+{"reason":"compiler-artifact","profile":{"test":true},"executable":null}
+{"reason":"compiler-artifact","profile":{"test":true},"executable":"/t/governd-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(test_program(messages), Some(PathBuf::from("/t/governd-1")));
+        assert_eq!(test_program("warning: x"), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! What a machine's lines say about the kernel.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{machine::Run, step::Message};
+use crate::test::tally::Tally;
+
+/// The step that runs `governd doctor`.
+pub(super) const DOCTOR: &str = "doctor";
+
+/// What one machine did.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// The kernel's release and the time to user space.
+    pub(super) booted: Option<(String, Duration)>,
+    pub(super) steps: Vec<StepOutcome>,
+    /// Why the machine did not get to its end.
+    pub(super) fault: Option<String>,
+}
+
+/// What one step did.
+#[derive(Debug, Default)]
+pub(super) struct StepOutcome {
+    pub(super) name: String,
+    /// Why it failed; the step that was running when the machine stopped failed too.
+    pub(super) fault: Option<String>,
+    pub(super) output: Vec<String>,
+}
+
+/// What the verifier said about a program.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Program {
+    pub(super) name: String,
+    /// Whether it was loaded.
+    pub(super) is_accepted: bool,
+    /// Instructions that the verifier looked at; kernels before 5.16 do not tell.
+    pub(super) instructions: Option<u64>,
+}
+
+impl Outcome {
+    /// Sorts a machine's lines.
+    pub(super) fn of(run: &Run, limit: Duration) -> Self {
+        let mut outcome = Self::default();
+        let mut is_whole = false;
+        for line in &run.lines {
+            match Message::parse(&line.text) {
+                Some(Message::Kernel(release)) => outcome.booted = Some((release, line.after)),
+                Some(Message::Begin(name)) => {
+                    let fault = Some("the machine stopped while it ran".to_owned());
+                    outcome.steps.push(StepOutcome { name, fault, output: Vec::new() });
+                }
+                Some(Message::Pass(_)) => outcome.end_step(None),
+                Some(Message::Fail(_, reason)) => outcome.end_step(Some(reason)),
+                Some(Message::End) => is_whole = true,
+                None => {
+                    if let Some(step) = outcome.steps.last_mut() {
+                        step.output.push(line.text.clone());
+                    }
+                }
+            }
+        }
+        outcome.fault = match (run.is_in_time, is_whole) {
+            (false, _) => Some(format!("did not end within {} s", limit.as_secs())),
+            (true, false) if outcome.booted.is_none() => Some("did not boot".to_owned()),
+            (true, false) => Some("stopped before its end".to_owned()),
+            (true, true) => None,
+        };
+        outcome
+    }
+
+    fn end_step(&mut self, fault: Option<String>) {
+        if let Some(step) = self.steps.last_mut() {
+            step.fault = fault;
+        }
+    }
+
+    /// What keeps the kernel from passing. That nothing was tried is no success.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<_> = self.fault.iter().cloned().collect();
+        for step in &self.steps {
+            faults.extend(step.fault.iter().map(|fault| format!("{}: {fault}", step.name)));
+        }
+        let programs = self.programs();
+        let refused = programs.iter().filter(|program| !program.is_accepted);
+        faults.extend(refused.map(|program| format!("{} was refused", program.name)));
+        if programs.is_empty() {
+            faults.push(format!("{DOCTOR}: no program was loaded"));
+        }
+        if self.tests().passed == 0 {
+            faults.push("no test passed".to_owned());
+        }
+        faults
+    }
+
+    pub(super) fn step(&self, name: &str) -> Option<&StepOutcome> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// What `governd doctor` printed.
+    fn doctor(&self) -> Option<Value> {
+        let step = self.step(DOCTOR)?;
+        serde_json::from_str(&step.output.join("\n")).ok()
+    }
+
+    /// The programs that the doctor loaded.
+    pub(super) fn programs(&self) -> Vec<Program> {
+        let doctor = self.doctor();
+        let programs = doctor.as_ref().and_then(|doctor| doctor.get("programs")?.as_array());
+        programs.into_iter().flatten().filter_map(program).collect()
+    }
+
+    /// What the doctor found that is not as it should be, one line each.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let doctor = self.doctor();
+        let checks = doctor.as_ref().and_then(|doctor| doctor.get("checks")?.as_array());
+        checks.into_iter().flatten().filter_map(complaint).collect()
+    }
+
+    /// Tests of every step that is not the doctor.
+    pub(super) fn tests(&self) -> Tally {
+        let mut tally = Tally::default();
+        for step in self.steps.iter().filter(|step| step.name != DOCTOR) {
+            step.output.iter().for_each(|line| tally.read(line));
+        }
+        tally
+    }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name)?.as_str()
+}
+
+fn program(program: &Value) -> Option<Program> {
+    let instructions = program.get("verified_instructions").and_then(Value::as_u64);
+    let is_accepted = text(program, "outcome").is_none_or(|outcome| outcome == "ok");
+    Some(Program { name: text(program, "name")?.to_owned(), is_accepted, instructions })
+}
+
+fn complaint(check: &Value) -> Option<String> {
+    let (name, outcome) = (text(check, "name")?, text(check, "outcome")?);
+    let detail = text(check, "detail").unwrap_or_default();
+    (outcome != "ok").then(|| format!("{name}: {outcome}: {detail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::machine::Line;
+
+    fn outcome(lines: &[&str], is_in_time: bool) -> Outcome {
+        let lines = lines.iter().zip(1..).map(|(text, second)| Line {
+            text: (*text).to_owned(),
+            after: Duration::from_secs(second),
+        });
+        Outcome::of(&Run { lines: lines.collect(), is_in_time }, Duration::from_secs(60))
+    }
+
+    #[test]
+    fn steps_own_what_is_printed_while_they_run() {
+        let outcome = outcome(
+            &[
+                "noise",
+                "governd-vm: KERNEL 6.1.0",
+                "governd-vm: BEGIN doctor",
+                r#"{"checks": [{"name": "lockdown", "outcome": "degraded", "detail": "why"}],"#,
+                r#""programs": [{"name": "connect4", "outcome": "ok", "#,
+                r#""verified_instructions": 9}]}"#,
+                "governd-vm: PASS doctor",
+                "governd-vm: BEGIN kernel",
+                "test a ... FAILED",
+                "test result: FAILED. 1 passed; 1 failed; 0 ignored",
+                "governd-vm: FAIL kernel ended with exit status 101",
+                "governd-vm: END",
+            ],
+            true,
+        );
+        assert_eq!(outcome.booted, Some(("6.1.0".to_owned(), Duration::from_secs(2))));
+        assert_eq!(outcome.fault, None);
+        assert_eq!(outcome.faults(), ["kernel: ended with exit status 101"]);
+        let program =
+            Program { name: "connect4".to_owned(), is_accepted: true, instructions: Some(9) };
+        assert_eq!(outcome.programs(), [program]);
+        assert_eq!(outcome.complaints(), ["lockdown: degraded: why"]);
+        let tests = outcome.tests();
+        assert_eq!((tests.passed, tests.failed, tests.failures), (1, 1, vec!["a".to_owned()]));
+        let fault = outcome.step("kernel").unwrap().fault.as_deref();
+        assert_eq!(fault, Some("ended with exit status 101"));
+    }
+
+    #[test]
+    fn a_machine_that_stops_early_is_a_fault() {
+        let begun = ["governd-vm: KERNEL 6.1.0", "governd-vm: BEGIN kernel", "test a ... ok"];
+        let whole = ["governd-vm: KERNEL 6.1.0", "governd-vm: END"];
+        for (lines, is_in_time, fault) in [
+            (&[][..], true, Some("did not boot")),
+            (&begun[..], true, Some("stopped before its end")),
+            (&begun[..], false, Some("did not end within 60 s")),
+            (&whole[..], true, None),
+        ] {
+            let outcome = outcome(lines, is_in_time);
+            assert_eq!(outcome.fault.as_deref(), fault, "{lines:?}");
+            let empty = ["doctor: no program was loaded", "no test passed"];
+            assert!(outcome.faults().ends_with(&empty.map(str::to_owned)), "{lines:?}");
+        }
+        let step = &outcome(&begun, true).steps[0];
+        assert_eq!(step.fault.as_deref(), Some("the machine stopped while it ran"));
+    }
+}

@@ -1,0 +1,53 @@
+//! The kernels that governd is tried on.
+
+use anyhow::{Context, Result};
+
+/// A kernel series, and where Debian has it.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Release {
+    /// What `--kernel` takes, and the name of the folder.
+    pub(super) name: &'static str,
+    /// The suite of the archive that carries it.
+    pub(super) suite: &'static str,
+    /// Whether governd must work on it in full.
+    pub(super) is_required: bool,
+}
+
+/// From the oldest on which anything is expected to work to the newest that Debian has.
+pub(super) const RELEASES: &[Release] = &[
+    // It lacks bpf_set_retval (5.18), bpf_loop (5.17) and sleepable checks that later ones have.
+    Release { name: "5.10", suite: "bullseye", is_required: false },
+    Release { name: "6.1", suite: "bookworm", is_required: true },
+    Release { name: "6.12", suite: "trixie", is_required: true },
+    Release { name: "newest", suite: "sid", is_required: true },
+];
+
+/// The chosen releases in the table's order; all of them if none is named.
+pub(super) fn chosen(names: &[String]) -> Result<Vec<&'static Release>> {
+    for name in names {
+        RELEASES.iter().find(|release| release.name == name).with_context(|| {
+            let known: Vec<_> = RELEASES.iter().map(|release| release.name).collect();
+            format!("no kernel {name}; hint: there are {}", known.join(", "))
+        })?;
+    }
+    let is_chosen =
+        |release: &&Release| names.is_empty() || names.iter().any(|name| name == release.name);
+    Ok(RELEASES.iter().filter(is_chosen).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_chosen_by_name_and_kept_in_order() {
+        let names = |names: &[&str]| -> Vec<&str> {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            chosen(&names).unwrap().iter().map(|release| release.name).collect()
+        };
+        assert_eq!(names(&[]), ["5.10", "6.1", "6.12", "newest"]);
+        assert_eq!(names(&["newest", "6.1"]), ["6.1", "newest"]);
+        let error = chosen(&["4.19".to_owned()]).unwrap_err();
+        assert!(error.to_string().ends_with("there are 5.10, 6.1, 6.12, newest"), "{error}");
+    }
+}
