@@ -9,6 +9,12 @@ use crate::test::tally::Tally;
 
 /// The step that runs `governd doctor`.
 pub(super) const DOCTOR: &str = "doctor";
+/// How the doctor names what it found out about a program.
+const PROGRAM: &str = "program ";
+/// What it calls a finding that is as it should be.
+const OK: &str = "ok";
+/// Of what it says about others.
+const DETAIL_CHARS_MAX: usize = 400;
 
 /// What one machine did.
 #[derive(Debug, Default)]
@@ -98,24 +104,21 @@ impl Outcome {
         self.steps.iter().find(|step| step.name == name)
     }
 
-    /// What `governd doctor` printed.
-    fn doctor(&self) -> Option<Value> {
-        let step = self.step(DOCTOR)?;
-        serde_json::from_str(&step.output.join("\n")).ok()
+    /// What the doctor looked at.
+    fn probes(&self) -> Vec<Value> {
+        let output = self.step(DOCTOR).map(|step| step.output.join("\n")).unwrap_or_default();
+        let report = serde_json::from_str::<Value>(&output).unwrap_or_default();
+        report.get("probes").and_then(Value::as_array).cloned().unwrap_or_default()
     }
 
-    /// The programs that the doctor loaded.
+    /// The programs that the doctor loaded, or tried to.
     pub(super) fn programs(&self) -> Vec<Program> {
-        let doctor = self.doctor();
-        let programs = doctor.as_ref().and_then(|doctor| doctor.get("programs")?.as_array());
-        programs.into_iter().flatten().filter_map(program).collect()
+        self.probes().iter().filter_map(program).collect()
     }
 
     /// What the doctor found that is not as it should be, one line each.
     pub(super) fn complaints(&self) -> Vec<String> {
-        let doctor = self.doctor();
-        let checks = doctor.as_ref().and_then(|doctor| doctor.get("checks")?.as_array());
-        checks.into_iter().flatten().filter_map(complaint).collect()
+        self.probes().iter().filter_map(complaint).collect()
     }
 
     /// Tests of every step that is not the doctor.
@@ -132,16 +135,26 @@ fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     value.get(name)?.as_str()
 }
 
-fn program(program: &Value) -> Option<Program> {
-    let instructions = program.get("verified_instructions").and_then(Value::as_u64);
-    let is_accepted = text(program, "outcome").is_none_or(|outcome| outcome == "ok");
-    Some(Program { name: text(program, "name")?.to_owned(), is_accepted, instructions })
+/// A finding about a program; its detail tells the instructions in words.
+fn program(probe: &Value) -> Option<Program> {
+    let name = text(probe, "name")?.strip_prefix(PROGRAM)?.to_owned();
+    let is_accepted = text(probe, "outcome")? == OK;
+    let mut words = text(probe, "detail")?.split(' ');
+    let instructions = words.find_map(|word| word.parse().ok()).filter(|_| is_accepted);
+    Some(Program { name, is_accepted, instructions })
 }
 
-fn complaint(check: &Value) -> Option<String> {
-    let (name, outcome) = (text(check, "name")?, text(check, "outcome")?);
-    let detail = text(check, "detail").unwrap_or_default();
-    (outcome != "ok").then(|| format!("{name}: {outcome}: {detail}"))
+fn complaint(probe: &Value) -> Option<String> {
+    let (name, outcome) = (text(probe, "name")?, text(probe, "outcome")?);
+    let detail = text(probe, "detail").unwrap_or_default();
+    (outcome != OK).then(|| format!("{name} is {outcome}: {}", ending(detail)))
+}
+
+/// The end of a long text: a verifier's last words say why.
+fn ending(text: &str) -> String {
+    let skipped = text.chars().count().saturating_sub(DETAIL_CHARS_MAX);
+    let ending: String = text.chars().skip(skipped).collect();
+    if skipped == 0 { ending } else { format!("… {ending}") }
 }
 
 #[cfg(test)]
@@ -164,9 +177,10 @@ mod tests {
                 "noise",
                 "governd-vm: KERNEL 6.1.0",
                 "governd-vm: BEGIN doctor",
-                r#"{"checks": [{"name": "lockdown", "outcome": "degraded", "detail": "why"}],"#,
-                r#""programs": [{"name": "connect4", "outcome": "ok", "#,
-                r#""verified_instructions": 9}]}"#,
+                r#"{"can_run":true,"probes":[{"name":"jit","outcome":"degraded","detail":"off"},"#,
+                r#"{"name":"btf","outcome":"ok","detail":"/sys"},"#,
+                r#"{"name":"program connect4","outcome":"ok","#,
+                r#""detail":"loads, 9 instructions verified"}]}"#,
                 "governd-vm: PASS doctor",
                 "governd-vm: BEGIN kernel",
                 "test a ... FAILED",
@@ -182,11 +196,29 @@ mod tests {
         let program =
             Program { name: "connect4".to_owned(), is_accepted: true, instructions: Some(9) };
         assert_eq!(outcome.programs(), [program]);
-        assert_eq!(outcome.complaints(), ["lockdown: degraded: why"]);
+        assert_eq!(outcome.complaints(), ["jit is degraded: off"]);
         let tests = outcome.tests();
         assert_eq!((tests.passed, tests.failed, tests.failures), (1, 1, vec!["a".to_owned()]));
         let fault = outcome.step("kernel").unwrap().fault.as_deref();
         assert_eq!(fault, Some("ended with exit status 101"));
+    }
+
+    #[test]
+    fn what_the_verifier_said_is_read() {
+        for (outcome, detail, is_accepted, instructions) in [
+            ("ok", "loads, 1234 instructions verified", true, Some(1_234)),
+            ("ok", "loads, unknown instructions verified", true, None),
+            ("missing", "refused after 77 instructions", false, None),
+        ] {
+            let probe = serde_json::json!(
+                {"name": "program a", "outcome": outcome, "detail": detail}
+            );
+            let name = "a".to_owned();
+            assert_eq!(program(&probe), Some(Program { name, is_accepted, instructions }));
+        }
+        assert_eq!(program(&serde_json::json!({"name": "btf", "outcome": "ok"})), None);
+        assert_eq!(ending("short"), "short");
+        assert_eq!(ending(&"a".repeat(401)), format!("… {}", "a".repeat(400)));
     }
 
     #[test]
