@@ -44,6 +44,29 @@ pub mod map {
     pub const EXEC_SCRATCH: &str = "EXEC_SCRATCH";
     /// Per-CPU scratch of `skb_ingress`.
     pub const DNS_SCRATCH: &str = "DNS_SCRATCH";
+
+    /// All of them.
+    pub const ALL: [&str; 19] = [
+        ACTIVE,
+        SETTINGS,
+        TASKS,
+        UNTRACKED,
+        EXES,
+        UIDS,
+        CGROUPS,
+        SELECTORS,
+        SUBJECTS,
+        NAMES,
+        CIDRS,
+        DECISIONS,
+        BINDINGS,
+        RESOLVERS,
+        SOCKETS,
+        LOST,
+        EVENTS,
+        EXEC_SCRATCH,
+        DNS_SCRATCH,
+    ];
 }
 
 /// Program names.
@@ -66,6 +89,19 @@ pub mod program {
     pub const PROCESS_EXEC: &str = "process_exec";
     /// `raw_tp/sched_process_exit`.
     pub const PROCESS_EXIT: &str = "process_exit";
+
+    /// All of them.
+    pub const ALL: [&str; 9] = [
+        CONNECT4,
+        CONNECT6,
+        SENDMSG4,
+        SENDMSG6,
+        SOCK_CREATE,
+        SKB_INGRESS,
+        PROCESS_FORK,
+        PROCESS_EXEC,
+        PROCESS_EXIT,
+    ];
 }
 
 /// Load-time constants: offsets read from the running kernel's BTF, and what the kernel offers.

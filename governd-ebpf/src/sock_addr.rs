@@ -41,7 +41,9 @@ pub(crate) fn destination_v6(context: &SockAddrContext) -> Address {
     let mut bytes = [0; 16];
     for (index, place) in bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
         // SAFETY: as above; the verifier wants each word read by itself.
-        let word = unsafe { ptr::read_volatile(&raw const (*sock_addr).user_ip6[index]) };
+        let word = unsafe {
+            ptr::read_volatile((&raw const (*sock_addr).user_ip6).cast::<u32>().add(index))
+        };
         *place = word.to_ne_bytes();
     }
     Address::v6(bytes)

@@ -15,7 +15,7 @@ use aya_ebpf::{
 use governd_common::{
     decide::Tables,
     key::{CgroupKey, ExeKey, UidKey},
-    limits::{CGROUP_DEPTH_MAX, PIDS_PER_BLOCK, SELECTOR_WORDS, SELECTORS_MAX},
+    limits::{CGROUP_DEPTH_MAX, PIDS_PER_BLOCK, SELECTORS_MAX},
     table::{SelectorSet, Task, settings_flag},
     verdict::Loss,
 };
@@ -145,11 +145,12 @@ extern "C" fn select(slot: u32, device: u32, inode: u64) -> u32 {
     if settings.flags & settings_flag::HAS_CGROUPS != 0 {
         add_cgroups(slot, &mut cgroup);
     }
-    for word in 0..SELECTOR_WORDS {
+    let words = exe.words.iter().zip(&user.words).zip(&cgroup.words);
+    for (word, ((exe, user), cgroup)) in words.enumerate() {
         if word as u32 >= settings.selector_words {
             break;
         }
-        let bits = exe.words[word] & user.words[word] & cgroup.words[word];
+        let bits = exe & user & cgroup;
         if bits != 0 {
             return selector_subject(slot, word as u32 * 64 + bits.trailing_zeros());
         }
@@ -185,7 +186,7 @@ fn add_cgroup(slot: u32, cgroup: u64, set: &mut SelectorSet) {
     let Some(found) = (unsafe { CGROUPS.get(CgroupKey { slot: u64::from(slot), cgroup }) }) else {
         return;
     };
-    for word in 0..SELECTOR_WORDS {
-        set.words[word] |= found.words[word];
+    for (word, more) in set.words.iter_mut().zip(&found.words) {
+        *word |= more;
     }
 }

@@ -1,0 +1,210 @@
+//! The process that a test governs: this test binary again, told what to do by a script.
+//!
+//! A script is a list of steps, separated by `;`. Each step prints one line, its outcome: `ok`,
+//! `EACCES` or the number of another error. Steps that start another process let it run the rest of the script.
+
+use std::{
+    env, fs,
+    io::Write as _,
+    net::SocketAddr,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto},
+};
+
+const SCRIPT: &str = "GOVERND_TEST_SCRIPT";
+const MARK: &str = "outcome ";
+/// How this binary is made to run a script and nothing else.
+const ARGUMENTS: [&str; 4] =
+    ["--exact", "kernel::tests::agent::act", "--nocapture", "--test-threads=1"];
+
+/// Runs a script in a cgroup and returns its outcomes.
+pub(super) fn run(exe: &Path, cgroup: &Path, script: &str) -> Vec<String> {
+    // The shell moves itself, and becomes the agent by exec.
+    let output = Command::new("sh")
+        .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
+        .arg(cgroup)
+        .arg(exe)
+        .args(ARGUMENTS)
+        .env(SCRIPT, script)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{script}: {output:?}");
+    text.lines().filter_map(|line| line.split_once(MARK)).map(|(_, rest)| rest.to_owned()).collect()
+}
+
+/// Not a test of its own: what [`run`] starts.
+#[test]
+fn act() {
+    let Ok(script) = env::var(SCRIPT) else { return };
+    let mut steps = script.split(';').map(str::trim).filter(|step| !step.is_empty());
+    while let Some(step) = steps.next() {
+        let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
+        if let Some(mut command) = start(verb) {
+            let script: Vec<&str> = steps.collect();
+            let status = command.args(ARGUMENTS).env(SCRIPT, script.join(";")).status().unwrap();
+            assert!(status.success(), "{step}");
+            return;
+        }
+        let outcome = match attempt(verb, rest) {
+            Ok(()) => "ok".to_owned(),
+            Err(Errno::ACCESS) => "EACCES".to_owned(),
+            Err(errno) => format!("errno {}", errno.raw_os_error()),
+        };
+        println!("{MARK}{outcome}");
+    }
+}
+
+/// Ways to start another process of this binary.
+fn start(verb: &str) -> Option<Command> {
+    let exe = env::current_exe().unwrap();
+    let through_shell = |text: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", text]).arg(&exe);
+        shell
+    };
+    Some(match verb {
+        "child" => Command::new(exe),
+        "setsid" => {
+            let mut command = Command::new("setsid");
+            command.arg("--wait").arg(exe);
+            command
+        }
+        // A network namespace of its own, in which everybody may have ping sockets.
+        "netns" => {
+            let mut command = Command::new("unshare");
+            let range = "/proc/sys/net/ipv4/ping_group_range";
+            let text = format!("echo 0 2147483647 > {range} && ip link set lo up && \"$0\" \"$@\"");
+            command.args(["--net", "sh", "-c", &text]).arg(exe);
+            command
+        }
+        // The middle process ends at once; the pipe shows when the orphan has ended.
+        "orphan" => through_shell("(\"$0\" \"$@\" & ) | cat"),
+        "copy" => {
+            let path = env::temp_dir().join(format!("governd-test-copy-{}", std::process::id()));
+            fs::copy(&exe, &path).unwrap();
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "\"$0\" \"$@\"; code=$?; rm \"$0\"; exit $code"]).arg(path);
+            shell
+        }
+        "memfd" => {
+            let flags = rustix::fs::MemfdFlags::empty();
+            let fd = rustix::fs::memfd_create("governd-test", flags).unwrap();
+            let mut file = fs::File::from(fd);
+            file.write_all(&fs::read(&exe).unwrap()).unwrap();
+            file.set_permissions(fs::Permissions::from_mode(0o755)).unwrap();
+            let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+            // An open file for writing cannot be executed; the descriptor below only reads.
+            let read = fs::File::open(&path).unwrap();
+            drop(file);
+            let path = format!("/proc/{}/fd/{}", std::process::id(), read.as_raw_fd());
+            std::mem::forget(read);
+            Command::new(path)
+        }
+        _ => return None,
+    })
+}
+
+/// A process whose first thread ends by the system call, while a second one connects after it.
+const WITHOUT_LEADER: &str = r#"
+import ctypes, os, socket, sys, threading, time
+def go():
+    status = f"/proc/{os.getpid()}/stat"
+    while open(status).read().rsplit(")", 1)[1].split()[0] != "Z":
+        time.sleep(0.002)
+    code = socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect_ex(("127.0.0.1", int(sys.argv[1])))
+    os.write(1, str(code).encode())
+    os._exit(0)
+threading.Thread(target=go).start()
+ctypes.CDLL(None).syscall(60, 0)
+"#;
+
+fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
+    let address = || -> SocketAddr { rest.parse().unwrap() };
+    match verb {
+        "tcp" => connect(SocketType::STREAM, address()).map(drop),
+        "udp-connect" => {
+            let socket = connect(SocketType::DGRAM, address())?;
+            rustix::net::send(&socket, b"x", SendFlags::empty()).map(drop)
+        }
+        "udp-sendto" => {
+            let socket = socket(family(address()), SocketType::DGRAM, None)?;
+            rustix::net::sendto(&socket, b"x", SendFlags::empty(), &address()).map(drop)
+        }
+        "udp-connect-sendto" => {
+            let (first, second) = rest.split_once(' ').unwrap();
+            let socket = connect(SocketType::DGRAM, first.parse().unwrap())?;
+            let second: SocketAddr = second.parse().unwrap();
+            rustix::net::sendto(&socket, b"x", SendFlags::empty(), &second).map(drop)
+        }
+        "socket" => {
+            let (family, kind) = rest.split_once(' ').unwrap();
+            let family = if family == "v4" { AddressFamily::INET } else { AddressFamily::INET6 };
+            let (kind, protocol) = match kind {
+                "raw" => (SocketType::RAW, Some(ipproto::UDP)),
+                "ping" if family == AddressFamily::INET => (SocketType::DGRAM, Some(ipproto::ICMP)),
+                "ping" => (SocketType::DGRAM, Some(ipproto::ICMPV6)),
+                "udplite" => (SocketType::DGRAM, Some(ipproto::UDPLITE)),
+                "mptcp" => (SocketType::STREAM, Some(ipproto::MPTCP)),
+                "udp" => (SocketType::DGRAM, None),
+                other => panic!("unknown socket {other}"),
+            };
+            socket(family, kind, protocol).map(drop)
+        }
+        "ask" => {
+            let socket = connect(SocketType::DGRAM, address())?;
+            rustix::net::send(&socket, b"question", SendFlags::empty())?;
+            let mut answer = [0; 4_096];
+            rustix::net::recv(&socket, &mut answer, RecvFlags::empty()).map(drop)
+        }
+        "repeat" => {
+            let (count, address) = rest.split_once(' ').unwrap();
+            let address: SocketAddr = address.parse().unwrap();
+            for _ in 0..count.parse::<u32>().unwrap() {
+                connect(SocketType::DGRAM, address).map(drop).ok();
+            }
+            Ok(())
+        }
+        "without-leader" => {
+            let mut python = Command::new("python3");
+            let output = python.args(["-c", WITHOUT_LEADER, rest]).output().unwrap();
+            match String::from_utf8_lossy(&output.stdout).trim().parse() {
+                Ok(0) => Ok(()),
+                Ok(code) => Err(Errno::from_raw_os_error(code)),
+                Err(_) => panic!("{output:?}"),
+            }
+        }
+        "true" => {
+            Command::new("true").stdout(Stdio::null()).status().unwrap();
+            Ok(())
+        }
+        other => panic!("unknown step {other}"),
+    }
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
+}
+
+fn socket(
+    family: AddressFamily,
+    kind: SocketType,
+    protocol: Option<rustix::net::Protocol>,
+) -> Result<OwnedFd, Errno> {
+    rustix::net::socket(family, kind, protocol)
+}
+
+fn connect(kind: SocketType, address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = socket(family(address), kind, None)?;
+    rustix::net::connect(&socket, &address)?;
+    Ok(socket)
+}

@@ -1,0 +1,158 @@
+//! The host of a test: a cgroup of its own, with programs attached to it.
+
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use governd_common::{event::FlowEvent, verdict::Loss};
+use tempfile::TempDir;
+
+use super::agent;
+use crate::kernel::{Events, Kernel, KernelOptions, RawEvent, cgroup};
+
+const PREFIX: &str = "governd-test-";
+
+/// True as root. Otherwise the test is skipped visibly, and fails in CI.
+pub(super) fn is_root() -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    assert!(env::var("CI").is_err(), "these tests need root, and CI must run them");
+    eprintln!("skipped: needs root");
+    false
+}
+
+/// A cgroup that goes with its processes when the test ends, also when it fails.
+#[derive(Debug)]
+pub(super) struct TestCgroup {
+    pub(super) path: PathBuf,
+}
+
+impl TestCgroup {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        static STALE: Once = Once::new();
+        let root = cgroup::root().unwrap();
+        STALE.call_once(|| remove_stale(&root));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = root.join(format!("{PREFIX}{}-{number}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self { path }
+    }
+
+    /// The kernel's id of the cgroup: its inode.
+    pub(super) fn id(&self) -> u64 {
+        std::os::unix::fs::MetadataExt::ino(&fs::metadata(&self.path).unwrap())
+    }
+}
+
+impl Drop for TestCgroup {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// Removes cgroups of test processes that were killed.
+fn remove_stale(root: &Path) {
+    for entry in fs::read_dir(root).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            remove(&entry.path());
+        }
+    }
+}
+
+/// Ends the processes of a cgroup and of those below, and removes them.
+fn remove(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove(&entry.path());
+        }
+    }
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        // Since Linux 5.14; before, the processes end by themselves.
+        fs::write(path.join("cgroup.kill"), "1").ok();
+        if fs::remove_dir(path).is_ok() || !path.exists() || Instant::now() > end {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Programs attached to a cgroup, and processes that run in it.
+pub(super) struct Host {
+    // Detached before the cgroup goes.
+    pub(super) kernel: Kernel,
+    pub(super) events: Events,
+    pub(super) cgroup: TestCgroup,
+    exe: Option<TempDir>,
+}
+
+impl Host {
+    pub(super) fn new(options: KernelOptions) -> Self {
+        let cgroup = TestCgroup::new();
+        let options = KernelOptions { cgroup: Some(cgroup.path.clone()), ..options };
+        let mut kernel = Kernel::load(&options).unwrap();
+        let events = kernel.take_events().unwrap();
+        Self { kernel, events, cgroup, exe: None }
+    }
+
+    /// With an executable that no other test runs, for policies that go by it.
+    pub(super) fn with_own_exe(options: KernelOptions) -> Self {
+        let directory = TempDir::new().unwrap();
+        fs::copy(env::current_exe().unwrap(), directory.path().join("agent")).unwrap();
+        Self { exe: Some(directory), ..Self::new(options) }
+    }
+
+    /// Runs a script (see [`agent`]) in the cgroup and returns its lines.
+    pub(super) fn run(&self, script: &str) -> Vec<String> {
+        let own = self.exe.as_ref().map(|exe| exe.path().join("agent"));
+        let exe = own.unwrap_or_else(|| env::current_exe().unwrap());
+        agent::run(&exe, &self.cgroup.path, script)
+    }
+
+    /// Runs one step and returns its outcome.
+    pub(super) fn one(&self, step: &str) -> String {
+        let lines = self.run(step);
+        let [line] = lines.as_slice() else { panic!("one line for {step:?}: {lines:?}") };
+        line.clone()
+    }
+
+    /// The events that are waiting.
+    pub(super) fn drain(&mut self) -> Vec<RawEvent> {
+        let mut events = Vec::new();
+        while self.events.drain(|event| events.push(event)) > 0 {}
+        assert_eq!(self.events.malformed(), 0);
+        events
+    }
+
+    /// The decisions that are waiting.
+    pub(super) fn flows(&mut self) -> Vec<FlowEvent> {
+        self.drain()
+            .into_iter()
+            .filter_map(|event| match event {
+                RawEvent::Flow(flow) => Some(flow),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn lost(&self, loss: Loss) -> u64 {
+        self.kernel.lost().unwrap().iter().find(|(found, _)| *found == loss).unwrap().1
+    }
+}
+
+/// A destination as event and script write it.
+pub(super) fn destination(event: &FlowEvent) -> SocketAddr {
+    SocketAddr::new(event.address.into(), event.port)
+}

@@ -1,0 +1,139 @@
+//! Policies for tests, as tables.
+
+use std::net::IpAddr;
+
+use governd_common::{
+    address::Address,
+    limits::RULES_PER_BLOCK_MAX,
+    name::Pattern,
+    table::{RuleBlock, RuleEntry, SelectorSet, Subject, settings_flag, subject_flag},
+    verdict::{Mode, Verdict},
+};
+use zerocopy::FromZeros;
+
+use crate::policy::image::TableImage;
+
+/// The agent of most tests.
+pub(super) const AGENT: u32 = 7;
+pub(super) const DEFAULT_RULE: u32 = 100;
+
+/// A policy under construction.
+pub(super) struct Policy {
+    pub(super) image: TableImage,
+    next_set: u32,
+}
+
+impl Policy {
+    /// Nobody is governed.
+    pub(super) fn empty() -> Self {
+        let mut image = TableImage { selector_words: 1, ..TableImage::default() };
+        let subject = Subject {
+            mode: Mode::Monitor as u8,
+            default_verdict: Verdict::Allow as u8,
+            flags: subject_flag::QUIET_DEFAULT,
+            default_rule: 0,
+        };
+        image.subjects.push((0, subject));
+        Self { image, next_set: 1 }
+    }
+
+    /// Every process of a cgroup is the agent.
+    pub(super) fn of_cgroup(cgroup: u64, mode: Mode) -> Self {
+        let mut policy = Self::empty();
+        policy.image.flags |= settings_flag::CLASSIFY_AT_CONNECT;
+        let first = selectors(1);
+        policy.image.any = [first, first, SelectorSet::default()];
+        policy.image.selectors = vec![AGENT];
+        policy.image.cgroups.push((cgroup, first));
+        policy.subject(mode, Verdict::Deny, 0)
+    }
+
+    /// Every process that executes a file is the agent.
+    pub(super) fn of_exe(exe: (u32, u64), mode: Mode) -> Self {
+        let mut policy = Self::empty();
+        let first = selectors(1);
+        policy.image.any = [SelectorSet::default(), first, first];
+        policy.image.selectors = vec![AGENT];
+        policy.image.exes.push((exe, first));
+        policy.subject(mode, Verdict::Deny, 0)
+    }
+
+    pub(super) fn subject(mut self, mode: Mode, default: Verdict, flags: u16) -> Self {
+        self.image.subjects.retain(|(subject, _)| *subject != AGENT);
+        let subject = Subject {
+            mode: mode as u8,
+            default_verdict: default as u8,
+            flags,
+            default_rule: DEFAULT_RULE,
+        };
+        self.image.subjects.push((AGENT, subject));
+        self
+    }
+
+    /// A rule about a network, with the number that it gets.
+    pub(super) fn network(
+        mut self,
+        verdict: Verdict,
+        network: &str,
+        ports: (u16, u16),
+        protocol: u8,
+    ) -> Self {
+        let (address, prefix) = network.split_once('/').unwrap_or((network, ""));
+        let address: IpAddr = address.parse().unwrap();
+        let whole = if address.is_ipv4() { 32 } else { 128 };
+        let prefix: u8 = if prefix.is_empty() { whole } else { prefix.parse().unwrap() };
+        let set = self.take_set();
+        let bits = prefix + (128 - whole);
+        self.image.networks.push((AGENT, address.into(), bits, set));
+        self.rule(set, verdict, ports, protocol, u16::from(bits))
+    }
+
+    /// A rule about a name.
+    pub(super) fn name(mut self, verdict: Verdict, pattern: &str) -> Self {
+        let set = self.take_set();
+        let (key, bits) = Pattern::parse(pattern.as_bytes()).unwrap().key(0);
+        let bytes = &key.bytes[1..bits as usize / 8];
+        self.image.names.push((bytes.into(), set));
+        self.rule(set, verdict, (0, u16::MAX), 0, 1_000)
+    }
+
+    pub(super) fn resolver(mut self, address: &str) -> Self {
+        let address: IpAddr = address.parse().unwrap();
+        self.image.resolvers.push(Address::from(address));
+        self
+    }
+
+    fn take_set(&mut self) -> u32 {
+        self.next_set += 1;
+        self.next_set
+    }
+
+    fn rule(
+        mut self,
+        set: u32,
+        verdict: Verdict,
+        (port_first, port_last): (u16, u16),
+        protocol: u8,
+        specificity: u16,
+    ) -> Self {
+        let verdict = verdict as u8;
+        let rule = set + 1_000;
+        let entry = RuleEntry { port_first, port_last, protocol, verdict, specificity, rule };
+        self.image.blocks.push((AGENT, set, block(&[entry])));
+        self
+    }
+}
+
+pub(super) fn block(entries: &[RuleEntry]) -> RuleBlock {
+    let mut block = RuleBlock::new_zeroed();
+    block.len = entries.len() as u32;
+    assert!(entries.len() <= RULES_PER_BLOCK_MAX);
+    block.entries[..entries.len()].copy_from_slice(entries);
+    block
+}
+
+fn selectors(bits: u64) -> SelectorSet {
+    let mut set = SelectorSet::default();
+    set.words[0] = bits;
+    set
+}

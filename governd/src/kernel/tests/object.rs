@@ -1,0 +1,22 @@
+//! The embedded object against the names that the daemon knows it by.
+
+use std::collections::BTreeSet;
+
+use governd_common::names::{map, program};
+
+use super::host::is_root;
+use crate::kernel::{KernelOptions, attach, layout, load::load_object};
+
+#[test]
+fn the_object_has_the_maps_and_programs_that_the_names_say() {
+    if !is_root() {
+        return;
+    }
+    let ebpf = load_object(&KernelOptions::default(), layout::of_kernel().unwrap()).unwrap();
+    let maps: BTreeSet<&str> =
+        ebpf.maps().map(|(name, _)| name).filter(|name| !name.starts_with('.')).collect();
+    assert_eq!(maps, BTreeSet::from(map::ALL));
+    let programs: BTreeSet<&str> = ebpf.programs().map(|(name, _)| name).collect();
+    assert_eq!(programs, BTreeSet::from(program::ALL));
+    assert_eq!(programs, attach::programs().collect());
+}
