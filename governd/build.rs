@@ -1,7 +1,8 @@
 //! Builds the eBPF programs with the compiler that builds the daemon, for the daemon to embed.
 //!
 //! `cargo build` of the daemon is all that is needed. To lint the programs for their own target:
-//! `RUSTC_BOOTSTRAP=1 cargo clippy -p governd-ebpf --target bpfel-unknown-none -Z build-std=core --release`.
+//! `RUSTC_BOOTSTRAP=1 cargo clippy -p governd-ebpf --target bpfel-unknown-none -Z build-std=core
+//! --release`.
 //!
 //! The object is built in a folder of its own (`target/ebpf`), because cargo locks the folder that
 //! it runs in, and with an environment of its own, because the flags, wrappers and profile settings

@@ -8,14 +8,16 @@ use crate::{address::Address, limits::NAME_KEY_BYTES};
 macro_rules! shared {
     ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
+        #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
         #[repr(C)]
         $vis struct $name $body
     };
 }
 
 shared! {
-    /// An executable: device as the kernel keeps it (`s_dev`, 12 bits major, 20 bits minor) and inode.
+    /// An executable: device as the kernel keeps it (`s_dev`, 12 bits major, 20 bits minor) and
+    /// inode.
     pub struct ExeKey {
         /// Slot.
         pub slot: u32,
@@ -118,8 +120,8 @@ impl CidrKey {
 
 shared! {
     /// Data of a name-trie key: the slot, then the lower-cased name reversed, then NUL for an exact
-    /// name or `.` for a wildcard, so that `*.example.com` is `moc.elpmaxe.` and matches names below
-    /// the apex only, while `example.com` is `moc.elpmaxe\0` and matches nothing else.
+    /// name or `.` for a wildcard, so that `*.example.com` is `moc.elpmaxe.` and matches names
+    /// below the apex only, while `example.com` is `moc.elpmaxe\0` and matches nothing else.
     pub struct NameKey {
         /// Slot byte, reversed name, terminator, zeroes.
         pub bytes: [u8; NAME_KEY_BYTES],

@@ -95,8 +95,8 @@ impl Name {
         if byte == b'.' { self.end_label() } else { self.push_label_byte(byte) }
     }
 
-    /// Ends a label. The dot itself is written when another label begins, so that a final dot, which
-    /// only says that the name is absolute, leaves no trace.
+    /// Ends a label. The dot itself is written when another label begins, so that a final dot,
+    /// which only says that the name is absolute, leaves no trace.
     #[inline(always)]
     pub fn end_label(&mut self) -> Result<(), NameError> {
         if self.label == 0 {
@@ -139,8 +139,8 @@ impl Name {
         self.numeric != 0
     }
 
-    /// Writes the trie key of this very name and returns its prefix length in bits. What follows the
-    /// prefix keeps its former bytes; the trie does not look there.
+    /// Writes the trie key of this very name and returns its prefix length in bits. What follows
+    /// the prefix keeps its former bytes; the trie does not look there.
     #[inline(always)]
     pub fn write_key<R: Repeat>(&self, slot: u32, key: &mut NameKey) -> u32 {
         self.write_reversed::<R>(slot, 0, key)

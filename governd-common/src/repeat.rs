@@ -1,12 +1,12 @@
 //! Bounded loops that both targets can run.
 //!
 //! A plain loop over message bytes makes the verifier walk every round; the `bpf_loop` helper
-//! (Linux 5.17) lets it check the body once. Parsers therefore say what one round does and leave the
-//! driving to a [`Repeat`]: `bpf_loop` in the programs, a `for` here. All that changes from round to
-//! round lives in the state, which the programs keep in map memory, where the verifier does not
-//! track values. The helper wants its context on the stack, so a program hands it the address of a
-//! pointer to the state, and the callback, an `extern "C"` function generic over state and work,
-//! reads that pointer back.
+//! (Linux 5.17) lets it check the body once. Parsers therefore say what one round does and leave
+//! the driving to a [`Repeat`]: `bpf_loop` in the programs, a `for` here. All that changes from
+//! round to round lives in the state, which the programs keep in map memory, where the verifier
+//! does not track values. The helper wants its context on the stack, so a program hands it the
+//! address of a pointer to the state, and the callback, an `extern "C"` function generic over state
+//! and work, reads that pointer back.
 
 /// Whether another round follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,4 +1,5 @@
-//! The DNS parser against written rows, against random messages, and against an independent decoder.
+//! The DNS parser against written rows, against random messages, and against an independent
+//! decoder.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -381,7 +382,11 @@ proptest! {
     }
 
     #[test]
-    fn bytes_after_the_message_are_never_read(question in names(), rows in rows(), cut in 0..200_usize) {
+    fn bytes_after_the_message_are_never_read(
+        question in names(),
+        rows in rows(),
+        cut in 0..200_usize,
+    ) {
         let answers = u16::try_from(rows.len()).unwrap();
         let bytes = build(&question, &rows, [answers, 0, 0]);
         let used = bytes.len().saturating_sub(cut);

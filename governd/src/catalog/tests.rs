@@ -69,7 +69,7 @@ fn hosts_match_exact_then_pattern_then_the_longest_suffix() {
         ("mcp.some-company.com", "generic-mcp tool-mcp shared"),
         ("dns.google", "google doh-resolver"),
         ("github.com", "-"),
-        ("deb.debian.org", "-"),
+        ("www.debian.org", "-"),
         ("a..b", "-"),
         ("", "-"),
         ("exa mple.com", "-"),

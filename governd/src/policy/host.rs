@@ -4,7 +4,8 @@ use std::path::Path;
 
 /// Facts of the host, answered by the workload room and by tables in tests.
 pub trait Host {
-    /// Device (`s_dev`) and inode of an executable, symbolic links followed; `None` if there is no such file.
+    /// Device (`s_dev`) and inode of an executable, symbolic links followed; `None` if there is no
+    /// such file.
     fn executable(&self, path: &Path) -> Option<(u32, u64)>;
     /// User id of a user name.
     fn user(&self, name: &str) -> Option<u32>;

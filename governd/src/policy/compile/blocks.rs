@@ -30,7 +30,8 @@ pub(super) struct TooMany {
 impl TooMany {
     pub(super) fn diagnostic(&self, target: &Target, place: Option<Place>) -> Diagnostic {
         let message = format!(
-            "the agent's rules give `{target}` {} port ranges; at most {LEN} can be kept for one destination",
+            "the agent's rules give `{target}` {} port ranges; at most {LEN} can be kept for one \
+             destination",
             self.count
         );
         let place = place.unwrap_or(Place { file: "the policy".into(), line: 0, column: 0 });
