@@ -21,6 +21,7 @@ use crate::{
     },
     name::{Name, fold_case},
     repeat::{Repeat, Step, Work},
+    verdict::codes,
 };
 
 /// Bytes of the message buffer: reads of up to 16 bytes at any masked offset stay inside.
@@ -60,56 +61,25 @@ const FLAG_RESPONSE: u16 = 0x8000;
 const OPCODE_BITS: u16 = 0x7800;
 const RCODE_BITS: u16 = 0x000f;
 
-/// Why a message teaches nothing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-#[repr(u8)]
-pub enum DnsRefusal {
-    /// Shorter than a header, or longer than [`DNS_MESSAGE_BYTES_MAX`].
-    Length = 1,
-    /// A query where an answer was expected, or the reverse.
-    Direction = 2,
-    /// Not a standard query (RFC 1035 section 4.1.1).
-    Opcode = 3,
-    /// Not exactly one question.
-    Questions = 4,
-    /// The question's class is not IN.
-    Class = 5,
-    /// The question's name is not a host name that a rule could speak of.
-    Name = 6,
-    /// The server answered with an error; the question is readable.
-    Rcode = 7,
-    /// The message breaks its own format.
-    Malformed = 8,
-}
-
-impl DnsRefusal {
-    /// Reads a code; `None` for 0 and for unknown ones.
-    pub const fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            1 => Self::Length,
-            2 => Self::Direction,
-            3 => Self::Opcode,
-            4 => Self::Questions,
-            5 => Self::Class,
-            6 => Self::Name,
-            7 => Self::Rcode,
-            8 => Self::Malformed,
-            _ => return None,
-        })
-    }
-
-    /// The word that records and the command line use.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Length => "length",
-            Self::Direction => "direction",
-            Self::Opcode => "opcode",
-            Self::Questions => "questions",
-            Self::Class => "class",
-            Self::Name => "name",
-            Self::Rcode => "rcode",
-            Self::Malformed => "malformed",
-        }
+codes! {
+    /// Why a message teaches nothing.
+    DnsRefusal {
+        /// Shorter than a header, or longer than [`DNS_MESSAGE_BYTES_MAX`].
+        Length = 1 => "length",
+        /// A query where an answer was expected, or the reverse.
+        Direction = 2 => "direction",
+        /// Not a standard query (RFC 1035 section 4.1.1).
+        Opcode = 3 => "opcode",
+        /// Not exactly one question.
+        Questions = 4 => "questions",
+        /// The question's class is not IN.
+        Class = 5 => "class",
+        /// The question's name is not a host name that a rule could speak of.
+        Name = 6 => "name",
+        /// The server answered with an error; the question is readable.
+        Rcode = 7 => "rcode",
+        /// The message breaks its own format.
+        Malformed = 8 => "malformed",
     }
 }
 

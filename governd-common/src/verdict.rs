@@ -34,6 +34,7 @@ impl Mode {
     }
 }
 
+/// An enumeration of codes in shared bytes, with the words for them.
 macro_rules! codes {
     ($(#[$meta:meta])* $name:ident {
         $($(#[$vmeta:meta])* $variant:ident = $code:literal => $word:literal,)*
@@ -59,6 +60,8 @@ macro_rules! codes {
         }
     };
 }
+
+pub(crate) use codes;
 
 codes! {
     /// Why a decision came out as it did.

@@ -43,8 +43,8 @@ const PEERS: &[Peer] = &[
 const EMULATOR: &[Peer] =
     &[peer("qemu-system-x86_64", "qemu-system-x86", "boots the kernels that governd is tried on")];
 
-/// Units that a package enables although only its program is wanted.
-const UNITS: &[&str] = &["nginx.service"];
+/// Services that a package enables although only its program is wanted.
+const SERVICES: &[&str] = &["nginx"];
 
 const POLICY_RC_D: &str = "/usr/sbin/policy-rc.d";
 
@@ -111,7 +111,7 @@ fn has_venv() -> bool {
 }
 
 fn install(packages: &[&str]) -> Result<()> {
-    let units: Vec<_> = UNITS.iter().filter(|unit| !is_installed(unit)).collect();
+    let services: Vec<_> = SERVICES.iter().filter(|service| !is_installed(service)).collect();
     let policy = NoStart::new(Path::new(POLICY_RC_D))?;
     say::note(format_args!("installing {}", packages.join(" ")));
     if let Err(error) = try_install(packages) {
@@ -120,10 +120,10 @@ fn install(packages: &[&str]) -> Result<()> {
         try_install(packages)?;
     }
     drop(policy);
-    for unit in units.into_iter().filter(|unit| is_installed(unit)) {
+    for service in services.into_iter().filter(|service| is_installed(service)) {
         // Only the program is wanted: without this the service would start at the next boot.
-        run::read(run::command("deb-systemd-helper")?.args(["disable", unit]))
-            .with_context(|| format!("cannot disable {unit}"))?;
+        run::read(run::command("update-rc.d")?.args([service, "disable"]))
+            .with_context(|| format!("cannot disable {service}"))?;
     }
     Ok(())
 }
@@ -134,10 +134,8 @@ fn try_install(packages: &[&str]) -> Result<()> {
     run::read(debian::apt("apt-get")?.args(options).args(install).args(packages)).map(drop)
 }
 
-fn is_installed(unit: &str) -> bool {
-    ["/lib/systemd/system", "/usr/lib/systemd/system"]
-        .iter()
-        .any(|folder| Path::new(folder).join(unit).exists())
+fn is_installed(service: &str) -> bool {
+    Path::new("/etc/init.d").join(service).exists()
 }
 
 /// While this lives, packages start no service when they are installed (invoke-rc.d(8)). A policy
