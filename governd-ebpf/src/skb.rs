@@ -138,6 +138,10 @@ fn learn_answer(
     let owner = owner(context);
     scratch.key.prefix_len = scratch.dns.name.write_key::<Helper>(view.slot, &mut scratch.key.data);
     let set = NAMES.get(&scratch.key).copied().unwrap_or(0);
+    if set == 0 && owner.subject == 0 {
+        // What ordinary programs ask about ordinary names is nobody's business.
+        return;
+    }
     // SAFETY: the helper only reads the clock.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     scratch.round = Round { now_ns, subject: owner.subject, set };

@@ -82,7 +82,7 @@ impl Engine {
             process: &words,
             subject: event.header.subject,
             destination: match &recent.name {
-                Some(name) => Destination::Name(name.clone()),
+                Some(name) => Destination::Name(std::sync::Arc::clone(name)),
                 None => Destination::Address(event.address.into()),
             },
             port: event.port,
