@@ -10,6 +10,7 @@ mod doctor;
 pub mod exit;
 mod explain;
 mod flags;
+mod policy;
 pub mod printer;
 mod replay;
 mod status;
@@ -40,6 +41,8 @@ enum Verb {
     Explain(explain::Explain),
     /// Check whether this host can run governd, and what is degraded.
     Doctor(doctor::Doctor),
+    /// Check policy documents before they are put into force.
+    Policy(policy::Policy),
     /// Say what names governd sees in captures.
     Replay(replay::Replay),
 }
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Verb::Watch(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
+        Verb::Policy(verb) => verb.run(),
         Verb::Replay(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
     };

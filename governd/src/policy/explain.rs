@@ -274,7 +274,10 @@ impl Answer {
             (Verdict::Deny, Mode::Enforce) => "denied",
             (Verdict::Deny, Mode::Monitor) => "would be denied; in monitor mode nothing is stopped",
         };
-        let mut lines = vec![who, format!("{destination}: {outcome}"), self.why(), known.clone()];
+        let mut lines = vec![who, format!("{destination}: {outcome}"), self.why()];
+        if !matches!(decision.reason, Reason::Loopback | Reason::Resolver) {
+            lines.push(known.clone());
+        }
         lines.extend(nearest.as_ref().map(Nearest::to_string));
         if decision.verdict == Verdict::Deny {
             match &agent.owner {

@@ -1,5 +1,7 @@
 mod compile;
+mod deployed;
 mod diagnostics;
+mod explain;
 mod host;
 mod property;
 mod reference;

@@ -1,0 +1,131 @@
+//! `governd policy`: documents before they are put into force. Needs neither rights nor a daemon.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Outcome,
+    exit::{Exit, Failure},
+    printer::{Printer, Tone},
+    unwritable,
+};
+use crate::{
+    app::sources,
+    policy::{
+        self, Report, compile::Surroundings, diagnostic::Severity, document,
+        limits::SOURCE_BYTES_MAX,
+    },
+    workload::{
+        cgroup,
+        host::{HostFacts, HostPaths},
+    },
+};
+
+/// Where cgroup v2 is mounted on most hosts.
+const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
+
+/// Verbs of `governd policy`.
+#[derive(Args, Debug)]
+pub(super) struct Policy {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check documents and say what is wrong with them; exit status 3 if something is.
+    Check(Check),
+    /// Print the JSON Schema of the documents, for editors.
+    Schema,
+}
+
+#[derive(Args, Debug)]
+struct Check {
+    /// Files, or directories whose .yaml and .yml files are checked together.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Policy {
+    pub(super) fn run(self) -> Outcome {
+        match self.verb {
+            Verb::Check(check) => check.run(),
+            Verb::Schema => {
+                let printer = Printer::new(true);
+                printer.value(&document::schema()).map_err(unwritable)?;
+                Ok(Exit::Yes)
+            }
+        }
+    }
+}
+
+impl Check {
+    fn run(self) -> Outcome {
+        let printer = Printer::new(self.json);
+        let sources = read(&self.paths)?;
+        // Where there is no cgroup v2, no cgroup is recognised, which no document can be blamed for.
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let cgroup = cgroup::mount_point(&mounts).unwrap_or_else(|| PathBuf::from(CGROUP_MOUNT));
+        let host = HostFacts::read(&HostPaths { root: PathBuf::from("/"), cgroup });
+        let around = Surroundings { host: &host, endpoints: &[], mode: None };
+        let report = policy::check(&sources, &around);
+        print(&report, &printer).map_err(unwritable)?;
+        Ok(if report.valid { Exit::Yes } else { Exit::Invalid })
+    }
+}
+
+fn print(report: &Report, printer: &Printer) -> io::Result<()> {
+    if printer.is_json() {
+        return printer.value(report);
+    }
+    for diagnostic in report.diagnostics.iter() {
+        printer.note(diagnostic);
+    }
+    let worst = report.diagnostics.iter().map(|one| one.severity);
+    let tone = match worst.min_by_key(|severity| *severity as u8) {
+        Some(Severity::Error) => Tone::Bad,
+        Some(Severity::Warning) => Tone::Warn,
+        None => Tone::Good,
+    };
+    for (index, line) in report.summary().into_iter().enumerate() {
+        let tone = if index == 0 { tone } else { Tone::Plain };
+        printer.line(printer.paint(tone, line))?;
+    }
+    Ok(())
+}
+
+/// All files: path and content, of which only as much is read as a policy file may have.
+fn read(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let mut all = Vec::new();
+    for path in paths {
+        let files = sources::files(path)
+            .map_err(|error| Failure::new(Exit::Environment, error, "name a readable file"))?;
+        for file in files {
+            let bytes = read_file(&file).map_err(|error| {
+                let error = anyhow::Error::new(error)
+                    .context(format!("cannot read the policy {}", file.display()));
+                Failure::new(Exit::Environment, error, "name a readable file")
+            })?;
+            all.push((file.display().to_string(), bytes));
+        }
+    }
+    if all.is_empty() {
+        let error = anyhow::anyhow!("there is no .yaml or .yml file in what was named");
+        return Err(Failure::new(Exit::Environment, error, "name a policy file or its directory"));
+    }
+    Ok(all)
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
