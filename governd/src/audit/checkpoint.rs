@@ -93,6 +93,11 @@ impl Verifier {
         &self.name
     }
 
+    /// The key itself.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
     /// Opens a signed note: the checkpoint in it, once this key's signature is checked. Signatures
     /// of others are left alone.
     ///
@@ -231,8 +236,8 @@ mod tests {
                           AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
     const NOTE: &str = "governd.example/host-a\n1\n\
         5hChEu3XXdtX6k0u0ZGghryRPOWQu48rbbldPMP+Lg4=\n\n\
-        — governd.example/host-a a9FTIqNP9GD4taFDInVSuz6RGIigG62lSMKt/k38fJHTi44OvglEGEPQZBEdchQjESe+\
-        wBJp3Gqm+oI+lZC+KkmAEQY=\n";
+        — governd.example/host-a a9FTIqNP9GD4taFDInVSuz6RGIigG62lSMKt/k38fJHTi44OvglEGEPQZBEd\
+        chQjESe+wBJp3Gqm+oI+lZC+KkmAEQY=\n";
 
     #[test]
     fn a_checkpoint_made_by_others_opens_and_is_signed_the_same() {

@@ -1,5 +1,5 @@
-//! The Merkle tree that the log's records are the leaves of (RFC 6962 section 2.1): hashes, roots and
-//! proofs. Pure; which leaves there are, and who signs a root, is known elsewhere.
+//! The Merkle tree that the log's records are the leaves of (RFC 6962 section 2.1): hashes, roots
+//! and proofs. Pure; which leaves there are, and who signs a root, is known elsewhere.
 
 use ring::digest;
 
@@ -114,8 +114,8 @@ pub fn inclusion_proof(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
     Some(proof)
 }
 
-/// Proof that the tree of the first `old` of these leaf hashes is a beginning of the whole (section
-/// 2.1.2); `None` if there are fewer.
+/// Proof that the tree of the first `old` of these leaf hashes is a beginning of the whole
+/// (section 2.1.2); `None` if there are fewer.
 pub fn consistency_proof(leaves: &[Hash], old: usize) -> Option<Vec<Hash>> {
     if old > leaves.len() {
         return None;
@@ -167,7 +167,8 @@ pub enum ProofError {
     Root,
 }
 
-/// Checks that a leaf hash is at an index of the tree of a size and root (RFC 9162 section 2.1.3.2).
+/// Checks that a leaf hash is at an index of the tree of a size and root (RFC 9162 section
+/// 2.1.3.2).
 ///
 /// # Errors
 ///
@@ -336,17 +337,17 @@ mod tests {
         for size in 1..=leaves.len() {
             let tree = &leaves[..size];
             let root = root(tree);
-            for index in 0..size {
+            for (index, leaf) in tree.iter().enumerate() {
                 let proof = inclusion_proof(tree, index).unwrap();
                 let check = |leaf: &Hash, index: usize, size: usize, proof: &[Hash]| {
                     verify_inclusion(leaf, index as u64, size as u64, proof, &root)
                 };
-                assert_eq!(check(&leaves[index], index, size, &proof), Ok(()));
-                assert!(check(&leaves[index], index ^ 1, size, &proof).is_err() || size == 1);
+                assert_eq!(check(leaf, index, size, &proof), Ok(()));
+                assert!(check(leaf, index ^ 1, size, &proof).is_err() || size == 1);
                 assert!(check(&sha256(&[]), index, size, &proof).is_err());
-                assert!(check(&leaves[index], size, size, &proof).is_err());
+                assert!(check(leaf, size, size, &proof).is_err());
                 let longer = [proof.as_slice(), &[root]].concat();
-                assert!(check(&leaves[index], index, size, &longer).is_err());
+                assert!(check(leaf, index, size, &longer).is_err());
             }
             for old in 0..=size {
                 let proof = consistency_proof(tree, old).unwrap();

@@ -1,15 +1,20 @@
-//! The writing side: a batch in memory, and commits.
+//! The writing side: a batch in memory, commits, and a signed checkpoint behind each of them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::{
-    AppendError, BATCH_RECORDS_MAX, CommitError, OpenError, Options,
-    segment::{self, Recovered, Segment},
+    AppendError, BATCH_RECORDS_MAX, CommitError, OpenError, Options, key,
+    recovery::{Found, Recovery},
+    segment::{self, Segment},
     storage::{Disk, Filesystem},
 };
 use crate::audit::{
+    checkpoint::{Signer, Verifier},
     record::RECORD_BYTES_MAX,
-    tree::{Hash, leaf_hash},
+    tree::{Frontier, Hash, leaf_hash},
 };
 
 /// What opening found beside the log itself.
@@ -18,6 +23,9 @@ pub struct Opened {
     /// Bytes behind the last whole record that a crash had left, and that were cut. They held
     /// nothing durable.
     pub cut_bytes: u64,
+    /// Durable records that no checkpoint covers: the writer ended between the two. The next commit
+    /// signs them.
+    pub unsigned: u64,
     /// Durable records of the last segment that are not what was written.
     pub damage: Option<Damage>,
 }
@@ -25,7 +33,7 @@ pub struct Opened {
 /// Damage to durable records.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Damage {
-    /// The first record that is wrong.
+    /// The first record that is wrong, or may be.
     pub first: u64,
     /// The segment, which is left as it is.
     pub path: PathBuf,
@@ -36,9 +44,14 @@ pub struct Log<F: Filesystem = Disk> {
     filesystem: F,
     options: Options,
     segment: Segment<F::File>,
-    /// Whether a failed commit may have left something behind the durable records.
+    /// Whether a failed commit may have left something behind what is durable.
     dirty: bool,
     batch: Batch,
+    /// The tree of the durable records.
+    tree: Frontier,
+    signer: Signer,
+    /// Size of the last durable checkpoint.
+    signed: u64,
     /// Held, never read.
     _lock: F::File,
 }
@@ -52,7 +65,7 @@ struct Batch {
 }
 
 impl<F: Filesystem> Log<F> {
-    /// Opens the log, and makes it if it is not there.
+    /// Opens the log, and makes it and its key if they are not there.
     ///
     /// # Errors
     ///
@@ -63,19 +76,22 @@ impl<F: Filesystem> Log<F> {
             |doing| move |source| OpenError::Unusable { path: directory.to_owned(), doing, source };
         filesystem.create_dir(directory).map_err(unusable("create the directory"))?;
         let lock = filesystem.lock(&directory.join("lock")).map_err(|source| {
-            if source.kind() == std::io::ErrorKind::WouldBlock {
+            if source.kind() == io::ErrorKind::WouldBlock {
                 return OpenError::InUse { directory: directory.to_owned() };
             }
             unusable("lock it")(source)
         })?;
-        let bases =
-            segment::bases(&filesystem, directory).map_err(unusable("list the directory"))?;
-        let mut opened = Opened::default();
-        let last = bases.last().copied();
-        let segment = last_segment(&filesystem, directory, last, &mut opened)
-            .map_err(unusable("read or create the last segment"))?;
+        let signer =
+            key::load(&filesystem, directory).map_err(unusable("read or create the key"))?;
+        let recovery = Recovery { filesystem: &filesystem, directory, key: signer.verifier() };
+        let found = recovery.run().map_err(unusable("read or create the last segment"))?;
+        let Found { segment, tree, signed, opened } = found;
         let batch = Batch::default();
-        Ok((Self { filesystem, options, segment, dirty: false, batch, _lock: lock }, opened))
+        let dirty = false;
+        Ok((
+            Self { filesystem, options, segment, dirty, batch, tree, signer, signed, _lock: lock },
+            opened,
+        ))
     }
 
     /// Index that the next record gets.
@@ -86,6 +102,11 @@ impl<F: Filesystem> Log<F> {
     /// Index behind the last durable record.
     pub fn durable(&self) -> u64 {
         self.segment.end()
+    }
+
+    /// The key that checks the log's checkpoints.
+    pub fn verifier(&self) -> &Verifier {
+        self.signer.verifier()
     }
 
     /// Whether enough records wait for a commit to be due at once.
@@ -117,15 +138,28 @@ impl<F: Filesystem> Log<F> {
         Ok(index)
     }
 
-    /// Makes everything appended durable, and says the index behind the last durable record.
+    /// Makes everything appended durable and signs a checkpoint of it; says the index behind the
+    /// last durable record.
     ///
     /// # Errors
     ///
-    /// If the disk refuses: nothing is lost, and the next call tries all of it again.
+    /// If the disk refuses: nothing is lost, and the next call tries again what is left to do.
     pub fn commit(&mut self) -> Result<u64, CommitError> {
-        if self.batch.entries.is_empty() {
-            return Ok(self.durable());
+        if !self.batch.entries.is_empty() {
+            self.write_batch()?;
         }
+        if self.signed < self.durable() {
+            self.dirty = true;
+            let note = self.signer.sign(self.tree.size(), self.tree.root());
+            let path = segment::notes_path(&self.options.directory, self.segment.base);
+            self.segment.write_note(&note).map_err(at(&path))?;
+            self.signed = self.durable();
+            self.dirty = false;
+        }
+        Ok(self.durable())
+    }
+
+    fn write_batch(&mut self) -> Result<(), CommitError> {
         let directory = self.options.directory.as_path();
         let grown = self.segment.bytes + self.batch.lines.len() as u64;
         if self.segment.records > 0 && grown > self.options.segment_bytes_max {
@@ -133,43 +167,21 @@ impl<F: Filesystem> Log<F> {
                 self.segment.trim().map_err(at(directory))?;
                 self.dirty = false;
             }
-            let base = self.segment.end();
-            let next = Segment::create(&self.filesystem, directory, base);
+            let next = Segment::create(&self.filesystem, directory, self.tree.clone());
             self.segment = next.map_err(at(directory))?;
         }
         self.dirty = true;
         let path = segment::data_path(directory, self.segment.base);
         self.segment.write(&self.batch.lines, &self.batch.entries).map_err(at(&path))?;
-        self.dirty = false;
+        for (_, leaf) in self.batch.entries.drain(..) {
+            self.tree.push(leaf);
+        }
         self.batch.lines.clear();
-        self.batch.entries.clear();
-        Ok(self.durable())
+        self.dirty = false;
+        Ok(())
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> CommitError {
+fn at(path: &Path) -> impl FnOnce(io::Error) -> CommitError {
     move |source| CommitError { path: path.to_owned(), source }
-}
-
-fn last_segment<F: Filesystem>(
-    filesystem: &F,
-    directory: &Path,
-    last: Option<u64>,
-    opened: &mut Opened,
-) -> std::io::Result<Segment<F::File>> {
-    let Some(base) = last else {
-        return Segment::create(filesystem, directory, 0);
-    };
-    match Segment::recover(filesystem, directory, base)? {
-        Recovered::Usable { segment, cut_bytes } => {
-            opened.cut_bytes = cut_bytes;
-            Ok(segment)
-        }
-        Recovered::Damaged { first, next } => {
-            let path = segment::data_path(directory, base);
-            opened.damage = Some(Damage { first, path });
-            // One beyond, should the damaged segment count no record at all.
-            Segment::create(filesystem, directory, next.max(base + 1))
-        }
-    }
 }

@@ -24,6 +24,8 @@
 //! lock                          held by the writer (flock)
 //! 00000000000000000000.jsonl    records, one line each; the name is the index of the first
 //! 00000000000000000000.index    a header, then 48 bytes for each record
+//! 00000000000000000000.checkpoints    signed notes, one for each commit
+//! key, key.pub                  the host's signing key, and what checks it
 //! ```
 //!
 //! An index entry holds the offset behind the record's newline, the record's position in its batch,
@@ -33,11 +35,14 @@
 //! entries is told from damage by the position in the batch: a batch begins only when the one
 //! before it is durable, so a bad entry before the beginning of any later batch is damage.
 //! Writes are positional, so a commit that failed half-way is simply done again; only the last
-//! segment is ever written.
+//! segment is ever written. A checkpoint follows once its records are durable. The header holds the
+//! tree before the segment, so that opening reads one segment and not all.
 
 mod append;
 mod keeper;
+mod key;
 mod reader;
+mod recovery;
 mod segment;
 #[cfg(test)]
 mod sim;

@@ -1,4 +1,4 @@
-//! One segment: its two files, how an index entry looks, and what is left of it after a crash.
+//! One segment: its three files, how an index looks, and what is left of it after a crash.
 
 use std::{
     io,
@@ -6,14 +6,19 @@ use std::{
 };
 
 use super::storage::{File, Filesystem, read_up_to, write_all};
-use crate::audit::tree::{HASH_BYTES, Hash, leaf_hash, sha256};
+use crate::audit::tree::{Frontier, HASH_BYTES, Hash, PEAKS_MAX, leaf_hash, sha256};
 
-/// Bytes of an index entry, and of the header in front of the first.
+/// Bytes of an index entry.
 pub(super) const ENTRY_BYTES: usize = 48;
+/// Bytes of the header in front of the first: mark, index of the first record, check, and the
+/// peaks of the tree before it.
+pub(super) const HEADER_BYTES: usize = HEADER_FIXED_BYTES + PEAKS_MAX * HASH_BYTES;
+const HEADER_FIXED_BYTES: usize = 64;
 const CHECK_BYTES: usize = 8;
 const MAGIC: &[u8; 16] = b"governd index 1\n";
 const DATA_SUFFIX: &str = ".jsonl";
 const INDEX_SUFFIX: &str = ".index";
+const NOTES_SUFFIX: &str = ".checkpoints";
 const NAME_DIGITS: usize = 20;
 /// Bytes read at a time where a whole file is looked at.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -62,24 +67,36 @@ impl Entry {
     }
 }
 
-fn header(base: u64) -> [u8; ENTRY_BYTES] {
-    let mut bytes = [0; ENTRY_BYTES];
-    let check = sha256(&[MAGIC, &base.to_le_bytes()]);
-    let parts = MAGIC.iter().copied().chain(base.to_le_bytes()).chain(check);
-    for (to, from) in bytes.iter_mut().zip(parts) {
-        *to = from;
+fn header(before: &Frontier) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    let base = before.size().to_le_bytes();
+    let peaks = before.peaks().concat();
+    let check = sha256(&[MAGIC, &base, &peaks]);
+    // 16 + 8 + 32 bytes, and 8 that are zero.
+    let fixed = MAGIC.iter().chain(&base).chain(&check).chain(&[0; 8]);
+    for (to, from) in bytes.iter_mut().zip(fixed.chain(&peaks)) {
+        *to = *from;
     }
     bytes
 }
 
+/// The tree before a segment, as its header has it; `None` if the header is not whole.
+pub(super) fn parse_header(bytes: &[u8], base: u64) -> Option<Frontier> {
+    let bytes = bytes.get(..HEADER_BYTES)?;
+    let peaks = bytes.get(HEADER_FIXED_BYTES..)?.chunks_exact(HASH_BYTES);
+    let peaks = peaks.take(base.count_ones() as usize);
+    let peaks = peaks.map(|peak| peak.try_into().unwrap_or_default()).collect();
+    Frontier::new(base, peaks).filter(|before| header(before).as_slice() == bytes)
+}
+
 /// Offset of an entry in the index file.
 pub(super) fn entry_offset(position: u64) -> u64 {
-    (position + 1) * ENTRY_BYTES as u64
+    HEADER_BYTES as u64 + position * ENTRY_BYTES as u64
 }
 
 /// Entries that an index file of a length has room for.
 pub(super) fn slots(index_bytes: u64) -> u64 {
-    (index_bytes / ENTRY_BYTES as u64).saturating_sub(1)
+    index_bytes.saturating_sub(HEADER_BYTES as u64) / ENTRY_BYTES as u64
 }
 
 /// The file of a segment's lines.
@@ -92,6 +109,11 @@ pub(super) fn index_path(directory: &Path, base: u64) -> PathBuf {
     directory.join(format!("{base:0NAME_DIGITS$}{INDEX_SUFFIX}"))
 }
 
+/// The file of a segment's checkpoints.
+pub(super) fn notes_path(directory: &Path, base: u64) -> PathBuf {
+    directory.join(format!("{base:0NAME_DIGITS$}{NOTES_SUFFIX}"))
+}
+
 /// First indices of the segments in a directory, in order.
 pub(super) fn bases<F: Filesystem>(filesystem: &F, directory: &Path) -> io::Result<Vec<u64>> {
     let names = filesystem.names(directory)?;
@@ -102,7 +124,8 @@ pub(super) fn bases<F: Filesystem>(filesystem: &F, directory: &Path) -> io::Resu
 }
 
 fn base_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(DATA_SUFFIX).or_else(|| name.strip_suffix(INDEX_SUFFIX))?;
+    let suffixes = [DATA_SUFFIX, INDEX_SUFFIX, NOTES_SUFFIX];
+    let digits = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix))?;
     let is_number = digits.len() == NAME_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| digits.parse().ok()).flatten()
 }
@@ -115,33 +138,67 @@ pub(super) struct Segment<F> {
     pub(super) records: u64,
     /// Bytes of their lines.
     pub(super) bytes: u64,
+    /// Bytes of its durable checkpoints.
+    notes_bytes: u64,
+    /// The tree before it.
+    before: Frontier,
+    files: Files<F>,
+}
+
+/// The files of a segment.
+struct Files<F> {
     data: F,
     index: F,
+    notes: F,
 }
 
 /// What opening a segment for writing found.
 pub(super) enum Recovered<F> {
-    /// It can be written; so many bytes behind the last whole record were cut.
-    Usable { segment: Segment<F>, cut_bytes: u64 },
+    /// It can be written; so many bytes behind the last whole record were cut. The entries are
+    /// those of its records.
+    Usable { segment: Segment<F>, cut_bytes: u64, entries: Vec<Entry> },
+    /// It holds nothing and was being made when the writer ended.
+    Unfinished,
     /// Durable records are damaged, the first of them at `first`; the log goes on at `next`.
     Damaged { first: u64, next: u64 },
 }
 
+impl<F: File> Files<F> {
+    fn open<S: Filesystem<File = F>>(
+        filesystem: &S,
+        directory: &Path,
+        base: u64,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            data: filesystem.create(&data_path(directory, base))?,
+            index: filesystem.create(&index_path(directory, base))?,
+            notes: filesystem.create(&notes_path(directory, base))?,
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.data.sync()?;
+        self.index.sync()?;
+        self.notes.sync()
+    }
+}
+
 impl<F: File> Segment<F> {
-    /// Makes an empty segment durable, in place of what an earlier attempt may have left.
-    pub(super) fn create<S>(filesystem: &S, directory: &Path, base: u64) -> io::Result<Self>
+    /// Makes an empty segment behind a tree durable, in place of what an earlier attempt may have
+    /// left.
+    pub(super) fn create<S>(filesystem: &S, directory: &Path, before: Frontier) -> io::Result<Self>
     where
         S: Filesystem<File = F>,
     {
-        let data = filesystem.create(&data_path(directory, base))?;
-        let index = filesystem.create(&index_path(directory, base))?;
-        data.set_size(0)?;
-        index.set_size(0)?;
-        write_all(&index, &header(base), 0)?;
-        data.sync()?;
-        index.sync()?;
+        let base = before.size();
+        let files = Files::open(filesystem, directory, base)?;
+        files.data.set_size(0)?;
+        files.index.set_size(0)?;
+        files.notes.set_size(0)?;
+        write_all(&files.index, &header(&before), 0)?;
+        files.sync()?;
         filesystem.sync_dir(directory)?;
-        Ok(Self { base, records: 0, bytes: 0, data, index })
+        Ok(Self { base, records: 0, bytes: 0, notes_bytes: 0, before, files })
     }
 
     /// Index behind the last durable record.
@@ -149,10 +206,15 @@ impl<F: File> Segment<F> {
         self.base + self.records
     }
 
+    /// The tree before it.
+    pub(super) fn before(&self) -> &Frontier {
+        &self.before
+    }
+
     /// Writes a batch behind the durable records and makes it durable: lines before entries.
     pub(super) fn write(&mut self, lines: &[u8], batch: &[(u64, Hash)]) -> io::Result<()> {
-        write_all(&self.data, lines, self.bytes)?;
-        self.data.sync()?;
+        write_all(&self.files.data, lines, self.bytes)?;
+        self.files.data.sync()?;
         let mut entries = Vec::with_capacity(batch.len() * ENTRY_BYTES);
         for (position, (end, leaf)) in batch.iter().enumerate() {
             let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
@@ -161,26 +223,37 @@ impl<F: File> Segment<F> {
             let entry = Entry { end, position: position_in_batch, leaf: *leaf };
             entries.extend(entry.encode(self.end() + position as u64));
         }
-        write_all(&self.index, &entries, entry_offset(self.records))?;
-        self.index.sync()?;
+        write_all(&self.files.index, &entries, entry_offset(self.records))?;
+        self.files.index.sync()?;
         self.bytes += lines.len() as u64;
         self.records += batch.len() as u64;
         Ok(())
     }
 
-    /// Cuts what failed commits left behind the durable records.
-    pub(super) fn trim(&self) -> io::Result<()> {
-        self.data.set_size(self.bytes)?;
-        self.index.set_size(entry_offset(self.records))?;
-        self.data.sync()?;
-        self.index.sync()
+    /// Writes a checkpoint behind the durable ones and makes it durable.
+    pub(super) fn write_note(&mut self, note: &str) -> io::Result<()> {
+        write_all(&self.files.notes, note.as_bytes(), self.notes_bytes)?;
+        self.files.notes.sync()?;
+        self.notes_bytes += note.len() as u64;
+        Ok(())
     }
 
-    /// Writes the header and the last batch once more. A sync that failed before the writer ended
-    /// leaves bytes that can be read and are not on disk, and later syncs do not bring them there;
-    /// every batch before the last was durable before the last began.
-    fn write_again(&self, entries: &[Entry]) -> io::Result<()> {
-        write_all(&self.index, &header(self.base), 0)?;
+    /// Cuts what failed commits left behind the durable records and checkpoints.
+    pub(super) fn trim(&self) -> io::Result<()> {
+        self.files.data.set_size(self.bytes)?;
+        self.files.index.set_size(entry_offset(self.records))?;
+        self.files.notes.set_size(self.notes_bytes)?;
+        self.files.sync()
+    }
+
+    /// Writes the header, the last batch and the last checkpoint once more. A sync that failed
+    /// before the writer ended leaves bytes that can be read and are not on disk, and later syncs
+    /// do not bring them there; all before these was durable before these began.
+    fn write_again(&self, entries: &[Entry], note: &str) -> io::Result<()> {
+        let files = &self.files;
+        let note_offset = self.notes_bytes.saturating_sub(note.len() as u64);
+        write_all(&files.notes, note.as_bytes(), note_offset)?;
+        write_all(&files.index, &header(&self.before), 0)?;
         let Some(last) = entries.last() else {
             return Ok(());
         };
@@ -188,52 +261,75 @@ impl<F: File> Segment<F> {
         let before = start.checked_sub(1).and_then(|before| entries.get(before));
         let offset = before.map_or(0, |entry| u64::from(entry.end));
         let bytes = usize::try_from(self.bytes - offset).unwrap_or(usize::MAX);
-        write_all(&self.data, &read_up_to(&self.data, bytes, offset)?, offset)?;
+        write_all(&files.data, &read_up_to(&files.data, bytes, offset)?, offset)?;
         let batch = (self.base + start as u64..).zip(entries.iter().skip(start));
         let batch: Vec<u8> = batch.flat_map(|(at, entry)| entry.encode(at)).collect();
-        write_all(&self.index, &batch, entry_offset(start as u64))
+        write_all(&files.index, &batch, entry_offset(start as u64))
     }
 
-    /// Opens the last segment of a log for writing.
+    /// Opens the last segment of a log for writing. `last_note` finds the end of the last
+    /// checkpoint that counts, and that checkpoint, in the text of all.
     pub(super) fn recover<S>(
         filesystem: &S,
         directory: &Path,
         base: u64,
+        last_note: impl Fn(&str) -> (usize, Option<&str>),
     ) -> io::Result<Recovered<F>>
     where
         S: Filesystem<File = F>,
     {
-        let data = filesystem.create(&data_path(directory, base))?;
-        let index = filesystem.create(&index_path(directory, base))?;
-        let data_bytes = data.size()?;
-        let index_bytes = index.size()?;
-        let content = read_up_to(&index, usize::try_from(index_bytes).unwrap_or(usize::MAX), 0)?;
-        let mut chunks = content.chunks_exact(ENTRY_BYTES);
-        if chunks.next() != Some(&header(base)) {
-            if data_bytes == 0 && slots(index_bytes) == 0 {
-                let segment = Self::create(filesystem, directory, base)?;
-                return Ok(Recovered::Usable { segment, cut_bytes: 0 });
+        let files = Files::open(filesystem, directory, base)?;
+        let data_bytes = files.data.size()?;
+        let content = read_whole(&files.index)?;
+        let Some(before) = parse_header(&content, base) else {
+            let slots = slots(content.len() as u64);
+            if data_bytes == 0 && slots == 0 {
+                return Ok(Recovered::Unfinished);
             }
-            let lines = count_lines(&data)?.max(slots(index_bytes));
+            let lines = count_lines(&files.data)?.max(slots);
             return Ok(Recovered::Damaged { first: base, next: base + lines });
-        }
-        let entries: Vec<Option<Entry>> =
-            (base..).zip(chunks).map(|(at, bytes)| Entry::decode(bytes, at)).collect();
+        };
+        let entries = decode_all(&content, base);
         let whole: Vec<Entry> = entries.iter().copied().map_while(|entry| entry).collect();
-        let damaged =
-            acknowledged_hole(&entries, whole.len()).or(first_bad_line(&data, data_bytes, &whole)?);
+        let damaged = acknowledged_hole(&entries, whole.len()).or(first_bad_line(
+            &files.data,
+            data_bytes,
+            &whole,
+        )?);
         if let Some(position) = damaged {
             let next = base + entries.len() as u64;
             return Ok(Recovered::Damaged { first: base + position as u64, next });
         }
+        let notes = read_text(&files.notes)?;
+        let (notes_end, note) = last_note(&notes);
         let bytes = whole.last().map_or(0, |entry| u64::from(entry.end));
         let records = whole.len() as u64;
-        let segment = Self { base, records, bytes, data, index };
-        segment.write_again(&whole)?;
+        let notes_bytes = notes_end as u64;
+        let segment = Self { base, records, bytes, notes_bytes, before, files };
+        segment.write_again(&whole, note.unwrap_or_default())?;
         segment.trim()?;
         filesystem.sync_dir(directory)?;
-        Ok(Recovered::Usable { segment, cut_bytes: data_bytes.saturating_sub(bytes) })
+        let cut_bytes = data_bytes.saturating_sub(bytes);
+        Ok(Recovered::Usable { segment, cut_bytes, entries: whole })
     }
+}
+
+/// All of a file.
+pub(super) fn read_whole(file: &impl File) -> io::Result<Vec<u8>> {
+    read_up_to(file, usize::try_from(file.size()?).unwrap_or(usize::MAX), 0)
+}
+
+/// The text that a file begins with.
+pub(super) fn read_text(file: &impl File) -> io::Result<String> {
+    let bytes = read_whole(file)?;
+    let valid = bytes.utf8_chunks().next().map(|chunk| chunk.valid().to_owned());
+    Ok(valid.unwrap_or_default())
+}
+
+/// The entries of an index, `None` for each that is not whole.
+pub(super) fn decode_all(index: &[u8], base: u64) -> Vec<Option<Entry>> {
+    let entries = index.get(HEADER_BYTES..).unwrap_or_default().chunks_exact(ENTRY_BYTES);
+    (base..).zip(entries).map(|(at, bytes)| Entry::decode(bytes, at)).collect()
 }
 
 /// The first bad entry, if an entry behind it belongs to a batch that began behind it.

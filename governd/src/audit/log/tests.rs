@@ -5,9 +5,13 @@ use std::{os::unix::fs::PermissionsExt, path::Path};
 use proptest::prelude::*;
 
 use super::{
-    segment::{Entry, data_path, index_path},
+    segment::{Entry, data_path, index_path, notes_path},
     sim::{Fault, Sim},
     *,
+};
+use crate::audit::{
+    checkpoint::note_len,
+    tree::{leaf_hash, root},
 };
 
 const DIRECTORY: &str = "/log";
@@ -156,7 +160,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_durable_stays_whatever_fails(steps in prop::collection::vec(step(), 1..120)) {
@@ -224,9 +228,9 @@ fn a_reader_begins_at_what_is_left_when_old_segments_are_gone() {
     let sim = filled(100);
     let bases = segment::bases(&sim, Path::new(DIRECTORY)).unwrap();
     for base in &bases[..2] {
-        for path in
-            [data_path(Path::new(DIRECTORY), *base), index_path(Path::new(DIRECTORY), *base)]
-        {
+        let directory = Path::new(DIRECTORY);
+        let [data, index] = [data_path(directory, *base), index_path(directory, *base)];
+        for path in [data, index, notes_path(directory, *base)] {
             sim.rename(&path, Path::new("/elsewhere")).unwrap();
         }
     }
@@ -262,7 +266,7 @@ fn damage_is_named_kept_and_written_behind() {
             7,
             2,
         ),
-        ("a byte of an early entry", |index| index[48 + 5] ^= 1, true, 0, 9),
+        ("a byte of an early entry", |index| index[segment::HEADER_BYTES + 5] ^= 1, true, 0, 9),
         ("the header", |index| index[0] ^= 1, true, 0, 0),
         ("the index", Vec::clear, true, 0, 9),
     ];
@@ -301,7 +305,93 @@ fn a_torn_tail_is_cut_and_counted() {
     sim.tamper(&data_path(directory, 0), |data| data.extend(b"{\"half\":"));
     sim.tamper(&index_path(directory, 0), |index| index.extend([7; 20]));
     let (log, opened) = Log::open(sim, options()).unwrap();
-    assert_eq!(opened, Opened { cut_bytes: 8, damage: None });
+    assert_eq!(opened, Opened { cut_bytes: 8, unsigned: 0, damage: None });
+    assert_eq!(log.next_index(), 9);
+}
+
+fn notes(sim: &Sim, base: u64) -> String {
+    let file = sim.open(&notes_path(Path::new(DIRECTORY), base)).unwrap();
+    segment::read_text(&file).unwrap()
+}
+
+#[test]
+fn every_commit_is_signed_by_a_key_that_stays() {
+    let sim = filled(10);
+    let (log, opened) = Log::open(sim.clone(), options()).unwrap();
+    assert_eq!(opened, Opened::default());
+    let text = notes(&sim, 0);
+    let verifier = log.verifier().clone();
+    assert!(verifier.name().starts_with("governd/"), "{}", verifier.name());
+    let mut rest = text.as_str();
+    let mut sizes = Vec::new();
+    while let Some(len) = note_len(rest) {
+        let (note, behind) = rest.split_at(len);
+        let checkpoint = verifier.open(note).unwrap();
+        let count = usize::try_from(checkpoint.size).unwrap();
+        let lines = (0..count).map(|number| leaf_hash(record(number, 40).as_bytes()));
+        assert_eq!(checkpoint.root, root(&lines.collect::<Vec<_>>()));
+        sizes.push(checkpoint.size);
+        rest = behind;
+    }
+    assert_eq!((sizes, rest), (vec![3, 6, 9, 10], ""));
+    drop(log);
+    let (log, _) = Log::open(sim.clone(), options()).unwrap();
+    assert_eq!(log.verifier(), &verifier);
+    let public = key::read_line(&sim, &Path::new(DIRECTORY).join(key::PUBLIC_FILE)).unwrap();
+    assert_eq!(public, verifier.to_string());
+}
+
+#[test]
+fn a_checkpoint_that_could_not_be_written_is_made_up_for() {
+    let sim = filled(3);
+    let before = notes(&sim, 0);
+    let (mut log, _) = Log::open(sim.clone(), options()).unwrap();
+    log.append(&record(3, 40)).unwrap();
+    // Lines and entries are written and synced; the checkpoint is the third.
+    sim.fail(2, 1, Fault::Full);
+    let error = log.commit().unwrap_err();
+    assert_eq!(error.path, notes_path(Path::new(DIRECTORY), 0));
+    assert_eq!((log.durable(), log.next_index()), (4, 4));
+    assert_eq!(notes(&sim, 0), before);
+    drop(log);
+    let (mut log, opened) = Log::open(sim.clone(), options()).unwrap();
+    assert_eq!(opened, Opened { unsigned: 1, ..Opened::default() });
+    assert_eq!(log.commit().unwrap(), 4);
+    let last = notes(&sim, 0).split_off(before.len());
+    assert_eq!(log.verifier().open(&last).unwrap().size, 4);
+    drop(log);
+    assert_eq!(Log::open(sim, options()).unwrap().1, Opened::default());
+}
+
+#[test]
+fn records_that_were_cut_or_rewritten_while_the_log_was_closed_are_damage() {
+    let directory = Path::new(DIRECTORY);
+    let sim = filled(9);
+    let line = record(0, 40).len() + 1;
+    sim.tamper(&data_path(directory, 0), |data| data.truncate(6 * line));
+    sim.tamper(&index_path(directory, 0), |index| {
+        index.truncate(usize::try_from(segment::entry_offset(6)).unwrap());
+    });
+    let (log, opened) = Log::open(sim.clone(), options()).unwrap();
+    assert_eq!(opened.damage, Some(Damage { first: 6, path: data_path(directory, 0) }));
+    assert_eq!(log.next_index(), 9, "no index that was signed is given again");
+
+    let sim = filled(9);
+    let forged = record(7, 40).replace('x', "y");
+    sim.tamper(&data_path(directory, 0), |data| {
+        data[7 * line..7 * line + forged.len()].copy_from_slice(forged.as_bytes());
+    });
+    sim.tamper(&index_path(directory, 0), |index| {
+        let entry = Entry {
+            end: u32::try_from(8 * line).unwrap(),
+            position: 1,
+            leaf: leaf_hash(forged.as_bytes()),
+        };
+        let at = usize::try_from(segment::entry_offset(7)).unwrap();
+        index[at..at + segment::ENTRY_BYTES].copy_from_slice(&entry.encode(7));
+    });
+    let (log, opened) = Log::open(sim, options()).unwrap();
+    assert_eq!(opened.damage, Some(Damage { first: 0, path: data_path(directory, 0) }));
     assert_eq!(log.next_index(), 9);
 }
 
@@ -352,7 +442,8 @@ fn on_a_real_disk_files_are_private_and_greppable() {
     drop(log);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
-    for path in [data_path(&directory, 0), index_path(&directory, 0), directory.join("lock")] {
+    let [data, index] = [data_path(&directory, 0), index_path(&directory, 0)];
+    for path in [data, index, notes_path(&directory, 0), directory.join("key")] {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     let text = std::fs::read_to_string(data_path(&directory, 0)).unwrap();
