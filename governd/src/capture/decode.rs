@@ -23,8 +23,10 @@ mod link {
     pub(super) const RAW_OPENBSD: u16 = 14;
     pub(super) const PPP_HDLC: u16 = 50;
     pub(super) const RAW: u16 = 101;
+    pub(super) const WIRELESS: u16 = 105;
     pub(super) const LOOP: u16 = 108;
     pub(super) const COOKED: u16 = 113;
+    pub(super) const RADIOTAP: u16 = 127;
     pub(super) const IPV4: u16 = 228;
     pub(super) const IPV6: u16 = 229;
     pub(super) const COOKED_V2: u16 = 276;
@@ -41,6 +43,11 @@ pub fn frame(link_type: u16, bytes: &[u8]) -> Option<&[u8]> {
         // The address family differs by system and byte order; the packet tells its version.
         link::NULL | link::LOOP => ip_only(bytes.get(4..)?),
         link::PPP | link::PPP_HDLC => ppp(bytes),
+        link::WIRELESS => wireless(bytes),
+        link::RADIOTAP => {
+            let header_bytes = usize::from(u16_at(bytes, 2)?.swap_bytes());
+            wireless(bytes.get(header_bytes..)?)
+        }
         link::COOKED => network(u16_at(bytes, 14)?, bytes.get(16..)?),
         link::COOKED_V2 => network(u16_at(bytes, 0)?, bytes.get(20..)?),
         _ => None,
@@ -93,6 +100,21 @@ fn ppp(bytes: &[u8]) -> Option<&[u8]> {
         [0x00, 0x21 | 0x57, rest @ ..] | [0x21 | 0x57, rest @ ..] => ip_only(rest),
         _ => None,
     }
+}
+
+/// The IP packet in an 802.11 data frame (IEEE 802.11 section 9.3.2.1) that is not encrypted.
+fn wireless(bytes: &[u8]) -> Option<&[u8]> {
+    let (kind, flags) = (*bytes.first()?, *bytes.get(1)?);
+    let (is_data, has_data) = (kind & 0x0c == 0x08, kind & 0x40 == 0);
+    let is_encrypted = flags & 0x40 != 0;
+    if !is_data || !has_data || is_encrypted {
+        return None;
+    }
+    let is_relayed = flags & 3 == 3;
+    let has_qos = kind & 0x80 != 0;
+    let header_bytes = 24 + if is_relayed { 6 } else { 0 } + if has_qos { 2 } else { 0 };
+    let body = bytes.get(header_bytes..)?.strip_prefix(&[0xaa, 0xaa, 3, 0, 0, 0])?;
+    network(u16_at(body, 0)?, body.get(2..)?)
 }
 
 fn ip_only(bytes: &[u8]) -> Option<&[u8]> {
