@@ -47,7 +47,8 @@ impl<'a> Command<'a> {
     pub fn parse(args: &'a [String]) -> Self {
         let program = args.first().map_or("", |first| file_name(first));
         let rest = args.get(1..).unwrap_or_default();
-        Self { program, target: target(program, rest) }
+        let target = target(program, rest);
+        Self { program, target: target.map(|target| launched(target, rest)) }
     }
 
     /// The npm package whose directory holds a file.
@@ -94,6 +95,19 @@ fn target<'a>(program: &str, args: &'a [String]) -> Option<Target<'a>> {
         "sh" | "bash" | "dash" | "zsh" | "ruby" | "perl" => script(args, &[], &["-c", "-e"]),
         _ => None,
     }
+}
+
+/// What a launcher runs that is itself a script of an interpreter, such as `node /usr/bin/npx`.
+fn launched<'a>(first: Target<'a>, args: &'a [String]) -> Target<'a> {
+    let Target::Script(script) = first else { return first };
+    let program = match file_name(script) {
+        "npx-cli.js" => "npx",
+        "npm-cli.js" => "npm",
+        name @ ("npx" | "npm" | "pnpm" | "yarn" | "pipx" | "uvx") => name,
+        _ => return first,
+    };
+    let at = args.iter().position(|argument| argument == script);
+    at.and_then(|at| target(program, args.get(at + 1..)?)).unwrap_or(first)
 }
 
 fn python(args: &[String]) -> Option<Target<'_>> {
@@ -181,6 +195,9 @@ mod tests {
                 npm("@modelcontextprotocol/server-filesystem"),
             ),
             ("npx --package=cowsay moo", npm("cowsay")),
+            ("node /usr/bin/npx -y @openai/codex", npm("@openai/codex")),
+            ("node /x/npm-cli.js exec cowsay", npm("cowsay")),
+            ("node /usr/bin/npm install x", Some(Target::Script("/usr/bin/npm"))),
             ("npm exec -y @playwright/mcp@latest", npm("@playwright/mcp@latest")),
             ("npm install x", None),
             ("bun x opencode-ai", npm("opencode-ai")),

@@ -95,8 +95,13 @@ impl Runtimes {
         if whole != short {
             found.extend(self.argv.find(&whole));
         }
-        match Command::parse(args).target {
+        let command = Command::parse(args);
+        match command.target {
             Some(Target::Script(path)) => {
+                // A package's own command mostly has the package's name.
+                if command.program.starts_with("python") && path.contains("/bin/") {
+                    found.extend(self.pypi.find(&normal_pypi(file_name(path))));
+                }
                 found.extend(self.exe_paths.find(path));
                 found.extend(self.exe_names.find(file_name(path)));
                 if let Some(package) = Command::npm_package_of(path) {

@@ -1,0 +1,460 @@
+//! Which AI agents run on this host: evidence in, findings out.
+//!
+//! The composition root calls one method per thing that happens and turns each [`Change`] into a
+//! record with [`Change::finding`]:
+//!
+//! - [`Inventory::observe_process`]: for every process of the sweep at start, then for each exec;
+//! - [`Inventory::observe_listener`]: for each TCP listener of the sweep;
+//! - [`Inventory::observe_contact`]: for each connection of the sweep, then for each flow decision
+//!   and whatever names it (DNS, SNI);
+//! - [`Inventory::observe_exit`]: when a process ended;
+//! - [`Inventory::set_registered`]: after each policy that came into force.
+//!
+//! An agent is what a process is (a product, or an executable with its script or module), where
+//! it runs (unit or container) and as whom. It needs two independent signals, one of them network
+//! or identity; a known runtime whose name nothing else uses gives two, its file and what it was
+//! told to run. One weak signal makes a candidate. What an agent starts counts as the agent, unless
+//! it is a runtime itself. Browsers that visit chat pages are reported as such; package managers,
+//! version control and system daemons are never agents.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    audit::record::Actor,
+    catalog::{Catalog, Runtime, RuntimeKind, Weight},
+    policy::image::AgentFacts,
+};
+
+mod agent;
+mod evidence;
+mod finding;
+mod identity;
+mod ordinary;
+
+pub use agent::{Agent, AgentState, EndpointSeen, Instance, Key, Standing};
+pub use evidence::{Evidence, Signal};
+pub use finding::{Change, ChangeKind};
+
+use evidence::Sign;
+use identity::{Identity, Nature};
+
+/// Agents and candidates that are kept.
+pub const AGENTS_MAX: usize = 4_096;
+/// Processes that are remembered as parts of agents.
+pub const MEMBERS_MAX: usize = 32_768;
+/// How exactly the start of a process is known: two ticks of /proc, in nanoseconds.
+const START_NS: u64 = 20_000_000;
+/// Visits of browsers that are remembered, so that each is reported once.
+const VISITS_MAX: usize = 1_024;
+
+/// A process at the moment something is observed of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting<'a> {
+    /// The process and its lineage.
+    pub actor: &'a Actor,
+    /// Its unit or container, as far as the name stays the same when it is started again.
+    pub place: Option<&'a str>,
+    /// Names of variables in its environment; empty if they were not read.
+    pub environment: &'a [String],
+    /// Its subject; 0 is everything that is not a registered agent.
+    pub subject: u32,
+}
+
+/// A connection, or an attempt at one.
+#[derive(Clone, Copy, Debug)]
+pub struct Contact<'a> {
+    /// Host name, as DNS or the client told; `None` if only the address is known.
+    pub name: Option<&'a str>,
+    /// Destination address.
+    pub address: std::net::IpAddr,
+    /// Destination port.
+    pub port: u16,
+    /// True if it was refused.
+    pub is_denied: bool,
+}
+
+/// Agents and candidates, with what speaks for each.
+#[derive(Debug)]
+pub struct Inventory {
+    catalog: Arc<Catalog>,
+    agents: BTreeMap<Arc<str>, Agent>,
+    /// Processes that belong to an agent or candidate, by pid.
+    members: HashMap<u32, Member>,
+    registered: HashMap<u32, AgentFacts>,
+    visits: HashSet<(Arc<str>, Arc<str>)>,
+    /// Ports on which model servers of this host listen, with their names.
+    model_ports: HashMap<u16, Arc<str>>,
+    /// Observations that were discarded because `AGENTS_MAX` agents are known already.
+    dropped: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    started_ns: u64,
+    agent: Arc<str>,
+}
+
+impl Inventory {
+    /// An empty inventory.
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        Self {
+            catalog,
+            agents: BTreeMap::new(),
+            members: HashMap::new(),
+            registered: HashMap::new(),
+            visits: HashSet::new(),
+            model_ports: HashMap::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Agents and candidates, by id.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
+    }
+
+    /// One agent or candidate.
+    pub fn agent(&self, id: &str) -> Option<&Agent> {
+        self.agents.get(id)
+    }
+
+    /// The agent or candidate that a process belongs to.
+    pub fn agent_of(&self, pid: u32) -> Option<&Agent> {
+        self.agents.get(&self.members.get(&pid)?.agent)
+    }
+
+    /// Observations that were discarded because the inventory is full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// A process runs, or executed another file.
+    pub fn observe_process(&mut self, sighting: &Sighting<'_>, now_ms: u64) -> Vec<Change> {
+        let identity = self.identify(sighting);
+        if identity.nature != Nature::Runtime && sighting.subject == 0 {
+            self.forget_other_member(sighting);
+            return Vec::new();
+        }
+        let mut signs = identity.signs.clone();
+        signs.extend(self.environment_signs(sighting));
+        self.record(sighting, &identity, signs, now_ms)
+    }
+
+    /// A process listens on a TCP port.
+    pub fn observe_listener(
+        &mut self,
+        sighting: &Sighting<'_>,
+        port: u16,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let catalog = Arc::clone(&self.catalog);
+        let known = catalog.lookup_port(port);
+        let identity = self.identify(sighting);
+        let is_part = identity.nature == Nature::Runtime || self.member(sighting).is_some();
+        // Only ports that nothing else uses say something about a stranger.
+        let counts = |entry: &&&Runtime| is_part || entry.weight > Weight::Weak;
+        let is_same = |entry: &&&Runtime| entry.name == identity.name && counts(entry);
+        let Some(entry) = known.iter().find(is_same).or_else(|| known.iter().find(counts)) else {
+            return Vec::new();
+        };
+        if !is_part && identity.is_ordinary() {
+            return Vec::new();
+        }
+        let mut signs = identity.signs.clone();
+        signs.push(Sign::of_runtime(Signal::Listener, entry, &port.to_string()));
+        signs.extend(self.environment_signs(sighting));
+        let changes = self.record(sighting, &identity, signs, now_ms);
+        if let Some(id) = self.member(sighting)
+            && let Some(agent) = self.agents.get_mut(&id)
+            && entry.kind == RuntimeKind::LocalModelServer
+        {
+            agent.kind = agent.kind.or(Some(entry.kind));
+            self.model_ports.insert(port, Arc::clone(&agent.name));
+        }
+        changes
+    }
+
+    /// A process connects somewhere.
+    pub fn observe_contact(
+        &mut self,
+        sighting: &Sighting<'_>,
+        contact: &Contact<'_>,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let sign = self.contact_sign(contact);
+        if let Some(id) = self.member(sighting) {
+            return self.extend(&id, sighting, sign, contact, now_ms);
+        }
+        let identity = self.identify(sighting);
+        let is_own = identity.nature == Nature::Runtime;
+        if let Some(id) = self.ancestor_agent(sighting).filter(|_| !is_own) {
+            return self.extend(&id, sighting, sign, contact, now_ms);
+        }
+        let Some(sign) = sign else { return Vec::new() };
+        let mut signs = identity.signs.clone();
+        match identity.nature {
+            Nature::Ordinary if sighting.subject == 0 => return Vec::new(),
+            Nature::Browser if sighting.subject == 0 => {
+                return self.visit(sighting, &identity, &sign, now_ms);
+            }
+            // Whoever calls it exports the variables.
+            Nature::Fetcher => {}
+            _ => signs.extend(self.environment_signs(sighting)),
+        }
+        signs.push(sign);
+        let changes = self.record(sighting, &identity, signs, now_ms);
+        if let Some(id) = self.member(sighting)
+            && let Some(agent) = self.agents.get_mut(&id)
+        {
+            agent.saw_endpoint(contact, provider(&self.catalog, contact), now_ms);
+        }
+        changes
+    }
+
+    /// A process ended.
+    pub fn observe_exit(&mut self, pid: u32) {
+        if let Some(member) = self.members.remove(&pid)
+            && let Some(agent) = self.agents.get_mut(&member.agent)
+        {
+            agent.instances.retain(|instance| instance.actor.process.pid != pid);
+        }
+    }
+
+    /// The registered agents changed: what was approved by a document that is gone is not any more.
+    pub fn set_registered(&mut self, agents: &[AgentFacts], now_ms: u64) -> Vec<Change> {
+        self.registered = agents
+            .iter()
+            .filter(|agent| agent.subject != 0)
+            .map(|agent| (agent.subject, agent.clone()))
+            .collect();
+        let mut changes = Vec::new();
+        for agent in self.agents.values_mut() {
+            let registered = agent.subject.and_then(|subject| self.registered.get(&subject));
+            let before = agent.state;
+            if registered.is_none() {
+                agent.subject = None;
+                agent.registered_as = None;
+                agent.owner = None;
+                agent.state = AgentState::Shadow;
+            }
+            if before != agent.state {
+                changes.push(Change::new(ChangeKind::State { from: before }, agent, None, now_ms));
+            }
+        }
+        changes
+    }
+
+    fn identify(&self, sighting: &Sighting<'_>) -> Identity {
+        identity::identify(&self.catalog, sighting)
+    }
+
+    fn environment_signs(&self, sighting: &Sighting<'_>) -> Vec<Sign> {
+        let sign = |name: &String| {
+            let entry = self.catalog.lookup_env(name).into_iter().next()?;
+            let signal = match entry.kind {
+                RuntimeKind::ApiKeyEnv => Signal::KeyName,
+                _ => Signal::Environment,
+            };
+            Some(Sign::of_runtime(signal, entry, name))
+        };
+        sighting.environment.iter().filter_map(sign).collect()
+    }
+
+    fn contact_sign(&self, contact: &Contact<'_>) -> Option<Sign> {
+        if let Some(entry) = contact.name.and_then(|name| self.catalog.lookup_host(name)) {
+            return Sign::of_endpoint(entry, contact.name.unwrap_or(&entry.domain));
+        }
+        if !contact.address.to_canonical().is_loopback() {
+            return None;
+        }
+        let target = format!("{}:{}", contact.address.to_canonical(), contact.port);
+        let known = self.catalog.lookup_port(contact.port);
+        let entry = known.iter().find(|entry| {
+            entry.kind == RuntimeKind::LocalModelServer
+                && (entry.weight > Weight::Weak || self.model_ports.contains_key(&contact.port))
+        })?;
+        let mut sign = Sign::of_runtime(Signal::Network, entry, &target);
+        sign.weight = Weight::Medium;
+        if let Some(server) = self.model_ports.get(&contact.port) {
+            sign.name = server.to_string();
+        }
+        Some(sign)
+    }
+
+    /// The agent or candidate that the process itself belongs to.
+    fn member(&self, sighting: &Sighting<'_>) -> Option<Arc<str>> {
+        let process = &sighting.actor.process;
+        let member = self.members.get(&process.pid)?;
+        (member.started_ns.abs_diff(process.started_ns) <= START_NS)
+            .then(|| Arc::clone(&member.agent))
+    }
+
+    /// The nearest ancestor that belongs to an agent. An ancestor's pid may have been used again,
+    /// so its executable must be the member's.
+    fn ancestor_agent(&self, sighting: &Sighting<'_>) -> Option<Arc<str>> {
+        sighting.actor.lineage.iter().find_map(|ancestor| {
+            let member = self.members.get(&ancestor.pid)?;
+            let agent = self.agents.get(&member.agent)?;
+            let is_same = agent.instances.iter().any(|instance| {
+                let process = &instance.actor.process;
+                process.pid == ancestor.pid
+                    && process.exe.as_ref().map(|exe| &exe.path) == ancestor.exe.as_ref()
+            });
+            (agent.standing == Standing::Agent && is_same).then(|| Arc::clone(&member.agent))
+        })
+    }
+
+    /// A known agent connects somewhere, itself or by a process that it started.
+    fn extend(
+        &mut self,
+        id: &str,
+        sighting: &Sighting<'_>,
+        sign: Option<Sign>,
+        contact: &Contact<'_>,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let environment =
+            if sign.is_some() { self.environment_signs(sighting) } else { Vec::new() };
+        let provider = provider(&self.catalog, contact);
+        let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
+        let mut changes = Vec::new();
+        let is_new = provider.as_ref().is_some_and(|name| !agent.knows_provider(name));
+        agent.saw_endpoint(contact, provider.clone(), now_ms);
+        let mut change = |kind, agent: &Agent| {
+            changes.push(Change::new(kind, agent, Some(sighting.actor), now_ms));
+        };
+        for sign in sign.into_iter().chain(environment) {
+            agent.saw(sign, now_ms);
+        }
+        if agent.rise() {
+            change(ChangeKind::Found, agent);
+        } else if let Some(provider) = provider.filter(|_| is_new) {
+            change(ChangeKind::NewProvider { provider }, agent);
+        }
+        changes
+    }
+
+    fn record(
+        &mut self,
+        sighting: &Sighting<'_>,
+        identity: &Identity,
+        signs: Vec<Sign>,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let key = Key::new(identity, sighting);
+        let id = key.id();
+        let is_new = !self.agents.contains_key(&id);
+        if is_new && !self.make_room() {
+            self.dropped += 1;
+            return Vec::new();
+        }
+        let parent = self.ancestor_agent(sighting).filter(|parent| *parent != id);
+        let registered = self.registered.get(&sighting.subject).cloned();
+        let agent = self
+            .agents
+            .entry(Arc::clone(&id))
+            .or_insert_with(|| Agent::new(Arc::clone(&id), key, identity, now_ms));
+        agent.parent = agent.parent.take().or(parent);
+        for sign in signs {
+            agent.saw(sign, now_ms);
+        }
+        if sighting.subject != 0 {
+            agent.saw(Sign::registered(sighting.subject), now_ms);
+        }
+        agent.saw_instance(sighting.actor, now_ms);
+        let before = agent.state;
+        agent.approve(sighting.subject, registered.as_ref());
+        let has_risen = agent.rise();
+        let mut changes = Vec::new();
+        let kind = match agent.standing {
+            Standing::Agent if has_risen => Some(ChangeKind::Found),
+            Standing::Agent if agent.state != before => Some(ChangeKind::State { from: before }),
+            Standing::Candidate if is_new => Some(ChangeKind::Candidate),
+            Standing::Agent | Standing::Candidate => None,
+        };
+        if let Some(kind) = kind {
+            changes.push(Change::new(kind, agent, Some(sighting.actor), now_ms));
+        }
+        self.join(sighting, id);
+        changes
+    }
+
+    fn join(&mut self, sighting: &Sighting<'_>, agent: Arc<str>) {
+        let process = &sighting.actor.process;
+        if self.members.len() >= MEMBERS_MAX {
+            self.members.clear();
+        }
+        let member = Member { started_ns: process.started_ns, agent: Arc::clone(&agent) };
+        let before = self.members.insert(process.pid, member);
+        if let Some(before) = before.filter(|before| before.agent != agent)
+            && let Some(old) = self.agents.get_mut(&before.agent)
+        {
+            old.instances.retain(|instance| instance.actor.process.pid != process.pid);
+        }
+    }
+
+    /// A pid was used again, or its process executed something else.
+    fn forget_other_member(&mut self, sighting: &Sighting<'_>) {
+        let process = &sighting.actor.process;
+        let exe = |actor: &Actor| actor.process.exe.as_ref().map(|exe| (exe.device, exe.inode));
+        let is_same = self.member(sighting).is_some_and(|id| {
+            self.agents.get(&id).is_some_and(|agent| {
+                agent.instances.iter().any(|instance| {
+                    instance.actor.process.pid == process.pid
+                        && exe(&instance.actor) == exe(sighting.actor)
+                })
+            })
+        });
+        if !is_same {
+            self.observe_exit(process.pid);
+        }
+    }
+
+    fn visit(
+        &mut self,
+        sighting: &Sighting<'_>,
+        identity: &Identity,
+        sign: &Sign,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let provider: Arc<str> = sign.name.as_str().into();
+        if self.visits.len() >= VISITS_MAX {
+            self.visits.clear();
+        }
+        if sign.weight == Weight::Weak
+            || !self.visits.insert((Arc::clone(&identity.name), Arc::clone(&provider)))
+        {
+            return Vec::new();
+        }
+        let agent = Agent::visitor(identity, sighting, sign, now_ms);
+        let kind = ChangeKind::BrowserVisit { provider };
+        vec![Change::new(kind, &agent, Some(sighting.actor), now_ms)]
+    }
+
+    /// Forgets the candidate that was seen longest ago if the inventory is full.
+    fn make_room(&mut self) -> bool {
+        if self.agents.len() < AGENTS_MAX {
+            return true;
+        }
+        let oldest = self
+            .agents
+            .values()
+            .filter(|agent| agent.standing == Standing::Candidate)
+            .min_by_key(|agent| agent.last_ms)
+            .map(|agent| Arc::clone(&agent.id));
+        let Some(id) = oldest else { return false };
+        self.agents.remove(&id);
+        self.members.retain(|_, member| member.agent != id);
+        true
+    }
+}
+
+fn provider(catalog: &Catalog, contact: &Contact<'_>) -> Option<Arc<str>> {
+    contact.name.and_then(|name| catalog.lookup_host(name)).map(|entry| Arc::clone(&entry.provider))
+}
+
+#[cfg(test)]
+mod tests;

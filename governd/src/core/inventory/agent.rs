@@ -1,0 +1,289 @@
+//! Agents and candidates.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use ring::digest;
+
+use super::{
+    Contact, Sighting,
+    evidence::{self, Evidence, Sign},
+    identity::{Identity, Nature},
+};
+use crate::{audit::record::Actor, catalog::RuntimeKind, policy::image::AgentFacts};
+
+/// Pieces of evidence that an agent keeps.
+const EVIDENCE_MAX: usize = 64;
+/// Instances that an agent keeps.
+const INSTANCES_MAX: usize = 64;
+/// Endpoints that an agent keeps.
+const ENDPOINTS_MAX: usize = 256;
+
+/// What makes an agent the same when it is started again.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub struct Key {
+    /// The product, or the executable with its script or module.
+    pub program: String,
+    /// Unit or container.
+    pub place: Option<String>,
+    /// User.
+    pub uid: Option<u32>,
+}
+
+impl Key {
+    pub(super) fn new(identity: &Identity, sighting: &Sighting<'_>) -> Self {
+        Self {
+            program: identity.program.clone(),
+            place: sighting.place.map(str::to_owned),
+            uid: sighting.actor.process.uid,
+        }
+    }
+
+    /// A short id that is the same on each start: the beginning of a SHA-256.
+    pub(super) fn id(&self) -> Arc<str> {
+        let Self { program, place, uid } = self;
+        let place = place.as_deref().unwrap_or_default();
+        let uid = uid.map_or_else(String::new, |uid| uid.to_string());
+        let hash = digest::digest(&digest::SHA256, format!("{program}\0{place}\0{uid}").as_bytes());
+        let hex: String = hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        format!("agent-{hex}").into()
+    }
+}
+
+/// How far the evidence goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// Something speaks for it, not enough.
+    Candidate,
+    /// It is one.
+    Agent,
+}
+
+/// Whether a document registers it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AgentState {
+    /// A document does.
+    Approved,
+    /// Nobody registered it.
+    Shadow,
+}
+
+impl AgentState {
+    /// The word that records and the command line use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
+/// A running process of an agent.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The process and its lineage.
+    pub actor: Actor,
+    /// When it was first seen, in milliseconds since the epoch.
+    pub first_ms: u64,
+}
+
+/// Where an agent connected to, itself or by a process that it started.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EndpointSeen {
+    /// Host name, or the address where no name is known.
+    pub host: String,
+    /// The last address.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// Provider, if the catalogue knows it.
+    pub provider: Option<Arc<str>>,
+    /// Connections, refused ones included.
+    pub count: u64,
+    /// Refused connections.
+    pub denied: u64,
+    /// First time, in milliseconds since the epoch.
+    pub first_ms: u64,
+    /// Last time, in milliseconds since the epoch.
+    pub last_ms: u64,
+}
+
+/// An agent or candidate.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Short id, the same on each start.
+    pub id: Arc<str>,
+    /// Its identity.
+    pub key: Key,
+    /// The product, or the name of the script, module or program.
+    pub name: Arc<str>,
+    /// What the product is, if the catalogue knows it.
+    pub kind: Option<RuntimeKind>,
+    /// How far the evidence goes.
+    pub standing: Standing,
+    /// Whether a document registers it.
+    pub state: AgentState,
+    /// Its subject, if it is registered.
+    pub subject: Option<u32>,
+    /// The document's name for it.
+    pub registered_as: Option<Arc<str>>,
+    /// The owner to ask.
+    pub owner: Option<Arc<str>>,
+    /// The agent that started it, such as that of an MCP server.
+    pub parent: Option<Arc<str>>,
+    /// What speaks for it.
+    pub evidence: Vec<Evidence>,
+    /// How sure, in percent.
+    pub confidence: u8,
+    /// Running processes, the newest last; at most 64.
+    pub instances: Vec<Instance>,
+    /// Processes that were ever seen.
+    pub instances_total: u64,
+    /// Destinations, by host and port; at most 256.
+    pub endpoints: BTreeMap<(String, u16), EndpointSeen>,
+    /// Connections to destinations beyond those.
+    pub endpoints_dropped: u64,
+    /// First seen, in milliseconds since the epoch.
+    pub first_ms: u64,
+    /// Last seen, in milliseconds since the epoch.
+    pub last_ms: u64,
+    is_runtime: bool,
+}
+
+impl Agent {
+    pub(super) fn new(id: Arc<str>, key: Key, identity: &Identity, now_ms: u64) -> Self {
+        Self {
+            id,
+            key,
+            name: Arc::clone(&identity.name),
+            kind: identity.kind,
+            standing: Standing::Candidate,
+            state: AgentState::Shadow,
+            subject: None,
+            registered_as: None,
+            owner: None,
+            parent: None,
+            evidence: Vec::new(),
+            confidence: 0,
+            instances: Vec::new(),
+            instances_total: 0,
+            endpoints: BTreeMap::new(),
+            endpoints_dropped: 0,
+            first_ms: now_ms,
+            last_ms: now_ms,
+            is_runtime: identity.nature == Nature::Runtime,
+        }
+    }
+
+    /// A browser that visits a service: reported, not kept.
+    pub(super) fn visitor(
+        identity: &Identity,
+        sighting: &Sighting<'_>,
+        sign: &Sign,
+        now_ms: u64,
+    ) -> Self {
+        let key = Key::new(identity, sighting);
+        let mut agent = Self::new(key.id(), key, identity, now_ms);
+        agent.saw(sign.clone(), now_ms);
+        agent.saw_instance(sighting.actor, now_ms);
+        agent
+    }
+
+    pub(super) fn saw(&mut self, sign: Sign, now_ms: u64) {
+        self.last_ms = self.last_ms.max(now_ms);
+        let same = |one: &&mut Evidence| {
+            one.signal == sign.signal && one.name == sign.name && one.value == sign.value
+        };
+        if let Some(known) = self.evidence.iter_mut().find(same) {
+            known.count += 1;
+            known.last_ms = known.last_ms.max(now_ms);
+            known.weight = known.weight.max(sign.weight);
+            self.confidence = evidence::confidence(&self.evidence);
+            return;
+        }
+        if self.evidence.len() >= EVIDENCE_MAX {
+            return;
+        }
+        let Sign { signal, name, value, weight, source } = sign;
+        let (first_ms, last_ms) = (now_ms, now_ms);
+        self.evidence.push(Evidence {
+            signal,
+            name,
+            value,
+            weight,
+            source,
+            count: 1,
+            first_ms,
+            last_ms,
+        });
+        self.confidence = evidence::confidence(&self.evidence);
+    }
+
+    pub(super) fn saw_instance(&mut self, actor: &Actor, now_ms: u64) {
+        let process = &actor.process;
+        let same = |instance: &&mut Instance| {
+            let known = &instance.actor.process;
+            known.pid == process.pid && known.started_ns == process.started_ns
+        };
+        if let Some(known) = self.instances.iter_mut().find(same) {
+            known.actor = actor.clone();
+            return;
+        }
+        self.instances.retain(|instance| instance.actor.process.pid != process.pid);
+        if self.instances.len() >= INSTANCES_MAX {
+            self.instances.remove(0);
+        }
+        self.instances.push(Instance { actor: actor.clone(), first_ms: now_ms });
+        self.instances_total += 1;
+    }
+
+    pub(super) fn saw_endpoint(
+        &mut self,
+        contact: &Contact<'_>,
+        provider: Option<Arc<str>>,
+        now_ms: u64,
+    ) {
+        let address = contact.address.to_canonical();
+        let host = contact.name.map_or_else(|| address.to_string(), str::to_ascii_lowercase);
+        let key = (host, contact.port);
+        if self.endpoints.len() >= ENDPOINTS_MAX && !self.endpoints.contains_key(&key) {
+            self.endpoints_dropped += 1;
+            return;
+        }
+        let seen = self.endpoints.entry(key.clone()).or_insert_with(|| EndpointSeen {
+            host: key.0,
+            address,
+            port: contact.port,
+            provider,
+            count: 0,
+            denied: 0,
+            first_ms: now_ms,
+            last_ms: now_ms,
+        });
+        seen.address = address;
+        seen.count += 1;
+        seen.denied += u64::from(contact.is_denied);
+        seen.last_ms = seen.last_ms.max(now_ms);
+        self.last_ms = self.last_ms.max(now_ms);
+    }
+
+    pub(super) fn knows_provider(&self, provider: &str) -> bool {
+        self.endpoints.values().any(|seen| seen.provider.as_deref() == Some(provider))
+    }
+
+    pub(super) fn approve(&mut self, subject: u32, registered: Option<&AgentFacts>) {
+        self.subject = (subject != 0).then_some(subject);
+        self.registered_as = registered.map(|agent| Arc::clone(&agent.name));
+        self.owner = registered.and_then(|agent| agent.owner.clone());
+        self.state = if subject == 0 { AgentState::Shadow } else { AgentState::Approved };
+    }
+
+    /// Whether the evidence just became enough.
+    pub(super) fn rise(&mut self) -> bool {
+        let is_agent = evidence::is_agent(&self.evidence, self.is_runtime);
+        let has_risen = is_agent && self.standing == Standing::Candidate;
+        if has_risen {
+            self.standing = Standing::Agent;
+        }
+        has_risen
+    }
+}

@@ -1,0 +1,207 @@
+//! What a process is, by its executable and command line.
+
+use std::sync::Arc;
+
+use super::{
+    Sighting,
+    evidence::{Sign, Signal},
+    ordinary,
+};
+use crate::catalog::{Catalog, Command, Runtime, RuntimeKind, Target, Weight};
+
+/// What can become of a process in the inventory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Nature {
+    /// The catalogue knows it.
+    Runtime,
+    /// A program or script like any other.
+    Program,
+    /// Fetches what somebody names: evidence about its caller.
+    Fetcher,
+    /// A browser: its user decides where it goes.
+    Browser,
+    /// Never an agent.
+    Ordinary,
+}
+
+/// A process's identity and what speaks for it.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) nature: Nature,
+    /// The product, or the name of the script, module or program.
+    pub(super) name: Arc<str>,
+    /// What the product is.
+    pub(super) kind: Option<RuntimeKind>,
+    /// What stays the same when it is started again.
+    pub(super) program: String,
+    pub(super) signs: Vec<Sign>,
+}
+
+impl Identity {
+    pub(super) fn is_ordinary(&self) -> bool {
+        matches!(self.nature, Nature::Ordinary | Nature::Browser)
+    }
+}
+
+pub(super) fn identify(catalog: &Catalog, sighting: &Sighting<'_>) -> Identity {
+    let process = &sighting.actor.process;
+    let path = process.exe.as_ref().map(|exe| exe.path.to_string_lossy()).unwrap_or_default();
+    let file = file_name(&path);
+    let args = process.args.as_deref().unwrap_or_default();
+    let command = Command::parse(args);
+    let mut found = Found::default();
+    for entry in catalog.lookup_exe(&path) {
+        found.add(Signal::Executable, entry, &path);
+    }
+    let line = short_line(args);
+    for entry in catalog.lookup_argv(args) {
+        found.add(Signal::CommandLine, entry, &line);
+    }
+    // What a process calls itself says something of its own only if its file has another name.
+    let called = command.program;
+    for entry in catalog.lookup_exe(called).into_iter().filter(|_| !called.is_empty()) {
+        found.add(Signal::CommandLine, entry, called);
+    }
+    let script = match command.target {
+        Some(Target::Script(script)) => file_name(script),
+        Some(Target::Module(module)) => module,
+        // npm and its like take the place of their own command line.
+        None if file == "node" && matches!(called, "npm" | "npx" | "pnpm" | "yarn") => called,
+        _ => "",
+    };
+    let is_known = found.best.is_some_and(|entry| entry.weight > Weight::Weak);
+    let name = if file.is_empty() { process.name.as_str() } else { file };
+    let nature = match (found.best, is_known) {
+        (_, true) => Nature::Runtime,
+        _ if ordinary::is_browser(name) => Nature::Browser,
+        _ if ordinary::is_fetcher(name) => Nature::Fetcher,
+        _ if ordinary::is_ordinary(name) || ordinary::is_ordinary(script) => Nature::Ordinary,
+        (Some(_), false) => Nature::Runtime,
+        (None, _) => Nature::Program,
+    };
+    if nature == Nature::Program && command.target.is_some_and(is_own_code) {
+        found.signs.push(interpreted(&line));
+    }
+    let own = target_text(&command);
+    match found.best.filter(|_| nature == Nature::Runtime) {
+        Some(entry) => Identity {
+            nature,
+            name: Arc::clone(&entry.name),
+            kind: Some(entry.kind),
+            program: match is_known {
+                true => format!("product {}", entry.name),
+                false => format!("file {path}{own}"),
+            },
+            signs: found.signs,
+        },
+        None => Identity {
+            nature,
+            name: own_name(&command, name).into(),
+            kind: None,
+            program: format!("file {}{own}", if path.is_empty() { name } else { &path }),
+            signs: found.signs,
+        },
+    }
+}
+
+/// Catalogue entries that match a process.
+#[derive(Default)]
+struct Found<'a> {
+    best: Option<&'a Runtime>,
+    signs: Vec<Sign>,
+}
+
+impl<'a> Found<'a> {
+    fn add(&mut self, signal: Signal, entry: &'a Runtime, value: &str) {
+        if entry.kind == RuntimeKind::CodingAgentRisk {
+            self.signs.push(Sign::of_runtime(Signal::Risk, entry, value));
+            return;
+        }
+        if !entry.kind.is_agentic() {
+            return;
+        }
+        let sign = Sign::of_runtime(signal, entry, value);
+        let same = |one: &&mut Sign| one.signal == signal && one.name == sign.name;
+        match self.signs.iter_mut().find(same) {
+            Some(known) if known.weight >= sign.weight => {}
+            Some(known) => *known = sign,
+            None => self.signs.push(sign),
+        }
+        let rank = |entry: &Runtime| (entry.weight, !is_generic(entry), precedence(entry.kind));
+        if self.best.is_none_or(|best| rank(entry) > rank(best)) {
+            self.best = Some(entry);
+        }
+    }
+}
+
+/// Entries for whatever follows a naming habit, such as `mcp-generic`.
+fn is_generic(entry: &Runtime) -> bool {
+    entry.name.ends_with("-generic") || entry.name.ends_with("-sdk")
+}
+
+/// Which kind names a process that is several things.
+fn precedence(kind: RuntimeKind) -> u8 {
+    match kind {
+        RuntimeKind::CodingAgent | RuntimeKind::GeneralAgent => 6,
+        RuntimeKind::AgentDesktopApp | RuntimeKind::LocalModelServer => 5,
+        RuntimeKind::McpServer | RuntimeKind::McpGateway | RuntimeKind::LlmGateway => 4,
+        RuntimeKind::AgentPlatform | RuntimeKind::AgentUi | RuntimeKind::LlmCli => 3,
+        RuntimeKind::AgentFramework => 2,
+        _ => 1,
+    }
+}
+
+/// A script or module of one's own: weak, and independent of where it connects.
+fn interpreted(line: &str) -> Sign {
+    Sign {
+        signal: Signal::CommandLine,
+        name: "script".to_owned(),
+        value: line.to_owned(),
+        weight: Weight::Weak,
+        source: "command line".to_owned(),
+    }
+}
+
+fn is_own_code(target: Target<'_>) -> bool {
+    match target {
+        Target::Script(script) => !ordinary::is_ordinary(file_name(script)),
+        Target::Module(module) => {
+            !matches!(module, "venv" | "ensurepip" | "http.server" | "pytest" | "unittest")
+        }
+        Target::Inline => true,
+        Target::Package(..) => true,
+    }
+}
+
+fn target_text(command: &Command<'_>) -> String {
+    match command.target {
+        Some(Target::Script(script)) => format!(" script {script}"),
+        Some(Target::Module(module)) => format!(" module {module}"),
+        Some(Target::Package(ecosystem, name)) => format!(" {} {name}", ecosystem.word()),
+        Some(Target::Inline) => " inline code".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn own_name<'a>(command: &Command<'a>, name: &'a str) -> &'a str {
+    match command.target {
+        Some(Target::Script(script)) => file_name(script),
+        Some(Target::Module(module)) => module,
+        Some(Target::Package(_, package)) => package,
+        Some(Target::Inline) | None => name,
+    }
+}
+
+fn short_line(args: &[String]) -> String {
+    const CHARS_MAX: usize = 160;
+    let mut line = args.join(" ");
+    if let Some((at, _)) = line.char_indices().nth(CHARS_MAX) {
+        line.truncate(at);
+        line.push('…');
+    }
+    line
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
