@@ -1,7 +1,7 @@
 //! Every maximum, with the relations between them checked at compile time.
 
-/// Longest host name in presentation form, without the final dot (RFC 1035 section 2.3.4: 255 octets
-/// on the wire are 253 characters).
+/// Longest host name in presentation form, without the final dot (RFC 1035 section 2.3.4: 255
+/// octets on the wire are 253 characters).
 pub const NAME_BYTES_MAX: usize = 253;
 /// Data bytes of a name-trie key: the slot, the reversed name and its terminator.
 pub const NAME_KEY_BYTES: usize = 256;
@@ -29,8 +29,8 @@ pub const DNS_RECORDS_MAX: usize = 64;
 pub const DNS_ADDRESSES_MAX: usize = 64;
 /// Compression pointers followed in one name; each must point backwards.
 pub const DNS_POINTERS_MAX: usize = 16;
-/// Bytes of a connection's beginning, record headers included, in which a ClientHello or the head of
-/// an HTTP request must be complete.
+/// Bytes of a connection's beginning, record headers included, in which a ClientHello or the head
+/// of an HTTP request must be complete.
 pub const HELLO_BYTES_MAX: usize = 16_384;
 /// Bytes of a connection that a streaming parser takes at a time.
 pub const CHUNK_BYTES_MAX: usize = 4_096;

@@ -87,8 +87,8 @@ pub struct Packet<'a> {
     pub source: &'a [u8],
     /// Token of an Initial; empty for others.
     pub token: &'a [u8],
-    /// Where the protected packet number begins, in bytes from the packet's start; for a Retry, which
-    /// has none, the end.
+    /// Where the protected packet number begins, in bytes from the packet's start; for a Retry,
+    /// which has none, the end.
     pub number_at: usize,
     /// Where the packet ends, and a coalesced one may begin.
     pub end: usize,
@@ -234,7 +234,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_are_read_or_refused(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
             if bytes.len() > 5 {
                 bytes[0] |= 0xc0;
                 bytes[1..5].copy_from_slice(&[0, 0, 0, 1]);

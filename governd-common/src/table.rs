@@ -87,7 +87,8 @@ shared! {
 pub mod subject_flag {
     /// Loopback destinations are left alone.
     pub const LOOPBACK: u16 = 1 << 0;
-    /// Decisions without a matching rule are not reported (the ordinary traffic of ordinary programs).
+    /// Decisions without a matching rule are not reported (the ordinary traffic of ordinary
+    /// programs).
     pub const QUIET_DEFAULT: u16 = 1 << 1;
     /// Raw and ping sockets are left alone.
     pub const RAW_SOCKETS: u16 = 1 << 2;

@@ -140,7 +140,8 @@ pub struct Hello {
     skip: u32,
     has_name: u32,
     has_hello: u32,
-    /// Bytes of the message, of its extensions, and of the present extension that are still to come.
+    /// Bytes of the message, of its extensions, and of the present extension that are still to
+    /// come.
     message_left: u32,
     extensions_left: u32,
     extension_left: u32,

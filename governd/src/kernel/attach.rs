@@ -104,7 +104,8 @@ fn attach(
     directory: &fs::File,
     tracepoint: Option<&str>,
 ) -> Result<FdLink, Refused> {
-    // A link takes its place beside other programs whatever the mode says; asking for it is refused.
+    // A link takes its place beside other programs whatever the mode says; asking for it is
+    // refused.
     let mode = CgroupAttachMode::Single;
     match program {
         Program::CgroupSockAddr(program) => {

@@ -114,23 +114,28 @@ impl KernelError {
         match self {
             Self::Mounts(_) => "mount proc on /proc",
             Self::NoCgroup => {
-                "mount it with `mount -t cgroup2 none /sys/fs/cgroup`, or boot with systemd.unified_cgroup_hierarchy=1"
+                "mount it with `mount -t cgroup2 none /sys/fs/cgroup`, or boot with \
+                 systemd.unified_cgroup_hierarchy=1"
             }
             Self::Cgroup { .. } => "check the path given with --cgroup, and run as root",
             Self::NotCgroup { .. } => {
                 "give a directory of the cgroup v2 tree with --cgroup, or leave the option out"
             }
             Self::NoBtf { .. } | Self::Btf(_) => {
-                "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of Debian, Ubuntu and Fedora are"
+                "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of Debian, Ubuntu and \
+                 Fedora are"
             }
             Self::Permission { .. } => {
-                "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; in a container these must be granted, and a locked-down kernel refuses them"
+                "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; in a container these \
+                 must be granted, and a locked-down kernel refuses them"
             }
             Self::Object(_) | Self::Load { .. } => {
-                "run `governd doctor`; on kernels before 5.11 raise the memlock limit (`ulimit -l unlimited`)"
+                "run `governd doctor`; on kernels before 5.11 raise the memlock limit (`ulimit -l \
+                 unlimited`)"
             }
             Self::Attach { .. } => {
-                "run `governd doctor`; another program without BPF_F_ALLOW_MULTI may hold the cgroup, see `bpftool cgroup tree`"
+                "run `governd doctor`; another program without BPF_F_ALLOW_MULTI may hold the \
+                 cgroup, see `bpftool cgroup tree`"
             }
             Self::TableFull { .. } => {
                 "use fewer or wider rules; the limits are in governd-common/src/limits.rs"
@@ -140,7 +145,8 @@ impl KernelError {
             | Self::Image(_)
             | Self::Link(_)
             | Self::Ring(_) => {
-                "this is a fault of governd: please report it with the output of `governd doctor --json`"
+                "this is a fault of governd: please report it with the output of `governd doctor \
+                 --json`"
             }
         }
     }

@@ -24,7 +24,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/go
 pub struct KernelOptions {
     /// Directory of the cgroup to govern; the root of the cgroup v2 tree if `None`.
     pub cgroup: Option<PathBuf>,
-    /// Bytes of the event ring, if not `RING_BYTES`; a power of two and a multiple of the page size.
+    /// Bytes of the event ring, if not `RING_BYTES`; a power of two and a multiple of the page
+    /// size.
     pub ring_bytes: Option<u32>,
     /// Entries of the table of tracked processes, if not `TASKS_MAX`.
     pub tasks_max: Option<u32>,
@@ -93,7 +94,8 @@ pub(super) fn load_object(
     loader.load(OBJECT).map_err(object_error)
 }
 
-/// Kernels before 5.11 charge maps to the memlock limit. Where it cannot be raised, loading says so.
+/// Kernels before 5.11 charge maps to the memlock limit. Where it cannot be raised, loading says
+/// so.
 fn raise_memlock() {
     let unlimited = Rlimit { current: None, maximum: None };
     if let Err(error) = setrlimit(Resource::Memlock, unlimited) {

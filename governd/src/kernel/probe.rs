@@ -132,7 +132,8 @@ fn lockdown() -> Probe {
     if mode != "confidentiality" {
         return Probe::ok("lockdown", mode);
     }
-    let hint = "boot with lockdown=integrity or without: confidentiality keeps programs from reading the process table";
+    let hint = "boot with lockdown=integrity or without: confidentiality keeps programs from \
+                reading the process table";
     Probe::bad("lockdown", Outcome::Missing, mode, hint)
 }
 

@@ -23,8 +23,9 @@ pub(super) fn check(rust: &Rust<'_>, findings: &mut Findings<'_>) {
     for (index, line) in rust.lines.iter().enumerate() {
         let chars = line.chars().count();
         // An address cannot be broken, and a row of test data reads best as one.
-        let is_row = rust.is_test(index + 1) && line.contains('"');
-        if chars > LINE_CHARS_MAX && !is_row && !line.contains("https://") {
+        let is_row = || line.contains('"') || rust.is_in_string(index + 1);
+        let may_be_wide = line.contains("https://") || rust.is_test(index + 1) && is_row();
+        if chars > LINE_CHARS_MAX && !may_be_wide {
             let message = format!("{chars} characters, at most {LINE_CHARS_MAX}");
             findings.add(index + 1, "line-width", message);
         }
@@ -68,5 +69,8 @@ mod tests {
         assert_eq!(violations("governd/src/policy/tests.rs", &long), [("line-width", 1)]);
         let row = format!("const A: &str = \"{}\";\n", "a".repeat(LINE_CHARS_MAX));
         assert_eq!(violations("governd/src/policy/tests.rs", &row), []);
+        let page = format!("const A: &str = \"\n{}\n\";\n", "a".repeat(LINE_CHARS_MAX + 1));
+        assert_eq!(violations("governd/src/policy/tests.rs", &page), []);
+        assert_eq!(violations("governd/src/app.rs", &page), [("line-width", 2)]);
     }
 }

@@ -14,6 +14,8 @@ use syn::{Attribute, UseTree, spanned::Spanned, visit::Visit};
 pub(super) struct Token {
     pub(super) text: String,
     pub(super) line: usize,
+    /// Where it ends; only a literal can end later than it begins.
+    pub(super) last_line: usize,
     pub(super) is_literal: bool,
 }
 
@@ -68,6 +70,12 @@ impl<'a> Rust<'a> {
             || self.file.starts_with("tests/integration/")
     }
 
+    /// Whether a line belongs to a string that goes over several.
+    pub(super) fn is_in_string(&self, line: usize) -> bool {
+        let literals = self.tokens.iter().filter(|token| token.is_literal);
+        literals.into_iter().any(|token| token.line < line && line <= token.last_line)
+    }
+
     /// Whether a line belongs to a test.
     pub(super) fn is_test(&self, line: usize) -> bool {
         self.is_test_file() || self.tests.iter().any(|range| range.contains(&line))
@@ -80,8 +88,12 @@ fn place_error(error: &syn::Error) -> anyhow::Error {
 }
 
 fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
-    let token =
-        |text: String, span: Span| Token { text, line: span.start().line, is_literal: false };
+    let token = |text: String, span: Span| Token {
+        text,
+        line: span.start().line,
+        last_line: span.end().line,
+        is_literal: false,
+    };
     for tree in stream {
         match tree {
             TokenTree::Group(group) => {
