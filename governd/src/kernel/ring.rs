@@ -154,6 +154,12 @@ impl Events {
         Ok(())
     }
 
+    /// Makes the next wait last until the programs wake it.
+    #[cfg(test)]
+    pub(super) fn wait_for_a_wake(&mut self) {
+        self.pause = Duration::from_secs(3_600);
+    }
+
     /// Events that could not be understood: a fault of governd.
     pub fn malformed(&self) -> u64 {
         self.malformed

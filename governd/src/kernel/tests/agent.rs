@@ -55,6 +55,10 @@ fn act() {
             assert!(status.success(), "{step}");
             return;
         }
+        if verb == "repeat" {
+            println!("{MARK}refused {}", repeat(rest));
+            continue;
+        }
         let outcome = match attempt(verb, rest) {
             Ok(()) => "ok".to_owned(),
             Err(Errno::ACCESS) => "EACCES".to_owned(),
@@ -166,14 +170,7 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
             let mut answer = [0; 4_096];
             rustix::net::recv(&socket, &mut answer, RecvFlags::empty()).map(drop)
         }
-        "repeat" => {
-            let (count, address) = rest.split_once(' ').unwrap();
-            let address: SocketAddr = address.parse().unwrap();
-            for _ in 0..count.parse::<u32>().unwrap() {
-                connect(SocketType::DGRAM, address).map(drop).ok();
-            }
-            Ok(())
-        }
+        "udp-open" => connect(SocketType::DGRAM, address()).map(drop),
         "without-leader" => {
             let mut python = Command::new("python3");
             let output = python.args(["-c", WITHOUT_LEADER, rest]).output().unwrap();
@@ -189,6 +186,15 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         }
         other => panic!("unknown step {other}"),
     }
+}
+
+/// Connects many times and returns how often it was refused.
+fn repeat(rest: &str) -> u32 {
+    let (count, address) = rest.split_once(' ').unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    let refused = (0..count.parse::<u32>().unwrap())
+        .filter(|_| matches!(connect(SocketType::DGRAM, address), Err(Errno::ACCESS)));
+    refused.count() as u32
 }
 
 fn family(address: SocketAddr) -> AddressFamily {

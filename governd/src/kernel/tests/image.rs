@@ -16,6 +16,8 @@ use crate::policy::image::TableImage;
 /// The agent of most tests.
 pub(super) const AGENT: u32 = 7;
 pub(super) const DEFAULT_RULE: u32 = 100;
+/// The set of the first rule; the others are counted up from it.
+pub(super) const FIRST_SET: u32 = 1;
 
 /// A policy under construction.
 pub(super) struct Policy {
@@ -34,7 +36,7 @@ impl Policy {
             default_rule: 0,
         };
         image.subjects.push((0, subject));
-        Self { image, next_set: 1 }
+        Self { image, next_set: FIRST_SET }
     }
 
     /// Every process of a cgroup is the agent.
@@ -105,7 +107,7 @@ impl Policy {
 
     fn take_set(&mut self) -> u32 {
         self.next_set += 1;
-        self.next_set
+        self.next_set - 1
     }
 
     fn rule(

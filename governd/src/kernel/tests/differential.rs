@@ -1,0 +1,225 @@
+//! The programs and `decide()` in user space agree, over random policies and flows.
+//!
+//! `BPF_PROG_TEST_RUN` does not take programs of the type `sock_addr` (the kernel answers ENOTSUPP),
+//! so the flows are real `connect` calls on datagram sockets, which send nothing.
+
+use std::{cell::RefCell, net::SocketAddr};
+
+use governd_common::{
+    address::Address,
+    decide::{Decision, Flow, Tables, decide},
+    key::BindingKey,
+    table::{Binding, BoundSet, RuleBlock, RuleEntry, Subject},
+    verdict::{Mode, Reason, Verdict},
+};
+use proptest::{
+    collection::{btree_map, vec},
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use zerocopy::FromZeros;
+
+use super::{
+    host::{Host, destination, is_root},
+    image::{AGENT, Policy, block},
+};
+use crate::{
+    kernel::KernelOptions,
+    policy::{image::TableImage, tables::ImageTables},
+};
+
+const SETS: u32 = 6;
+const PORTS: [u16; 3] = [53, 443, 8_443];
+const PROTOCOL_UDP: u8 = 17;
+
+/// Addresses that differ late, so that prefixes of every length matter.
+fn address() -> impl Strategy<Value = Address> {
+    let bits = 0_u8..4;
+    prop_oneof![
+        (bits.clone(), 0_u8..4).prop_map(|(c, d)| Address::v4([203, 0, 113 + c, d])),
+        (bits, 0_u8..4).prop_map(|(c, d)| {
+            let mut bytes = [0; 16];
+            (bytes[0], bytes[1], bytes[7], bytes[15]) = (0x20, 0x01, c + 1, d);
+            (bytes[2], bytes[3]) = (0x0d, 0xb8);
+            Address::v6(bytes)
+        }),
+        Just(Address::v4([127, 0, 0, 1])),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = RuleEntry> {
+    let ports = prop_oneof![
+        Just((0, u16::MAX)),
+        prop::sample::select(PORTS.as_slice()).prop_map(|port| (port, port)),
+    ];
+    let protocol = prop_oneof![Just(0), Just(PROTOCOL_UDP), Just(6)];
+    (ports, protocol, any::<bool>(), 0_u16..4, 1_u32..100).prop_map(
+        |((port_first, port_last), protocol, allow, specificity, rule)| RuleEntry {
+            port_first,
+            port_last,
+            protocol,
+            verdict: u8::from(allow),
+            specificity,
+            rule,
+        },
+    )
+}
+
+fn subject() -> impl Strategy<Value = Subject> {
+    (any::<bool>(), any::<bool>(), 0_u16..4, 1_u32..100).prop_map(
+        |(enforce, allow, flags, default_rule)| Subject {
+            mode: u8::from(enforce),
+            default_verdict: u8::from(allow),
+            flags,
+            default_rule,
+        },
+    )
+}
+
+fn bindings() -> impl Strategy<Value = Vec<(BindingKey, Binding)>> {
+    let bound = (0..=SETS, any::<bool>()).prop_map(|(set, lives)| BoundSet {
+        expires_ns: if lives { u64::MAX } else { 1 },
+        set,
+        reserved: 0,
+    });
+    let subject = prop_oneof![Just(AGENT), Just(BindingKey::HOST), Just(AGENT + 1)];
+    vec(((subject, address()), vec(bound, 1..8)), 0..12).prop_map(|all| {
+        all.into_iter()
+            .map(|((subject, address), sets)| {
+                let mut binding = Binding::new_zeroed();
+                binding.sets[..sets.len()].copy_from_slice(&sets);
+                (BindingKey { subject, address }, binding)
+            })
+            .collect()
+    })
+}
+
+/// Tables without selectors: those are the same in every case.
+fn tables() -> impl Strategy<Value = TableImage> {
+    let blocks = btree_map(1..=SETS, vec(entry(), 0..8), 0..6);
+    let networks = vec((address(), 96_u8..=128, 1..=SETS), 0..8);
+    (subject(), blocks, networks, vec(address(), 0..3)).prop_map(
+        |(subject, blocks, networks, resolvers)| {
+            let mut image = Policy::empty().image;
+            image.subjects.push((AGENT, subject));
+            let rules = |entries: Vec<RuleEntry>| -> RuleBlock { block(&entries) };
+            image.blocks =
+                blocks.into_iter().map(|(set, entries)| (AGENT, set, rules(entries))).collect();
+            for (address, prefix, set) in networks {
+                let address = masked(address, prefix);
+                image.networks.retain(|(_, old, bits, _)| (*old, *bits) != (address, prefix));
+                image.networks.push((AGENT, address, prefix, set));
+            }
+            image.resolvers = resolvers;
+            image.resolvers.sort_by_key(|address| address.bytes);
+            image.resolvers.dedup();
+            image
+        },
+    )
+}
+
+fn masked(address: Address, prefix: u8) -> Address {
+    let bits = u128::from_be_bytes(address.bytes);
+    let mask = u128::MAX << (128 - u32::from(prefix));
+    Address { bytes: (bits & mask).to_be_bytes() }
+}
+
+#[test]
+fn the_programs_decide_as_user_space_does() {
+    if !is_root() {
+        return;
+    }
+    let host = RefCell::new(Host::new(KernelOptions::default()));
+    let flows = vec((address(), prop::sample::select(PORTS.as_slice())), 1..60);
+    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&(tables(), bindings(), flows), |case| {
+        let (image, bindings, flows) = case;
+        compare(&mut host.borrow_mut(), image, &bindings, &flows)
+    });
+    outcome.unwrap();
+}
+
+/// The image's tables, with bindings by set and not by name.
+struct Bound<'a> {
+    tables: ImageTables<'a>,
+    bindings: &'a [(BindingKey, Binding)],
+}
+
+impl Tables for Bound<'_> {
+    fn subject(&self, subject: u32) -> Option<&Subject> {
+        self.tables.subject(subject)
+    }
+
+    fn binding(&self, subject: u32, address: &Address) -> Option<&Binding> {
+        let key = BindingKey { subject, address: *address };
+        // The kernel keeps the last one of a key.
+        self.bindings.iter().rfind(|(found, _)| *found == key).map(|(_, binding)| binding)
+    }
+
+    fn network(&self, subject: u32, address: &Address) -> Option<u32> {
+        self.tables.network(subject, address)
+    }
+
+    fn block(&self, subject: u32, set: u32) -> Option<&RuleBlock> {
+        self.tables.block(subject, set)
+    }
+
+    fn is_resolver(&self, address: &Address) -> bool {
+        self.tables.is_resolver(address)
+    }
+}
+
+fn compare(
+    host: &mut Host,
+    mut image: TableImage,
+    bindings: &[(BindingKey, Binding)],
+    flows: &[(Address, u16)],
+) -> Result<(), TestCaseError> {
+    let selectors = Policy::of_cgroup(host.cgroup.id(), Mode::Enforce).image;
+    image.flags = selectors.flags;
+    image.any = selectors.any;
+    image.selectors = selectors.selectors;
+    image.cgroups = selectors.cgroups;
+    let old: Vec<(BindingKey, Binding)> = host.kernel.bindings().unwrap();
+    let none: Vec<_> = old.iter().map(|(key, _)| (*key, Binding::new_zeroed())).collect();
+    host.kernel.rebind(&none).unwrap();
+    host.kernel.rebind(bindings).unwrap();
+    host.kernel.install(&image).unwrap();
+    let script: Vec<String> = flows
+        .iter()
+        .map(|(address, port)| {
+            let to = SocketAddr::new((*address).into(), *port);
+            format!("udp-open {to}")
+        })
+        .collect();
+    let outcomes = host.run(&script.join(";"));
+    let mut events = host.flows().into_iter();
+    let tables = Bound { tables: ImageTables::new(&image), bindings };
+    for ((address, port), outcome) in flows.iter().zip(outcomes) {
+        let flow = Flow {
+            subject: AGENT,
+            address: *address,
+            port: *port,
+            protocol: PROTOCOL_UDP,
+            now_ns: 2,
+        };
+        let expected = decide(&tables, &flow);
+        prop_assert_eq!(outcome == "EACCES", expected.refuses(), "{:?} {:?}", flow, expected);
+        if expected.quiet && !expected.refuses() {
+            continue;
+        }
+        let event = events.next().unwrap();
+        let decided = Decision {
+            verdict: Verdict::from_byte(event.verdict),
+            reason: Reason::from_byte(event.reason).unwrap(),
+            mode: Mode::from_byte(event.mode),
+            rule: event.rule,
+            set: event.set,
+            quiet: expected.quiet,
+        };
+        prop_assert_eq!(decided, expected, "{:?}", flow);
+        prop_assert_eq!(destination(&event), SocketAddr::new((*address).into(), *port));
+    }
+    prop_assert_eq!(events.next(), None);
+    Ok(())
+}
