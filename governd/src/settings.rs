@@ -6,6 +6,8 @@ use governd_common::verdict::Mode;
 
 /// Policies of the host.
 pub const POLICY_DIR: &str = "/etc/governd/policies";
+/// Files that extend the catalogue.
+pub const CATALOG_DIR: &str = "/etc/governd/catalog.d";
 /// State that outlives the daemon: the log.
 pub const STATE_DIR: &str = "/var/lib/governd";
 /// Socket of the local API.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod catalog;
 mod daemon;
 mod doctor;
 pub mod exit;
@@ -43,6 +44,8 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Check policy documents before they are put into force.
     Policy(policy::Policy),
+    /// Show what is known of AI endpoints and runtimes.
+    Catalog(catalog::Verb),
     /// Say what names governd sees in captures.
     Replay(replay::Replay),
 }
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Policy(verb) => verb.run(),
+        Verb::Catalog(verb) => verb.run(),
         Verb::Replay(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
     };

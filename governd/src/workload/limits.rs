@@ -14,6 +14,8 @@ pub const PASSWD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 pub const RESOLV_CONF_BYTES_MAX: usize = 64 * 1_024;
 /// Bytes of one socket table below `/proc/PID/net` that are read.
 pub const SOCKET_TABLE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// Bytes of one file that an administrator adds to the catalogue.
+pub const CATALOG_FILE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
 /// Arguments of a process that are kept.
 pub const ARGS_MAX: usize = 128;

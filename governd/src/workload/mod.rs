@@ -5,6 +5,7 @@
 //! stops the daemon. Not for: decisions about what a process may do (`policy`, kernel), or about
 //! what it is (`core::inventory`).
 
+pub mod additions;
 pub mod cgroup;
 pub mod host;
 pub mod limits;
@@ -13,5 +14,6 @@ pub mod owner;
 pub mod proc;
 mod read;
 pub mod redact;
+pub mod sockets;
 pub mod table;
 pub mod users;

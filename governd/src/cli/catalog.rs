@@ -1,0 +1,443 @@
+//! `governd catalog`: what is known of AI endpoints and runtimes.
+
+use std::{
+    io::{self, BufRead},
+    path::PathBuf,
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use super::{
+    Outcome,
+    exit::{Exit, Failure},
+    printer::{Printer, Table, Tone},
+    unwritable,
+};
+use crate::{
+    catalog::{Catalog, Ecosystem, Endpoint, Runtime, Source},
+    settings::CATALOG_DIR,
+    workload::additions,
+};
+
+/// `governd catalog`.
+#[derive(Args, Debug)]
+pub(super) struct Verb {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the catalogue's entries.
+    List(List),
+    /// Show what an input matches, and from which entry.
+    Lookup(Lookup),
+}
+
+#[derive(Args, Debug)]
+struct Additions {
+    /// Directory of `.csv` files that extend the catalogue.
+    #[arg(long, value_name = "DIR", env = "GOVERND_CATALOG", default_value = CATALOG_DIR)]
+    catalog: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct List {
+    #[command(flatten)]
+    additions: Additions,
+    /// Only entries of this kind, such as model-api or coding-agent.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// Only entries of this provider or product.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Print one JSON object per entry.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct Lookup {
+    #[command(flatten)]
+    additions: Additions,
+    /// Host names, executables, command lines, ports, variables' names or packages. Without any,
+    /// lines of KIND, a tab and VALUE are read from stdin.
+    #[arg(value_name = "NAME|EXE|ARGV|PORT|ENV|PACKAGE")]
+    inputs: Vec<String>,
+    /// What the inputs are, instead of a guess.
+    #[arg(long = "as", value_name = "KIND")]
+    kind: Option<Kind>,
+    /// Print one JSON object per input.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What an input is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Kind {
+    /// A host name.
+    #[value(alias = "host", alias = "domain", alias = "endpoint", alias = "dns", alias = "sni")]
+    Name,
+    /// An executable's path or file name.
+    Exe,
+    /// A command line.
+    #[value(alias = "cmdline", alias = "command")]
+    Argv,
+    /// A TCP port that a process listens on.
+    Port,
+    /// The name of an environment variable.
+    Env,
+    /// A package of npm or PyPI.
+    Package,
+    /// A package of npm.
+    Npm,
+    /// A package of PyPI.
+    Pypi,
+}
+
+impl Kind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Exe => "exe",
+            Self::Argv => "argv",
+            Self::Port => "port",
+            Self::Env => "env",
+            Self::Package => "package",
+            Self::Npm => "npm",
+            Self::Pypi => "pypi",
+        }
+    }
+
+    /// What an input most likely is.
+    fn guess(input: &str) -> Self {
+        let is_variable = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        if input.parse::<u16>().is_ok() {
+            Self::Port
+        } else if input.contains(char::is_whitespace) {
+            Self::Argv
+        } else if input.starts_with('@') {
+            Self::Npm
+        } else if input.contains('/') {
+            Self::Exe
+        } else if input.contains('_') && input.bytes().all(is_variable) {
+            Self::Env
+        } else if input.contains('.') {
+            Self::Name
+        } else {
+            Self::Exe
+        }
+    }
+}
+
+/// An entry that matches, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Match<'a> {
+    /// `endpoint` or `runtime`.
+    catalog: &'static str,
+    /// Provider or product.
+    name: &'a str,
+    kind: &'static str,
+    #[serde(rename = "match")]
+    matching: &'static str,
+    pattern: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<&'static str>,
+    source: &'a str,
+    file: &'a str,
+    line: u32,
+}
+
+impl<'a> From<&'a Endpoint> for Match<'a> {
+    fn from(entry: &'a Endpoint) -> Self {
+        Self {
+            catalog: "endpoint",
+            name: &entry.provider,
+            kind: entry.kind.word(),
+            matching: entry.matching.word(),
+            pattern: &entry.domain,
+            shared: Some(entry.is_shared),
+            weight: None,
+            source: &entry.source,
+            file: &entry.origin.file,
+            line: entry.origin.line,
+        }
+    }
+}
+
+impl<'a> From<&'a Runtime> for Match<'a> {
+    fn from(entry: &'a Runtime) -> Self {
+        Self {
+            catalog: "runtime",
+            name: &entry.name,
+            kind: entry.kind.word(),
+            matching: entry.matching.word(),
+            pattern: &entry.pattern,
+            shared: None,
+            weight: Some(entry.weight.word()),
+            source: &entry.source,
+            file: &entry.origin.file,
+            line: entry.origin.line,
+        }
+    }
+}
+
+impl Match<'_> {
+    fn cells(&self) -> [(Tone, String); 6] {
+        let strength = self.weight.unwrap_or(match self.shared {
+            Some(true) => "shared",
+            _ => "dedicated",
+        });
+        [
+            (Tone::Good, self.name.to_owned()),
+            (Tone::Plain, self.kind.to_owned()),
+            (Tone::Plain, self.matching.to_owned()),
+            (Tone::Plain, self.pattern.to_owned()),
+            (Tone::Plain, strength.to_owned()),
+            (Tone::Dim, format!("{}:{} ({})", self.file, self.line, self.source)),
+        ]
+    }
+}
+
+/// One input and what it matches, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    kind: &'static str,
+    value: &'a str,
+    matches: Vec<Match<'a>>,
+}
+
+impl Verb {
+    pub(super) fn run(self) -> Outcome {
+        match self.action {
+            Action::List(list) => list.run(),
+            Action::Lookup(lookup) => lookup.run(),
+        }
+    }
+}
+
+impl Additions {
+    fn load(&self) -> Result<Catalog, Failure> {
+        let files = additions::read(&self.catalog).map_err(|error| {
+            Failure::new(Exit::Environment, error, "check its permissions, or name another directory")
+        })?;
+        let sources: Vec<Source<'_>> =
+            files.iter().map(|(path, text)| Source { path, text }).collect();
+        Catalog::with_additions(&sources).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let error = anyhow::anyhow!("{}", lines.join("\n"));
+            Failure::new(Exit::Invalid, error, "correct these lines; nothing was loaded")
+        })
+    }
+}
+
+impl List {
+    fn run(self) -> Outcome {
+        let printer = Printer::new(self.json);
+        let catalog = self.additions.load()?;
+        let endpoints = catalog.endpoints().iter().map(Match::from);
+        let runtimes = catalog.runtimes().iter().map(Match::from);
+        let wanted = |entry: &Match<'_>| {
+            self.kind.as_deref().is_none_or(|kind| kind == entry.kind)
+                && self.name.as_deref().is_none_or(|name| name == entry.name)
+        };
+        let entries: Vec<Match<'_>> = endpoints.chain(runtimes).filter(wanted).collect();
+        let exit = if entries.is_empty() { Exit::No } else { Exit::Yes };
+        show(&entries, &printer).map_err(unwritable)?;
+        Ok(exit)
+    }
+}
+
+impl Lookup {
+    fn run(self) -> Outcome {
+        let printer = Printer::new(self.json);
+        let catalog = self.additions.load()?;
+        let mut has_match = false;
+        let mut answer = |kind: Kind, value: &str| -> Result<(), Failure> {
+            let answer = Answer { kind: kind.word(), value, matches: matches(&catalog, kind, value)? };
+            has_match |= !answer.matches.is_empty();
+            if printer.is_json() {
+                return printer.value(&answer).map_err(unwritable);
+            }
+            let text = if answer.matches.is_empty() { "matches nothing" } else { "matches" };
+            printer.line(format!("{} {value} {text}", kind.word())).map_err(unwritable)?;
+            show(&answer.matches, &printer).map_err(unwritable)
+        };
+        for input in &self.inputs {
+            answer(self.kind.unwrap_or_else(|| Kind::guess(input)), input)?;
+        }
+        if self.inputs.is_empty() {
+            for (index, line) in io::stdin().lock().lines().enumerate() {
+                let line = line.map_err(|error| Failure::plain(Exit::Environment, error))?;
+                if line.trim().is_empty() {
+                    continue;
+                }
+                let (kind, value) = parse(&line, self.kind).ok_or_else(|| unreadable(index, &line))?;
+                answer(kind, value)?;
+            }
+        }
+        Ok(if has_match { Exit::Yes } else { Exit::No })
+    }
+}
+
+/// A line of stdin: a kind, a tab and a value, or only a value if the kind is given.
+fn parse(line: &str, kind: Option<Kind>) -> Option<(Kind, &str)> {
+    let line = line.trim_end_matches('\r');
+    match (line.split_once('\t'), kind) {
+        (Some((word, value)), _) => Some((Kind::from_str(word.trim(), true).ok()?, value)),
+        (None, Some(kind)) => Some((kind, line)),
+        (None, None) => None,
+    }
+}
+
+fn unreadable(index: usize, line: &str) -> Failure {
+    let error = anyhow::anyhow!("line {} of stdin cannot be read: {line:?}", index + 1);
+    let kinds: Vec<&str> = Kind::value_variants().iter().map(|kind| kind.word()).collect();
+    let hint = format!("write a kind ({}), a tab and a value", kinds.join(", "));
+    Failure::new(Exit::Usage, error, hint)
+}
+
+fn matches<'a>(
+    catalog: &'a Catalog,
+    kind: Kind,
+    value: &str,
+) -> Result<Vec<Match<'a>>, Failure> {
+    let value = value.trim();
+    let runtimes = match kind {
+        Kind::Name => return Ok(catalog.lookup_host(value).map(Match::from).into_iter().collect()),
+        Kind::Exe => catalog.lookup_exe(value),
+        Kind::Argv => catalog.lookup_argv(&words(value)),
+        Kind::Port => {
+            let port = value.parse().map_err(|_| {
+                let error = anyhow::anyhow!("`{value}` is no port");
+                Failure::new(Exit::Usage, error, "write a number from 0 to 65535")
+            })?;
+            catalog.lookup_port(port)
+        }
+        Kind::Env => catalog.lookup_env(value),
+        Kind::Npm => catalog.lookup_package(Ecosystem::Npm, value),
+        Kind::Pypi => catalog.lookup_package(Ecosystem::Pypi, value),
+        Kind::Package => {
+            let mut both = catalog.lookup_package(Ecosystem::Npm, value);
+            both.extend(catalog.lookup_package(Ecosystem::Pypi, value));
+            both
+        }
+    };
+    Ok(runtimes.into_iter().map(Match::from).collect())
+}
+
+/// Words of a command line; quotes hold words together.
+fn words(line: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut quote = None;
+    let mut is_open = false;
+    for symbol in line.chars() {
+        let is_quote = matches!(symbol, '"' | '\'');
+        if quote == Some(symbol) {
+            quote = None;
+            continue;
+        }
+        if quote.is_none() && symbol.is_whitespace() {
+            is_open = false;
+            continue;
+        }
+        if !is_open {
+            words.push(String::new());
+            is_open = true;
+        }
+        if quote.is_none() && is_quote {
+            quote = Some(symbol);
+        } else if let Some(word) = words.last_mut() {
+            word.push(symbol);
+        }
+    }
+    words
+}
+
+fn show(entries: &[Match<'_>], printer: &Printer) -> io::Result<()> {
+    if printer.is_json() {
+        return entries.iter().try_for_each(|entry| printer.value(entry));
+    }
+    let mut table = Table::default();
+    for entry in entries {
+        table.row(entry.cells());
+    }
+    table.lines(printer).into_iter().try_for_each(|line| printer.line(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_guessed() {
+        let rows = [
+            ("api.openai.com", Kind::Name),
+            ("11434", Kind::Port),
+            ("/usr/bin/claude", Kind::Exe),
+            ("claude", Kind::Exe),
+            ("python -m crewai", Kind::Argv),
+            ("OPENAI_API_KEY", Kind::Env),
+            ("@openai/codex", Kind::Npm),
+            ("70000", Kind::Exe),
+        ];
+        for (input, expected) in rows {
+            assert_eq!(Kind::guess(input), expected, "{input}");
+        }
+    }
+
+    #[test]
+    fn lines_have_a_kind_and_a_value() {
+        assert_eq!(parse("host\tapi.openai.com", None), Some((Kind::Name, "api.openai.com")));
+        assert_eq!(parse("ARGV\tnode x\ty\r", None), Some((Kind::Argv, "node x\ty")));
+        assert_eq!(parse("claude", Some(Kind::Exe)), Some((Kind::Exe, "claude")));
+        assert_eq!(parse("claude", None), None);
+        assert_eq!(parse("toaster\tx", Some(Kind::Exe)), None);
+        let text = unreadable(4, "x").to_string();
+        assert!(text.contains("line 5 of stdin") && text.contains("name, exe, argv"), "{text}");
+    }
+
+    #[test]
+    fn quotes_hold_words_together() {
+        let rows: &[(&str, &[&str])] = &[
+            ("node  a.js", &["node", "a.js"]),
+            ("sh -c 'a b' \"c d\"e", &["sh", "-c", "a b", "c de"]),
+            ("x ''", &["x", ""]),
+            ("", &[]),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(words(line), *expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_looked_up() {
+        let catalog = Catalog::built_in();
+        let names = |kind, value| {
+            let found = matches(&catalog, kind, value).unwrap();
+            found.first().map(|entry| entry.name.to_owned())
+        };
+        let rows = [
+            (Kind::Name, "api.openai.com", "openai"),
+            (Kind::Exe, "/usr/local/bin/ollama", "ollama"),
+            (Kind::Argv, "aider --model x", "aider"),
+            (Kind::Port, "11434", "ollama"),
+            (Kind::Env, "ANTHROPIC_API_KEY", "anthropic"),
+            (Kind::Package, "crewai", "crewai"),
+            (Kind::Npm, "@openai/codex", "codex"),
+            (Kind::Pypi, "smolagents", "smolagents"),
+        ];
+        for (kind, value, expected) in rows {
+            assert_eq!(names(kind, value).as_deref(), Some(expected), "{value}");
+        }
+        assert_eq!(matches(&catalog, Kind::Port, "x").unwrap_err().exit, Exit::Usage);
+        let found = matches(&catalog, Kind::Name, "api.openai.com").unwrap();
+        let json = serde_json::to_value(&found[0]).unwrap();
+        assert_eq!(json["match"], "exact");
+        assert_eq!(json["shared"], false);
+        assert!(json["line"].is_number() && json["weight"].is_null());
+    }
+}
