@@ -112,7 +112,8 @@ impl Kind {
 
     /// What an input most likely is.
     fn guess(input: &str) -> Self {
-        let is_variable = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        let is_variable =
+            |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         if input.parse::<u16>().is_ok() {
             Self::Port
         } else if input.contains(char::is_whitespace) {
@@ -222,7 +223,11 @@ impl Verb {
 impl Additions {
     fn load(&self) -> Result<Catalog, Failure> {
         let files = additions::read(&self.catalog).map_err(|error| {
-            Failure::new(Exit::Environment, error, "check its permissions, or name another directory")
+            Failure::new(
+                Exit::Environment,
+                error,
+                "check its permissions, or name another directory",
+            )
         })?;
         let sources: Vec<Source<'_>> =
             files.iter().map(|(path, text)| Source { path, text }).collect();
@@ -257,7 +262,8 @@ impl Lookup {
         let catalog = self.additions.load()?;
         let mut has_match = false;
         let mut answer = |kind: Kind, value: &str| -> Result<(), Failure> {
-            let answer = Answer { kind: kind.word(), value, matches: matches(&catalog, kind, value)? };
+            let answer =
+                Answer { kind: kind.word(), value, matches: matches(&catalog, kind, value)? };
             has_match |= !answer.matches.is_empty();
             if printer.is_json() {
                 return printer.value(&answer).map_err(unwritable);
@@ -275,7 +281,8 @@ impl Lookup {
                 if line.trim().is_empty() {
                     continue;
                 }
-                let (kind, value) = parse(&line, self.kind).ok_or_else(|| unreadable(index, &line))?;
+                let (kind, value) =
+                    parse(&line, self.kind).ok_or_else(|| unreadable(index, &line))?;
                 answer(kind, value)?;
             }
         }
@@ -300,11 +307,7 @@ fn unreadable(index: usize, line: &str) -> Failure {
     Failure::new(Exit::Usage, error, hint)
 }
 
-fn matches<'a>(
-    catalog: &'a Catalog,
-    kind: Kind,
-    value: &str,
-) -> Result<Vec<Match<'a>>, Failure> {
+fn matches<'a>(catalog: &'a Catalog, kind: Kind, value: &str) -> Result<Vec<Match<'a>>, Failure> {
     let value = value.trim();
     let runtimes = match kind {
         Kind::Name => return Ok(catalog.lookup_host(value).map(Match::from).into_iter().collect()),
