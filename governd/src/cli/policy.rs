@@ -71,7 +71,7 @@ impl Check {
     fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
         let sources = read(&self.paths)?;
-        // Where there is no cgroup v2, no cgroup is recognised, which no document can be blamed for.
+        // Without cgroup v2 no cgroup is recognised, which is no document's fault.
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let cgroup = cgroup::mount_point(&mounts).unwrap_or_else(|| PathBuf::from(CGROUP_MOUNT));
         let host = HostFacts::read(&HostPaths { root: PathBuf::from("/"), cgroup });

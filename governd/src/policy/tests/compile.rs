@@ -156,10 +156,7 @@ fn what_does_not_exist_here_matches_nothing_and_is_a_warning() {
 #[test]
 fn two_agents_that_can_claim_one_process_are_an_error() {
     let same = [agent("one", "[{exe: /a}]", "{}"), agent("two", "[{exe: [/b, /a]}]", "{}")];
-    insta::assert_snapshot!(compile(&same.concat()).unwrap_err(), @r"
-    p.yaml:15:11: error[ambiguous-match]: the agents `one` (at p.yaml:7:11) and `two` can claim the same process
-    hint: make one of the entries say more: add `exe`, `user` or `cgroup`
-    ");
+    insta::assert_snapshot!(compile(&same.concat()).unwrap_err());
     let rows = [
         ("one file by two paths", "[{exe: /a}]", "[{exe: /link-to-a}]", true),
         ("other files", "[{exe: /a}]", "[{exe: /b}]", false),
@@ -197,10 +194,7 @@ fn the_host_policy_that_says_most_about_the_host_counts() {
     assert_eq!(compiled.agents[1].mode, Mode::Monitor);
     assert_eq!(subject_flags(&compiled, 1), 0);
     let twice = [web, host_policy("web-too", "{hosts: ['WEB-*']}")].concat();
-    insta::assert_snapshot!(compile(&twice).unwrap_err(), @r"
-    p.yaml:9:18: error[duplicate]: the host policies `web` (at p.yaml:4:18) and `web-too` are both for the host `web-1`
-    hint: name the hosts of one of them more closely
-    ");
+    insta::assert_snapshot!(compile(&twice).unwrap_err());
 }
 
 #[test]
@@ -261,10 +255,7 @@ fn more_port_ranges_than_a_block_holds_are_an_error_and_touching_ones_are_merged
         agent("bot", "[{exe: /a}]", &rules)
     };
     assert!(compile(&text(1)).is_ok());
-    insta::assert_snapshot!(compile(&text(2)).unwrap_err(), @r"
-    p.yaml:8:20: error[limit]: the agent's rules give `a.example` 9 port ranges; at most 8 can be kept for one destination
-    hint: name wider ranges, or leave `ports` out of the rule on the wildcard or network
-    ");
+    insta::assert_snapshot!(compile(&text(2)).unwrap_err());
 }
 
 #[test]
@@ -354,15 +345,12 @@ fn large_policy() -> Vec<(String, String)> {
 #[test]
 fn a_large_policy_compiles_in_time() {
     let sources = large_policy();
-    let started = Instant::now();
     let documents = load(&sources).unwrap();
-    let loaded = started.elapsed();
     let host = TestHost::default();
     let around = Surroundings { host: &host, endpoints: &[], mode: None };
     let started = Instant::now();
     let compiled = documents.compile(&around, &mut Ids::default()).unwrap();
     let took = started.elapsed();
-    println!("loaded in {loaded:?}, compiled in {took:?}");
     assert_eq!(compiled.image.names.len(), 100_000 / PART + 10);
     assert_eq!(compiled.image.networks.len(), 10_000 / PART + 10);
     assert_eq!(compiled.image.blocks.len(), 110_000 / PART + 20);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use proptest::{collection::vec, prelude::*, sample};
+
 use crate::policy::{limits, load};
 
 /// An agent whose parts can be replaced.
@@ -155,4 +157,53 @@ fn duplicates_in_two_files_name_both_places() {
 fn every_unknown_field_is_named_and_an_empty_file_is_no_policy() {
     assert!(load(&[("empty.yaml", "")]).unwrap().policy.agents.is_empty());
     assert!(load(&[("empty.yaml", "---\n---\n# nothing\n")]).is_ok());
+}
+
+/// Text that is nearly a policy: a good one with pieces replaced, doubled or cut.
+fn nearly_a_policy() -> impl Strategy<Value = Vec<u8>> {
+    let good = rules("- allow: [api.example.com, '*.x.example', 10.0.0.0/8]\n  ports: [1-2, 443]");
+    let pieces = [
+        "*",
+        "&a ",
+        "*a",
+        "<<: ",
+        "- ",
+        "[",
+        "{",
+        "\t",
+        "\n",
+        "|\n",
+        "!!binary ",
+        "~",
+        "\"",
+        "é",
+        "\0",
+    ];
+    let edit = (any::<sample::Index>(), 0..6_usize, sample::select(pieces.to_vec()));
+    vec(edit, 0..6).prop_map(move |edits| {
+        let mut bytes = good.clone().into_bytes();
+        for (index, cut, piece) in edits {
+            let at = index.index(bytes.len());
+            let end = (at + cut).min(bytes.len());
+            bytes.splice(at..end, piece.bytes());
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_at_a_place_that_exists(
+        bytes in prop_oneof![4 => nearly_a_policy(), 1 => vec(any::<u8>(), 0..200)],
+    ) {
+        if let Err(diagnostics) = load(&[("p.yaml", &bytes)]) {
+            prop_assert!(diagnostics.has_errors());
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u32 + 2;
+            for one in diagnostics.iter() {
+                let place = one.place.clone().unwrap();
+                prop_assert!((1..=lines).contains(&place.line), "{one}");
+                prop_assert!(!one.message.chars().any(char::is_control), "{:?}", one.message);
+            }
+        }
+    }
 }

@@ -1,0 +1,80 @@
+//! `governd policy check` and `schema` as people and CI run them.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use std::{fs, path::Path};
+
+use assert_cmd::Command;
+
+const GOOD: &str = "\
+apiVersion: governd.dev/v1
+kind: Agent
+metadata: {name: bot}
+spec:
+  owner: {name: Dana, mail: dana@acme.example}
+  match: [{exe: /nowhere/bot, user: nobody-of-this-name}]
+  egress: {rules: [{allow: [api.example.com]}]}
+";
+
+fn check(arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("governd").unwrap();
+    let output = command.args(["policy", "check"]).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_valid_policy_is_summed_up_and_users_that_do_not_exist_are_warnings() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = write(directory.path(), "good.yaml", GOOD);
+    write(directory.path(), "notes.txt", "not a policy");
+    let (code, out, err) = check(&[directory.path().to_str().unwrap()]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("valid: 0 errors and 2 warnings in 1 file\n1 agent, "), "{out}");
+    assert!(out.trim_end().lines().last().unwrap().starts_with("sha256:"), "{out}");
+    let expected = format!("{path}:6:17: warning[no-executable]: ");
+    assert!(err.starts_with(&expected), "{err}");
+    assert!(err.contains("warning[unknown-user]"), "{err}");
+}
+
+#[test]
+fn an_invalid_policy_exits_with_3_and_says_where() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = write(directory.path(), "good.yaml", GOOD);
+    let bad = write(directory.path(), "bad.yaml", &GOOD.replace("match", "matches"));
+    let (code, out, err) = check(&[&good, &bad]);
+    assert_eq!(code, 3);
+    assert!(out.starts_with("not valid: "), "{out}");
+    let expected = format!("{bad}:6:3: error[unknown-field]: unknown field `matches`\nhint: ");
+    assert!(err.contains(&expected), "{err}");
+
+    let (code, out, err) = check(&["--json", &bad]);
+    assert_eq!((code, err.as_str()), (3, ""));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["valid"], false);
+    assert_eq!(report["diagnostics"][0]["line"], 5);
+}
+
+#[test]
+fn what_cannot_be_read_exits_with_4_and_a_hint() {
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().to_str().unwrap().to_owned();
+    for path in [format!("{empty}/missing.yaml"), empty] {
+        let (code, _, err) = check(&[&path]);
+        assert_eq!(code, 4, "{err}");
+        assert!(err.starts_with("error: ") && err.contains("\nhint: "), "{err}");
+    }
+}
+
+#[test]
+fn the_schema_is_one_json_object() {
+    let mut command = Command::cargo_bin("governd").unwrap();
+    let output = command.args(["policy", "schema"]).output().unwrap();
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+}
