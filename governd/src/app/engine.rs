@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     clock,
+    discovery::Discovery,
     journal::Journal,
     rulebook::{Rulebook, RulebookError},
 };
@@ -58,6 +59,7 @@ pub struct Engine {
     pub(super) rulebook: Rulebook,
     pub(super) state: State,
     pub(super) journal: Journal,
+    pub(super) discovery: Discovery,
     pub(super) started: Instant,
 }
 
@@ -106,6 +108,7 @@ impl Engine {
         match event {
             RawEvent::Flow(event) => {
                 let actor = actor(self.processes.attribute(&event.header));
+                self.discover_contact(&event, &actor);
                 self.step(Input::Flow(&event, actor));
             }
             RawEvent::Dns(event) => {
@@ -116,7 +119,9 @@ impl Engine {
                 let known = self.processes.exec(&event);
                 let untracked = event.header.subject == 0;
                 let exe = known.process.exe.as_ref().map(|exe| exe.path.clone());
-                self.step(Input::Exec(&event, actor(known)));
+                let actor = actor(known);
+                self.discover_process(&actor, event.header.subject);
+                self.step(Input::Exec(&event, actor));
                 if let Some(exe) =
                     exe.filter(|exe| untracked && self.rulebook.names_executable(exe))
                 {
@@ -128,6 +133,7 @@ impl Engine {
             }
             RawEvent::Exit(event) => {
                 self.processes.exit(&event);
+                self.discover_exit(event.header.tgid);
             }
         }
     }
@@ -157,6 +163,7 @@ impl Engine {
             Ok(lost) => self.step(Input::Lost(&lost, clock::now_ms())),
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
+        self.discover_ended();
         self.host = HostFacts::read(&self.paths);
         if self.rulebook.is_stale(&self.host) {
             self.reload();
@@ -200,6 +207,7 @@ impl Engine {
         self.track(&policy)?;
         let sources = self.rulebook.files().to_vec();
         self.step(Input::Installed { policy, generation, sources });
+        self.discover_registered();
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod answers;
 pub mod asked;
 pub mod clock;
+mod discovery;
 pub mod engine;
 mod explain;
 pub mod journal;
@@ -21,6 +22,7 @@ use tokio::{
     sync::{broadcast, mpsc},
 };
 
+use discovery::Discovery;
 use engine::{Engine, InstallError, Wakes, host_paths};
 use journal::Journal;
 use rulebook::{Rulebook, RulebookError};
@@ -102,6 +104,7 @@ pub struct App {
     server: Server,
     calls: mpsc::Sender<crate::control::server::Call>,
     signals: Signals,
+    events: Option<broadcast::Receiver<Line>>,
 }
 
 #[derive(Debug)]
@@ -126,36 +129,37 @@ impl App {
         let mount = kernel::cgroup::root()?;
         let paths = host_paths(mount.clone());
         let host = HostFacts::read(&paths);
-        let catalog = Catalog::built_in();
+        let catalog = Arc::new(Catalog::built_in());
         let mut rulebook =
             Rulebook::new(settings.policy.clone(), settings.mode, catalog.endpoint_patterns());
         // An invalid policy is refused before anything is touched.
         rulebook.compile(&host).map_err(StartError::Policy)?;
         let (journal, opened) = open_journal(settings, &host)?;
+        let shown = journal.events();
         let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
         let mut kernel = Kernel::load(&options)?;
         let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
-        let processes = ProcessTable::new(
-            ProcFs::new(Path::new("/proc")),
-            CgroupTree::new(&mount),
-            Path::new("/etc/passwd"),
-        );
-        let services: Box<dyn Services> = Box::new(KnownServices(catalog));
+        let proc = || ProcFs::new(Path::new("/proc"));
+        let processes =
+            ProcessTable::new(proc(), CgroupTree::new(&mount), Path::new("/etc/passwd"));
+        let services: Box<dyn Services> = Box::new(KnownServices(Arc::clone(&catalog)));
         let state = State::new(Arc::new(Compiled::default()), services);
+        let discovery = Discovery::new(catalog, proc());
         let mut engine =
-            Engine { kernel, processes, host, paths, rulebook, state, journal, started };
+            Engine { kernel, processes, host, paths, rulebook, state, journal, discovery, started };
         engine.record_opened(&opened);
         engine.install()?;
         let server = Server::bind(&settings.socket, control_group())?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
         engine.record_phase(Phase::Start);
+        engine.discover_running();
         let wakes = Wakes { events, calls: queue, hangups };
-        Ok(Self { engine, wakes, server, calls, signals })
+        Ok(Self { engine, wakes, server, calls, signals, events: Some(shown) })
     }
 
-    /// Events from now on.
-    pub fn events(&self) -> broadcast::Receiver<Line> {
-        self.engine.journal.events()
+    /// Events since the log was opened. There is one such receiver: a second call gives `None`.
+    pub fn take_events(&mut self) -> Option<broadcast::Receiver<Line>> {
+        self.events.take()
     }
 
     /// The cgroup that the programs are attached to.
@@ -168,7 +172,8 @@ impl App {
     /// # Errors
     /// The kernel's events cannot be read any more.
     pub async fn run(self) -> Result<(), KernelError> {
-        let Self { mut engine, mut wakes, server, calls, mut signals } = self;
+        let Self { mut engine, mut wakes, server, calls, mut signals, events } = self;
+        drop(events);
         let serving = tokio::spawn(server.serve(calls));
         let stop = async {
             tokio::select! {
@@ -190,7 +195,7 @@ impl App {
 
 /// The catalogue, for records.
 #[derive(Debug)]
-struct KnownServices(Catalog);
+struct KnownServices(Arc<Catalog>);
 
 impl Services for KnownServices {
     fn provider(&self, name: &str) -> Option<Arc<str>> {

@@ -1,8 +1,8 @@
-//! The policy: read, compiled for this host, and compiled again when the documents or the host change.
+//! The policy: read, compiled for this host, and compiled again when documents or host change.
 
 use std::{path::Path, sync::Arc};
 
-use governd_common::verdict::Mode;
+use governd_common::{table::settings_flag, verdict::Mode};
 
 use super::{
     asked::{Asked, Asking},
@@ -85,7 +85,7 @@ impl Rulebook {
     /// Reads and compiles.
     ///
     /// # Errors
-    /// The files cannot be read, or the documents are invalid. What was compiled before stays valid.
+    /// The files cannot be read, or the documents are invalid.
     pub fn compile<H: Host>(&mut self, host: &H) -> Result<Arc<Compiled>, RulebookError> {
         self.seen = self.source.fingerprint();
         let sources = self.source.read()?;
@@ -97,7 +97,10 @@ impl Rulebook {
         let around = Surroundings { host: &asking, endpoints: &endpoints, mode: self.mode };
         let compiled = documents.compile(&around, &mut self.ids);
         self.asked = asking.into_asked();
-        compiled.map(Arc::new).map_err(RulebookError::Invalid)
+        let mut compiled = compiled.map_err(RulebookError::Invalid)?;
+        // Discovery looks at whatever is executed, registered or not.
+        compiled.image.flags |= settings_flag::REPORT_ALL_EXECS;
+        Ok(Arc::new(compiled))
     }
 
     /// Whether the documents or the host's answers differ from those of the latest reading.

@@ -1,4 +1,4 @@
-//! `governd run` and `governd up`: the daemon, quiet under a service manager or talking to a person.
+//! `governd run` and `governd up`: the daemon, under a service manager or talking to a person.
 
 use clap::Args;
 
@@ -53,13 +53,17 @@ fn govern(settings: &Settings, printer: Option<Printer>) -> Outcome {
         .build()
         .map_err(|error| Failure::plain(Exit::Environment, error))?;
     runtime.block_on(async {
-        let app = App::build(settings).map_err(failure)?;
+        let mut app = App::build(settings).map_err(failure)?;
+        let mut following = None;
         if let Some(printer) = printer {
             greet(&printer, settings, &app);
-            let events = app.events();
-            tokio::spawn(watch::follow(events, printer));
+            let events = app.take_events();
+            following = events.map(|events| tokio::spawn(watch::follow(events, printer)));
         }
         app.run().await.map_err(|error| Failure::plain(Exit::Internal, error))?;
+        if let Some(following) = following {
+            following.await.map_err(|error| Failure::plain(Exit::Internal, error))?;
+        }
         if let Some(printer) = printer {
             printer.note("governd has stopped; nothing of it is left in the kernel");
         }

@@ -1,0 +1,124 @@
+//! Feeds the inventory with what is seen, and turns what it finds into records.
+
+use std::{net::IpAddr, sync::Arc};
+
+use governd_common::{event::FlowEvent, verdict::Verdict};
+
+use super::{clock, engine::Engine};
+use crate::{
+    audit::record::{Actor, Record},
+    catalog::Catalog,
+    core::inventory::{Change, Contact, Inventory, Sighting},
+    workload::{owner::CgroupOwner, proc::ProcFs, table::Known},
+};
+
+/// The inventory, and where it looks up what events do not tell.
+pub(super) struct Discovery {
+    inventory: Inventory,
+    proc: ProcFs,
+}
+
+impl Discovery {
+    pub(super) fn new(catalog: Arc<Catalog>, proc: ProcFs) -> Self {
+        Self { inventory: Inventory::new(catalog), proc }
+    }
+
+    fn process(&mut self, actor: &Actor, subject: u32, with_environment: bool) -> Vec<Change> {
+        let environment = if with_environment { self.environment(actor) } else { Vec::new() };
+        let place = place(actor);
+        let sighting = sighting(actor, place.as_deref(), &environment, subject);
+        self.inventory.observe_process(&sighting, clock::now_ms())
+    }
+
+    fn contact(&mut self, actor: &Actor, subject: u32, contact: &Contact<'_>) -> Vec<Change> {
+        let environment = self.environment(actor);
+        let place = place(actor);
+        let sighting = sighting(actor, place.as_deref(), &environment, subject);
+        self.inventory.observe_contact(&sighting, contact, clock::now_ms())
+    }
+
+    /// Names of the variables in a process's environment; never their values.
+    fn environment(&self, actor: &Actor) -> Vec<String> {
+        self.proc.environment_names(actor.process.pid).unwrap_or_default()
+    }
+
+    /// Processes of agents that are gone: the kernel reports the end of governed ones only.
+    fn forget_ended(&mut self) {
+        let instances = self.inventory.agents().flat_map(|agent| &agent.instances);
+        let pids: Vec<u32> = instances.map(|instance| instance.actor.process.pid).collect();
+        for pid in pids {
+            if self.proc.stat(pid).is_none() {
+                self.inventory.observe_exit(pid);
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Looks at everything that already runs.
+    pub(super) fn discover_running(&mut self) {
+        let mut changes = Vec::new();
+        for Known { process, lineage } in self.processes.sweep() {
+            let actor = Actor { process, lineage };
+            changes.extend(self.discovery.process(&actor, 0, true));
+        }
+        self.found(changes);
+    }
+
+    /// A process executed a file.
+    pub(super) fn discover_process(&mut self, actor: &Actor, subject: u32) {
+        let changes = self.discovery.process(actor, subject, false);
+        self.found(changes);
+    }
+
+    /// A process connects somewhere.
+    pub(super) fn discover_contact(&mut self, event: &FlowEvent, actor: &Actor) {
+        let subject = event.header.subject;
+        let name = self.state.names.name(subject, event.address, event.set);
+        let contact = Contact {
+            name: name.as_deref(),
+            address: IpAddr::from(event.address),
+            port: event.port,
+            is_denied: event.verdict == Verdict::Deny as u8,
+        };
+        let changes = self.discovery.contact(actor, subject, &contact);
+        self.found(changes);
+    }
+
+    /// A governed process ended.
+    pub(super) fn discover_exit(&mut self, pid: u32) {
+        self.discovery.inventory.observe_exit(pid);
+    }
+
+    /// Another policy is in force.
+    pub(super) fn discover_registered(&mut self) {
+        let policy = Arc::clone(self.state.policy());
+        let changes = self.discovery.inventory.set_registered(&policy.agents, clock::now_ms());
+        self.found(changes);
+    }
+
+    /// Forgets processes that ended unseen.
+    pub(super) fn discover_ended(&mut self) {
+        self.discovery.forget_ended();
+    }
+
+    fn found(&self, changes: Vec<Change>) {
+        for change in changes {
+            self.journal.record(Record::Finding(change.finding()), None);
+        }
+    }
+}
+
+/// What stays the same of a process's unit or container when it is started again.
+fn place(actor: &Actor) -> Option<String> {
+    CgroupOwner::parse(actor.process.cgroup.as_deref()?).place()
+}
+
+fn sighting<'a>(
+    actor: &'a Actor,
+    place: Option<&'a str>,
+    environment: &'a [String],
+    subject: u32,
+) -> Sighting<'a> {
+    Sighting { actor, place, environment, subject }
+}
