@@ -151,7 +151,7 @@ fn known_runtimes_are_agents_as_soon_as_they_are_seen() {
         ("/usr/bin/uv", "uv tool run mcp-server-time", "mcp-reference-servers mcp-server"),
         (
             python,
-            "python3 /root/.cache/uv/archive-v0/x/bin/mcp-server-time",
+            "python3 /srv/uv/archive-v0/x/bin/mcp-server-time",
             "mcp-reference-servers mcp-server",
         ),
         ("/usr/bin/bash", "bash /usr/local/bin/claude", "claude-code coding-agent"),
@@ -237,7 +237,7 @@ fn ordinary_software_is_never_an_agent() {
     for (pid, (exe, line)) in (10..).zip(rows) {
         let ordinary = program(pid, exe, line).with_environment(&["OPENAI_API_KEY"]);
         assert_eq!(host.runs(&ordinary), [], "{line}");
-        for name in ["huggingface.co", "api.openai.com", "deb.debian.org"] {
+        for name in ["huggingface.co", "api.openai.com", "packages.example"] {
             assert_eq!(host.contacts(&ordinary, name), [], "{line}");
         }
         for port in [80, 443, 3000, 4000, 8000, 8080, 11434] {
