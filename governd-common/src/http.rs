@@ -12,6 +12,7 @@ use crate::{
     name::{Name, fold_case, is_digit},
     repeat::{Repeat, Step, Work},
     stream::{Chunk, Progress},
+    verdict::codes,
 };
 
 const ROUNDS_MAX: u32 = CHUNK_BYTES_MAX as u32 + 1;
@@ -22,52 +23,23 @@ const CONNECT: u64 = 0x0043_4f4e_4e45_4354;
 const HOST: u64 = 0x686f_7374;
 const HOST_LEN: u32 = 4;
 
-/// Why a request has no host that a rule could speak of.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-#[repr(u8)]
-pub enum HttpRefusal {
-    /// The head is whole and names no host.
-    NoHost = 1,
-    /// Two Host fields, or a Host other than the target's.
-    Duplicate = 2,
-    /// An address in place of a name.
-    Address = 3,
-    /// A host that no rule could speak of.
-    Name = 4,
-    /// The first bytes are not an HTTP/1 request.
-    NotHttp = 5,
-    /// The head does not end within [`HELLO_BYTES_MAX`].
-    TooLong = 6,
-    /// A line that servers read in different ways.
-    Malformed = 7,
-}
-
-impl HttpRefusal {
-    /// Reads a code; `None` for 0 and for unknown ones.
-    pub const fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            1 => Self::NoHost,
-            2 => Self::Duplicate,
-            3 => Self::Address,
-            4 => Self::Name,
-            5 => Self::NotHttp,
-            6 => Self::TooLong,
-            7 => Self::Malformed,
-            _ => return None,
-        })
-    }
-
-    /// The word that records and the command line use.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::NoHost => "no-host",
-            Self::Duplicate => "duplicate-host",
-            Self::Address => "address-as-host",
-            Self::Name => "bad-host",
-            Self::NotHttp => "not-http",
-            Self::TooLong => "head-too-long",
-            Self::Malformed => "malformed-head",
-        }
+codes! {
+    /// Why a request has no host that a rule could speak of.
+    HttpRefusal {
+        /// The head is whole and names no host.
+        NoHost = 1 => "no-host",
+        /// Two Host fields, or a Host other than the target's.
+        Duplicate = 2 => "duplicate-host",
+        /// An address in place of a name.
+        Address = 3 => "address-as-host",
+        /// A host that no rule could speak of.
+        Name = 4 => "bad-host",
+        /// The first bytes are not an HTTP/1 request.
+        NotHttp = 5 => "not-http",
+        /// The head does not end within [`HELLO_BYTES_MAX`].
+        TooLong = 6 => "head-too-long",
+        /// A line that servers read in different ways.
+        Malformed = 7 => "malformed-head",
     }
 }
 
@@ -222,6 +194,7 @@ impl Request {
                 Step::Again
             }
             (place::SLASHES, b'/') => {
+                self.word_len = 0;
                 self.in_target = 1;
                 self.to(place::HOST)
             }

@@ -234,9 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(
-            mut bytes in proptest::collection::vec(any::<u8>(), 0..80),
-        ) {
+        fn any_bytes_are_read_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             if bytes.len() > 5 {
                 bytes[0] |= 0xc0;
                 bytes[1..5].copy_from_slice(&[0, 0, 0, 1]);

@@ -14,6 +14,7 @@ use crate::{
     name::{Name, NameError},
     repeat::{Repeat, Step, Work},
     stream::{Chunk, Progress},
+    verdict::codes,
 };
 
 const RECORD_HANDSHAKE: u32 = 22;
@@ -32,65 +33,30 @@ const ALPN_MASK: u32 = ALPN_BYTES_MAX as u32 - 1;
 /// Each round takes a byte or leaves the loop.
 const ROUNDS_MAX: u32 = CHUNK_BYTES_MAX as u32 + 1;
 
-/// Why a connection has no server name that a rule could speak of.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-#[repr(u8)]
-pub enum TlsRefusal {
-    /// The hello is whole and names no server.
-    NoName = 1,
-    /// More than one server name.
-    Duplicate = 2,
-    /// An IPv4 address, or what a client could take for one, where RFC 6066 section 3 wants a name;
-    /// the rest of the hello is well formed.
-    Address = 3,
-    /// A byte above 0x7f in the name.
-    NonAscii = 4,
-    /// A name or label that is longer than DNS allows.
-    NameTooLong = 5,
-    /// A NUL in the name.
-    Nul = 6,
-    /// Another byte that no host name holds, an empty name or an empty label.
-    Name = 7,
-    /// The first bytes are not a TLS handshake.
-    NotTls = 8,
-    /// The hello does not end within [`HELLO_BYTES_MAX`].
-    TooLong = 9,
-    /// Lengths that contradict each other.
-    Malformed = 10,
-}
-
-impl TlsRefusal {
-    /// Reads a code; `None` for 0 and for unknown ones.
-    pub const fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            1 => Self::NoName,
-            2 => Self::Duplicate,
-            3 => Self::Address,
-            4 => Self::NonAscii,
-            5 => Self::NameTooLong,
-            6 => Self::Nul,
-            7 => Self::Name,
-            8 => Self::NotTls,
-            9 => Self::TooLong,
-            10 => Self::Malformed,
-            _ => return None,
-        })
-    }
-
-    /// The word that records and the command line use.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::NoName => "no-name",
-            Self::Duplicate => "duplicate-name",
-            Self::Address => "address-as-name",
-            Self::NonAscii => "non-ascii-name",
-            Self::NameTooLong => "name-too-long",
-            Self::Nul => "nul-in-name",
-            Self::Name => "bad-name",
-            Self::NotTls => "not-tls",
-            Self::TooLong => "hello-too-long",
-            Self::Malformed => "malformed-hello",
-        }
+codes! {
+    /// Why a connection has no server name that a rule could speak of.
+    TlsRefusal {
+        /// The hello is whole and names no server.
+        NoName = 1 => "no-name",
+        /// More than one server name.
+        Duplicate = 2 => "duplicate-name",
+        /// An IPv4 address, or what a client could take for one, where RFC 6066 section 3 wants a
+        /// name; the rest of the hello is well formed.
+        Address = 3 => "address-as-name",
+        /// A byte above 0x7f in the name.
+        NonAscii = 4 => "non-ascii-name",
+        /// A name or label that is longer than DNS allows.
+        NameTooLong = 5 => "name-too-long",
+        /// A NUL in the name.
+        Nul = 6 => "nul-in-name",
+        /// Another byte that no host name holds, an empty name or an empty label.
+        Name = 7 => "bad-name",
+        /// The first bytes are not a TLS handshake.
+        NotTls = 8 => "not-tls",
+        /// The hello does not end within [`HELLO_BYTES_MAX`].
+        TooLong = 9 => "hello-too-long",
+        /// Lengths that contradict each other.
+        Malformed = 10 => "malformed-hello",
     }
 }
 
@@ -140,8 +106,7 @@ pub struct Hello {
     skip: u32,
     has_name: u32,
     has_hello: u32,
-    /// Bytes of the message, of its extensions, and of the present extension that are still to
-    /// come.
+    /// Bytes of the message, of its extensions, and of the present extension that are to come.
     message_left: u32,
     extensions_left: u32,
     extension_left: u32,
