@@ -1,6 +1,6 @@
 //! Feeds the inventory with what is seen, and turns what it finds into records.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use governd_common::{event::FlowEvent, verdict::Verdict};
 
@@ -8,8 +8,11 @@ use super::{clock, engine::Engine};
 use crate::{
     audit::record::{Actor, Record},
     catalog::Catalog,
-    core::inventory::{Change, Contact, Inventory, Sighting},
-    workload::{owner::CgroupOwner, proc::ProcFs, table::Known},
+    core::{
+        inventory::{Change, Contact, Inventory, Sighting},
+        process::Process,
+    },
+    workload::{owner::CgroupOwner, proc::ProcFs, sockets, table::Known},
 };
 
 /// The inventory, and where it looks up what events do not tell.
@@ -28,6 +31,13 @@ impl Discovery {
         let place = place(actor);
         let sighting = sighting(actor, place.as_deref(), &environment, subject);
         self.inventory.observe_process(&sighting, clock::now_ms())
+    }
+
+    fn listener(&mut self, actor: &Actor, subject: u32, port: u16) -> Vec<Change> {
+        let environment = self.environment(actor);
+        let place = place(actor);
+        let sighting = sighting(actor, place.as_deref(), &environment, subject);
+        self.inventory.observe_listener(&sighting, port, clock::now_ms())
     }
 
     fn contact(&mut self, actor: &Actor, subject: u32, contact: &Contact<'_>) -> Vec<Change> {
@@ -55,12 +65,35 @@ impl Discovery {
 }
 
 impl Engine {
-    /// Looks at everything that already runs.
+    /// Looks at everything that already runs, and at what it is connected to.
     pub(super) fn discover_running(&mut self) {
+        let tasks = self.kernel.tasks().unwrap_or_else(|error| {
+            tracing::warn!(%error, "governed processes cannot be listed");
+            Vec::new()
+        });
+        let tasks: HashMap<u32, u32> =
+            tasks.into_iter().map(|(tgid, task)| (tgid, task.subject)).collect();
+        let subject_of = |process: &Process| tasks.get(&process.pid).copied().unwrap_or(0);
         let mut changes = Vec::new();
         for Known { process, lineage } in self.processes.sweep() {
+            let subject = subject_of(&process);
             let actor = Actor { process, lineage };
-            changes.extend(self.discovery.process(&actor, 0, true));
+            changes.extend(self.discovery.process(&actor, subject, true));
+        }
+        for socket in sockets::tcp(&self.discovery.proc) {
+            let Some(Known { process, lineage }) = self.processes.process(socket.pid) else {
+                continue;
+            };
+            let subject = subject_of(&process);
+            let actor = Actor { process, lineage };
+            changes.extend(match socket.peer {
+                None => self.discovery.listener(&actor, subject, socket.local.port()),
+                Some(peer) => {
+                    let (address, port) = (peer.ip(), peer.port());
+                    let contact = Contact { name: None, address, port, is_denied: false };
+                    self.discovery.contact(&actor, subject, &contact)
+                }
+            });
         }
         self.found(changes);
     }
