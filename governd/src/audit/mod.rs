@@ -10,3 +10,4 @@ pub mod checkpoint;
 pub mod log;
 pub mod record;
 pub mod tree;
+pub mod verify;

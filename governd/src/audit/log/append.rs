@@ -145,9 +145,17 @@ impl<F: Filesystem> Log<F> {
     ///
     /// If the disk refuses: nothing is lost, and the next call tries again what is left to do.
     pub fn commit(&mut self) -> Result<u64, CommitError> {
+        // What an earlier commit, or a crash, left unsigned: a batch begins only behind a
+        // checkpoint, so that none can be taken away unseen.
+        self.sign()?;
         if !self.batch.entries.is_empty() {
             self.write_batch()?;
+            self.sign()?;
         }
+        Ok(self.durable())
+    }
+
+    fn sign(&mut self) -> Result<(), CommitError> {
         if self.signed < self.durable() {
             self.dirty = true;
             let note = self.signer.sign(self.tree.size(), self.tree.root());
@@ -156,7 +164,7 @@ impl<F: Filesystem> Log<F> {
             self.signed = self.durable();
             self.dirty = false;
         }
-        Ok(self.durable())
+        Ok(())
     }
 
     fn write_batch(&mut self) -> Result<(), CommitError> {

@@ -39,6 +39,9 @@
 //! tree before the segment, so that opening reads one segment and not all.
 
 mod append;
+mod inspect;
+#[cfg(test)]
+mod inspect_tests;
 mod keeper;
 mod key;
 mod reader;
@@ -54,6 +57,7 @@ use std::{io, path::PathBuf};
 
 pub use self::{
     append::{Damage, Log, Opened},
+    inspect::{public_key, verify},
     keeper::{Keeper, KeeperOptions, Observer, Refused},
     reader::{Line, Reader},
     storage::{Disk, File, Filesystem},
