@@ -36,7 +36,7 @@ pub enum Fault {
     #[error("not covered by a checkpoint")]
     Unsigned,
     /// Bytes that belong to no whole record. A crash can leave them; the next start cuts them.
-    #[error("no whole records")]
+    #[error("not whole")]
     Tail,
 }
 

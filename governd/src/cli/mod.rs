@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod catalog;
 mod daemon;
 mod doctor;
@@ -46,6 +47,8 @@ enum Verb {
     Policy(policy::Policy),
     /// Show what is known of AI endpoints and runtimes.
     Catalog(catalog::Verb),
+    /// Check that the log is what this host signed.
+    Audit(audit::Audit),
     /// Say what names governd sees in captures.
     Replay(replay::Replay),
 }
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(verb) => verb.run(),
         Verb::Policy(verb) => verb.run(),
         Verb::Catalog(verb) => verb.run(),
+        Verb::Audit(verb) => verb.run(),
         Verb::Replay(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
     };

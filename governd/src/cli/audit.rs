@@ -1,0 +1,212 @@
+//! `governd audit`: whether the log is what this host signed.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    Outcome,
+    exit::{Exit, Failure},
+    printer::{Printer, Tone},
+    unwritable,
+};
+use crate::{
+    audit::{
+        canonical::integer,
+        checkpoint::Verifier,
+        log::{self, Disk, ReadError},
+        verify::{Fault, Report, Wrong},
+    },
+    settings,
+};
+
+/// Flags of `governd audit`.
+#[derive(Args, Debug)]
+pub(super) struct Audit {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Find any changed, removed, inserted or reordered record, and say which is the first.
+    Verify(Verify),
+}
+
+#[derive(Args, Debug)]
+struct Verify {
+    /// Directory of the daemon's state; the log is in `log` below it.
+    #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]
+    state_dir: PathBuf,
+    /// The host's public key, or a file with it, as it was noted elsewhere [default: key.pub beside
+    /// the log].
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Audit {
+    pub(super) fn run(self) -> Outcome {
+        match self.verb {
+            Verb::Verify(verify) => verify.run(),
+        }
+    }
+}
+
+impl Verify {
+    fn run(self) -> Outcome {
+        let printer = Printer::new(self.json);
+        let directory = self.state_dir.join("log");
+        let key = match &self.key {
+            Some(key) => named_key(key)?,
+            None => log::public_key(&Disk, &directory).map_err(unreadable)?,
+        };
+        let report = log::verify(&Disk, &directory, &key).map_err(unreadable)?;
+        if printer.is_json() {
+            printer.value(&value(&report, &key)).map_err(unwritable)?;
+        } else {
+            for line in lines(&report, &key, &printer) {
+                printer.line(line).map_err(unwritable)?;
+            }
+        }
+        Ok(if report.wrong.is_some() { Exit::No } else { Exit::Yes })
+    }
+}
+
+/// A key as given, or the one in the file of that name.
+fn named_key(key: &str) -> Result<Verifier, Failure> {
+    if let Ok(verifier) = Verifier::parse(key) {
+        return Ok(verifier);
+    }
+    let hint = "give the text of key.pub, or a file that holds it";
+    let failure = |error: anyhow::Error| {
+        let error = error.context(format!("cannot use {key} as the public key"));
+        Failure::new(Exit::Usage, error, hint)
+    };
+    let text = std::fs::read_to_string(Path::new(key)).map_err(|error| failure(error.into()))?;
+    Verifier::parse(text.trim_end()).map_err(|error| failure(error.into()))
+}
+
+fn unreadable(error: ReadError) -> Failure {
+    let hint = "run it as root on the host of the log, or name the state directory with \
+                --state-dir and the key with --key";
+    Failure::new(Exit::Environment, error, hint)
+}
+
+fn value(report: &Report, key: &Verifier) -> Value {
+    let Report { records, checkpoints, signed, root, wrong } = report;
+    let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+    let wrong = wrong.map(|Wrong { first, last, fault }| {
+        json!({"first": integer(first), "last": integer(last), "what": fault.to_string()})
+    });
+    json!({
+        "checkpoints": integer(*checkpoints),
+        "key": key.to_string(),
+        "records": integer(*records),
+        "root": root,
+        "signed": integer(*signed),
+        "unchanged": wrong.is_none(),
+        "wrong": wrong,
+    })
+}
+
+fn lines(report: &Report, key: &Verifier, printer: &Printer) -> Vec<String> {
+    let Report { records, checkpoints, signed, wrong, .. } = report;
+    let held =
+        format!("{signed} records are what {} signed, by {checkpoints} checkpoints", key.name());
+    let Some(Wrong { first, last, fault }) = wrong else {
+        let mut lines = vec![format!("{} {held}", printer.paint(Tone::Good, "unchanged:"))];
+        if records > signed {
+            lines.push(format!("{} more are being written", records - signed));
+        }
+        return lines;
+    };
+    let place = if first == last {
+        format!("record {first} is the first that is {fault}")
+    } else {
+        format!("one of the records {first} to {last} is the first that is {fault}")
+    };
+    let mut lines = vec![format!("{} {place}", printer.paint(Tone::Bad, "changed:")), held];
+    if matches!(fault, Fault::Unsigned | Fault::Tail) {
+        lines.push("a crash can leave this: start governd, stop it, and verify again".to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{
+        checkpoint::Signer,
+        log::{Log, Options},
+    };
+
+    fn verify(state_dir: &Path, key: Option<String>) -> Outcome {
+        Verify { state_dir: state_dir.to_owned(), key, json: true }.run()
+    }
+
+    #[test]
+    fn a_log_on_disk_is_verified_with_the_key_beside_it_or_one_that_is_given() {
+        let state = tempfile::tempdir().unwrap();
+        let directory = state.path().join("log");
+        let (mut log, _) = Log::open(Disk, Options::new(&directory)).unwrap();
+        for number in 0..10 {
+            log.append(&format!("{{\"n\":{number}}}")).unwrap();
+        }
+        log.commit().unwrap();
+        let key = log.verifier().to_string();
+        drop(log);
+        let file = directory.join("key.pub").display().to_string();
+        for key in [None, Some(key), Some(file)] {
+            assert_eq!(verify(state.path(), key).unwrap(), Exit::Yes);
+        }
+        let other = Signer::new("governd/other", [3; 32]).unwrap().verifier().to_string();
+        assert_eq!(verify(state.path(), Some(other)).unwrap(), Exit::No);
+        let segment = directory.join(format!("{:020}.jsonl", 0));
+        let text = std::fs::read_to_string(&segment).unwrap().replace(":7}", ":8}");
+        std::fs::write(&segment, text).unwrap();
+        assert_eq!(verify(state.path(), None).unwrap(), Exit::No);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_failure_with_a_hint() {
+        let state = tempfile::tempdir().unwrap();
+        let failure = verify(state.path(), None).unwrap_err();
+        assert_eq!(failure.exit, Exit::Environment);
+        assert!(failure.to_string().contains("hint: "), "{failure}");
+        let failure = verify(state.path(), Some("nonsense".to_owned())).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.to_string().contains("cannot use nonsense"), "{failure}");
+    }
+
+    #[test]
+    fn answers_in_words() {
+        let key = Signer::new("governd/host-a", [3; 32]).unwrap();
+        let printer = Printer::new(true);
+        let good = Report { records: 12, checkpoints: 4, signed: 10, root: [0; 32], wrong: None };
+        let wrong = |first, last, fault| Report {
+            wrong: Some(Wrong { first, last, fault }),
+            ..good.clone()
+        };
+        let text = |report: &Report| lines(report, key.verifier(), &printer).join("\n");
+        let held = "10 records are what governd/host-a signed, by 4 checkpoints";
+        let crash = "a crash can leave this: start governd, stop it, and verify again";
+        let changed = |what: &str| format!("changed: {what}\n{held}");
+        assert_eq!(text(&good), format!("unchanged: {held}\n2 more are being written"));
+        assert_eq!(
+            text(&wrong(10, 10, Fault::Record)),
+            changed("record 10 is the first that is not what was signed")
+        );
+        assert_eq!(
+            text(&wrong(10, 11, Fault::Record)),
+            changed("one of the records 10 to 11 is the first that is not what was signed")
+        );
+        assert_eq!(
+            text(&wrong(10, 10, Fault::Tail)),
+            format!("{}\n{crash}", changed("record 10 is the first that is not whole"))
+        );
+    }
+}
