@@ -5,7 +5,15 @@
 //! socket it is, whether a DNS answer was asked for) is left out: every answer and every
 //! connection of the capture counts. Not for: deciding, which needs an agent and a policy.
 
-use std::{collections::BTreeMap, fmt, fs::File, io, io::BufReader, net::IpAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io,
+    io::BufReader,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 pub mod decode;
 pub mod engine;
@@ -111,4 +119,14 @@ pub fn replay(path: &Path, sink: &mut dyn FnMut(Found)) -> Result<Summary, Captu
         engine.frame(&frame);
     }
     Ok(engine.finish(frames.is_truncated()))
+}
+
+/// The names in one datagram to a QUIC server, taken by itself.
+pub fn quic_names(from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> Vec<String> {
+    let told = quic::Connections::default().datagram(from, to, datagram);
+    let names = told.into_iter().filter_map(|told| match told {
+        stream::Told::Tls(hello) => Some(hello.name),
+        _ => None,
+    });
+    names.collect()
 }
