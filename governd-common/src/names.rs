@@ -83,6 +83,8 @@ pub mod program {
     pub const SOCK_CREATE: &str = "sock_create";
     /// `cgroup_skb/ingress`.
     pub const SKB_INGRESS: &str = "skb_ingress";
+    /// `cgroup_skb/egress`.
+    pub const SKB_EGRESS: &str = "skb_egress";
     /// `raw_tp/sched_process_fork`.
     pub const PROCESS_FORK: &str = "process_fork";
     /// `raw_tp/sched_process_exec`.
@@ -91,13 +93,14 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 9] = [
+    pub const ALL: [&str; 10] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
         SENDMSG6,
         SOCK_CREATE,
         SKB_INGRESS,
+        SKB_EGRESS,
         PROCESS_FORK,
         PROCESS_EXEC,
         PROCESS_EXIT,

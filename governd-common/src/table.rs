@@ -2,7 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::limits::{BINDING_SETS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS};
+use crate::{
+    address::Address,
+    limits::{BINDING_SETS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS},
+};
 
 macro_rules! shared {
     ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
@@ -157,12 +160,32 @@ shared! {
 }
 
 shared! {
-    /// Who a socket belongs to.
+    /// Who a socket belongs to, and where it is connected to.
     pub struct SocketOwner {
         /// The subject.
         pub subject: u32,
-        /// tgid of the process that created or connected it.
+        /// tgid of the process that created, connected or last sent with it.
         pub tgid: u32,
+        /// tgid of the process at which the subject began, or 0.
+        pub root: u32,
+        /// IP protocol number of the connection.
+        pub protocol: u8,
+        /// A [`crate::verdict::Verdict`] about the destination, by the generation below.
+        pub verdict: u8,
+        /// Destination port, host byte order.
+        pub port: u16,
+        /// Destination that `connect` was called with.
+        pub address: Address,
+        /// Generation that the destination was last judged by; 0 if the socket is not connected.
+        pub generation: u64,
+    }
+}
+
+impl SocketOwner {
+    /// The owner of a socket that is not connected.
+    pub const fn unconnected(subject: u32, tgid: u32, root: u32) -> Self {
+        let address = Address::UNSPECIFIED;
+        Self { subject, tgid, root, protocol: 0, verdict: 0, port: 0, address, generation: 0 }
     }
 }
 

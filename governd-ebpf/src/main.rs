@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use governd_common::event::Hook;
 
+mod egress;
 mod emit;
 mod outcome;
 mod process;
@@ -60,6 +61,12 @@ fn sock_create(context: SockContext) -> i32 {
 fn skb_ingress(context: SkBuffContext) -> i32 {
     skb::learn(&context);
     1
+}
+
+/// Since Linux 4.10: packets on their way out, whichever socket they come from.
+#[cgroup_skb(egress)]
+fn skb_egress(context: SkBuffContext) -> i32 {
+    egress::judge(&context)
 }
 
 /// Since Linux 4.17 as a raw tracepoint: in the parent, before the child runs.

@@ -183,7 +183,7 @@ fn udp_from_dns_port(context: &SkBuffContext) -> Option<(Address, u32)> {
 }
 
 #[inline(always)]
-fn load<T>(context: &SkBuffContext, offset: u32) -> Option<T> {
+pub(crate) fn load<T>(context: &SkBuffContext, offset: u32) -> Option<T> {
     context.load(offset as usize).ok()
 }
 
@@ -207,7 +207,7 @@ fn load_message(context: &SkBuffContext, at: u32, dns: &mut Dns) -> bool {
 /// The owner of the socket that the packet is for; nobody where it has none.
 #[inline(always)]
 fn owner(context: &SkBuffContext) -> SocketOwner {
-    let nobody = SocketOwner { subject: 0, tgid: 0 };
+    let nobody = SocketOwner::unconnected(0, 0, 0);
     let skb: *mut __sk_buff = context.skb.skb;
     // SAFETY: the kernel fills the context; the helpers check the socket.
     let stored = unsafe {

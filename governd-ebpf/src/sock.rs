@@ -132,7 +132,7 @@ fn cookie(context: &SockContext) -> u64 {
 /// Writes the socket's owner; false if there was no memory for it.
 #[inline(always)]
 fn own(context: &SockContext, who: &Who) -> bool {
-    let mut owner = SocketOwner { subject: who.subject, tgid: who.tgid };
+    let mut owner = SocketOwner::unconnected(who.subject, who.tgid, who.root);
     let sock: *mut bpf_sock = context.sock;
     // SAFETY: in this hook the context is the socket; the storage holds a `SocketOwner`.
     let stored = unsafe {

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use governd_common::{
     address::Address,
-    decide::{Decision, Flow, decide},
+    decide::{Decision, Flow, Tables as _, decide},
     event::{EventKind, FlowEvent, Hook},
     table::SocketOwner,
     verdict::{Loss, Reason, Verdict},
@@ -52,13 +52,13 @@ pub(crate) fn destination_v6(context: &SockAddrContext) -> Address {
 /// Decides about a destination, reports it, and gives the program's return value.
 #[inline(always)]
 pub(crate) fn judge(context: &SockAddrContext, hook: Hook, address: Address) -> i32 {
-    let socket = Socket::new(context);
+    let socket = Socket::new(context, hook);
     // The kernel takes the unspecified address as loopback (net/ipv4/route.c, net/ipv6/tcp_ipv6.c).
     let address = address.unspecified_to_loopback();
     let Some(view) = View::current() else {
         return without_policy(&socket, hook, address).answer();
     };
-    let who = subject::current(&view);
+    let who = user(&view, &socket);
     let mut decision = Decision::FAULT;
     if who.is_lost {
         decision = Fault::LostTask(view).decision();
@@ -71,6 +71,22 @@ pub(crate) fn judge(context: &SockAddrContext, hook: Hook, address: Address) -> 
         Report { socket, hook, address, generation, who, decision }.send();
     }
     Outcome::of(&decision).answer()
+}
+
+/// Who uses the socket: the current process, or for one that is nobody the socket's owner. A
+/// governed process that lends its socket to another does not get it connected that way.
+#[inline(always)]
+fn user(view: &View, socket: &Socket) -> Who {
+    let who = subject::current(view);
+    if who.subject != 0 || who.is_lost {
+        return who;
+    }
+    match socket.owner() {
+        Some(owner) if owner.subject != 0 && view.subject(owner.subject).is_some() => {
+            Who { subject: owner.subject, root: owner.root, ..who }
+        }
+        _ => who,
+    }
 }
 
 /// The decision about a known process, in a stack frame of its own; the number is for the verifier.
@@ -104,7 +120,9 @@ fn judge_known(
     }
     // Nobody else's sockets need an owner, except those whose answers teach names.
     let wants_owner = who.subject != 0 || port == PORT_DNS;
-    if wants_owner && !socket.own(who) && who.subject != 0 {
+    let connected = Connected { address: *address, generation: view.generation };
+    let connected = socket.is_connect.then_some(&connected);
+    if wants_owner && !socket.own(who, connected) && who.subject != 0 {
         *decision = Fault::SocketStorage(*decision).decision();
     }
     0
@@ -113,7 +131,7 @@ fn judge_known(
 /// The decision in a stack frame of its own. It returns the verdict's code, because the verifier
 /// wants a number from every function.
 #[inline(never)]
-fn decide_into(view: &View, flow: &Flow, decision: &mut Decision) -> u32 {
+pub(crate) fn decide_into(view: &View, flow: &Flow, decision: &mut Decision) -> u32 {
     *decision = decide(view, flow);
     decision.verdict as u32
 }
@@ -173,6 +191,7 @@ impl Report<'_> {
 /// The socket of a hook, and where it wants to send.
 struct Socket {
     context: *mut bpf_sock_addr,
+    is_connect: bool,
     port: u16,
     protocol: u8,
     family: u16,
@@ -181,12 +200,13 @@ struct Socket {
 
 impl Socket {
     #[inline(always)]
-    fn new(context: &SockAddrContext) -> Self {
+    fn new(context: &SockAddrContext, hook: Hook) -> Self {
         let sock_addr = context.sock_addr;
         // SAFETY: the kernel fills the context; these hooks may read the fields.
         unsafe {
             Self {
                 context: sock_addr,
+                is_connect: hook == Hook::Connect,
                 port: u16::from_be(ptr::read_volatile(&raw const (*sock_addr).user_port) as u16),
                 protocol: ptr::read_volatile(&raw const (*sock_addr).protocol) as u8,
                 family: ptr::read_volatile(&raw const (*sock_addr).family) as u16,
@@ -202,10 +222,25 @@ impl Socket {
         unsafe { bpf_get_socket_cookie(context.as_ptr()) }
     }
 
-    /// Writes the socket's owner; false if there was no memory for it.
+    /// The owner that an earlier hook stored.
     #[inline(always)]
-    fn own(&self, who: &Who) -> bool {
-        let mut owner = SocketOwner { subject: who.subject, tgid: who.tgid };
+    fn owner(&self) -> Option<SocketOwner> {
+        // SAFETY: the kernel gives the socket in the context; the storage holds a `SocketOwner`.
+        let stored = unsafe {
+            let socket = (*self.context).__bindgen_anon_1.sk;
+            let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
+            bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), 0)
+        };
+        let stored = stored.cast::<SocketOwner>();
+        // SAFETY: the storage lives as long as the socket.
+        if stored.is_null() { None } else { Some(unsafe { *stored }) }
+    }
+
+    /// Writes the socket's owner, and with `connect` its destination; false if there was no memory
+    /// for it.
+    #[inline(always)]
+    fn own(&self, who: &Who, connected: Option<&Connected>) -> bool {
+        let mut owner = SocketOwner::unconnected(who.subject, who.tgid, who.root);
         // SAFETY: the kernel gives the socket in the context; the storage holds a `SocketOwner`.
         let stored = unsafe {
             let socket = (*self.context).__bindgen_anon_1.sk;
@@ -222,7 +257,21 @@ impl Socket {
             return false;
         }
         // SAFETY: just checked; the storage lives as long as the socket.
-        unsafe { *stored = owner };
+        let stored = unsafe { &mut *stored };
+        (stored.subject, stored.tgid, stored.root) = (who.subject, who.tgid, who.root);
+        if let Some(connected) = connected {
+            stored.protocol = self.protocol;
+            stored.port = self.port;
+            stored.address = connected.address;
+            stored.verdict = Verdict::Allow as u8;
+            stored.generation = connected.generation;
+        }
         true
     }
+}
+
+/// What `connect` settled.
+struct Connected {
+    address: Address,
+    generation: u64,
 }

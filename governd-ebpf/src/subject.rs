@@ -159,7 +159,7 @@ extern "C" fn select(slot: u32, device: u32, inode: u64) -> u32 {
 }
 
 #[inline(always)]
-fn selector_subject(slot: u32, selector: u32) -> u32 {
+pub(crate) fn selector_subject(slot: u32, selector: u32) -> u32 {
     SELECTORS.get(slot * SELECTORS_MAX as u32 + selector).copied().unwrap_or(0)
 }
 

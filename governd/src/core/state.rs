@@ -299,7 +299,7 @@ impl State {
 }
 
 fn hook(code: u16) -> Hook {
-    [Hook::Sendmsg, Hook::SockCreate]
+    [Hook::Sendmsg, Hook::SockCreate, Hook::Egress]
         .into_iter()
         .find(|hook| *hook as u16 == code)
         .unwrap_or(Hook::Connect)

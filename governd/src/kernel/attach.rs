@@ -18,11 +18,12 @@ type Refused = Box<dyn std::error::Error + Send + Sync>;
 
 /// Programs in the order in which they are attached: lineage first, so that no connection is judged
 /// before its process can be known. The tracepoint, where it is one.
-const PROGRAMS: [(&str, Option<&str>); 9] = [
+const PROGRAMS: [(&str, Option<&str>); 10] = [
     (program::PROCESS_EXIT, Some("sched_process_exit")),
     (program::PROCESS_FORK, Some("sched_process_fork")),
     (program::PROCESS_EXEC, Some("sched_process_exec")),
     (program::SKB_INGRESS, None),
+    (program::SKB_EGRESS, None),
     (program::SOCK_CREATE, None),
     (program::SENDMSG4, None),
     (program::SENDMSG6, None),
@@ -48,10 +49,12 @@ impl Links {
         }
         let mut links = Vec::with_capacity(PROGRAMS.len());
         for (name, tracepoint) in PROGRAMS {
-            let link = attach(find(ebpf, name)?, directory, tracepoint).map_err(|source| {
-                let target = tracepoint.map_or_else(|| path.display().to_string(), str::to_owned);
-                KernelError::Attach { program: name, target, source }
-            })?;
+            let link =
+                attach(find(ebpf, name)?, name, directory, tracepoint).map_err(|source| {
+                    let target =
+                        tracepoint.map_or_else(|| path.display().to_string(), str::to_owned);
+                    KernelError::Attach { program: name, target, source }
+                })?;
             links.push((name, link));
         }
         Ok(Self { links })
@@ -101,12 +104,16 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
 
 fn attach(
     program: &mut Program,
+    name: &str,
     directory: &fs::File,
     tracepoint: Option<&str>,
 ) -> Result<FdLink, Refused> {
     // A link takes its place beside other programs whatever the mode says; asking for it is
     // refused.
     let mode = CgroupAttachMode::Single;
+    let is_egress = name == program::SKB_EGRESS;
+    let direction =
+        if is_egress { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
     match program {
         Program::CgroupSockAddr(program) => {
             let id = program.attach(directory, mode)?;
@@ -117,7 +124,7 @@ fn attach(
             Ok(program.take_link(id)?.try_into()?)
         }
         Program::CgroupSkb(program) => {
-            let id = program.attach(directory, CgroupSkbAttachType::Ingress, mode)?;
+            let id = program.attach(directory, direction, mode)?;
             Ok(program.take_link(id)?.try_into()?)
         }
         Program::RawTracePoint(program) => {

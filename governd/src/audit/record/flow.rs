@@ -178,6 +178,7 @@ const fn hook_word(hook: Hook) -> &'static str {
         Hook::Connect => "connect",
         Hook::Sendmsg => "sendmsg",
         Hook::SockCreate => "sock-create",
+        Hook::Egress => "egress",
     }
 }
 

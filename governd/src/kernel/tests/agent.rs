@@ -118,6 +118,56 @@ fn start(verb: &str) -> Option<Command> {
     })
 }
 
+/// Runs a Python program that prints the number of its error, or 0.
+fn python(program: &str, arguments: &str) -> Result<(), Errno> {
+    let mut python = Command::new("python3");
+    let output = python.args(["-c", program]).args(arguments.split(' ')).output().unwrap();
+    match String::from_utf8_lossy(&output.stdout).trim().parse() {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Errno::from_raw_os_error(code)),
+        Err(_) => panic!("{output:?}"),
+    }
+}
+
+/// A socket that is ready before the file `go` appears, and sends after it.
+const HOLD: &str = r#"
+import os, socket, sys, time
+directory, kind, host, port = sys.argv[1:]
+address = (host, int(port))
+if kind == "raw-icmp":
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+elif kind == "raw-udp":
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+else:
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(address)
+if kind == "options":
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"\x01" * 4)
+open(directory + "/ready", "w").close()
+while not os.path.exists(directory + "/go"):
+    time.sleep(0.002)
+data = bytes([8, 0, 0xf7, 0xff] + [0] * 4)
+try:
+    s.sendto(data, address) if kind.startswith("raw") else s.send(data)
+    print(0)
+except OSError as error:
+    print(error.errno)
+"#;
+
+/// A server that answers one connection, and writes its port to the file `ready`.
+const SERVE: &str = r#"
+import os, socket, sys
+directory, = sys.argv[1:]
+s = socket.create_server(("127.0.0.1", 0))
+with open(directory + "/new", "w") as file:
+    file.write(str(s.getsockname()[1]))
+os.rename(directory + "/new", directory + "/ready")
+peer, _ = s.accept()
+peer.sendall(peer.recv(100))
+peer.close()
+print(0)
+"#;
+
 /// A process whose first thread ends by the system call, while a second one connects after it.
 const WITHOUT_LEADER: &str = r#"
 import ctypes, os, socket, sys, threading, time
@@ -171,15 +221,9 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
             rustix::net::recv(&socket, &mut answer, RecvFlags::empty()).map(drop)
         }
         "udp-open" => connect(SocketType::DGRAM, address()).map(drop),
-        "without-leader" => {
-            let mut python = Command::new("python3");
-            let output = python.args(["-c", WITHOUT_LEADER, rest]).output().unwrap();
-            match String::from_utf8_lossy(&output.stdout).trim().parse() {
-                Ok(0) => Ok(()),
-                Ok(code) => Err(Errno::from_raw_os_error(code)),
-                Err(_) => panic!("{output:?}"),
-            }
-        }
+        "without-leader" => python(WITHOUT_LEADER, rest),
+        "hold" => python(HOLD, rest),
+        "serve" => python(SERVE, rest),
         "true" => {
             Command::new("true").stdout(Stdio::null()).status().unwrap();
             Ok(())

@@ -100,7 +100,11 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(options: KernelOptions) -> Self {
-        let cgroup = TestCgroup::new();
+        Self::of(TestCgroup::new(), options)
+    }
+
+    /// In a cgroup that has processes already.
+    pub(super) fn of(cgroup: TestCgroup, options: KernelOptions) -> Self {
         let options = KernelOptions { cgroup: Some(cgroup.path.clone()), ..options };
         let mut kernel = Kernel::load(&options).unwrap();
         let events = kernel.take_events().unwrap();
@@ -149,6 +153,15 @@ impl Host {
 
     pub(super) fn lost(&self, loss: Loss) -> u64 {
         self.kernel.lost().unwrap().iter().find(|(found, _)| *found == loss).unwrap().1
+    }
+}
+
+/// Waits until a file is there.
+pub(super) fn wait_for(path: &Path) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !path.exists() {
+        assert!(Instant::now() < end, "no {}", path.display());
+        thread::sleep(Duration::from_millis(2));
     }
 }
 

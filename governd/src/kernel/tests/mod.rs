@@ -6,6 +6,7 @@
 mod agent;
 mod differential;
 mod dns;
+mod egress;
 mod host;
 mod image;
 mod lineage;

@@ -1,0 +1,314 @@
+//! Packets that go out: the backstop behind the hooks that see a destination first.
+//!
+//! A packet may come from a socket that those hooks did not settle: one that was made under another
+//! policy, a raw one that was refused only later, one whose header an application wrote by hand.
+//! The current task says nothing here (retransmissions run in anybody's context), so the socket
+//! does: its owner, as an earlier hook stored it, or where there is none, its cgroup.
+//!
+//! What is checked for governed subjects:
+//! - only TCP and UDP of sockets made for them may go out, without IP options, routing headers or
+//!   other extension headers: the rest passes no other hook, or could reach another destination
+//!   than the one that was judged;
+//! - a connected socket is judged again, by the destination it was connected to, at its first
+//!   packet under a new policy.
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock},
+    helpers::{
+        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_sk_storage_get,
+        bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id,
+    },
+    programs::SkBuffContext,
+};
+use governd_common::{
+    address::Address,
+    decide::{Decision, Flow, Tables as _},
+    event::{EventHeader, EventKind, FlowEvent, Hook},
+    key::CgroupKey,
+    limits::{CGROUP_DEPTH_MAX, COMM_BYTES},
+    table::{SocketOwner, settings_flag, subject_flag},
+    verdict::{Mode, Reason, Verdict},
+};
+
+use crate::{
+    emit::{self, Wake},
+    outcome::Outcome,
+    skb::load,
+    sock_addr::decide_into,
+    subject::selector_subject,
+    tables::{CGROUPS, SOCKETS, View},
+};
+
+const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_UDP: u8 = 17;
+const PROTOCOL_ICMPV6: u8 = 58;
+const SOCK_RAW: u32 = 3;
+const ETH_P_IPV6: u32 = 0x86dd;
+/// Neighbour discovery (RFC 4861) and what is around it, which the kernel sends by itself.
+const NEIGHBOUR_DISCOVERY: core::ops::RangeInclusive<u8> = 130..=137;
+
+/// What a packet's first bytes say.
+struct Packet {
+    protocol: u8,
+    /// No options, no extension headers.
+    is_plain: bool,
+    destination: Address,
+    is_neighbour_discovery: bool,
+}
+
+/// Decides about a packet, and gives the program's return value.
+#[inline(always)]
+pub(crate) fn judge(context: &SkBuffContext) -> i32 {
+    let skb: *mut __sk_buff = context.skb.skb;
+    // SAFETY: the kernel fills the context; the helper checks the socket.
+    let socket: *mut bpf_sock = unsafe {
+        let socket = (*skb).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return Outcome::Pass as i32;
+        }
+        bpf_sk_fullsock(socket)
+    };
+    if socket.is_null() {
+        return Outcome::Pass as i32;
+    }
+    // SAFETY: a full socket, as the helper has just said.
+    let kind = unsafe { ptr::read_volatile(&raw const (*socket).type_) };
+    let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
+    // SAFETY: the map is that of socket storage.
+    let owner = unsafe { bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), 0) };
+    let owner = owner.cast::<SocketOwner>();
+    if owner.is_null() {
+        return judge_unowned(context, kind) as i32;
+    }
+    // SAFETY: the storage lives as long as the socket.
+    let owner = unsafe { &mut *owner };
+    if owner.subject == 0 {
+        return Outcome::Pass as i32;
+    }
+    judge_owned(context, kind, owner) as i32
+}
+
+#[inline(always)]
+fn judge_owned(context: &SkBuffContext, kind: u32, owner: &mut SocketOwner) -> Outcome {
+    // Without a policy, the hooks that see destinations refuse what is governed.
+    let Some(view) = View::current() else {
+        return Outcome::Pass;
+    };
+    if !is_ordinary(context, kind) {
+        return refuse_raw(context, &view, kind, owner);
+    }
+    if owner.generation != 0 && owner.generation != view.generation {
+        judge_again(context, &view, kind, owner);
+    }
+    let is_refused = owner.generation != 0 && owner.verdict == Verdict::Deny as u8;
+    if is_refused { Outcome::Refuse } else { Outcome::Pass }
+}
+
+/// A socket that is older than the programs, or that no process made: ordinary traffic passes, and
+/// what only raw sockets send is the cgroup's.
+#[inline(always)]
+fn judge_unowned(context: &SkBuffContext, kind: u32) -> Outcome {
+    if is_ordinary(context, kind) {
+        return Outcome::Pass;
+    }
+    let Some(view) = View::current() else {
+        return Outcome::Pass;
+    };
+    if !view.has(settings_flag::HAS_CGROUPS) {
+        return Outcome::Pass;
+    }
+    let subject = subject_of_cgroups(context, view.slot);
+    if subject == 0 {
+        return Outcome::Pass;
+    }
+    let owner = SocketOwner::unconnected(subject, 0, 0);
+    refuse_raw(context, &view, kind, &owner)
+}
+
+/// TCP or UDP with a plain header, from a socket that is not raw.
+#[inline(always)]
+fn is_ordinary(context: &SkBuffContext, kind: u32) -> bool {
+    let Some(packet) = Packet::read(context) else {
+        return false;
+    };
+    packet.is_plain
+        && kind != SOCK_RAW
+        && (packet.protocol == PROTOCOL_TCP || packet.protocol == PROTOCOL_UDP)
+}
+
+/// A packet of a kind that passes no other hook.
+#[inline(always)]
+fn refuse_raw(context: &SkBuffContext, view: &View, kind: u32, owner: &SocketOwner) -> Outcome {
+    let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
+    let Some(settings) = view.subject(owner.subject) else {
+        // The policy no longer has the subject: its sockets are nobody's.
+        return Outcome::Pass;
+    };
+    if settings.flags & subject_flag::RAW_SOCKETS != 0 || packet.is_neighbour_discovery {
+        return Outcome::Pass;
+    }
+    let decision = Decision {
+        verdict: Verdict::Deny,
+        reason: Reason::RawSocket,
+        mode: Mode::from_byte(settings.mode),
+        rule: settings.default_rule,
+        set: 0,
+        quiet: false,
+    };
+    let target = Target { address: packet.destination, port: 0, protocol: packet.protocol };
+    report(context, view, kind, owner, &target, &decision);
+    Outcome::of(&decision)
+}
+
+/// The connection under the policy that is in force now.
+#[inline(always)]
+fn judge_again(context: &SkBuffContext, view: &View, kind: u32, owner: &mut SocketOwner) {
+    if view.subject(owner.subject).is_none() {
+        owner.verdict = Verdict::Allow as u8;
+        owner.generation = view.generation;
+        return;
+    }
+    let target = Target { address: owner.address, port: owner.port, protocol: owner.protocol };
+    let Target { address, port, protocol } = target;
+    // SAFETY: the helper only reads the clock.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let flow = Flow { subject: owner.subject, address, port, protocol, now_ns };
+    let mut decision = Decision::FAULT;
+    decide_into(view, &flow, &mut decision);
+    let outcome = Outcome::of(&decision);
+    owner.verdict = if outcome == Outcome::Refuse { 0 } else { Verdict::Allow as u8 };
+    owner.generation = view.generation;
+    if decision.verdict == Verdict::Deny {
+        report(context, view, kind, owner, &target, &decision);
+    }
+}
+
+/// Where a packet goes, for its event.
+struct Target {
+    address: Address,
+    port: u16,
+    protocol: u8,
+}
+
+#[inline(always)]
+fn report(
+    context: &SkBuffContext,
+    view: &View,
+    kind: u32,
+    owner: &SocketOwner,
+    target: &Target,
+    decision: &Decision,
+) {
+    let skb: *mut __sk_buff = context.skb.skb;
+    let header = EventHeader {
+        kind: EventKind::Flow as u16,
+        hook: Hook::Egress as u16,
+        tgid: owner.tgid,
+        // SAFETY: the helpers read the clock and the packet's socket.
+        time_ns: unsafe { bpf_ktime_get_boot_ns() },
+        generation: view.generation,
+        // SAFETY: see above.
+        cgroup: unsafe { bpf_skb_cgroup_id(skb) },
+        uid: 0,
+        gid: 0,
+        subject: owner.subject,
+        root: owner.root,
+        comm: [0; COMM_BYTES],
+    };
+    let event = FlowEvent {
+        header,
+        address: target.address,
+        port: target.port,
+        protocol: target.protocol,
+        verdict: decision.verdict as u8,
+        reason: decision.reason as u8,
+        mode: decision.mode as u8,
+        family: if target.address.is_v4() { 2 } else { 10 },
+        socket_type: kind,
+        rule: decision.rule,
+        set: decision.set,
+        reserved: 0,
+        // SAFETY: the helper takes the context of this program's type.
+        cookie: unsafe { bpf_get_socket_cookie(skb.cast()) },
+    };
+    emit::event(event, Wake::Now);
+}
+
+impl Packet {
+    const UNREADABLE: Self = Self {
+        protocol: 0,
+        is_plain: false,
+        destination: Address::UNSPECIFIED,
+        is_neighbour_discovery: false,
+    };
+
+    #[inline(always)]
+    fn read(context: &SkBuffContext) -> Option<Self> {
+        let skb: *mut __sk_buff = context.skb.skb;
+        // SAFETY: the kernel fills the context.
+        let is_v6 = unsafe { (*skb).protocol } == ETH_P_IPV6.to_be() >> 16;
+        let first: u8 = load(context, 0)?;
+        if is_v6 {
+            let protocol: u8 = load(context, 6)?;
+            let kind: u8 = load(context, 40).unwrap_or(0);
+            return Some(Self {
+                protocol,
+                is_plain: first >> 4 == 6,
+                destination: Address::v6(load(context, 24)?),
+                is_neighbour_discovery: protocol == PROTOCOL_ICMPV6
+                    && NEIGHBOUR_DISCOVERY.contains(&kind),
+            });
+        }
+        Some(Self {
+            protocol: load(context, 9)?,
+            is_plain: first == 0x45,
+            destination: Address::v4(load(context, 16)?),
+            is_neighbour_discovery: false,
+        })
+    }
+}
+
+/// The subject of selectors that ask for nothing but a cgroup, by the socket's own cgroup and those
+/// above it. The first selector wins.
+#[inline(always)]
+fn subject_of_cgroups(context: &SkBuffContext, slot: u32) -> u32 {
+    let skb: *mut __sk_buff = context.skb.skb;
+    // SAFETY: the helper reads the packet's socket.
+    let own = unsafe { bpf_skb_cgroup_id(skb) };
+    let mut subject = subject_of_cgroup(slot, own);
+    for level in 0..CGROUP_DEPTH_MAX {
+        // SAFETY: as above; it gives 0 below the socket's cgroup.
+        let ancestor = unsafe { bpf_skb_ancestor_cgroup_id(skb, level as i32) };
+        if subject != 0 || ancestor == 0 || ancestor == own {
+            break;
+        }
+        subject = subject_of_cgroup(slot, ancestor);
+    }
+    subject
+}
+
+/// Global, for the verifier to check it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn subject_of_cgroup(slot: u32, cgroup: u64) -> u32 {
+    let Some(settings) = crate::tables::SETTINGS.get(slot) else {
+        return 0;
+    };
+    // SAFETY: entries of a slot in force are neither changed nor removed.
+    let Some(found) = (unsafe { CGROUPS.get(CgroupKey { slot: u64::from(slot), cgroup }) }) else {
+        return 0;
+    };
+    let any = settings.any_exe.words.iter().zip(&settings.any_uid.words);
+    for (word, (bits, (exe, user))) in found.words.iter().zip(any).enumerate() {
+        if word as u32 >= settings.selector_words {
+            break;
+        }
+        let bits = bits & exe & user;
+        if bits != 0 {
+            return selector_subject(slot, word as u32 * 64 + bits.trailing_zeros());
+        }
+    }
+    0
+}
