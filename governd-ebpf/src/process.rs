@@ -65,21 +65,31 @@ pub(crate) fn fork(context: &RawTracePointContext) {
 pub(crate) fn exec(context: &RawTracePointContext) {
     let task = TaskPointer::new(context.arg::<*const c_void>(0));
     let binprm = Binprm::new(context.arg::<*const c_void>(2));
-    let executable = binprm.executable();
-    if executable.is_none() {
-        count(Loss::Read);
-    }
-    let tgid = subject::current_tgid();
-    let view = View::current();
-    let who = match (subject::tracked(tgid), view) {
-        (Some(task), _) => Who { tgid, subject: task.subject, root: task.root, is_lost: false },
-        (None, _) if subject::is_lost(tgid) => Who { is_lost: true, ..Who::unregistered(tgid) },
-        (None, Some(view)) => subject::classify(&view, tgid, executable),
-        (None, None) => return,
+    let executable = match binprm.executable() {
+        Some(executable) => executable,
+        None => {
+            count(Loss::Read);
+            Executable::NONE
+        }
     };
-    let reports_all = view.is_some_and(|view| view.has(settings_flag::REPORT_ALL_EXECS));
-    if who.subject != 0 || reports_all {
-        report_exec(task, binprm, executable, view.map_or(0, |view| view.generation), &who);
+    let tgid = subject::current_tgid();
+    // No `Option` is carried on from here: of one that is `None` the compiler may save the rest to
+    // the stack, which verifiers before Linux 6.18 refuse as a read of what was never written.
+    let Some(view) = View::current() else {
+        // Without a policy nobody becomes somebody, and who was somebody stays it.
+        if let Some(tracked) = subject::tracked(tgid) {
+            let who = Who { tgid, subject: tracked.subject, root: tracked.root, is_lost: false };
+            report_exec(task, binprm, executable, 0, &who);
+        }
+        return;
+    };
+    let who = match subject::tracked(tgid) {
+        Some(task) => Who { tgid, subject: task.subject, root: task.root, is_lost: false },
+        None if subject::is_lost(tgid) => Who { is_lost: true, ..Who::unregistered(tgid) },
+        None => subject::classify(&view, tgid, Some(executable)),
+    };
+    if who.subject != 0 || view.has(settings_flag::REPORT_ALL_EXECS) {
+        report_exec(task, binprm, executable, view.generation, &who);
     }
 }
 
@@ -87,7 +97,7 @@ pub(crate) fn exec(context: &RawTracePointContext) {
 fn report_exec(
     task: TaskPointer,
     binprm: Binprm,
-    executable: Option<Executable>,
+    executable: Executable,
     generation: u64,
     who: &Who,
 ) {
@@ -98,8 +108,8 @@ fn report_exec(
     let event = unsafe { &mut (*scratch).event };
     event.header = emit::header(EventKind::Exec, 0, generation, who);
     event.parent = task.parent().and_then(TaskPointer::tgid).unwrap_or(0);
-    event.device = executable.map_or(0, |found| found.device);
-    event.inode = executable.map_or(0, |found| found.inode);
+    event.device = executable.device;
+    event.inode = executable.inode;
     event.path_len = read_path(binprm, &mut event.path);
     event.args_len = read_arguments(task, &mut event.args);
     let args_len = u64::from(event.args_len & ARGS_MASK_WIDE);
