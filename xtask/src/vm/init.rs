@@ -25,6 +25,9 @@ use crate::{run, say};
 const HOST: &str = "/dev/ttyS1";
 const HOST_NAME: &str = "governd-vm";
 
+/// Where the initramfs has programs.
+const PATH: &str = "/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin";
+
 /// File systems in the order in which they are mounted: type and place.
 const FILE_SYSTEMS: &[(&str, &str)] = &[
     ("devtmpfs", "/dev"),
@@ -58,7 +61,7 @@ fn steps() -> Result<()> {
             .with_context(|| format!("cannot mount {kind} on {place}"))?;
     }
     sethostname(HOST_NAME.as_bytes()).context("cannot set the host's name")?;
-    run::read(Command::new("/bin/ip").args(["link", "set", "lo", "up"]))?;
+    run::read(Command::new("ip").env("PATH", PATH).args(["link", "set", "lo", "up"]))?;
     let mut host = Host::open()?;
     let kernel = uname().release().to_string_lossy().into_owned();
     host.tell(&Message::Kernel(kernel))?;
@@ -93,7 +96,7 @@ impl Host {
             step.arguments.split_first().context("a step without program")?;
         let child = Command::new(program)
             .args(arguments)
-            .env("PATH", "/bin")
+            .env("PATH", PATH)
             .env("HOME", "/run")
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())

@@ -15,8 +15,23 @@ use super::{
 };
 use crate::{place, run};
 
-/// Programs of the host that PID 1 and the tests call.
-const TOOLS: &[(&str, &str)] = &[("ip", "iproute2"), ("sh", "dash"), ("sleep", "coreutils")];
+/// Programs of the host that PID 1 and the tests call, and their packages.
+const TOOLS: &[(&str, &str)] = &[
+    ("cat", "coreutils"),
+    ("ip", "iproute2"),
+    ("rm", "coreutils"),
+    ("setsid", "util-linux"),
+    ("sh", "dash"),
+    ("sleep", "coreutils"),
+    ("true", "coreutils"),
+    ("unshare", "util-linux"),
+];
+/// Makes Python name its own program and the files of the modules that scripts of tests import, and
+/// of those that these import.
+const MODULES: &str = "import ctypes, encodings.utf_8, os, socket, sys, threading, time
+print(os.path.realpath(sys.executable))
+for module in list(sys.modules.values()):
+    if getattr(module, '__file__', None): print(module.__file__)";
 /// Users that tests look up.
 const USERS: &str = "root:x:0:0:root:/run:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
 
@@ -44,16 +59,26 @@ pub(super) fn build(programs: &[Program], steps: &[Step]) -> Result<Vec<u8>> {
         archive.file(&program.guest, 0o755, &read(&stripped)?)?;
         libraries.extend(linked(&program.host)?);
     }
+    let mut files = BTreeSet::new();
     for (tool, package) in TOOLS {
         let path = place::program(tool)
             .with_context(|| format!("no program {tool}; hint: apt-get install {package}"))?;
-        archive.file(&format!("bin/{tool}"), 0o755, &read(&path)?)?;
-        libraries.extend(linked(&path)?);
+        files.insert(path);
     }
-    for library in libraries {
-        let guest = library.strip_prefix("/").context("a library's path is relative")?;
-        let guest = guest.to_str().context("a library's path is not text")?;
-        archive.file(guest, 0o755, &read(&library)?)?;
+    let (python, modules) = python()?;
+    archive.file("usr/bin/python3", 0o755, &read(&python)?)?;
+    libraries.extend(linked(&python)?);
+    files.extend(modules);
+    for file in &files {
+        if file.extension().is_none_or(|extension| extension != "py") {
+            libraries.extend(linked(file)?);
+        }
+    }
+    files.append(&mut libraries);
+    for file in files {
+        let guest = file.strip_prefix("/").context("a program's path is relative")?;
+        let guest = guest.to_str().context("a program's path is not text")?;
+        archive.file(guest, 0o755, &read(&file)?)?;
     }
     archive.finish()
 }
@@ -66,6 +91,19 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn strip(program: &Path, stripped: &Path) -> Result<()> {
     run::read(run::command("strip")?.arg("--strip-debug").arg("-o").arg(stripped).arg(program))?;
     Ok(())
+}
+
+/// Python and the files of its modules.
+fn python() -> Result<(PathBuf, Vec<PathBuf>)> {
+    // The distribution's Python, or else the one in PATH, which may be a script that chooses one.
+    let own = Some(PathBuf::from("/usr/bin/python3")).filter(|path| path.exists());
+    let python = own.or_else(|| place::program("python3"));
+    let python = python.context("no program python3; hint: apt-get install python3")?;
+    // Isolated: without the caller's folder and settings.
+    let listing = run::read(run::command(python)?.args(["-I", "-c", MODULES]))?;
+    let mut files = listing.lines().map(PathBuf::from);
+    let program = files.next().context("python3 does not tell where it is")?;
+    Ok((program, files.collect()))
 }
 
 /// What a program is linked against, the loader included.
@@ -106,7 +144,8 @@ mod tests {
         let host = std::env::current_exe().unwrap();
         let program = Program { host, guest: "init".to_owned() };
         let archive = build(&[program], &[Step::new("a", &["/bin/sh"])]).unwrap();
-        for name in ["init\0", "bin/sh\0", "libc.so.6\0", "governd-vm.steps\0", "a\t/bin/sh\n"] {
+        let names = ["init\0", "/sh\0", "libc.so.6\0", "socket.py\0", "steps\0", "a\t/bin/sh\n"];
+        for name in names {
             let holds = archive.windows(name.len()).any(|window| window == name.as_bytes());
             assert!(holds, "{name}");
         }

@@ -27,7 +27,7 @@ use serde_json::Value;
 use self::{
     initramfs::Program,
     machine::Run,
-    outcome::{DOCTOR, Outcome},
+    outcome::{DOCTOR, Outcome, TESTS},
     page::Table,
     release::Release,
     step::Step,
@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
     /// Only this kernel: 5.10, 6.1, 6.12 or newest; may be given again [default: all]
     #[arg(long = "kernel", value_name = "RELEASE")]
     kernels: Vec<String>,
+    /// Only load the programs: run no tests, and leave the page as it is
+    #[arg(long)]
+    programs: bool,
     /// Look for newer packages instead of using those that were downloaded before
     #[arg(long)]
     fresh: bool,
@@ -61,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let folder = place::target()?.join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
     let initramfs = folder.join("initramfs.cpio");
-    fs::write(&initramfs, archive()?)?;
+    fs::write(&initramfs, archive(!arguments.programs)?)?;
     let limit = Duration::from_secs(arguments.limit);
     let mut table = Table::default();
     let mut failed = Vec::new();
@@ -75,9 +78,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     say::line(table.text().trim_end());
-    let page = place::root()?.join(page::PAGE);
-    let text = fs::read_to_string(&page).context(page::PAGE)?;
-    fs::write(&page, page::written(&text, table)?).context(page::PAGE)?;
+    if !arguments.programs {
+        let page = place::root()?.join(page::PAGE);
+        let text = fs::read_to_string(&page).context(page::PAGE)?;
+        fs::write(&page, page::written(&text, table)?).context(page::PAGE)?;
+    }
     if !failed.is_empty() {
         bail!("governd does not pass on Linux {}", failed.join(", "));
     }
@@ -85,22 +90,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Builds what runs in the machine.
-fn archive() -> Result<Vec<u8>> {
+fn archive(has_tests: bool) -> Result<Vec<u8>> {
     command::loud(command::cargo()?.args(["build", "--package", "governd"]))?;
     let mut programs = vec![
         Program { host: std::env::current_exe()?, guest: "init".to_owned() },
         Program { host: place::programs()?.join("governd"), guest: "bin/governd".to_owned() },
     ];
-    let tests = Program { host: tests()?, guest: "bin/governd-tests".to_owned() };
-    let steps = [
-        Step::new(DOCTOR, &["/bin/governd", "doctor", "--programs", "--json"]),
-        // One after another: the machine has one processor, and the tests share its cgroups.
-        Step::new(
-            "kernel",
-            &["/bin/governd-tests", "kernel::", "--include-ignored", "--test-threads=1"],
-        ),
-    ];
-    programs.push(tests);
+    let mut steps = vec![Step::new(DOCTOR, &["governd", "doctor", "--programs", "--json"])];
+    if has_tests {
+        programs.push(Program { host: tests()?, guest: "bin/governd-tests".to_owned() });
+        // One after another: the machine has one processor.
+        let filter = ["governd-tests", "kernel::", "--include-ignored", "--test-threads=1"];
+        steps.push(Step::new(TESTS, &filter));
+    }
     initramfs::build(&programs, &steps)
 }
 
