@@ -15,7 +15,7 @@ const ADDRESSES: &[&str] = &[
     concat!("static.rust", "-lang"),
 ];
 const MACHINE_PATHS: &[&str] = &[
-    concat!("/ro", "ot/."),
+    concat!("/.ca", "rgo/registry"),
     concat!("/wo", "rk/"),
     concat!("/.rust", "up/"),
     concat!("../sha", "red"),
