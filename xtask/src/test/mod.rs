@@ -38,8 +38,9 @@ impl Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let started = Instant::now();
     setup::provide(&[Part::Build, Part::Test])?;
-    // The integration tests start the daemon as a program.
-    run::loud(run::cargo()?.args(["build", "--package", "governd"]))?;
+    // The integration tests start the daemon as a program, which `cargo test` alone need not build.
+    // Asked for together with the tests, nothing is built twice with other features.
+    run::loud(run::cargo()?.args(["build", "--lib", "--bins", "--tests"]))?;
     let is_root = run::is_root();
     let mut tally = Tally::default();
     let is_whole = arguments.filters.is_empty();
