@@ -1,7 +1,8 @@
 //! The process that a test governs: this test binary again, told what to do by a script.
 //!
 //! A script is a list of steps, separated by `;`. Each step prints one line, its outcome: `ok`,
-//! `EACCES` or the number of another error. Steps that start another process let it run the rest of the script.
+//! `EACCES` or the number of another error. Steps that start another process let it run the rest of
+//! the script.
 
 use std::{
     env, fs,

@@ -1,7 +1,7 @@
 //! The programs and `decide()` in user space agree, over random policies and flows.
 //!
-//! `BPF_PROG_TEST_RUN` does not take programs of the type `sock_addr` (the kernel answers ENOTSUPP),
-//! so the flows are real `connect` calls on datagram sockets, which send nothing.
+//! `BPF_PROG_TEST_RUN` does not take programs of the type `sock_addr` (the kernel answers
+//! ENOTSUPP), so the flows are real `connect` calls on datagram sockets, which send nothing.
 
 use std::{cell::RefCell, net::SocketAddr};
 

@@ -11,6 +11,7 @@ use governd_common::{
     address::Address,
     key::BindingKey,
     limits::RESOLVERS_MAX,
+    names::map,
     table::{Binding, BoundSet, Task},
     verdict::{Mode, Verdict},
 };
@@ -112,7 +113,10 @@ fn a_policy_that_does_not_fit_leaves_the_one_in_force() {
         .map(|number| Address::v4((number + (10 << 24)).to_be_bytes()))
         .collect();
     let error = host.kernel.install(&large.image).unwrap_err();
-    assert!(matches!(error, KernelError::TableFull { map: "RESOLVERS", room: 512, wanted: 513 }));
+    assert!(matches!(
+        error,
+        KernelError::TableFull { map: map::RESOLVERS, room: 512, wanted: 513 }
+    ));
     let mut wrong = policy(cgroup, false);
     wrong.image.subjects.clear();
     assert!(matches!(host.kernel.install(&wrong.image), Err(KernelError::Image(_))));
