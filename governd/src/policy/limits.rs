@@ -16,6 +16,8 @@ pub const ALIASES_MAX: usize = 1_000;
 pub const ALIAS_NODES_MAX: usize = 100_000;
 /// Diagnostics that one load or compilation reports; more are counted.
 pub const DIAGNOSTICS_MAX: usize = 100;
+/// Characters that are refused in one file before the rest of it is left unread.
+pub const BAD_CHARACTERS_MAX: usize = 20;
 /// Passes over one document: each finds one value of the wrong type.
 pub const SHAPE_ERRORS_MAX: usize = 20;
 /// Longest agent or policy name, in bytes (a DNS label, as Kubernetes wants it).

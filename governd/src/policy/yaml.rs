@@ -19,8 +19,8 @@ use serde_saphyr::{
 use super::{
     diagnostic::{Code, Diagnostic, Diagnostics, Place},
     limits::{
-        ALIAS_NODES_MAX, ALIASES_MAX, DOCUMENTS_PER_SOURCE_MAX, NESTING_MAX, NODES_PER_SOURCE_MAX,
-        SOURCE_BYTES_MAX,
+        ALIAS_NODES_MAX, ALIASES_MAX, BAD_CHARACTERS_MAX, DOCUMENTS_PER_SOURCE_MAX, NESTING_MAX,
+        NODES_PER_SOURCE_MAX, SOURCE_BYTES_MAX,
     },
 };
 
@@ -127,17 +127,18 @@ fn checked_text<'a>(file: &Arc<str>, bytes: &'a [u8], out: &mut Diagnostics) -> 
             return None;
         }
     };
-    let mut is_clean = true;
-    for (offset, character) in text.char_indices() {
+    let is_bad = |(offset, character): &(usize, char)| {
         let is_layout = matches!(character, '\n' | '\r' | '\t');
-        let is_mark = offset == 0 && character == '\u{feff}';
-        if deceives(character) && !is_layout && !is_mark {
-            let place = position(file, text.get(..offset).unwrap_or_default());
-            out.push(bad_character(&place, character));
-            is_clean = false;
-        }
+        let is_mark = *offset == 0 && *character == '\u{feff}';
+        deceives(*character) && !is_layout && !is_mark
+    };
+    let bad: Vec<(usize, char)> =
+        text.char_indices().filter(is_bad).take(BAD_CHARACTERS_MAX).collect();
+    for (offset, character) in &bad {
+        let place = position(file, text.get(..*offset).unwrap_or_default());
+        out.push(bad_character(&place, *character));
     }
-    is_clean.then_some(text)
+    bad.is_empty().then_some(text)
 }
 
 /// The place right after a text.

@@ -9,6 +9,7 @@ use governd_common::{
 };
 
 use super::host::TestHost;
+use crate::catalog::Catalog;
 use crate::policy::{
     Documents,
     compile::Surroundings,
@@ -66,6 +67,17 @@ fn no_document_at_all_watches_everything_and_stops_nothing() {
     let expected = ["unregistered/default", "unregistered/ai/openai", "unregistered/ai/anthropic"];
     assert_eq!(ids, expected);
     assert!(compiled.rules.iter().all(|rule| rule.verdict == Verdict::Allow));
+}
+
+#[test]
+fn every_pattern_of_the_catalogue_is_one() {
+    let patterns = Catalog::built_in().endpoint_patterns();
+    let endpoints: Vec<(&str, &str)> =
+        patterns.iter().map(|(pattern, label)| (pattern.as_str(), &**label)).collect();
+    let host = TestHost::default();
+    let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
+    let compiled = documents("").compile(&around, &mut Ids::default()).unwrap();
+    assert!(compiled.warnings.is_empty() && compiled.image.names.len() > 50);
 }
 
 #[test]

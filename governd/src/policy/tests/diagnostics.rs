@@ -134,6 +134,13 @@ fn files_that_are_too_large_or_not_utf8_are_refused_at_once() {
 }
 
 #[test]
+fn a_file_of_bad_characters_is_refused_after_the_first_few() {
+    let text = "\u{1}\n".repeat(limits::SOURCE_BYTES_MAX / 2);
+    let diagnostics = load(&[("p.yaml", text)]).unwrap_err();
+    assert_eq!(diagnostics.errors(), limits::BAD_CHARACTERS_MAX);
+}
+
+#[test]
 fn many_faults_are_bounded_and_counted() {
     let list: String = (0..5_000).map(|one| format!("  - 10.0.0.{one}.0/8\n")).collect();
     let diagnostics = load(&[("p.yaml", rules(&format!("- allow:\n{list}")))]).unwrap_err();
