@@ -256,3 +256,121 @@ impl<R: Read> Frames<R> {
 fn u32_be(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pcap(magic: u32, big_endian: bool, frames: &[&[u8]]) -> Vec<u8> {
+        let word = |value: u32| {
+            if big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
+        };
+        let mut bytes = word(magic).to_vec();
+        bytes.extend([0, 0, 0, 0xffff, 101].iter().flat_map(|value| word(*value)));
+        for frame in frames {
+            let len = u32::try_from(frame.len()).unwrap();
+            bytes.extend([1, 2, len, len].iter().flat_map(|value| word(*value)));
+            if magic == MAGIC_KUZNETSOV {
+                bytes.extend([0; 8]);
+            }
+            bytes.extend(*frame);
+        }
+        bytes
+    }
+
+    fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+        let padded = body.len().next_multiple_of(4);
+        let length = u32::try_from(padded + 12).unwrap().to_le_bytes();
+        let mut bytes = [&kind.to_le_bytes()[..], &length, body].concat();
+        bytes.resize(8 + padded, 0);
+        bytes.extend(length);
+        bytes
+    }
+
+    fn section() -> Vec<u8> {
+        let order = MAGIC_BYTE_ORDER.to_le_bytes();
+        block(MAGIC_SECTION, &[&order[..], &[1, 0, 0, 0], &[0xff; 8]].concat())
+    }
+
+    fn interface(link: u8) -> Vec<u8> {
+        block(BLOCK_INTERFACE, &[link, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    fn enhanced(interface: u8, frame: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(frame.len()).unwrap().to_le_bytes();
+        let head = [&[interface, 0, 0, 0][..], &[0; 8], &len, &len].concat();
+        block(BLOCK_ENHANCED_PACKET, &[&head, frame].concat())
+    }
+
+    type Read = (Vec<(u64, u16, Vec<u8>)>, Option<String>, bool);
+
+    fn read(bytes: &[u8]) -> Read {
+        let mut frames = match Frames::open(bytes) {
+            Ok(frames) => frames,
+            Err(error) => return (Vec::new(), Some(error.to_string()), false),
+        };
+        let mut all = Vec::new();
+        loop {
+            match frames.next_frame() {
+                Ok(Some(Frame { number, link, bytes })) => all.push((number, link, bytes)),
+                Ok(None) => return (all, None, frames.is_truncated()),
+                Err(error) => return (all, Some(error.to_string()), frames.is_truncated()),
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_of_pcap_is_read() {
+        let expected = vec![(1, 101, b"abc".to_vec()), (2, 101, Vec::new())];
+        for magic in [MAGIC_MICROSECONDS, MAGIC_NANOSECONDS, MAGIC_KUZNETSOV] {
+            for big_endian in [false, true] {
+                let (frames, error, truncated) = read(&pcap(magic, big_endian, &[b"abc", b""]));
+                assert_eq!((&frames, error, truncated), (&expected, None, false), "{magic:x}");
+            }
+        }
+    }
+
+    #[test]
+    fn sections_interfaces_and_unknown_blocks_of_pcapng_are_read() {
+        let file = [
+            section(),
+            interface(1),
+            interface(113),
+            enhanced(1, b"abcde"),
+            block(0x0bad, b"anything"),
+            block(BLOCK_SIMPLE_PACKET, &[3, 0, 0, 0, b'x', b'y', b'z', 0]),
+            section(),
+            interface(101),
+            enhanced(0, b"q"),
+        ];
+        let (frames, error, truncated) = read(&file.concat());
+        let expected =
+            [(1, 113, b"abcde".to_vec()), (2, 1, b"xyz".to_vec()), (3, 101, b"q".to_vec())];
+        assert_eq!((frames, error, truncated), (expected.to_vec(), None, false));
+    }
+
+    #[test]
+    fn a_file_that_ends_within_a_frame_gives_what_is_whole() {
+        let whole = pcap(MAGIC_MICROSECONDS, false, &[b"abc", b"def"]);
+        for cut in 1..19 {
+            let (frames, error, truncated) = read(&whole[..whole.len() - cut]);
+            assert_eq!((frames.len(), error, truncated), (1, None, true), "{cut}");
+        }
+    }
+
+    #[test]
+    fn damage_is_told_with_its_place() {
+        let mut long = pcap(MAGIC_MICROSECONDS, false, &[b"abc", b"def"]);
+        long[24 + 16 + 3 + 8 + 3] = 1;
+        let unknown = [section(), enhanced(0, b"a")].concat();
+        let rows: [(&[u8], &str); 4] = [
+            (&long, "frame 1: the frame's length is above 262144 bytes"),
+            (&unknown, "frame 0: a frame names an interface that was not described"),
+            (b"PK\x03\x04", "the file is neither pcap nor pcapng: it begins with 0x504b0304"),
+            (b"PK", "the capture cannot be read"),
+        ];
+        for (bytes, message) in rows {
+            assert_eq!(read(bytes).1.as_deref(), Some(message));
+        }
+    }
+}

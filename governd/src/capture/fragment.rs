@@ -72,3 +72,46 @@ impl Pieces {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn add(
+        fragments: &mut Fragments,
+        offset: usize,
+        payload: &[u8],
+        more: bool,
+    ) -> Option<Vec<u8>> {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let fragment = Fragment { id: 7, offset, more };
+        let packet = Packet {
+            source: address,
+            destination: address,
+            protocol: 17,
+            payload,
+            fragment: Some(fragment),
+        };
+        fragments.add(&packet, fragment)
+    }
+
+    #[test]
+    fn fragments_in_any_order_make_the_payload() {
+        let mut fragments = Fragments::default();
+        assert_eq!(add(&mut fragments, 16, b"ij", false), None);
+        assert_eq!(add(&mut fragments, 0, b"abcdefgh", true), None);
+        assert_eq!(add(&mut fragments, 0, b"ABCDEFGH", true), None);
+        let whole = add(&mut fragments, 8, b"ABCDEFGH", true);
+        assert_eq!(whole.as_deref(), Some(&b"abcdefghABCDEFGHij"[..]));
+        assert_eq!(add(&mut fragments, 8, b"x", false), None);
+    }
+
+    #[test]
+    fn a_payload_beyond_the_limit_is_given_up() {
+        let mut fragments = Fragments::default();
+        assert_eq!(add(&mut fragments, 65_528, b"12345678", false), None);
+        assert!(fragments.payloads.is_empty());
+    }
+}
