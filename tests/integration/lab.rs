@@ -52,7 +52,7 @@ fn official_clients_complete(lab: &Lab) -> Result<()> {
             }),
         ];
         for (name, site, client) in clients {
-            let address = address_of(site, *family);
+            let address = site.address(*family);
             let before = lab.seen(address)?;
             let finished = client.run()?;
             let after = lab.seen(address)?;
@@ -76,7 +76,7 @@ fn names_lead_to_their_addresses(lab: &Lab) -> Result<()> {
     for (name, site) in rows {
         for family in Family::EACH {
             let said = lab.client(*family, "getent").args(["ahosts", name]).run()?.success()?;
-            let address = address_of(site, *family).to_string();
+            let address = site.address(*family).to_string();
             let found: Vec<&str> = said.lines().filter_map(|l| l.split(' ').next()).collect();
             ensure!(
                 !found.is_empty() && found.iter().all(|each| *each == address),
@@ -158,11 +158,4 @@ fn a_lab_leaves_nothing(_: &Lab) -> Result<()> {
     ensure!(cgroup::mount()?.exists(), "the cgroup mount is gone");
     drop(sleeping);
     Ok(())
-}
-
-fn address_of(site: site::Site, family: Family) -> IpAddr {
-    match family {
-        Family::V6 => site.v6().into(),
-        Family::V4 | Family::Any => site.v4().into(),
-    }
 }

@@ -1,8 +1,8 @@
 //! Removes what a run that was killed left behind.
 
-use std::fs;
+use std::{env, fs};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{cgroup, command::must, namespace};
@@ -11,8 +11,8 @@ use crate::{cgroup, command::must, namespace};
 /// process and a dash.
 pub const PREFIX: &str = "governd-lab-";
 
-/// Removes cgroups and network namespaces of labs whose process is gone, with the processes in
-/// them.
+/// Removes cgroups, network namespaces and directories of labs whose process is gone, with the
+/// processes in them.
 ///
 /// # Errors
 ///
@@ -31,6 +31,13 @@ pub fn remove() -> Result<()> {
             Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
         }
         must("ip", &["netns", "delete", name])?;
+    }
+    for entry in fs::read_dir(env::temp_dir())? {
+        let entry = entry?;
+        if is_leftover(&entry.file_name().to_string_lossy()) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ pub mod command;
 pub mod counter;
 pub mod daemon;
 pub mod dns;
+pub mod harness;
 pub mod http;
 pub mod leftover;
 pub mod namespace;

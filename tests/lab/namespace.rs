@@ -17,11 +17,68 @@ use crate::{command::must, site};
 
 const DIRECTORY: &str = "/run/netns";
 
-/// Both namespaces; removed when dropped.
+/// A network namespace; removed when dropped.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// Makes a namespace without duplicate address detection, which would delay every address.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `ip` does.
+    pub fn create(name: String) -> Result<Self> {
+        must("ip", &["netns", "add", &name])?;
+        let namespace = Self { name };
+        within(&namespace.path(), disable_dad)?;
+        Ok(namespace)
+    }
+
+    /// Its name, for `ip`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its path, for `setns(2)`.
+    pub fn path(&self) -> PathBuf {
+        Path::new(DIRECTORY).join(&self.name)
+    }
+
+    /// Runs lines of `ip -batch` in it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what `ip` said and the lines.
+    pub fn configure(&self, lines: &str) -> Result<()> {
+        let mut child = Command::new("ip")
+            .args(["-n", &self.name, "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting ip")?;
+        child.stdin.take().context("ip has no input")?.write_all(lines.as_bytes())?;
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "ip -n {} -batch: {said}\n{lines}", self.name);
+        Ok(())
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if let Err(error) = must("ip", &["netns", "delete", &self.name]) {
+            eprintln!("lab: {error:#}");
+        }
+    }
+}
+
+/// Both namespaces of a lab.
 #[derive(Debug)]
 pub struct Namespaces {
-    client: String,
-    server: String,
+    client: Namespace,
+    server: Namespace,
 }
 
 impl Namespaces {
@@ -31,48 +88,31 @@ impl Namespaces {
     ///
     /// Fails if `ip` does.
     pub fn create(name: &str) -> Result<Self> {
-        let namespaces =
-            Self { client: format!("{name}-client"), server: format!("{name}-server") };
-        for name in [&namespaces.client, &namespaces.server] {
-            must("ip", &["netns", "add", name])?;
-            within(&path(name), disable_dad)?;
-        }
-        let server = &namespaces.server;
-        let mut client_lines = format!(
-            "link set lo up\nlink add lab0 type veth peer name lab0 netns {server}\n\
-             link set lab0 up\n"
+        let client = Namespace::create(format!("{name}-client"))?;
+        let server = Namespace::create(format!("{name}-server"))?;
+        let mut lines = format!(
+            "link set lo up\nlink add lab0 type veth peer name lab0 netns {}\nlink set lab0 up\n",
+            server.name
         );
-        add_host(&mut client_lines, site::CLIENT);
-        batch(&namespaces.client, &client_lines)?;
-        let mut server_lines = String::from("link set lo up\nlink set lab0 up\n");
+        add_host(&mut lines, site::CLIENT);
+        client.configure(&lines)?;
+        let mut lines = String::from("link set lo up\nlink set lab0 up\n");
         let resolvers = [site::RESOLVER, site::RESOLVER_V4, site::RESOLVER_V6];
         for number in resolvers.into_iter().chain(site::ALL.iter().map(|site| site.number)) {
-            add_host(&mut server_lines, number);
+            add_host(&mut lines, number);
         }
-        batch(server, &server_lines)?;
-        Ok(namespaces)
+        server.configure(&lines)?;
+        Ok(Self { client, server })
     }
 
     /// The clients' namespace, as a path that `setns(2)` takes.
     pub fn client(&self) -> PathBuf {
-        path(&self.client)
+        self.client.path()
     }
 
     /// The servers' namespace, as a path that `setns(2)` takes.
     pub fn server(&self) -> PathBuf {
-        path(&self.server)
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        for name in [&self.client, &self.server] {
-            if path(name).exists()
-                && let Err(error) = must("ip", &["netns", "delete", name])
-            {
-                eprintln!("lab: {error:#}");
-            }
-        }
+        self.server.path()
     }
 }
 
@@ -107,10 +147,6 @@ pub fn within<T: Send>(path: &Path, work: impl FnOnce() -> Result<T> + Send) -> 
         .map_err(|_| anyhow!("panic in {}", path.display()))?
 }
 
-fn path(name: &str) -> PathBuf {
-    Path::new(DIRECTORY).join(name)
-}
-
 fn disable_dad() -> Result<()> {
     for which in ["all", "default"] {
         let path = format!("/proc/sys/net/ipv6/conf/{which}/accept_dad");
@@ -126,18 +162,4 @@ fn add_host(lines: &mut String, number: u8) {
         // `replace`, because several names may share a host.
         lines.push_str(&format!("addr replace {address}/{prefix} dev lab0{nodad}\n"));
     }
-}
-
-fn batch(namespace: &str, lines: &str) -> Result<()> {
-    let mut child = Command::new("ip")
-        .args(["-n", namespace, "-batch", "-"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("starting ip")?;
-    child.stdin.take().context("ip has no input")?.write_all(lines.as_bytes())?;
-    let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "ip -n {namespace} -batch: {said}\n{lines}");
-    Ok(())
 }

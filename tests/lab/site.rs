@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::client::Family;
+
 /// A name and the number of its host: `10.77.0.N` and `fd77::N`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Site {
@@ -20,6 +22,14 @@ impl Site {
     /// Its IPv6 address.
     pub const fn v6(self) -> Ipv6Addr {
         v6(self.number)
+    }
+
+    /// Its address of one family; IPv4 for [`Family::Any`].
+    pub const fn address(self, family: Family) -> IpAddr {
+        match family {
+            Family::V6 => IpAddr::V6(self.v6()),
+            Family::V4 | Family::Any => IpAddr::V4(self.v4()),
+        }
     }
 
     /// Both addresses.

@@ -1,0 +1,119 @@
+//! From start to end: `up` in front of a person, Ctrl-C, SIGKILL, and a start after either.
+
+use std::{
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use governd_tests::{Lab, client::Family, daemon::Place, site, wait};
+
+use crate::{
+    Test,
+    client::{self, OFFICIAL},
+    measured, policy, record,
+};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("lifecycle::up_shows_a_connection_within_a_second", up_shows_a_connection_within_a_second),
+    ("lifecycle::a_stop_leaves_nothing", a_stop_leaves_nothing),
+    ("lifecycle::a_killed_daemon_is_followed_by_a_clean_one", a_killed_daemon_is_followed),
+    ("lifecycle::agents_that_run_already_are_governed", agents_that_run_already_are_governed),
+];
+
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+
+fn up_shows_a_connection_within_a_second(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "up")?;
+    place.write_policy(&policy::host("monitor"))?;
+    let mut daemon = place.start_as("up", &[])?;
+    for (official, site) in OFFICIAL.iter().zip([site::OPENAI, site::ANTHROPIC, site::OPENAI]) {
+        let finished = (official.start)(lab, Family::V4, site.name).run()?;
+        let ended = Instant::now();
+        client::answer(&finished)?;
+        let pid = record::number(&client::report(&finished)?, "/pid").unwrap_or_default();
+        let shown = daemon.line(SHOWN_WITHIN, |line| {
+            line.contains(site.name) && line.contains(&format!("[{pid}]"))
+        })?;
+        measured(format!(
+            "up, {}: shown {:?} after it ended: {shown}",
+            official.name,
+            ended.elapsed()
+        ));
+    }
+    let held = daemon.held().counts();
+    daemon.stop()?;
+    measured(format!("up: {held:?} programs, maps and links while it ran, none after Ctrl-C"));
+    Ok(())
+}
+
+fn a_stop_leaves_nothing(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "stop")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &[]))?;
+    let daemon = place.start()?;
+    let refused = client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?;
+    ensure!(refused.reached == 0, "{refused:?}");
+    daemon.stop()?;
+    ensure!(!place.socket().exists(), "the socket is left");
+    let free = client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?;
+    ensure!(free.reached == 1, "after the stop: {free:?}");
+    let records = place.records()?;
+    let phases: Vec<&str> = records
+        .iter()
+        .filter(|each| record::number(each, "/class_uid") == Some(6002))
+        .map(|each| record::text(each, "/message"))
+        .collect();
+    ensure!(phases.len() == 2, "not a start and a stop: {phases:?}");
+    let last = records.last().and_then(|each| record::number(each, "/class_uid"));
+    ensure!(last == Some(6002), "something is recorded after the stop: {records:?}");
+    Ok(())
+}
+
+fn a_killed_daemon_is_followed(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "killed")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &[]))?;
+    let daemon = place.start()?;
+    let refused = client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?;
+    ensure!(refused.reached == 0, "{refused:?}");
+    let exfil = site::EXFIL.v4().to_string();
+    place.record("the denial", |each| record::is_flow(each, policy::PYTHON, &exfil))?;
+    daemon.kill()?.must_vanish()?;
+    ensure!(UnixStream::connect(place.socket()).is_err(), "somebody answers on the socket");
+
+    let daemon = place.start()?;
+    let refused = client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?;
+    ensure!(refused.reached == 0, "after the new start: {refused:?}");
+    // What was not yet durable when it was killed may be cut, but not without saying so.
+    place.record("the denial after the new start", |each| {
+        record::is_flow(each, policy::PYTHON, &exfil)
+            && record::number(each, "/actor/process/pid") == Some(refused.pid)
+    })?;
+    let records = place.records()?;
+    let denials = records.iter().filter(|each| record::is_flow(each, policy::PYTHON, &exfil));
+    let losses = records.iter().filter(|each| record::number(each, "/class_uid") == Some(6008));
+    let (denials, losses) = (denials.count(), losses.count());
+    ensure!(denials == 2 || losses > 0, "{denials} of 2 denials, {losses} records of a loss");
+    daemon.stop()?;
+    Ok(())
+}
+
+fn agents_that_run_already_are_governed(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "before")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &["allow: [left.example]"]))?;
+    // It connects only when its standard input ends.
+    let script = "import socket, sys\nsys.stdin.read()\nfor host in sys.argv[1:]:\n    \
+                  try: socket.create_connection((host, 9), 3); print(host, 'reached')\n    \
+                  except OSError as error: print(host, type(error).__name__)\n";
+    let mut agent = lab
+        .client(Family::V4, lab.tools().agent())
+        .args(["-c", script, site::LEFT.name, site::EXFIL.name])
+        .start()?;
+    let daemon = place.start()?;
+    agent.close_input();
+    let finished = agent.finish(wait::PATIENCE)?;
+    let expected = format!("{} reached\n{} PermissionError\n", site::LEFT.name, site::EXFIL.name);
+    ensure!(finished.stdout == expected, "{finished}");
+    let finished = daemon.stop()?;
+    ensure!(!finished.stderr.contains("panicked"), "{finished}");
+    Ok(())
+}
