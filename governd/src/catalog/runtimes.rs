@@ -95,6 +95,8 @@ impl Runtimes {
         if whole != short {
             found.extend(self.argv.find(&whole));
         }
+        found.extend(self.exe_paths.find(first));
+        found.extend(self.exe_names.find(file_name(first)));
         let command = Command::parse(args);
         match command.target {
             Some(Target::Script(path)) => {

@@ -100,6 +100,8 @@ fn runtimes_match_by_each_trait() {
             .contains(&"mcp-reference-servers".to_owned())
     );
     assert!(argv("uvx mcp-server-time").contains(&"mcp-reference-servers".to_owned()));
+    assert_eq!(argv("node /srv/node_modules/.bin/codex"), ["codex"]);
+    assert_eq!(argv("opencode"), ["opencode"]);
     assert!(argv("/usr/bin/ollama serve").contains(&"ollama".to_owned()));
     for ordinary in [
         "python3 -m pip install openai",

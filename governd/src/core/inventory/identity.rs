@@ -57,16 +57,13 @@ pub(super) fn identify(catalog: &Catalog, sighting: &Sighting<'_>) -> Identity {
     for entry in catalog.lookup_argv(args) {
         found.add(Signal::CommandLine, entry, &line);
     }
-    // What a process calls itself says something of its own only if its file has another name.
-    let called = command.program;
-    for entry in catalog.lookup_exe(called).into_iter().filter(|_| !called.is_empty()) {
-        found.add(Signal::CommandLine, entry, called);
-    }
     let script = match command.target {
         Some(Target::Script(script)) => file_name(script),
         Some(Target::Module(module)) => module,
         // npm and its like take the place of their own command line.
-        None if file == "node" && matches!(called, "npm" | "npx" | "pnpm" | "yarn") => called,
+        None if file == "node" && matches!(command.program, "npm" | "npx" | "pnpm" | "yarn") => {
+            command.program
+        }
         _ => "",
     };
     let is_known = found.best.is_some_and(|entry| entry.weight > Weight::Weak);

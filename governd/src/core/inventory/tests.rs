@@ -133,6 +133,13 @@ fn known_runtimes_are_agents_as_soon_as_they_are_seen() {
         (node, "claude", "claude-code coding-agent"),
         ("/usr/local/bin/codex", "codex exec fix", "codex coding-agent"),
         (node, "npm exec @openai/codex", "codex coding-agent"),
+        (node, "node /x/node_modules/.bin/codex", "codex coding-agent"),
+        (
+            "/x/node_modules/@anthropic-ai/claude-code/bin/claude.exe",
+            "claude",
+            "claude-code coding-agent",
+        ),
+        ("/x/node_modules/opencode-ai/bin/opencode.exe", "opencode", "opencode coding-agent"),
         ("/x/node_modules/opencode-ai/bin/opencode", "opencode", "opencode coding-agent"),
         ("/usr/local/bin/ollama", "/usr/local/bin/ollama serve", "ollama local-model-server"),
         (python, "python3 -m crewai run", "crewai-cli agent-platform"),
