@@ -98,6 +98,11 @@ impl Catalog {
         self.runtimes.package(ecosystem, name)
     }
 
+    /// Runtimes by a module of Python: its top level is the name of a package, or belongs to one.
+    pub fn lookup_module(&self, module: &str) -> Vec<&Runtime> {
+        self.runtimes.of_module(module)
+    }
+
     /// Every endpoint.
     pub fn endpoints(&self) -> &[Endpoint] {
         self.hosts.entries()

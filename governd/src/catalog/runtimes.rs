@@ -147,6 +147,10 @@ impl Runtimes {
         }
     }
 
+    pub(super) fn of_module(&self, module: &str) -> Vec<&Runtime> {
+        self.collect(self.module(module).into_iter())
+    }
+
     /// A Python module belongs to the package of its own name, or to one that is called otherwise.
     fn module(&self, module: &str) -> Vec<usize> {
         const OTHER_NAMES: &[(&str, &str)] = &[

@@ -4,6 +4,7 @@
 //! record with [`Change::finding`]:
 //!
 //! - [`Inventory::observe_process`]: for every process of the sweep at start, then for each exec;
+//! - [`Inventory::observe_modules`]: for interpreters of the sweep, with the modules they loaded;
 //! - [`Inventory::observe_listener`]: for each TCP listener of the sweep;
 //! - [`Inventory::observe_contact`]: for each connection of the sweep, then for each flow decision
 //!   and whatever names it (DNS, SNI);
@@ -139,6 +140,31 @@ impl Inventory {
             return Vec::new();
         }
         let mut signs = identity.signs.clone();
+        signs.extend(self.environment_signs(sighting));
+        self.record(sighting, &identity, signs, now_ms)
+    }
+
+    /// A process has modules loaded, by the names of their packages. One that the catalogue knows
+    /// well makes a script an agent before it connects anywhere.
+    pub fn observe_modules(
+        &mut self,
+        sighting: &Sighting<'_>,
+        modules: &[String],
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let identity = self.identify(sighting);
+        let sign = |module: &String| {
+            let known = self.catalog.lookup_module(module);
+            let entry = known.into_iter().find(|entry| entry.kind.is_agentic())?;
+            Some(Sign::of_runtime(Signal::Library, entry, module))
+        };
+        let found: Vec<Sign> = modules.iter().filter_map(sign).collect();
+        let is_known = found.iter().any(|sign| sign.weight > Weight::Weak);
+        if !is_known || (identity.is_ordinary() && sighting.subject == 0) {
+            return Vec::new();
+        }
+        let mut signs = identity.signs.clone();
+        signs.extend(found);
         signs.extend(self.environment_signs(sighting));
         self.record(sighting, &identity, signs, now_ms)
     }

@@ -8,6 +8,8 @@ pub const ENVIRON_BYTES_MAX: usize = 64 * 1_024;
 pub const SMALL_FILE_BYTES_MAX: usize = 16 * 1_024;
 /// Bytes of `/proc/PID/mountinfo` that are read.
 pub const MOUNTINFO_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// Bytes of `/proc/PID/maps` that are read.
+pub const MAPS_BYTES_MAX: usize = 1_024 * 1_024;
 /// Bytes of `/etc/passwd` that are read.
 pub const PASSWD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// Bytes of `resolv.conf` that are read.

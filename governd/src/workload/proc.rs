@@ -5,6 +5,7 @@
 //! could not be read is `None`.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -15,8 +16,8 @@ use crate::core::process::{Exe, Process};
 
 use super::{
     limits::{
-        CMDLINE_BYTES_MAX, ENVIRON_BYTES_MAX, ENVIRON_NAMES_MAX, SMALL_FILE_BYTES_MAX,
-        SWEEP_PROCESSES_MAX,
+        CMDLINE_BYTES_MAX, ENVIRON_BYTES_MAX, ENVIRON_NAMES_MAX, MAPS_BYTES_MAX,
+        SMALL_FILE_BYTES_MAX, SWEEP_PROCESSES_MAX,
     },
     mounts::{FileIdentity, Mounts},
     read, redact,
@@ -151,6 +152,19 @@ impl ProcFs {
             is_valid.then(|| name.to_owned())
         };
         Some(bytes.split(|byte| *byte == 0).filter_map(name).take(ENVIRON_NAMES_MAX).collect())
+    }
+
+    /// Packages of Python whose libraries a process has mapped, each once, by the names of their
+    /// directories or files below `site-packages` or `dist-packages`.
+    pub fn python_modules(&self, pid: u32) -> Vec<String> {
+        let text = read::text(&self.file(pid, "maps"), MAPS_BYTES_MAX).unwrap_or_default();
+        let module = |line: &str| {
+            let (_, inside) = line.rsplit_once("-packages/")?;
+            let name = inside.split(['/', '.']).next()?;
+            (!name.is_empty()).then(|| name.to_owned())
+        };
+        let names: BTreeSet<String> = text.lines().filter_map(module).collect();
+        names.into_iter().collect()
     }
 
     /// cgroup paths; empty if they cannot be read.
@@ -315,6 +329,20 @@ mod tests {
         assert_eq!(cgroups.systemd.as_deref(), Some("/s/u.service"));
         assert_eq!(&*fixture.proc.args(42).unwrap(), [redact::TRUNCATED.to_owned()]);
         assert_eq!(fixture.proc.environment_names(42).unwrap(), ["A", "OPENAI_API_KEY"]);
+    }
+
+    #[test]
+    fn mapped_libraries_name_their_packages() {
+        let fixture = Fixture::new();
+        let base = "7f0-7f1 r-xp 0 08:01 5 /opt/venv/lib/python3.11/site-packages";
+        let maps = format!(
+            "{base}/jiter/jiter.cpython-311-x86_64-linux-gnu.so\n{base}/jiter/jiter.x.so\n\
+             {base}/_cffi_backend.cpython-311.so\n7f0-7f1 r-xp 0 08:01 5 /usr/lib/libc.so.6\n\
+             7f0-7f1 rw-p 0 00:00 0\n{base}/\n/usr/lib/python3/dist-packages/apt_pkg.so\n"
+        );
+        fixture.write(42, "maps", maps.as_bytes());
+        assert_eq!(fixture.proc.python_modules(42), ["_cffi_backend", "apt_pkg", "jiter"]);
+        assert_eq!(fixture.proc.python_modules(43), Vec::<String>::new());
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub enum Signal {
     CommandLine,
     /// Contact with a catalogued endpoint or a local model server.
     Network,
+    /// A library that the process has loaded.
+    Library,
     /// The name of an API key in the environment.
     KeyName,
     /// Other names in the environment.
@@ -31,6 +33,7 @@ impl Signal {
             Self::Executable => "executable",
             Self::CommandLine => "command-line",
             Self::Network => "contact",
+            Self::Library => "library",
             Self::KeyName => "key-name",
             Self::Environment => "environment",
             Self::Listener => "listener",
@@ -46,6 +49,7 @@ impl Signal {
                 | Self::Executable
                 | Self::CommandLine
                 | Self::Network
+                | Self::Library
                 | Self::Listener
         )
     }

@@ -396,6 +396,23 @@ fn local_model_servers_are_found_and_their_callers_call_a_model() {
 }
 
 #[test]
+fn loaded_libraries_make_a_script_an_agent() {
+    let mut host = Host::new();
+    let mut loads = |program: &Program, modules: &[&str]| {
+        let modules: Vec<String> = modules.iter().map(|name| (*name).to_owned()).collect();
+        kinds(host.inventory.observe_modules(&program.sighting(), &modules, 1))
+    };
+    let script = program(10, "/usr/bin/python3", "python3 /srv/agent.py");
+    assert_eq!(loads(&script, &["numpy", "apt_pkg", "safetensors"]), []);
+    assert_eq!(loads(&script, &["numpy", "jiter"]), [ChangeKind::Found]);
+    let pip = program(11, "/usr/bin/python3", "python3 -m pip install openai");
+    assert_eq!(loads(&pip, &["jiter"]), []);
+    let plain = program(12, "/usr/bin/python3", "python3 /srv/shop.py");
+    assert_eq!(loads(&plain, &["psycopg2", "PIL", "lxml"]), []);
+    assert_eq!(host.holds(), ["agent.py - Agent"]);
+}
+
+#[test]
 fn findings_say_what_was_found_and_why() {
     let mut host = Host::new();
     let codex = program(10, "/usr/local/bin/codex", "codex");
