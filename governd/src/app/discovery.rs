@@ -26,11 +26,17 @@ impl Discovery {
         Self { inventory: Inventory::new(catalog), proc }
     }
 
-    fn process(&mut self, actor: &Actor, subject: u32, with_environment: bool) -> Vec<Change> {
-        let environment = if with_environment { self.environment(actor) } else { Vec::new() };
+    /// What a process is; of one that already ran, also its environment and loaded modules.
+    fn process(&mut self, actor: &Actor, subject: u32, already_ran: bool) -> Vec<Change> {
+        let environment = if already_ran { self.environment(actor) } else { Vec::new() };
         let place = place(actor);
         let sighting = sighting(actor, place.as_deref(), &environment, subject);
-        self.inventory.observe_process(&sighting, clock::now_ms())
+        let mut changes = self.inventory.observe_process(&sighting, clock::now_ms());
+        if already_ran && is_python(&actor.process) {
+            let modules = self.proc.python_modules(actor.process.pid);
+            changes.extend(self.inventory.observe_modules(&sighting, &modules, clock::now_ms()));
+        }
+        changes
     }
 
     fn listener(&mut self, actor: &Actor, subject: u32, port: u16) -> Vec<Change> {
@@ -140,6 +146,11 @@ impl Engine {
             self.journal.record(Record::Finding(change.finding()), None);
         }
     }
+}
+
+fn is_python(process: &Process) -> bool {
+    let file = process.exe.as_ref().and_then(|exe| exe.path.file_name());
+    file.is_some_and(|name| name.as_encoded_bytes().starts_with(b"python"))
 }
 
 /// What stays the same of a process's unit or container when it is started again.
