@@ -109,6 +109,11 @@ impl<F: Filesystem> Log<F> {
         self.signer.verifier()
     }
 
+    /// Bytes of lines that wait for a commit.
+    pub fn pending_bytes(&self) -> usize {
+        self.batch.lines.len()
+    }
+
     /// Whether enough records wait for a commit to be due at once.
     pub fn is_batch_full(&self) -> bool {
         self.batch.entries.len() >= BATCH_RECORDS_MAX

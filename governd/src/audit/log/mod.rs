@@ -44,6 +44,8 @@ mod inspect;
 mod inspect_tests;
 mod keeper;
 mod key;
+#[cfg(test)]
+mod kill_tests;
 mod reader;
 mod recovery;
 mod segment;
