@@ -72,8 +72,8 @@ pub enum Hook {
     Sendmsg = 2,
     /// sock_create.
     SockCreate = 3,
-    /// cgroup_skb/egress: a packet of a socket that an earlier hook did not settle. The current task
-    /// means nothing there: the header's `tgid` is the socket's owner.
+    /// cgroup_skb/egress: a packet of a socket that an earlier hook did not settle. The current
+    /// task means nothing there: the header's `tgid` is the socket's owner.
     Egress = 4,
 }
 

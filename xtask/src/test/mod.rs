@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that a test needs, then every test, then one summary.
 //!
-//! A test that needs root (eBPF programs, network namespaces) carries `#[ignore = "needs root"]`.
-//! As root all of them run; without it they are named as skipped, and with `CI` set that is a
-//! failure.
+//! A test that needs root (eBPF programs, network namespaces) carries `#[ignore = "needs root"]`
+//! or says `skipped: needs root` when it runs. As root all of them run; without it they are named
+//! as skipped, and with `CI` set that is a failure.
 //! Committed fuzz corpora are replayed by ordinary tests and need nothing special here.
 
 mod docs;
@@ -60,6 +60,9 @@ fn run_tests(targets: &[&str], filters: &[String], all: bool, tally: &mut Tally)
     command.args(["test", "--no-fail-fast"]).args(targets).arg("--").args(filters);
     if all {
         command.arg("--include-ignored");
+    } else {
+        // A test that looks for root itself says in its output that it did nothing.
+        command.arg("--show-output");
     }
     say::note(run::text(&command));
     let before = tally.failed;
