@@ -82,3 +82,56 @@ impl From<Address> for core::net::IpAddr {
         core::net::Ipv6Addr::from(address.bytes).to_canonical()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::IpAddr;
+
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn the_address_inside_an_ipv6_one_is_found_where_translators_look_for_it() {
+        let rows = [
+            ("64:ff9b::192.0.2.33", Some("192.0.2.33")),
+            ("2002:c000:221::1", Some("192.0.2.33")),
+            ("::192.0.2.33", Some("192.0.2.33")),
+            ("2001:0:4136:e378:8000:63bf:3fff:fdd2", Some("192.0.2.45")),
+            ("64:ff9b:1::192.0.2.33", None),
+            ("2001:db8::c000:221", None),
+            ("::1", None),
+            ("::", None),
+            ("192.0.2.33", None),
+        ];
+        for (text, inner) in rows {
+            assert_eq!(address(text).embedded_v4(), inner.map(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn unspecified_addresses_connect_to_this_host() {
+        let rows = [
+            ("0.0.0.0", "127.0.0.1"),
+            ("::", "::1"),
+            ("::ffff:0.0.0.0", "127.0.0.1"),
+            ("0.0.0.1", "0.0.0.1"),
+            ("2001:db8::", "2001:db8::"),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(address(text).unspecified_to_loopback(), address(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_known_in_every_form() {
+        for text in ["127.0.0.1", "127.255.0.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(address(text).is_loopback(), "{text}");
+        }
+        for text in ["126.0.0.1", "::2", "::127.0.0.1", "::"] {
+            assert!(!address(text).is_loopback(), "{text}");
+        }
+    }
+}
