@@ -178,7 +178,7 @@ impl Inventory {
     ) -> Vec<Change> {
         let catalog = Arc::clone(&self.catalog);
         let known = catalog.lookup_port(port);
-        let identity = self.identify(sighting);
+        let mut identity = self.identify(sighting);
         let is_part = identity.nature == Nature::Runtime || self.member(sighting).is_some();
         // Only ports that nothing else uses say something about a stranger.
         let counts = |entry: &&&Runtime| is_part || entry.weight > Weight::Weak;
@@ -189,13 +189,15 @@ impl Inventory {
         if !is_part && identity.is_ordinary() {
             return Vec::new();
         }
+        let is_model = entry.kind == RuntimeKind::LocalModelServer;
+        identity.kind = identity.kind.or(is_model.then_some(entry.kind));
         let mut signs = identity.signs.clone();
         signs.push(Sign::of_runtime(Signal::Listener, entry, &port.to_string()));
         signs.extend(self.environment_signs(sighting));
         let changes = self.record(sighting, &identity, signs, now_ms);
         if let Some(id) = self.member(sighting)
             && let Some(agent) = self.agents.get_mut(&id)
-            && entry.kind == RuntimeKind::LocalModelServer
+            && is_model
         {
             agent.kind = agent.kind.or(Some(entry.kind));
             self.model_ports.insert(port, Arc::clone(&agent.name));
