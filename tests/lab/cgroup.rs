@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait;
 
@@ -82,6 +83,35 @@ pub fn remove(path: &Path) -> Result<()> {
     wait::until(&format!("removal of {}", path.display()), Duration::from_secs(5), || {
         Ok(remove_tree(path).is_ok().then_some(()))
     })
+}
+
+/// Ends every process in a cgroup and below, one by one. Not by `cgroup.kill`: after it, Linux 6.18
+/// also kills what a process of this cgroup starts in another by `CLONE_INTO_CGROUP`.
+///
+/// # Errors
+///
+/// Fails if a process does not end.
+pub fn end_processes(path: &Path) -> Result<()> {
+    wait::until(&format!("end of {}", path.display()), Duration::from_secs(5), || {
+        let pids = processes(path)?;
+        for pid in &pids {
+            // It may have ended in between.
+            Pid::from_raw(*pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+        Ok(pids.is_empty().then_some(()))
+    })
+}
+
+fn processes(path: &Path) -> Result<Vec<i32>> {
+    let text = fs::read_to_string(path.join("cgroup.procs"))?;
+    let mut pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            pids.extend(processes(&entry.path())?);
+        }
+    }
+    Ok(pids)
 }
 
 fn remove_tree(path: &Path) -> std::io::Result<()> {

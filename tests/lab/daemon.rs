@@ -264,9 +264,18 @@ impl Daemon<'_> {
     ///
     /// Fails if it does not end, ends badly, or leaves a program, map or link.
     pub fn stop(self) -> Result<Finished> {
+        self.stop_within(wait::PATIENCE)
+    }
+
+    /// Stops it as [`Self::stop`] does, where it may have much to write before it ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::stop`].
+    pub fn stop_within(self, limit: Duration) -> Result<Finished> {
         let Self { running, held, .. } = self;
         running.signal(Signal::INT)?;
-        let finished = running.finish(wait::PATIENCE)?;
+        let finished = running.finish(limit)?;
         ensure!(finished.code == Some(0), "governd did not end well: {finished}");
         held.must_vanish()?;
         Ok(finished)

@@ -2,9 +2,9 @@
 # Installs the lab's clients: bash setup.sh DIRECTORY (default: target/lab of this workspace).
 #
 # DIRECTORY/agent is a virtual environment whose interpreter is a file of its own, so that a policy
-# which names it concerns no other Python; DIRECTORY/node holds the npm client. Run it again at any
-# time: what is there in the pinned versions is kept. Prints a line for each thing that it installed.
-# Needs python3 with venv, node and npm.
+# which names it concerns no other Python; DIRECTORY/node holds the npm client; DIRECTORY/bypass what
+# the bypass attempts import. Run it again at any time: what is there in the pinned versions is kept.
+# Prints a line for each thing that it installed. Needs python3 with venv, node and npm.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -28,6 +28,15 @@ if ! is_current "$directory/agent.stamp" "$here/requirements.txt" "$python"; the
         --only-binary :all: --no-deps --requirement "$here/requirements.txt"
     wanted "$here/requirements.txt" "$python" > "$directory/agent.stamp"
     echo "installed the lab's Python clients in $directory/agent"
+fi
+
+bypass=$here/../bypass/requirements.txt
+if ! is_current "$directory/bypass.stamp" "$bypass" "$python"; then
+    rm -rf "$directory/bypass" "$directory/bypass.stamp"
+    "$directory/agent/bin/python3" -m pip install --quiet --disable-pip-version-check \
+        --only-binary :all: --no-deps --requirement "$bypass" --target "$directory/bypass"
+    wanted "$bypass" "$python" > "$directory/bypass.stamp"
+    echo "installed the bypass attempts' Python packages in $directory/bypass"
 fi
 
 if ! is_current "$directory/node.stamp" "$here/package.json"; then

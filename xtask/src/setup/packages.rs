@@ -46,6 +46,7 @@ const EMULATOR: &[Peer] =
 /// Services that a package enables although only its program is wanted.
 const SERVICES: &[&str] = &["nginx"];
 
+const LIBURING_HEADER: &str = "/usr/include/liburing.h";
 const POLICY_RC_D: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing; returns how many packages that were. Without root the tests that need
