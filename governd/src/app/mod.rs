@@ -29,8 +29,8 @@ use rulebook::{Rulebook, RulebookError};
 
 use crate::{
     audit::{
-        log::{Disk, Log, OpenError, Opened, Options},
-        record::{Context, Lifecycle, Loss, LossSource, Phase, Record},
+        log::{Damage, Disk, Log, OpenError, Opened, Options},
+        record::{Confidence, Context, Finding, Lifecycle, Loss, LossSource, Phase, Record},
     },
     catalog::Catalog,
     control::server::{Line, Server, ServerError},
@@ -44,6 +44,8 @@ use crate::{
 /// Version of the daemon.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// OCSF's highest severity.
+const SEVERITY_FATAL: u8 = 6;
 /// Requests that wait for the engine.
 const CALLS_MAX: usize = 64;
 
@@ -225,6 +227,27 @@ impl Engine {
             };
             self.journal.record(Record::Loss(loss), None);
         }
+        if let Some(damage) = &opened.damage {
+            tracing::error!(first = damage.first, path = %damage.path.display(), "log is damaged");
+            self.journal.record(Record::Finding(damaged(damage)), None);
+        }
+    }
+}
+
+/// Records that were durable are not what was written: somebody, or the disk, changed them.
+fn damaged(damage: &Damage) -> Finding {
+    let Damage { first, path } = damage;
+    Finding {
+        kind: "log-damaged".into(),
+        uid: format!("log-damaged/{first}").into(),
+        title: format!("the log is not what was written, from record {first} on").into(),
+        severity: SEVERITY_FATAL,
+        confidence: Confidence::High,
+        first_seen_ms: clock::now_ms(),
+        subject: None,
+        actor: None,
+        destination: None,
+        evidence: vec![format!("{} does not fit its index or checkpoints", path.display())],
     }
 }
 
