@@ -1,7 +1,8 @@
 //! One virtual machine at a time, emulated, so that it runs wherever QEMU does.
 
 use std::{
-    io::{BufRead, BufReader},
+    fs::File,
+    io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
@@ -41,6 +42,8 @@ pub(super) fn boot(image: &Image, initramfs: &Path, limit: Duration) -> Result<R
     let mut machine = Machine(child);
     let stdout = machine.0.stdout.take().context("the machine has no output")?;
     let lines = follow(BufReader::new(stdout), started);
+    // Written as it comes, for whoever wonders how far the machine is.
+    let mut log = File::create(image.folder.join("steps.log"))?;
     let mut run = Run { lines: Vec::new(), is_in_time: true };
     loop {
         match lines.recv_timeout(limit.saturating_sub(started.elapsed())) {
@@ -49,6 +52,7 @@ pub(super) fn boot(image: &Image, initramfs: &Path, limit: Duration) -> Result<R
                     let after = line.after.as_secs_f64();
                     say::note(format_args!("{after:6.1} s  {}", message.line()));
                 }
+                writeln!(log, "{}", line.text)?;
                 run.lines.push(line);
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(run),

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 
 use super::{
-    outcome::{Outcome, Program},
+    outcome::{Outcome, Program, TESTS},
     release::RELEASES,
 };
 
@@ -43,7 +43,10 @@ impl Table {
             kernel,
             if outcome.booted.is_some() { "yes" } else { "no" }.to_owned(),
             doctor(outcome).to_owned(),
-            format!("{} of {}", tests.passed, tests.passed + tests.failed),
+            match outcome.step(TESTS) {
+                Some(_) => format!("{} of {}", tests.passed, tests.passed + tests.failed),
+                None => "not run".to_owned(),
+            },
         ];
         row.extend(programs.iter().map(verdict));
         self.rows.push(row);
@@ -193,7 +196,7 @@ mod tests {
         let fault = Some("did not boot".to_owned());
         table.add("6.12", "2-1", &Outcome { fault, ..Outcome::default() });
         let text = table.text();
-        let row = "| 6.12 | 2-1 | no | not run | 0 of 0 | - | - |\n";
+        let row = "| 6.12 | 2-1 | no | not run | not run | - | - |\n";
         assert!(text.contains(row), "{text}");
         assert!(text.ends_with("\n- 6.12: did not boot\n"), "{text}");
     }
