@@ -53,7 +53,11 @@ const POLICY_RC_D: &str = "/usr/sbin/policy-rc.d";
 /// the programs are skipped, so what is missing is only said.
 pub(super) fn provide(is_root: bool) -> Result<usize> {
     let missing = missing(PEERS, |program| place::program(program).is_some());
-    supply(&with_venv(missing, has_venv()), is_root)
+    let mut missing = with_venv(missing, has_venv());
+    if !Path::new(LIBURING_HEADER).is_file() {
+        missing.push(("liburing-dev", "builds the bypass attempts that use io_uring"));
+    }
+    supply(&missing, is_root)
 }
 
 /// The same for what boots other kernels.
