@@ -27,7 +27,8 @@ fn options(directory: &Path) -> Options {
 #[test]
 #[ignore = "the process that the test below kills"]
 fn a_writer_that_never_ends() {
-    let directory = PathBuf::from(std::env::var_os(DIRECTORY_VARIABLE).unwrap());
+    // Without a parent to kill it there is nothing to write for: a run of every test ends here.
+    let Some(directory) = std::env::var_os(DIRECTORY_VARIABLE).map(PathBuf::from) else { return };
     let (mut log, opened) = Log::open(Disk, options(&directory)).unwrap();
     assert_eq!(opened.damage, None);
     let mut out = std::io::stdout();
