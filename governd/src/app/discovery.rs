@@ -19,16 +19,18 @@ use crate::{
 pub(super) struct Discovery {
     inventory: Inventory,
     proc: ProcFs,
+    /// The environment that was read last: events of one process come in rows.
+    latest: Option<(Arc<Process>, Arc<[String]>)>,
 }
 
 impl Discovery {
     pub(super) fn new(catalog: Arc<Catalog>, proc: ProcFs) -> Self {
-        Self { inventory: Inventory::new(catalog), proc }
+        Self { inventory: Inventory::new(catalog), proc, latest: None }
     }
 
     /// What a process is; of one that already ran, also its environment and loaded modules.
     fn process(&mut self, actor: &Actor, subject: u32, already_ran: bool) -> Vec<Change> {
-        let environment = if already_ran { self.environment(actor) } else { Vec::new() };
+        let environment = if already_ran { self.environment(actor) } else { Arc::new([]) };
         let place = place(actor);
         let sighting = sighting(actor, place.as_deref(), &environment, subject);
         let mut changes = self.inventory.observe_process(&sighting, clock::now_ms());
@@ -54,8 +56,16 @@ impl Discovery {
     }
 
     /// Names of the variables in a process's environment; never their values.
-    fn environment(&self, actor: &Actor) -> Vec<String> {
-        self.proc.environment_names(actor.process.pid).unwrap_or_default()
+    fn environment(&mut self, actor: &Actor) -> Arc<[String]> {
+        if let Some((process, names)) = &self.latest
+            && Arc::ptr_eq(process, &actor.process)
+        {
+            return Arc::clone(names);
+        }
+        let names = self.proc.environment_names(actor.process.pid).unwrap_or_default();
+        let names: Arc<[String]> = names.into();
+        self.latest = Some((Arc::clone(&actor.process), Arc::clone(&names)));
+        names
     }
 
     /// Processes of agents that are gone: the kernel reports the end of governed ones only.

@@ -185,6 +185,8 @@ impl App {
         };
         let ended = engine.run(&mut wakes, stop).await;
         serving.abort();
+        // Detached first, or a flood would keep the ring from ever being empty.
+        engine.kernel.detach();
         engine.drain(&mut wakes.events);
         let reason = *ended.as_ref().unwrap_or(&"the kernel's events cannot be read");
         engine.record_phase(Phase::Stop { reason: reason.into(), stays_attached: false });

@@ -60,6 +60,11 @@ impl Links {
         Ok(Self { links })
     }
 
+    /// Takes every program off what it is attached to.
+    pub(crate) fn detach(&mut self) {
+        self.links.clear();
+    }
+
     /// Programs and whether their link still holds: a cgroup that was removed, or somebody with
     /// root rights, may have taken it off.
     pub(crate) fn alive(&self) -> Result<Vec<(&'static str, bool)>, KernelError> {

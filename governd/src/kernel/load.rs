@@ -55,6 +55,11 @@ impl Kernel {
         Ok(Self { links, ebpf, tables, events, cgroup: path })
     }
 
+    /// Takes the programs off, for good; what they wrote into the ring can still be read.
+    pub fn detach(&mut self) {
+        self.links.detach();
+    }
+
     /// The stream of events; there is one, so the second call gives `None`.
     pub fn take_events(&mut self) -> Option<Events> {
         self.events.take()

@@ -28,7 +28,7 @@ use super::KernelError;
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// Events that one call reads at most, so that a flood does not keep its caller from other work.
-const BATCH_MAX: usize = 4_096;
+const BATCH_MAX: usize = 512;
 
 /// An event as the kernel wrote it, with its lengths checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
