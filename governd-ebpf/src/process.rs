@@ -74,7 +74,7 @@ pub(crate) fn exec(context: &RawTracePointContext) {
     };
     let tgid = subject::current_tgid();
     // No `Option` is carried on from here: of one that is `None` the compiler may save the rest to
-    // the stack, which verifiers before Linux 6.18 refuse as a read of what was never written.
+    // the stack, which verifiers up to Linux 6.12 refuse as a read of what was never written.
     let Some(view) = View::current() else {
         // Without a policy nobody becomes somebody, and who was somebody stays it.
         if let Some(tracked) = subject::tracked(tgid) {

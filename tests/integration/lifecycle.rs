@@ -33,7 +33,7 @@ fn up_shows_a_connection_within_a_second(lab: &Lab) -> Result<()> {
         client::answer(&finished)?;
         let pid = record::number(&client::report(&finished)?, "/pid").unwrap_or_default();
         let shown = daemon.line(SHOWN_WITHIN, |line| {
-            line.contains(site.name) && line.contains(&format!("[{pid}]"))
+            line.contains(&format!("{}:443/tcp", site.name)) && line.contains(&format!("[{pid}]"))
         })?;
         measured(format!(
             "up, {}: shown {:?} after it ended: {shown}",

@@ -233,12 +233,18 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
     }
 }
 
-/// Connects many times and returns how often it was refused.
+/// Connects many times, in bursts so that other work comes between them, and returns how often it
+/// was refused.
 fn repeat(rest: &str) -> u32 {
+    const BURST: u32 = 4;
     let (count, address) = rest.split_once(' ').unwrap();
     let address: SocketAddr = address.parse().unwrap();
-    let refused = (0..count.parse::<u32>().unwrap())
-        .filter(|_| matches!(connect(SocketType::DGRAM, address), Err(Errno::ACCESS)));
+    let refused = (0..count.parse::<u32>().unwrap()).filter(|number| {
+        if number % BURST == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        matches!(connect(SocketType::DGRAM, address), Err(Errno::ACCESS))
+    });
     refused.count() as u32
 }
 

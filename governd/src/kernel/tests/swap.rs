@@ -89,8 +89,8 @@ fn no_swap_ever_lets_through_what_neither_policy_allows() {
     assert!(flows.iter().all(|flow| flow.verdict == Verdict::Deny as u8));
     let judged_by: std::collections::BTreeSet<u64> =
         flows.iter().map(|flow| flow.header.generation).collect();
-    // How many depends on how fast the machine connects: a swap waits out its grace period.
-    assert!(judged_by.len() > 1, "{judged_by:?}");
+    // How many depends on how fast the machine swaps: each waits out its grace period.
+    assert!(judged_by.len() > 10, "{judged_by:?}");
     for flow in &flows {
         // The first policy's second rule, the second one's first.
         let set = if flow.header.generation % 2 == 1 { 2 } else { 1 };
