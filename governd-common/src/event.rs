@@ -1,22 +1,11 @@
 //! Events, as the kernel writes them into the ring. The first field of each is an [`EventHeader`].
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
 use crate::{
     address::Address,
     limits::{
         COMM_BYTES, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX, NAME_BYTES_MAX,
     },
 };
-
-macro_rules! shared {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-        #[repr(C)]
-        $vis struct $name $body
-    };
-}
 
 /// Which struct follows the header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,23 +1,12 @@
 //! Keys of the policy tables. Each begins with the slot (lowest bit of the generation), so that a
 //! new policy is written beside the one in force and comes into force by one store.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
 use crate::{address::Address, limits::NAME_KEY_BYTES};
-
-macro_rules! shared {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-        #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
-        #[repr(C)]
-        $vis struct $name $body
-    };
-}
 
 shared! {
     /// An executable: device as the kernel keeps it (`s_dev`, 12 bits major, 20 bits minor) and
     /// inode.
+    #[derive(Hash)]
     pub struct ExeKey {
         /// Slot.
         pub slot: u32,
@@ -30,6 +19,7 @@ shared! {
 
 shared! {
     /// A user id, in the initial user namespace.
+    #[derive(Hash)]
     pub struct UidKey {
         /// Slot.
         pub slot: u32,
@@ -40,6 +30,7 @@ shared! {
 
 shared! {
     /// A cgroup v2 id (the inode number of its directory).
+    #[derive(Hash)]
     pub struct CgroupKey {
         /// Slot.
         pub slot: u64,
@@ -50,6 +41,7 @@ shared! {
 
 shared! {
     /// A subject of the slot's policy.
+    #[derive(Hash)]
     pub struct SubjectKey {
         /// Slot.
         pub slot: u32,
@@ -60,6 +52,7 @@ shared! {
 
 shared! {
     /// A rule block: what a subject may do with the names or addresses of a set.
+    #[derive(Hash)]
     pub struct DecisionKey {
         /// Slot.
         pub slot: u32,
@@ -72,6 +65,7 @@ shared! {
 
 shared! {
     /// A trusted resolver.
+    #[derive(Hash)]
     pub struct ResolverKey {
         /// Slot.
         pub slot: u32,
@@ -83,6 +77,7 @@ shared! {
 shared! {
     /// An address as a subject learned it from DNS. Not per slot: bindings outlive a policy, and
     /// hold set ids that stay the same for a name pattern while the daemon runs.
+    #[derive(Hash)]
     pub struct BindingKey {
         /// The subject, or [`BindingKey::HOST`].
         pub subject: u32,
@@ -98,6 +93,7 @@ impl BindingKey {
 
 shared! {
     /// Data of an address-trie key: the slot and the subject are always matched in full.
+    #[derive(Hash)]
     pub struct CidrKey {
         /// Slot, in network byte order.
         pub slot: [u8; 4],
@@ -122,6 +118,7 @@ shared! {
     /// Data of a name-trie key: the slot, then the lower-cased name reversed, then NUL for an exact
     /// name or `.` for a wildcard, so that `*.example.com` is `moc.elpmaxe.` and matches names
     /// below the apex only, while `example.com` is `moc.elpmaxe\0` and matches nothing else.
+    #[derive(Hash)]
     pub struct NameKey {
         /// Slot byte, reversed name, terminator, zeroes.
         pub bytes: [u8; NAME_KEY_BYTES],

@@ -7,6 +7,19 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+/// A structure whose bytes both sides read: C layout, no implicit padding, valid for any bytes.
+macro_rules! shared {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
+        $(#[$meta])*
+        #[derive(
+            Clone, Copy, Debug, Eq, PartialEq, zerocopy::FromBytes, zerocopy::IntoBytes,
+            zerocopy::Immutable, zerocopy::KnownLayout,
+        )]
+        #[repr(C)]
+        $vis struct $name $body
+    };
+}
+
 pub mod address;
 pub mod decide;
 pub mod dns;

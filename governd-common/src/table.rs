@@ -1,20 +1,9 @@
 //! Values of the tables.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
 use crate::{
     address::Address,
     limits::{BINDING_SETS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS},
 };
-
-macro_rules! shared {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident $body:tt) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-        #[repr(C)]
-        $vis struct $name $body
-    };
-}
 
 shared! {
     /// What a policy sets for the whole host.

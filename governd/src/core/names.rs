@@ -102,17 +102,6 @@ impl Names {
         .collect()
     }
 
-    /// Addresses that a name has now for a subject.
-    pub fn addresses(&self, subject: u32, name: &str, now_ns: u64) -> Vec<Address> {
-        let mine = |who: u32| who == subject || who == BindingKey::HOST;
-        let holds = |known: &Known| *known.name == *name && known.expires_ns > now_ns;
-        self.known
-            .iter()
-            .filter(|((who, _), names)| mine(*who) && names.iter().any(holds))
-            .map(|((_, address), _)| *address)
-            .collect()
-    }
-
     /// Bindings that another policy changes: `set_of` gives the set of a name under it, or 0.
     pub fn moves(&self, now_ns: u64, set_of: impl Fn(&str) -> u32) -> Moves {
         let mut moves = Moves::default();
@@ -195,8 +184,9 @@ mod tests {
         let mut names = Names::default();
         names.observe(&answer(1, "a.example", 7, 0, 0)).unwrap();
         let before_end = u64::from(BINDING_TTL_MIN_S) * NS_PER_S - 1;
-        assert_eq!(names.addresses(1, "a.example", before_end), [ADDRESS]);
-        assert!(names.addresses(1, "a.example", before_end + 1).is_empty());
+        let [bound] = &names.bound(1, before_end)[..] else { panic!("one name") };
+        assert_eq!((&*bound.name, bound.address), ("a.example", ADDRESS.into()));
+        assert!(names.bound(1, before_end + 1).is_empty());
     }
 
     fn sets(bindings: &[(BindingKey, Binding)]) -> Vec<Vec<u32>> {

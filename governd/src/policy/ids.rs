@@ -20,11 +20,6 @@ impl Ids {
     pub(crate) fn set(&mut self, text: &str) -> (Arc<str>, u32) {
         number(&mut self.sets, text)
     }
-
-    /// The set of a name pattern or network, if it has one.
-    pub fn known_set(&self, text: &str) -> Option<u32> {
-        self.sets.get(text).copied()
-    }
 }
 
 fn number(known: &mut HashMap<Arc<str>, u32>, text: &str) -> (Arc<str>, u32) {
