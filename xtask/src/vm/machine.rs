@@ -16,8 +16,6 @@ use super::{image::Image, step::Message};
 use crate::{place, run, say};
 
 const QEMU: &str = "qemu-system-x86_64";
-/// Without these two the emulator offers what it does not do right enough for Linux 6.12 to boot.
-const CPU: &str = "max,-cx16,-la57";
 const MEMORY: &str = "1536M";
 /// A panic ends the machine at once. What follows `--` are the arguments of PID 1.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 -- vm-init";
@@ -35,8 +33,8 @@ pub(super) struct Run {
 }
 
 /// Boots a kernel and collects what it says until it ends or time is up.
-pub(super) fn boot(image: &Image, initramfs: &Path, limit: Duration) -> Result<Run> {
-    let mut command = command(image, initramfs)?;
+pub(super) fn boot(image: &Image, cpu: &str, initramfs: &Path, limit: Duration) -> Result<Run> {
+    let mut command = command(image, cpu, initramfs)?;
     let started = Instant::now();
     let child = command.spawn().with_context(|| format!("cannot run {}", run::text(&command)))?;
     let mut machine = Machine(child);
@@ -64,14 +62,14 @@ pub(super) fn boot(image: &Image, initramfs: &Path, limit: Duration) -> Result<R
     }
 }
 
-fn command(image: &Image, initramfs: &Path) -> Result<Command> {
+fn command(image: &Image, cpu: &str, initramfs: &Path) -> Result<Command> {
     // `nice` would say only that it cannot run it, and that on its own stderr.
     place::program(QEMU)
         .with_context(|| format!("no {QEMU}; hint: as root, `cargo xtask setup --only vm`"))?;
     let console = image.folder.join("console.log");
     let mut command = run::command("nice")?;
     command
-        .args([QEMU, "-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", MEMORY])
+        .args([QEMU, "-accel", "tcg", "-cpu", cpu, "-smp", "1", "-m", MEMORY])
         .args(["-nodefaults", "-no-reboot", "-display", "none", "-nic", "none"])
         .arg("-kernel")
         .arg(&image.vmlinuz)

@@ -176,7 +176,7 @@ fn try_on(
         Err(error) => return ("none".to_owned(), fault(error)),
     };
     say::note(format_args!("booting Linux {} ({})", release.name, image.version));
-    let outcome = machine::boot(&image, initramfs, limit);
+    let outcome = machine::boot(&image, release.cpu, initramfs, limit);
     let outcome = outcome.map(|run| Outcome::of(&run, limit));
     (image.version, outcome.unwrap_or_else(fault))
 }
