@@ -255,7 +255,10 @@ fn decoded_elsewhere(message: &[u8]) -> Option<Vec<u8>> {
     let (first, second) = (names.next()?, names.next());
     let is_whole = rest.is_empty() && after.is_empty() && second.is_none();
     match first[..] {
-        [(SNIType::HostName, name)] if is_whole => Some(name.to_ascii_lowercase()),
+        [(SNIType::HostName, name)] if is_whole => {
+            // Names are read without a final dot (RFC 6066 section 3 allows none).
+            Some(name.strip_suffix(b".").unwrap_or(name).to_ascii_lowercase())
+        }
         _ => None,
     }
 }

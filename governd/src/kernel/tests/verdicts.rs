@@ -194,7 +194,7 @@ fn an_ipv4_address_inside_an_ipv6_one_is_judged_too() {
     }
 }
 
-/// What a kernel answers that has no UDP-Lite, as those after Linux 7.0.
+/// What a kernel answers that has no UDP-Lite, such as Linux 7.2.
 const EPROTONOSUPPORT: &str = "errno 93";
 
 #[test]
