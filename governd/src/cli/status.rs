@@ -101,8 +101,11 @@ fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
         format!("{}, {} records", report.log.directory, report.log.next_index),
     );
     if let Some(reason) = &report.log.failing {
-        let text = format!("{reason}; {} records lost", report.log.lost_records);
-        fact("log fails", Tone::Bad, text);
+        fact("log fails", Tone::Bad, reason.clone());
+    }
+    if report.log.lost_records > 0 {
+        let text = format!("{} records did not get into the log", report.log.lost_records);
+        fact("log lost", Tone::Bad, text);
     }
     let mut lines = facts.lines(printer);
     lines.extend(agents(&report.agents).lines(printer));
