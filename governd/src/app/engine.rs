@@ -190,13 +190,19 @@ impl Engine {
     /// The policy cannot be compiled or the kernel does not take it; the one before stays.
     pub(super) fn install(&mut self) -> Result<(), InstallError> {
         let policy = self.rulebook.compile(&self.host)?;
-        if self.state.policy().digest == policy.digest
-            && self.state.policy().image == policy.image
-            && self.kernel.generation() != 0
+        if self.state.policy().digest == policy.digest && self.state.policy().image == policy.image
         {
             self.state.accept();
             return Ok(());
         }
+        Ok(self.put_in_force(policy)?)
+    }
+
+    /// Puts a compiled policy into force.
+    ///
+    /// # Errors
+    /// The kernel does not take it; the one before stays.
+    pub(super) fn put_in_force(&mut self, policy: Arc<Compiled>) -> Result<(), KernelError> {
         let tables = ImageTables::new(&policy.image);
         let set_of = |name: &str| tables.name_set(name).unwrap_or(0);
         let moves = self.state.names.moves(clock::boot_ns(), set_of);

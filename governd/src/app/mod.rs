@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use discovery::Discovery;
-use engine::{Engine, InstallError, Wakes, host_paths};
+use engine::{Engine, Wakes, host_paths};
 use journal::Journal;
 use rulebook::{Rulebook, RulebookError};
 
@@ -90,15 +90,6 @@ impl StartError {
     }
 }
 
-impl From<InstallError> for StartError {
-    fn from(error: InstallError) -> Self {
-        match error {
-            InstallError::Rulebook(error) => Self::Policy(error),
-            InstallError::Kernel(error) => Self::Kernel(error),
-        }
-    }
-}
-
 /// A daemon that is ready to run: everything it decides is already decided in the kernel.
 pub struct App {
     engine: Engine,
@@ -135,7 +126,7 @@ impl App {
         let mut rulebook =
             Rulebook::new(settings.policy.clone(), settings.mode, catalog.endpoint_patterns());
         // An invalid policy is refused before anything is touched.
-        rulebook.compile(&host).map_err(StartError::Policy)?;
+        let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let (journal, opened) = open_journal(settings, &host)?;
         let shown = journal.events();
         let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
@@ -150,7 +141,7 @@ impl App {
         let mut engine =
             Engine { kernel, processes, host, paths, rulebook, state, journal, discovery, started };
         engine.record_opened(&opened);
-        engine.install()?;
+        engine.put_in_force(policy)?;
         let server = Server::bind(&settings.socket, control_group())?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
         engine.record_phase(Phase::Start);

@@ -88,6 +88,9 @@ impl Rulebook {
     /// The files cannot be read, or the documents are invalid.
     pub fn compile<H: Host>(&mut self, host: &H) -> Result<Arc<Compiled>, RulebookError> {
         self.seen = self.source.fingerprint();
+        // Documents that are not understood ask nothing: another answer of the host is no reason to
+        // refuse them once more.
+        self.asked = Asked::default();
         let sources = self.source.read()?;
         self.files = sources.iter().map(|(path, _)| path.clone()).collect();
         let documents = policy::load(&sources).map_err(RulebookError::Invalid)?;
@@ -111,5 +114,59 @@ impl Rulebook {
     /// Whether some agent is recognised by an executable at this path.
     pub fn names_executable(&self, path: &Path) -> bool {
         self.asked.names_executable(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::IpAddr};
+
+    use super::*;
+
+    /// A host whose executables have this inode.
+    struct Inode(u64);
+
+    impl Host for Inode {
+        fn executable(&self, _: &Path) -> Option<(u32, u64)> {
+            Some((1, self.0))
+        }
+        fn user(&self, _: &str) -> Option<u32> {
+            None
+        }
+        fn cgroups(&self, _: &str) -> Vec<u64> {
+            Vec::new()
+        }
+        fn resolvers(&self) -> Vec<IpAddr> {
+            Vec::new()
+        }
+        fn name(&self) -> &str {
+            "host"
+        }
+    }
+
+    const AGENT: &str = "\
+apiVersion: governd.dev/v1
+kind: Agent
+metadata: {name: bot}
+spec:
+  owner: {name: Dana Smith, mail: dana@acme.example}
+  match: [{exe: /opt/bot}]
+  egress: {rules: [{allow: [a.example]}]}
+";
+
+    #[test]
+    fn a_change_of_host_or_documents_is_stale_and_what_is_refused_is_refused_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("bot.yaml");
+        fs::write(&file, AGENT).unwrap();
+        let mut rulebook = Rulebook::new(PolicySource::Path(file.clone()), None, Vec::new());
+        rulebook.compile(&Inode(1)).unwrap();
+        assert!(rulebook.names_executable(Path::new("/opt/bot")));
+        assert!(!rulebook.is_stale(&Inode(1)));
+        assert!(rulebook.is_stale(&Inode(2)));
+        fs::write(&file, AGENT.replace("egress", "egres")).unwrap();
+        assert!(rulebook.is_stale(&Inode(1)));
+        rulebook.compile(&Inode(1)).unwrap_err();
+        assert!(!rulebook.is_stale(&Inode(2)));
     }
 }
