@@ -44,9 +44,11 @@ pub mod map {
     pub const EXEC_SCRATCH: &str = "EXEC_SCRATCH";
     /// Per-CPU scratch of `skb_ingress`.
     pub const DNS_SCRATCH: &str = "DNS_SCRATCH";
+    /// Array of the programs that egress calls, indexed by [`super::tail`].
+    pub const TAILS: &str = "TAILS";
 
     /// All of them.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 20] = [
         ACTIVE,
         SETTINGS,
         TASKS,
@@ -66,6 +68,7 @@ pub mod map {
         EVENTS,
         EXEC_SCRATCH,
         DNS_SCRATCH,
+        TAILS,
     ];
 }
 
@@ -85,6 +88,10 @@ pub mod program {
     pub const SKB_INGRESS: &str = "skb_ingress";
     /// `cgroup_skb/egress`.
     pub const SKB_EGRESS: &str = "skb_egress";
+    /// `cgroup_skb/egress`, called by `skb_egress`: DNS queries.
+    pub const SKB_QUERY: &str = "skb_query";
+    /// `cgroup_skb/egress`, called by `skb_egress`: the names in a connection's first bytes.
+    pub const SKB_HELLO: &str = "skb_hello";
     /// `raw_tp/sched_process_fork`.
     pub const PROCESS_FORK: &str = "process_fork";
     /// `raw_tp/sched_process_exec`.
@@ -93,7 +100,7 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 12] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -101,10 +108,24 @@ pub mod program {
         SOCK_CREATE,
         SKB_INGRESS,
         SKB_EGRESS,
+        SKB_QUERY,
+        SKB_HELLO,
         PROCESS_FORK,
         PROCESS_EXEC,
         PROCESS_EXIT,
     ];
+}
+
+/// Places in the array of programs that egress calls.
+pub mod tail {
+    /// [`super::program::SKB_QUERY`].
+    pub const QUERY: u32 = 0;
+    /// [`super::program::SKB_HELLO`].
+    pub const HELLO: u32 = 1;
+
+    /// All of them, with what belongs there.
+    pub const ALL: [(u32, &str); 2] =
+        [(QUERY, super::program::SKB_QUERY), (HELLO, super::program::SKB_HELLO)];
 }
 
 /// Load-time constants: offsets read from the running kernel's BTF, and what the kernel offers.

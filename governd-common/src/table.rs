@@ -167,14 +167,44 @@ shared! {
         pub address: Address,
         /// Generation that the destination was last judged by; 0 if the socket is not connected.
         pub generation: u64,
+        /// What the first bytes have still to prove; 0 for nothing.
+        pub stage: u8,
+        /// Bits of [`socket_flag`].
+        pub flags: u8,
+        /// Zero.
+        pub reserved: u16,
+        /// The set whose name the first bytes proved, or that DNS gave; 0 for none.
+        pub name_set: u32,
     }
+}
+
+/// Bits of [`SocketOwner::flags`].
+pub mod socket_flag {
+    /// Answers to this socket come from a resolver that its network namespace may trust.
+    pub const RESOLVER_TRUSTED: u8 = 1 << 0;
+    /// The socket came from another process than its present owner.
+    pub const FOREIGN: u8 = 1 << 1;
+    /// A rule allows QUIC here; its Initial packets are sampled.
+    pub const QUIC: u8 = 1 << 2;
 }
 
 impl SocketOwner {
     /// The owner of a socket that is not connected.
     pub const fn unconnected(subject: u32, tgid: u32, root: u32) -> Self {
-        let address = Address::UNSPECIFIED;
-        Self { subject, tgid, root, protocol: 0, verdict: 0, port: 0, address, generation: 0 }
+        Self {
+            subject,
+            tgid,
+            root,
+            protocol: 0,
+            verdict: 0,
+            port: 0,
+            address: Address::UNSPECIFIED,
+            generation: 0,
+            stage: 0,
+            flags: 0,
+            reserved: 0,
+            name_set: 0,
+        }
     }
 }
 

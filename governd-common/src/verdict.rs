@@ -80,6 +80,24 @@ codes! {
         Fault = 6 => "fault",
         /// The process is not a registered agent and the host's posture for those applied.
         Unregistered = 7 => "unregistered",
+        /// The server name or Host in the first bytes is not one that the policy allows there.
+        ServerName = 8 => "server-name",
+        /// The first bytes name no server that a rule could speak of.
+        NoServerName = 9 => "no-server-name",
+        /// QUIC where no rule allows it, or with another name than the address was bound to.
+        Quic = 10 => "quic",
+        /// A DNS query for a name that no rule of the subject speaks of.
+        DnsName = 11 => "dns-name",
+        /// A DNS query or answer of a type that would take names out of sight.
+        DnsRecord = 12 => "dns-record",
+        /// A socket that another process than a governed one made or lent.
+        ForeignSocket = 13 => "foreign-socket",
+        /// A multipath TCP socket, whose further paths no hook can judge.
+        Mptcp = 14 => "mptcp",
+        /// A local socket of a process that could act in the subject's place.
+        UnixSocket = 15 => "unix-socket",
+        /// A device that packets leave the host by.
+        Device = 16 => "device",
     }
 }
 

@@ -28,6 +28,7 @@ use governd_common::{
     event::{EventHeader, EventKind, FlowEvent, Hook},
     key::CgroupKey,
     limits::{CGROUP_DEPTH_MAX, COMM_BYTES},
+    names::tail,
     table::{SocketOwner, settings_flag, subject_flag},
     verdict::{Mode, Reason, Verdict},
 };
@@ -39,11 +40,13 @@ use crate::{
     sock_addr::decide_into,
     subject::selector_subject,
     tables::{CGROUPS, SOCKETS, View},
+    tails,
 };
 
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_ICMPV6: u8 = 58;
+const PORT_DNS: u16 = 53;
 const SOCK_RAW: u32 = 3;
 const ETH_P_IPV6: u32 = 0x86dd;
 /// Neighbour discovery (RFC 4861) and what is around it, which the kernel sends by itself.
@@ -55,6 +58,8 @@ struct Packet {
     /// No options, no extension headers.
     is_plain: bool,
     destination: Address,
+    /// Destination port of TCP and UDP, host byte order; 0 where it cannot be told.
+    port: u16,
     is_neighbour_discovery: bool,
 }
 
@@ -84,10 +89,22 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     }
     // SAFETY: the storage lives as long as the socket.
     let owner = unsafe { &mut *owner };
-    if owner.subject == 0 {
-        return Outcome::Pass as i32;
+    if owner.subject != 0 && judge_owned(context, kind, owner) == Outcome::Refuse {
+        return Outcome::Refuse as i32;
     }
-    judge_owned(context, kind, owner) as i32
+    leave(context, owner) as i32
+}
+
+/// Leaves what other programs look at to them.
+#[inline(always)]
+fn leave(context: &SkBuffContext, owner: &SocketOwner) -> Outcome {
+    if owner.stage != 0 {
+        return tails::leave_to(context, tail::HELLO, owner);
+    }
+    if Packet::read(context).is_some_and(|packet| packet.asks_dns()) {
+        return tails::leave_to(context, tail::QUERY, owner);
+    }
+    Outcome::Pass
 }
 
 #[inline(always)]
@@ -241,6 +258,7 @@ impl Packet {
         protocol: 0,
         is_plain: false,
         destination: Address::UNSPECIFIED,
+        port: 0,
         is_neighbour_discovery: false,
     };
 
@@ -257,6 +275,7 @@ impl Packet {
                 protocol,
                 is_plain: first >> 4 == 6,
                 destination: Address::v6(load(context, 24)?),
+                port: u16::from_be_bytes(load(context, 42).unwrap_or_default()),
                 is_neighbour_discovery: protocol == PROTOCOL_ICMPV6
                     && NEIGHBOUR_DISCOVERY.contains(&kind),
             });
@@ -265,8 +284,15 @@ impl Packet {
             protocol: load(context, 9)?,
             is_plain: first == 0x45,
             destination: Address::v4(load(context, 16)?),
+            port: u16::from_be_bytes(load(context, 22).unwrap_or_default()),
             is_neighbour_discovery: false,
         })
+    }
+
+    #[inline(always)]
+    fn asks_dns(&self) -> bool {
+        let has_ports = self.protocol == PROTOCOL_TCP || self.protocol == PROTOCOL_UDP;
+        self.is_plain && has_ports && self.port == PORT_DNS
     }
 }
 

@@ -14,13 +14,16 @@ use governd_common::event::Hook;
 
 mod egress;
 mod emit;
+mod hello;
 mod outcome;
 mod process;
+mod query;
 mod skb;
 mod sock;
 mod sock_addr;
 mod subject;
 mod tables;
+mod tails;
 mod task;
 
 /// Since Linux 4.17: `connect(2)` on IPv4, TCP Fast Open included, before the first packet and in
@@ -67,6 +70,19 @@ fn skb_ingress(context: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 fn skb_egress(context: SkBuffContext) -> i32 {
     egress::judge(&context)
+}
+
+/// Called by `skb_egress`, and not attached: packets to port 53.
+#[cgroup_skb(egress)]
+fn skb_query(context: SkBuffContext) -> i32 {
+    query::judge(&context)
+}
+
+/// Called by `skb_egress`, and not attached: packets of connections whose first bytes have to name
+/// an allowed server.
+#[cgroup_skb(egress)]
+fn skb_hello(context: SkBuffContext) -> i32 {
+    hello::judge(&context)
 }
 
 /// Since Linux 4.17 as a raw tracepoint: in the parent, before the child runs.

@@ -8,7 +8,8 @@ use core::ptr;
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps::{
-        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage, lpm_trie::Key,
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage,
+        lpm_trie::Key,
     },
     macros::btf_map,
 };
@@ -24,6 +25,7 @@ use governd_common::{
         PIDS_PER_BLOCK, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX, SUBJECTS_MAX, TASKS_MAX,
         UIDS_MAX,
     },
+    names::tail,
     table::{
         Binding, LostBlock, RuleBlock, SelectorSet, Settings, SocketOwner, Subject, Task,
         settings_flag,
@@ -81,6 +83,8 @@ pub(crate) static EVENTS: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
 pub(crate) static EXEC_SCRATCH: PerCpuArray<ExecScratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static DNS_SCRATCH: PerCpuArray<DnsScratch, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static TAILS: ProgramArray<{ tail::ALL.len() }> = ProgramArray::new();
 
 /// The policy in force, as it was when the program began.
 #[derive(Clone, Copy)]

@@ -4,12 +4,13 @@ use std::{collections::HashMap, fs, path::Path};
 
 use aya::{
     Ebpf,
+    maps::ProgramArray,
     programs::{
         CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, links::FdLink,
         raw_trace_point::RawTracePointLink,
     },
 };
-use governd_common::names::program;
+use governd_common::names::{map, program, tail};
 
 use super::{KernelError, load::load_error};
 
@@ -44,9 +45,10 @@ impl Links {
         directory: &fs::File,
         path: &Path,
     ) -> Result<Self, KernelError> {
-        for (name, _) in PROGRAMS {
+        for name in programs() {
             load_checked(find(ebpf, name)?, name)?;
         }
+        fill_tails(ebpf)?;
         let mut links = Vec::with_capacity(PROGRAMS.len());
         for (name, tracepoint) in PROGRAMS {
             let link =
@@ -79,9 +81,27 @@ impl Links {
     }
 }
 
-/// The names of the programs, in the order in which they are attached.
+/// The names of the programs, in the order in which they are attached, and then those that others
+/// call.
 pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
-    PROGRAMS.iter().map(|(name, _)| *name)
+    PROGRAMS.iter().map(|(name, _)| *name).chain(tail::ALL.iter().map(|(_, name)| *name))
+}
+
+/// Puts the programs that others call where those look for them. The map stays in the object: the
+/// kernel empties it when nobody in user space holds it any more.
+fn fill_tails(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    for (index, name) in tail::ALL {
+        let Program::CgroupSkb(program) = find(ebpf, name)? else {
+            return Err(KernelError::Missing(name));
+        };
+        let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?));
+        let fd = fd.map_err(|error| load_error(name, error))?;
+        let tails = ebpf.map_mut(map::TAILS).ok_or(KernelError::Missing(map::TAILS))?;
+        ProgramArray::try_from(tails)
+            .and_then(|mut tails| tails.set(index, &fd, 0))
+            .map_err(KernelError::map("write", map::TAILS))?;
+    }
+    Ok(())
 }
 
 /// Finds a program of the object.

@@ -307,15 +307,34 @@ impl Answer {
                 };
                 format!("no rule is about it, and the host's posture for what is no agent {what}")
             }
-            (Reason::Resolver, _) => "it is DNS to a trusted resolver".to_owned(),
-            (Reason::Loopback, _) => {
-                "it is this host itself, which the policy leaves alone".to_owned()
-            }
-            (Reason::RawSocket, _) => "a raw or ping socket has no destination to judge".to_owned(),
-            (Reason::Fault, _) => {
-                "the kernel could not read a table, and then denies; see `governd status`"
-                    .to_owned()
-            }
+            (reason, _) => words_of(reason).to_owned(),
         }
+    }
+}
+
+/// Reasons that no rule and no default stands behind.
+fn words_of(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Rule => "by a rule",
+        Reason::NoRule | Reason::Unregistered => "no rule is about it",
+        Reason::Resolver => "it is DNS to a trusted resolver",
+        Reason::Loopback => "it is this host itself, which the policy leaves alone",
+        Reason::RawSocket => "a raw or ping socket has no destination to judge",
+        Reason::Fault => "the kernel could not read a table, and then denies; see `governd status`",
+        Reason::ServerName => {
+            "the connection's first bytes name a server that the policy does not allow there"
+        }
+        Reason::NoServerName => {
+            "the connection's first bytes name no server, and a rule about a name needs one"
+        }
+        Reason::Quic => "it is QUIC, and no rule allows that, or not with the name that it carries",
+        Reason::DnsName => "no rule of the agent speaks of the name that it asks DNS for",
+        Reason::DnsRecord => "DNS records of this type would hide the names of later connections",
+        Reason::ForeignSocket => {
+            "the socket came from another process, and is judged as its user's"
+        }
+        Reason::Mptcp => "further paths of a multipath TCP connection could not be judged",
+        Reason::UnixSocket => "the process behind this local socket could act in the agent's place",
+        Reason::Device => "packets that leave by this device could not be judged",
     }
 }
