@@ -20,6 +20,8 @@ pub struct Settings {
     pub cgroup: Option<PathBuf>,
     /// Where the policy comes from.
     pub policy: PolicySource,
+    /// Directory of `.csv` files that extend the catalogue.
+    pub catalog: PathBuf,
     /// Directory of the log.
     pub state_dir: PathBuf,
     /// Socket of the local API.

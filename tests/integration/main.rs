@@ -13,6 +13,7 @@ use governd_tests::{
 };
 use libtest_mimic::Trial;
 
+mod agents;
 mod client;
 mod enforce;
 mod input;
@@ -33,6 +34,7 @@ const SUBJECTS: &[&[Test]] = &[
     swap::TESTS,
     input::TESTS,
     verbs::TESTS,
+    agents::TESTS,
     lifecycle::TESTS,
 ];
 

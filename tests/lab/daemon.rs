@@ -39,7 +39,7 @@ impl Place {
             cgroup: lab.cgroup().path().to_owned(),
             directory: lab.directory(name)?,
         };
-        for directory in [place.policies(), place.state()] {
+        for directory in [place.policies(), place.catalog(), place.state()] {
             fs::create_dir(&directory)
                 .with_context(|| format!("making {}", directory.display()))?;
         }
@@ -49,6 +49,11 @@ impl Place {
     /// Directory of the policies.
     pub fn policies(&self) -> PathBuf {
         self.directory.join("policies")
+    }
+
+    /// Directory of what extends the catalogue.
+    pub fn catalog(&self) -> PathBuf {
+        self.directory.join("catalog.d")
     }
 
     /// Directory of the state.
@@ -80,6 +85,7 @@ impl Place {
         for (flag, value) in [
             ("--cgroup", self.cgroup.clone()),
             ("--policy", self.policies()),
+            ("--catalog", self.catalog()),
             ("--state-dir", self.state()),
             ("--socket", self.socket()),
         ] {

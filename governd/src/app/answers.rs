@@ -10,8 +10,8 @@ use super::{VERSION, engine::Engine};
 use crate::{
     control::{
         protocol::{
-            AgentStatus, DecisionCounts, ErrorKind, PolicyStatus, ProgramStatus, Reply, Request,
-            StatusReport,
+            AgentStatus, CatalogStatus, DecisionCounts, ErrorKind, PolicyStatus, ProgramStatus,
+            Reply, Request, StatusReport,
         },
         server::{Answer, Call},
     },
@@ -73,6 +73,16 @@ impl Engine {
         }
     }
 
+    fn catalog_status(&self) -> CatalogStatus {
+        let catalog = self.catalogue.current();
+        CatalogStatus {
+            directory: self.catalogue.directory().display().to_string(),
+            endpoints: catalog.endpoints().len() as u64,
+            runtimes: catalog.runtimes().len() as u64,
+            rejected: self.catalogue.rejected().map(str::to_owned),
+        }
+    }
+
     fn status(&self) -> Result<StatusReport, KernelError> {
         let tasks = self.kernel.tasks()?;
         let mut processes: BTreeMap<u32, u64> = BTreeMap::new();
@@ -104,6 +114,7 @@ impl Engine {
                 denied: counts.denied,
                 would_deny: counts.would_deny,
             },
+            catalog: self.catalog_status(),
             lost: self.state.lost().map(|(word, count)| (word.to_owned(), count)).collect(),
             programs: programs
                 .map(|program| ProgramStatus {

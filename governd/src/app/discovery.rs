@@ -4,9 +4,9 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use governd_common::{event::FlowEvent, verdict::Verdict};
 
-use super::{clock, engine::Engine};
+use super::{KnownServices, clock, engine::Engine};
 use crate::{
-    audit::record::{Actor, Record},
+    audit::record::{Actor, Confidence, Finding, Record},
     catalog::Catalog,
     core::{
         inventory::{Change, Contact, Inventory, Sighting},
@@ -14,6 +14,9 @@ use crate::{
     },
     workload::{owner::CgroupOwner, proc::ProcFs, sockets, table::Known},
 };
+
+/// OCSF's severity of what somebody should look at.
+const SEVERITY_MEDIUM: u8 = 3;
 
 /// The inventory, and where it looks up what events do not tell.
 pub(super) struct Discovery {
@@ -139,6 +142,25 @@ impl Engine {
         self.discovery.inventory.observe_exit(pid);
     }
 
+    /// Reads the catalogue's additions again if they changed. Broken ones leave it as it is.
+    pub(super) fn refresh_catalogue(&mut self) {
+        match self.catalogue.refresh() {
+            Ok(false) => {}
+            Ok(true) => {
+                let catalog = Arc::clone(self.catalogue.current());
+                tracing::info!(endpoints = catalog.endpoints().len(), "catalogue read again");
+                self.rulebook.set_endpoints(catalog.endpoint_patterns());
+                self.state.set_services(KnownServices::of(&catalog));
+                self.discovery.inventory.set_catalog(catalog);
+            }
+            Err(error) => {
+                let lines = error.lines();
+                tracing::error!(reason = lines.join("; "), "the catalogue stays as it is");
+                self.journal.record(Record::Finding(refused(lines)), None);
+            }
+        }
+    }
+
     /// Another policy is in force.
     pub(super) fn discover_registered(&mut self) {
         let policy = Arc::clone(self.state.policy());
@@ -155,6 +177,22 @@ impl Engine {
         for change in changes {
             self.journal.record(Record::Finding(change.finding()), None);
         }
+    }
+}
+
+/// Additions to the catalogue that cannot be used.
+fn refused(evidence: Vec<String>) -> Finding {
+    Finding {
+        kind: "catalog-refused".into(),
+        uid: "catalog-refused".into(),
+        title: "additions to the catalogue cannot be used; it stays as it was".into(),
+        severity: SEVERITY_MEDIUM,
+        confidence: Confidence::High,
+        first_seen_ms: clock::now_ms(),
+        subject: None,
+        actor: None,
+        destination: None,
+        evidence,
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    catalogue::Catalogue,
     clock,
     discovery::Discovery,
     journal::Journal,
@@ -57,6 +58,7 @@ pub struct Engine {
     pub(super) host: HostFacts,
     pub(super) paths: HostPaths,
     pub(super) rulebook: Rulebook,
+    pub(super) catalogue: Catalogue,
     pub(super) state: State,
     pub(super) journal: Journal,
     pub(super) discovery: Discovery,
@@ -164,6 +166,7 @@ impl Engine {
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
         self.discover_ended();
+        self.refresh_catalogue();
         self.host = HostFacts::read(&self.paths);
         if self.rulebook.is_stale(&self.host) {
             self.reload();

@@ -6,6 +6,7 @@
 
 mod answers;
 pub mod asked;
+pub mod catalogue;
 pub mod clock;
 mod discovery;
 pub mod engine;
@@ -22,6 +23,7 @@ use tokio::{
     sync::{broadcast, mpsc},
 };
 
+use catalogue::{Catalogue, CatalogueError};
 use discovery::Discovery;
 use engine::{Engine, Wakes, host_paths};
 use journal::Journal;
@@ -55,6 +57,9 @@ pub enum StartError {
     /// The policy cannot be read or is invalid.
     #[error("{0}")]
     Policy(RulebookError),
+    /// The catalogue's additions cannot be read or are invalid.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
     /// The kernel side cannot be set up.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -77,6 +82,7 @@ impl StartError {
             Self::Policy(RulebookError::Invalid(_)) => {
                 "correct the policy; `governd policy check` shows the same without starting".into()
             }
+            Self::Catalogue(error) => error.hint().into(),
             Self::Kernel(error) => error.hint().into(),
             Self::Log(error) => error.hint().into(),
             Self::Control(ServerError::InUse(_)) => {
@@ -122,7 +128,8 @@ impl App {
         let mount = kernel::cgroup::root()?;
         let paths = host_paths(mount.clone());
         let host = HostFacts::read(&paths);
-        let catalog = Arc::new(Catalog::built_in());
+        let catalogue = Catalogue::open(&settings.catalog)?;
+        let catalog = Arc::clone(catalogue.current());
         let mut rulebook =
             Rulebook::new(settings.policy.clone(), settings.mode, catalog.endpoint_patterns());
         // An invalid policy is refused before anything is touched.
@@ -135,11 +142,21 @@ impl App {
         let proc = || ProcFs::new(Path::new("/proc"));
         let processes =
             ProcessTable::new(proc(), CgroupTree::new(&mount), Path::new("/etc/passwd"));
-        let services: Box<dyn Services> = Box::new(KnownServices(Arc::clone(&catalog)));
+        let services = KnownServices::of(&catalog);
         let state = State::new(Arc::new(Compiled::default()), services);
         let discovery = Discovery::new(catalog, proc());
-        let mut engine =
-            Engine { kernel, processes, host, paths, rulebook, state, journal, discovery, started };
+        let mut engine = Engine {
+            kernel,
+            processes,
+            host,
+            paths,
+            rulebook,
+            catalogue,
+            state,
+            journal,
+            discovery,
+            started,
+        };
         engine.record_opened(&opened);
         engine.put_in_force(policy)?;
         let server = Server::bind(&settings.socket, control_group())?;
@@ -191,6 +208,12 @@ impl App {
 /// The catalogue, for records.
 #[derive(Debug)]
 struct KnownServices(Arc<Catalog>);
+
+impl KnownServices {
+    fn of(catalog: &Arc<Catalog>) -> Box<dyn Services> {
+        Box::new(Self(Arc::clone(catalog)))
+    }
+}
 
 impl Services for KnownServices {
     fn provider(&self, name: &str) -> Option<Arc<str>> {

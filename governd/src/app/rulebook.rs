@@ -50,6 +50,8 @@ pub struct Rulebook {
     ids: Ids,
     seen: Fingerprint,
     asked: Asked,
+    /// The catalogue changed since the latest reading.
+    has_other_endpoints: bool,
     files: Vec<String>,
 }
 
@@ -68,8 +70,15 @@ impl Rulebook {
             ids: Ids::default(),
             seen: Fingerprint::default(),
             asked: Asked::default(),
+            has_other_endpoints: false,
             files: Vec::new(),
         }
+    }
+
+    /// Takes the AI endpoints of another catalogue, for the next reading.
+    pub fn set_endpoints(&mut self, endpoints: Vec<(String, Arc<str>)>) {
+        self.has_other_endpoints = self.has_other_endpoints || self.endpoints != endpoints;
+        self.endpoints = endpoints;
     }
 
     /// Where the policy comes from, for people.
@@ -88,6 +97,7 @@ impl Rulebook {
     /// The files cannot be read, or the documents are invalid.
     pub fn compile<H: Host>(&mut self, host: &H) -> Result<Arc<Compiled>, RulebookError> {
         self.seen = self.source.fingerprint();
+        self.has_other_endpoints = false;
         // Documents that are not understood ask nothing: another answer of the host is no reason to
         // refuse them once more.
         self.asked = Asked::default();
@@ -106,9 +116,11 @@ impl Rulebook {
         Ok(Arc::new(compiled))
     }
 
-    /// Whether the documents or the host's answers differ from those of the latest reading.
+    /// Whether the documents, the catalogue or the host's answers differ from those of the latest reading.
     pub fn is_stale(&self, host: &impl Host) -> bool {
-        self.source.fingerprint() != self.seen || self.asked.is_stale(host)
+        self.has_other_endpoints
+            || self.source.fingerprint() != self.seen
+            || self.asked.is_stale(host)
     }
 
     /// Whether some agent is recognised by an executable at this path.

@@ -71,6 +71,18 @@ impl SourceError {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fingerprint(BTreeMap<PathBuf, (u64, u64, i64, i64)>);
 
+impl Fingerprint {
+    /// The present state of files. Those that cannot be read are left out, so that they count as a
+    /// change when they can.
+    pub fn of(files: Vec<PathBuf>) -> Self {
+        let facts = files.into_iter().filter_map(|file| {
+            let about = fs::metadata(&file).ok()?;
+            Some((file, (about.ino(), about.size(), about.mtime(), about.mtime_nsec())))
+        });
+        Self(facts.collect())
+    }
+}
+
 impl PolicySource {
     /// Where the policy comes from, for people.
     pub fn describe(&self) -> String {
@@ -95,16 +107,10 @@ impl PolicySource {
         files.iter().map(|file| read(file)).collect()
     }
 
-    /// The present state of the files. Files that cannot be read are left out, so that they count
-    /// as a change when they can.
+    /// The present state of the files.
     pub fn fingerprint(&self) -> Fingerprint {
         let Self::Path(path) = self else { return Fingerprint::default() };
-        let files = files(path).unwrap_or_default();
-        let facts = files.into_iter().filter_map(|file| {
-            let about = fs::metadata(&file).ok()?;
-            Some((file, (about.ino(), about.size(), about.mtime(), about.mtime_nsec())))
-        });
-        Fingerprint(facts.collect())
+        Fingerprint::of(files(path).unwrap_or_default())
     }
 }
 

@@ -1,9 +1,6 @@
 //! `governd catalog`: what is known of AI endpoints and runtimes.
 
-use std::{
-    io::{self, BufRead},
-    path::PathBuf,
-};
+use std::io::{self, BufRead};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -11,13 +8,13 @@ use serde::Serialize;
 use super::{
     Outcome,
     exit::{Exit, Failure},
+    flags::Additions,
     printer::{Printer, Table, Tone},
     unwritable,
 };
 use crate::{
-    catalog::{Catalog, Ecosystem, Endpoint, Runtime, Source},
-    settings::CATALOG_DIR,
-    workload::additions,
+    app::catalogue::{self, CatalogueError},
+    catalog::{Catalog, Ecosystem, Endpoint, Runtime},
 };
 
 /// `governd catalog`.
@@ -33,13 +30,6 @@ enum Action {
     List(List),
     /// Show what an input matches, and from which entry.
     Lookup(Lookup),
-}
-
-#[derive(Args, Debug)]
-struct Additions {
-    /// Directory of `.csv` files that extend the catalogue.
-    #[arg(long, value_name = "DIR", env = "GOVERND_CATALOG", default_value = CATALOG_DIR)]
-    catalog: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -222,19 +212,13 @@ impl Verb {
 
 impl Additions {
     fn load(&self) -> Result<Catalog, Failure> {
-        let files = additions::read(&self.catalog).map_err(|error| {
-            Failure::new(
-                Exit::Environment,
-                error,
-                "check its permissions, or name another directory",
-            )
-        })?;
-        let sources: Vec<Source<'_>> =
-            files.iter().map(|(path, text)| Source { path, text }).collect();
-        Catalog::with_additions(&sources).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            let error = anyhow::anyhow!("{}", lines.join("\n"));
-            Failure::new(Exit::Invalid, error, "correct these lines; nothing was loaded")
+        catalogue::load(&self.catalog).map_err(|error| {
+            let exit = match &error {
+                CatalogueError::Unreadable(_) => Exit::Environment,
+                CatalogueError::Invalid(_) => Exit::Invalid,
+            };
+            let hint = error.hint();
+            Failure::new(exit, error, hint)
         })
     }
 }

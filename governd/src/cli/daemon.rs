@@ -10,7 +10,7 @@ use super::{
     watch,
 };
 use crate::{
-    app::{self, App, StartError},
+    app::{self, App, StartError, catalogue::CatalogueError},
     settings::{PolicySource, Settings},
     telemetry,
 };
@@ -85,8 +85,9 @@ fn greet(printer: &Printer, settings: &Settings, app: &App) {
 
 fn failure(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Policy(_) => Exit::Invalid,
-        StartError::Kernel(_)
+        StartError::Policy(_) | StartError::Catalogue(CatalogueError::Invalid(_)) => Exit::Invalid,
+        StartError::Catalogue(CatalogueError::Unreadable(_))
+        | StartError::Kernel(_)
         | StartError::Log(_)
         | StartError::Control(_)
         | StartError::System(_) => Exit::Environment,

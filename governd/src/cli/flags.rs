@@ -15,6 +15,19 @@ pub(super) struct Socket {
     pub(super) socket: PathBuf,
 }
 
+/// What extends the catalogue.
+#[derive(Args, Debug)]
+pub(super) struct Additions {
+    /// Directory of `.csv` files that extend the catalogue.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "GOVERND_CATALOG",
+        default_value = settings::CATALOG_DIR
+    )]
+    pub(super) catalog: PathBuf,
+}
+
 /// How the daemon runs.
 #[derive(Args, Debug)]
 pub(super) struct Daemon {
@@ -24,6 +37,8 @@ pub(super) struct Daemon {
     /// Policy file, or directory of policy files.
     #[arg(long, env = "GOVERND_POLICY", value_name = "PATH")]
     policy: Option<PathBuf>,
+    #[command(flatten)]
+    catalog: Additions,
     /// Directory of the log.
     #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]
     state_dir: PathBuf,
@@ -41,6 +56,7 @@ impl Daemon {
         Settings {
             cgroup: self.cgroup,
             policy: PolicySource::Path(policy),
+            catalog: self.catalog.catalog,
             state_dir: self.state_dir,
             socket: self.socket.socket,
             mode: self.mode.map(verdict::Mode::from),

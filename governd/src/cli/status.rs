@@ -85,6 +85,13 @@ fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
     if let Some(reason) = &policy.rejected {
         fact("rejected", Tone::Bad, format!("the newest documents are not in force: {reason}"));
     }
+    let catalog = &report.catalog;
+    let text = format!("{} endpoints, {} runtimes", catalog.endpoints, catalog.runtimes);
+    fact("catalogue", Tone::Plain, text);
+    if let Some(reason) = &catalog.rejected {
+        let text = format!("what was added in {} is not in use: {reason}", catalog.directory);
+        fact("rejected", Tone::Bad, text);
+    }
     let counts = &report.decisions;
     let text = format!(
         "{} allowed, {} denied, {} would be denied",

@@ -109,6 +109,8 @@ pub struct StatusReport {
     pub tracked_processes: u64,
     /// Decisions since start.
     pub decisions: DecisionCounts,
+    /// The catalogue in use.
+    pub catalog: CatalogStatus,
     /// What was lost, by reason; only reasons that occurred.
     pub lost: std::collections::BTreeMap<String, u64>,
     /// Programs in the kernel.
@@ -127,6 +129,19 @@ pub struct PolicyStatus {
     /// Its generation.
     pub generation: u64,
     /// Why the newest documents are not in force, if they are not.
+    pub rejected: Option<String>,
+}
+
+/// The catalogue of AI endpoints and runtimes in use.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CatalogStatus {
+    /// Where its additions are read.
+    pub directory: String,
+    /// Endpoints.
+    pub endpoints: u64,
+    /// Runtimes.
+    pub runtimes: u64,
+    /// Why the newest additions are not in use, if they are not.
     pub rejected: Option<String>,
 }
 

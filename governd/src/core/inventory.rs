@@ -112,6 +112,11 @@ impl Inventory {
         }
     }
 
+    /// Takes another catalogue, for what is observed from now on.
+    pub fn set_catalog(&mut self, catalog: Arc<Catalog>) {
+        self.catalog = catalog;
+    }
+
     /// Agents and candidates, by id.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values()

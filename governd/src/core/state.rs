@@ -106,6 +106,11 @@ impl State {
         }
     }
 
+    /// Takes what another catalogue knows.
+    pub fn set_services(&mut self, services: Box<dyn Services>) {
+        self.services = services;
+    }
+
     /// The policy in force.
     pub fn policy(&self) -> &Arc<Compiled> {
         &self.policy

@@ -16,16 +16,12 @@ pub struct AdditionsError {
     source: io::Error,
 }
 
-/// Paths and texts of the `.csv` files of a directory, in the order of their names. A directory
-/// that does not exist has none.
+/// Paths of the `.csv` files of a directory, in the order of their names. A directory that does not
+/// exist has none.
 ///
 /// # Errors
-/// The directory or one of its files cannot be read, or a file is too large.
-pub fn read(dir: &Path) -> Result<Vec<(String, String)>, AdditionsError> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| AdditionsError { path, source }
-    };
+/// The directory cannot be read.
+pub fn files(dir: &Path) -> Result<Vec<PathBuf>, AdditionsError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -36,6 +32,14 @@ pub fn read(dir: &Path) -> Result<Vec<(String, String)>, AdditionsError> {
     let mut paths = paths.map_err(at(dir))?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "csv"));
     paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Paths and texts of these files.
+///
+/// # Errors
+/// The directory or one of its files cannot be read, or a file is too large.
+pub fn read(dir: &Path) -> Result<Vec<(String, String)>, AdditionsError> {
     let text = |path: PathBuf| {
         let text = read::text(&path, CATALOG_FILE_BYTES_MAX + 1).map_err(at(&path))?;
         if text.len() > CATALOG_FILE_BYTES_MAX {
@@ -44,7 +48,12 @@ pub fn read(dir: &Path) -> Result<Vec<(String, String)>, AdditionsError> {
         }
         Ok((path.display().to_string(), text))
     };
-    paths.into_iter().map(text).collect()
+    files(dir)?.into_iter().map(text).collect()
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> AdditionsError + use<> {
+    let path = path.to_owned();
+    move |source| AdditionsError { path: path.clone(), source }
 }
 
 #[cfg(test)]
