@@ -55,16 +55,22 @@ impl Outcome {
         if decision.refuses() { Self::Refuse } else { Self::Pass }
     }
 
-    /// The program's return value. A refused caller gets `EACCES` where the kernel lets programs
-    /// choose (Linux 5.18), else the kernel's own `EPERM`.
+    /// The program's return value; a refused caller gets `EACCES`.
     #[inline(always)]
     pub(crate) fn answer(self) -> i32 {
+        self.answer_with(EACCES)
+    }
+
+    /// The program's return value. A refused caller gets the error where the kernel lets programs
+    /// choose (Linux 5.18), else the kernel's own `EPERM`.
+    #[inline(always)]
+    pub(crate) fn answer_with(self, errno: i32) -> i32 {
         if self == Self::Refuse && crate::task::layout!(has_set_retval) != 0 {
             // SAFETY: the helper only stores the value for this call.
-            unsafe { aya_ebpf::helpers::bpf_set_retval(-EACCES) };
+            unsafe { aya_ebpf::helpers::bpf_set_retval(-errno) };
         }
         self as i32
     }
 }
 
-const EACCES: i32 = 13;
+pub(crate) const EACCES: i32 = 13;

@@ -1,8 +1,8 @@
 //! Sockets at their creation: those that no later hook sees are refused here.
 //!
 //! Raw and ping sockets send without `connect` or `sendmsg` hooks, and so do protocols that the
-//! kernel's cgroup hooks leave out (SCTP, UDP-Lite once connected). What is left is TCP, UDP and
-//! MPTCP, whose subflows are TCP.
+//! kernel's cgroup hooks leave out (SCTP, UDP-Lite once connected). MPTCP opens further paths from a
+//! kernel thread, of which no hook could tell whose they are. What is left is TCP and UDP.
 
 use core::ptr;
 
@@ -22,7 +22,7 @@ use governd_common::{
 
 use crate::{
     emit::{self, Wake, count},
-    outcome::{Fault, Outcome},
+    outcome::{EACCES, Fault, Outcome},
     subject::{self, Who},
     tables::{SOCKETS, View},
 };
@@ -32,6 +32,7 @@ const SOCK_DGRAM: u32 = 2;
 const PROTOCOL_TCP: u32 = 6;
 const PROTOCOL_UDP: u32 = 17;
 const PROTOCOL_MPTCP: u32 = 262;
+const EPROTONOSUPPORT: i32 = 93;
 
 /// Decides about a new socket, and gives the program's return value.
 #[inline(always)]
@@ -61,10 +62,12 @@ fn judge_governed(context: &SockContext, view: &View, who: &Who) -> Decision {
     let Some(settings) = view.subject(who.subject) else {
         return Decision::FAULT;
     };
-    let is_allowed = has_later_hooks(context) || settings.flags & subject_flag::RAW_SOCKETS != 0;
+    let is_multipath = protocol(context) == PROTOCOL_MPTCP;
+    let is_allowed = has_later_hooks(context)
+        || (!is_multipath && settings.flags & subject_flag::RAW_SOCKETS != 0);
     let decision = Decision {
         verdict: if is_allowed { Verdict::Allow } else { Verdict::Deny },
-        reason: Reason::RawSocket,
+        reason: if is_multipath { Reason::Mptcp } else { Reason::RawSocket },
         mode: Mode::from_byte(settings.mode),
         rule: settings.default_rule,
         set: 0,
@@ -78,7 +81,7 @@ fn judge_governed(context: &SockContext, view: &View, who: &Who) -> Decision {
 fn has_later_hooks(context: &SockContext) -> bool {
     matches!(
         (socket_type(context), protocol(context)),
-        (SOCK_STREAM, PROTOCOL_TCP | PROTOCOL_MPTCP) | (SOCK_DGRAM, PROTOCOL_UDP)
+        (SOCK_STREAM, PROTOCOL_TCP) | (SOCK_DGRAM, PROTOCOL_UDP)
     )
 }
 
@@ -102,7 +105,9 @@ fn conclude(context: &SockContext, generation: u64, who: &Who, decision: &Decisi
         };
         emit::event(event, Wake::Now);
     }
-    Outcome::of(decision).answer()
+    // What a kernel without MPTCP says: programs that prefer it go on with TCP.
+    let errno = if decision.reason == Reason::Mptcp { EPROTONOSUPPORT } else { EACCES };
+    Outcome::of(decision).answer_with(errno)
 }
 
 #[inline(always)]

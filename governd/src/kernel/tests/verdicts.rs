@@ -217,7 +217,7 @@ fn sockets_that_no_later_hook_sees_are_refused() {
         assert_eq!(flow.reason, Reason::RawSocket as u8, "{socket}");
         assert_eq!(flow.header.hook, Hook::SockCreate as u16, "{socket}");
     }
-    for socket in ["v4 udp", "v6 udp", "v4 mptcp"] {
+    for socket in ["v4 udp", "v6 udp"] {
         assert_ne!(host.one(&format!("socket {socket}")), "EACCES", "{socket}");
         assert_eq!(host.flows(), [], "{socket}");
     }
@@ -234,6 +234,34 @@ fn sockets_that_no_later_hook_sees_are_refused() {
     let flows = host.flows();
     assert_eq!(flows.len(), 1, "{flows:?}");
     assert_eq!((flows[0].verdict, flows[0].mode), (Verdict::Deny as u8, Mode::Monitor as u8));
+}
+
+#[test]
+fn multipath_sockets_are_refused_with_the_error_of_a_kernel_without_them() {
+    if !is_root() {
+        return;
+    }
+    let mut host = Host::new(KernelOptions::default());
+    let cgroup = host.cgroup.id();
+    let enforced = |flags| {
+        Policy::of_cgroup(cgroup, Mode::Enforce).subject(Mode::Enforce, Verdict::Allow, flags).image
+    };
+    host.kernel.install(&Policy::of_cgroup(cgroup, Mode::Monitor).image).unwrap();
+    let monitored = host.one("socket v4 mptcp");
+    let flows = host.flows();
+    for flags in [0, subject_flag::RAW_SOCKETS] {
+        host.kernel.install(&enforced(flags)).unwrap();
+        assert_eq!(host.one("socket v4 mptcp"), EPROTONOSUPPORT);
+    }
+    if monitored == EPROTONOSUPPORT {
+        return;
+    }
+    assert_eq!(monitored, "ok");
+    let flows = [flows, host.flows()].concat();
+    let refused: Vec<_> = flows.iter().map(|flow| (flow.reason, flow.mode)).collect();
+    let reason = Reason::Mptcp as u8;
+    let (monitor, enforce) = (Mode::Monitor as u8, Mode::Enforce as u8);
+    assert_eq!(refused, [(reason, monitor), (reason, enforce), (reason, enforce)]);
 }
 
 #[test]
