@@ -241,7 +241,18 @@ shared! {
         pub inode_sb: u32,
         /// `super_block.s_dev`.
         pub sb_dev: u32,
+        /// `task_struct.cgroups`.
+        pub task_cgroups: u32,
+        /// `css_set.dfl_cgrp`: the cgroup v2 of the tasks that share the set.
+        pub css_set_dfl_cgrp: u32,
+        /// `cgroup.level`: how far below the root.
+        pub cgroup_level: u32,
+        /// `cgroup.ancestor_ids`, by level, before Linux 6.1; 0 where a helper is to be asked
+        /// instead, which tracepoint programs may do since Linux 5.15.
+        pub cgroup_ancestor_ids: u32,
         /// 1 where `bpf_set_retval` exists (Linux 5.18), else 0 and a refused connect gives EPERM.
         pub has_set_retval: u32,
+        /// 1 where `bpf_loop` exists (Linux 5.17), else 0 and the programs that parse are left out.
+        pub has_loops: u32,
     }
 }

@@ -92,19 +92,20 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     if owner.subject != 0 && judge_owned(context, kind, owner) == Outcome::Refuse {
         return Outcome::Refuse as i32;
     }
-    leave(context, owner) as i32
+    leave(context, kind, owner) as i32
 }
 
 /// Leaves what other programs look at to them.
 #[inline(always)]
-fn leave(context: &SkBuffContext, owner: &SocketOwner) -> Outcome {
-    if owner.stage != 0 {
-        return tails::leave_to(context, tail::HELLO, owner);
-    }
-    if Packet::read(context).is_some_and(|packet| packet.asks_dns()) {
-        return tails::leave_to(context, tail::QUERY, owner);
-    }
-    Outcome::Pass
+fn leave(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
+    let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
+    let index = match owner.stage {
+        0 if packet.asks_dns() => tail::QUERY,
+        0 => return Outcome::Pass,
+        _ => tail::HELLO,
+    };
+    let Packet { destination: address, port, protocol, .. } = packet;
+    tails::leave_to(context, index, kind, owner, &Target { address, port, protocol })
 }
 
 #[inline(always)]
@@ -203,14 +204,14 @@ fn judge_again(context: &SkBuffContext, view: &View, kind: u32, owner: &mut Sock
 }
 
 /// Where a packet goes, for its event.
-struct Target {
-    address: Address,
-    port: u16,
-    protocol: u8,
+pub(crate) struct Target {
+    pub(crate) address: Address,
+    pub(crate) port: u16,
+    pub(crate) protocol: u8,
 }
 
 #[inline(always)]
-fn report(
+pub(crate) fn report(
     context: &SkBuffContext,
     view: &View,
     kind: u32,

@@ -9,7 +9,7 @@ use aya_ebpf::{
     bindings::BPF_ANY,
     helpers::{
         bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
-        bpf_get_current_task, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
+        bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
     },
 };
 use governd_common::{
@@ -23,7 +23,7 @@ use governd_common::{
 use crate::{
     emit::count,
     tables::{CGROUPS, EXES, SELECTORS, SETTINGS, TASKS, UIDS, UNTRACKED, View},
-    task::{Executable, TaskPointer},
+    task::{Executable, TaskPointer, layout},
 };
 
 /// A process and what it counts as.
@@ -71,9 +71,7 @@ pub(crate) fn current(view: &View) -> Who {
     if !view.has(settings_flag::CLASSIFY_AT_CONNECT) {
         return Who::unregistered(tgid);
     }
-    // SAFETY: the helper only returns the address of the current task.
-    let task = TaskPointer::new(unsafe { bpf_get_current_task() } as *const _);
-    classify(view, tgid, task.executable())
+    classify(view, tgid, TaskPointer::current().executable())
 }
 
 /// Looks a process up by its executable, user and cgroup, and tracks it if it is somebody.
@@ -171,13 +169,22 @@ fn add_cgroups(slot: u32, set: &mut SelectorSet) {
     let own = unsafe { bpf_get_current_cgroup_id() };
     add_cgroup(slot, own, set);
     for level in 0..CGROUP_DEPTH_MAX {
-        // SAFETY: as above; it gives 0 below the current cgroup.
-        let ancestor = unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
+        let ancestor = ancestor(level as u32);
         if ancestor == 0 || ancestor == own {
             return;
         }
         add_cgroup(slot, ancestor, set);
     }
+}
+
+/// Id of the cgroup at a level above the current one, or of that one; 0 below it.
+#[inline(always)]
+fn ancestor(level: u32) -> u64 {
+    if layout!(cgroup_ancestor_ids) != 0 {
+        return TaskPointer::current().ancestor(level).unwrap_or(0);
+    }
+    // SAFETY: the helper only reads the current task's cgroup.
+    unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) }
 }
 
 #[inline(always)]

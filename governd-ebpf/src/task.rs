@@ -5,7 +5,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{Global, helpers::bpf_probe_read_kernel};
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel},
+};
 use governd_common::table::KernelLayout;
 
 /// Offsets in the running kernel's structures.
@@ -26,7 +29,12 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     inode_ino: 0,
     inode_sb: 0,
     sb_dev: 0,
+    task_cgroups: 0,
+    css_set_dfl_cgrp: 0,
+    cgroup_level: 0,
+    cgroup_ancestor_ids: 0,
     has_set_retval: 0,
+    has_loops: 0,
 });
 
 /// A load-time constant; one field is read at a time, so that the verifier knows its value.
@@ -47,6 +55,12 @@ pub(crate) struct TaskPointer(*const c_void);
 impl TaskPointer {
     pub(crate) fn new(pointer: *const c_void) -> Self {
         Self(pointer)
+    }
+
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: the helper only returns the address of the current task.
+        Self(unsafe { bpf_get_current_task() } as *const _)
     }
 
     #[inline(always)]
@@ -79,6 +93,18 @@ impl TaskPointer {
             return None;
         }
         Executable::of_file(field(mm, layout!(mm_exe_file))?)
+    }
+
+    /// Id of the cgroup at a level above the task's own, or of that one; `None` below it.
+    #[inline(always)]
+    pub(crate) fn ancestor(self, level: u32) -> Option<u64> {
+        let set: *const c_void = field(self.0, layout!(task_cgroups))?;
+        let cgroup: *const c_void = field(set, layout!(css_set_dfl_cgrp))?;
+        let own_level: u32 = field(cgroup, layout!(cgroup_level))?;
+        if level > own_level {
+            return None;
+        }
+        field(cgroup, layout!(cgroup_ancestor_ids) + level * size_of::<u64>() as u32)
     }
 
     /// User addresses between which the arguments are.

@@ -12,7 +12,11 @@ use aya::{
 };
 use governd_common::names::{map, program, tail};
 
-use super::{KernelError, load::load_error};
+use super::{
+    KernelError,
+    lack::{Lack, left_out},
+    load::load_error,
+};
 
 /// Why the kernel did not attach: a program's or a link's error.
 type Refused = Box<dyn std::error::Error + Send + Sync>;
@@ -39,18 +43,21 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Loads every program, then attaches all: a refused one leaves nothing attached.
+    /// Loads every program but those that the kernel lacks something for, then attaches all: a
+    /// refused one leaves nothing attached.
     pub(crate) fn attach(
         ebpf: &mut Ebpf,
         directory: &fs::File,
         path: &Path,
+        lacks: &[Lack],
     ) -> Result<Self, KernelError> {
-        for name in programs() {
+        let is_wanted = |name: &str| left_out(lacks, name).is_none();
+        for name in programs().filter(|name| is_wanted(name)) {
             load_checked(find(ebpf, name)?, name)?;
         }
-        fill_tails(ebpf)?;
+        fill_tails(ebpf, lacks)?;
         let mut links = Vec::with_capacity(PROGRAMS.len());
-        for (name, tracepoint) in PROGRAMS {
+        for (name, tracepoint) in PROGRAMS.into_iter().filter(|(name, _)| is_wanted(name)) {
             let link =
                 attach(find(ebpf, name)?, name, directory, tracepoint).map_err(|source| {
                     let target =
@@ -89,8 +96,11 @@ pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
 
 /// Puts the programs that others call where those look for them. The map stays in the object: the
 /// kernel empties it when nobody in user space holds it any more.
-fn fill_tails(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+fn fill_tails(ebpf: &mut Ebpf, lacks: &[Lack]) -> Result<(), KernelError> {
     for (index, name) in tail::ALL {
+        if left_out(lacks, name).is_some() {
+            continue;
+        }
         let Program::CgroupSkb(program) = find(ebpf, name)? else {
             return Err(KernelError::Missing(name));
         };

@@ -23,13 +23,21 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         inode_ino: btf.offset("inode", "i_ino")?,
         inode_sb: btf.offset("inode", "i_sb")?,
         sb_dev: btf.offset("super_block", "s_dev")?,
+        task_cgroups: btf.offset("task_struct", "cgroups")?,
+        css_set_dfl_cgrp: btf.offset("css_set", "dfl_cgrp")?,
+        cgroup_level: btf.offset("cgroup", "level")?,
+        cgroup_ancestor_ids: btf.offset("cgroup", "ancestor_ids").unwrap_or(0),
         has_set_retval: u32::from(btf.has_name(SET_RETVAL)),
+        has_loops: u32::from(btf.has_name(LOOP)),
     })
 }
 
 /// The helper by which programs choose the error of a refused call, since Linux 5.18; asked by name
-/// and not by release, because distributions carry it back.
+/// and not by release, because distributions carry it back. So is the next.
 const SET_RETVAL: &str = "BPF_FUNC_set_retval";
+/// The helper that repeats, since Linux 5.17. Without it the verifier follows every round of a
+/// parser.
+const LOOP: &str = "BPF_FUNC_loop";
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,8 @@ use governd_common::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{
-    KernelError, attach::Links, cgroup, layout, pod::Shared, ring::Events, tables::PolicyTables,
+    KernelError, attach::Links, cgroup, lack::Lack, layout, pod::Shared, ring::Events,
+    tables::PolicyTables,
 };
 
 /// The eBPF object that governd/build.rs made.
@@ -38,6 +39,7 @@ pub struct Kernel {
     pub(super) tables: PolicyTables,
     events: Option<Events>,
     cgroup: PathBuf,
+    pub(super) lacks: Vec<Lack>,
 }
 
 impl Kernel {
@@ -46,13 +48,27 @@ impl Kernel {
     /// # Errors
     /// If there is no cgroup v2 tree, no BTF, no permission, or the kernel refuses a program.
     pub fn load(options: &KernelOptions) -> Result<Self, KernelError> {
+        Self::load_on(options, layout::of_kernel()?)
+    }
+
+    /// Loads on a kernel with this layout, which for a test may have less than the running one.
+    pub(super) fn load_on(
+        options: &KernelOptions,
+        layout: KernelLayout,
+    ) -> Result<Self, KernelError> {
         let path = options.cgroup.clone().map_or_else(cgroup::root, Ok)?;
         let directory = cgroup::open(&path)?;
-        let mut ebpf = load_object(options, layout::of_kernel()?)?;
-        let links = Links::attach(&mut ebpf, &directory, &path)?;
+        let lacks = Lack::all(&layout);
+        let mut ebpf = load_object(options, layout)?;
+        let links = Links::attach(&mut ebpf, &directory, &path, &lacks)?;
         let tables = PolicyTables::take(&mut ebpf)?;
         let events = Some(Events::take(&mut ebpf)?);
-        Ok(Self { links, ebpf, tables, events, cgroup: path })
+        Ok(Self { links, ebpf, tables, events, cgroup: path, lacks })
+    }
+
+    /// What the running kernel lacks, and is done without.
+    pub fn lacks(&self) -> &[Lack] {
+        &self.lacks
     }
 
     /// Takes the programs off, for good; what they wrote into the ring can still be read.

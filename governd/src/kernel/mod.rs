@@ -5,6 +5,7 @@ mod attach;
 mod btf;
 pub mod cgroup;
 mod error;
+mod lack;
 mod layout;
 mod load;
 mod pod;
@@ -17,6 +18,7 @@ mod tables;
 mod tests;
 
 pub use error::KernelError;
+pub use lack::Lack;
 pub use load::{Kernel, KernelOptions};
 pub use ring::{Events, RawEvent};
 pub use status::{KernelStatus, ProgramStatus};

@@ -11,7 +11,9 @@ use rustix::process::{Resource, getrlimit};
 use super::{
     KernelError, KernelOptions,
     attach::{self, programs},
-    btf, cgroup, layout,
+    btf, cgroup,
+    lack::{Lack, left_out},
+    layout,
     load::load_object,
 };
 
@@ -57,16 +59,21 @@ impl Probe {
 /// Looks at this host.
 pub fn probe() -> Vec<Probe> {
     let mut probes = vec![kernel(), capabilities(), lockdown(), memlock(), jit(), bpffs(), tree()];
-    let layout = match layout::of_kernel() {
-        Ok(layout) => layout,
-        Err(error) => {
-            probes.push(Probe::missing("btf", &error));
-            return probes;
+    match layout::of_kernel() {
+        Ok(layout) => {
+            probes.push(Probe::ok("btf", btf::PATH));
+            probes.extend(probe_programs(layout));
         }
-    };
-    probes.push(Probe::ok("btf", btf::PATH));
-    probes.push(refusal_errno(&layout));
-    probes.extend(try_programs(layout));
+        Err(error) => probes.push(Probe::missing("btf", &error)),
+    }
+    probes
+}
+
+/// Looks at what a kernel with this layout lacks, and gives it the programs.
+pub(super) fn probe_programs(layout: KernelLayout) -> Vec<Probe> {
+    let lacks = Lack::all(&layout);
+    let mut probes = vec![names(&lacks), refusal_errno(&lacks)];
+    probes.extend(try_programs(layout, &lacks));
     probes
 }
 
@@ -78,12 +85,6 @@ fn kernel() -> Probe {
             Outcome::Missing,
             release,
             "governd needs Linux 5.8 or later: before, there is no event ring",
-        ),
-        Some(version) if version < (5, 17) => Probe::bad(
-            "kernel",
-            Outcome::Degraded,
-            release,
-            "use Linux 5.17 or later: before, programs have no loops to parse DNS with",
         ),
         _ => Probe::ok("kernel", release),
     }
@@ -175,16 +176,24 @@ fn tree() -> Probe {
     }
 }
 
-fn refusal_errno(layout: &KernelLayout) -> Probe {
-    if layout.has_set_retval != 0 {
-        return Probe::ok("errno", "a refused connection gives EACCES");
+fn names(lacks: &[Lack]) -> Probe {
+    lacking(lacks, Lack::Loops, "are read in DNS answers and in first bytes")
+}
+
+fn refusal_errno(lacks: &[Lack]) -> Probe {
+    lacking(lacks, Lack::RefusalErrno, "a refused connection gives EACCES")
+}
+
+fn lacking(lacks: &[Lack], lack: Lack, otherwise: &str) -> Probe {
+    if lacks.contains(&lack) {
+        Probe::bad(lack.word(), Outcome::Degraded, lack.detail(), lack.hint())
+    } else {
+        Probe::ok(lack.word(), otherwise)
     }
-    let hint = "nothing to do; Linux 5.18 and later can say EACCES";
-    Probe::bad("errno", Outcome::Degraded, "a refused connection gives EPERM", hint)
 }
 
 /// Gives every program to the verifier.
-fn try_programs(layout: KernelLayout) -> Vec<Probe> {
+fn try_programs(layout: KernelLayout, lacks: &[Lack]) -> Vec<Probe> {
     // A small ring: this is only a trial.
     let options = KernelOptions { ring_bytes: Some(4_096), ..KernelOptions::default() };
     let mut ebpf = match load_object(&options, layout) {
@@ -194,6 +203,11 @@ fn try_programs(layout: KernelLayout) -> Vec<Probe> {
     let mut probes = vec![Probe::ok("maps", "all created")];
     for name in programs() {
         let title = format!("program {name}");
+        if let Some(lack) = left_out(lacks, name) {
+            let detail = format!("left out, see {}", lack.word());
+            probes.push(Probe::bad(&title, Outcome::Degraded, detail, lack.hint()));
+            continue;
+        }
         let loaded = attach::find(&mut ebpf, name)
             .and_then(|program| attach::load_checked(program, name).map(|()| program.info()));
         probes.push(match loaded {

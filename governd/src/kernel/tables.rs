@@ -28,7 +28,11 @@ use governd_common::{
 use rustix::thread::{MembarrierCommand, membarrier};
 use zerocopy::FromZeros;
 
-use super::{Kernel, KernelError, pod::Shared};
+use super::{
+    Kernel, KernelError,
+    lack::{self, Lack},
+    pod::Shared,
+};
 use crate::policy::image::TableImage;
 
 /// Grace period where the kernel cannot say when all programs have ended.
@@ -176,6 +180,9 @@ impl Kernel {
     /// If the policy does not fit or contradicts itself, or a table cannot be written; the policy
     /// that was in force stays.
     pub fn install(&mut self, image: &TableImage) -> Result<u64, KernelError> {
+        if self.lacks.contains(&Lack::Loops) {
+            lack::check_names(image)?;
+        }
         self.tables.install(image)
     }
 

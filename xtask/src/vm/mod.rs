@@ -75,6 +75,7 @@ const FEW: &[&str] = &[
     "kernel::tests::dns::an_answer_of_the_resolver_opens_the_address_to_a_name_rule",
     "kernel::tests::egress::allowed_connections_and_servers_of_an_agent_work",
     "kernel::tests::egress::ip_options_of_a_governed_process_do_not_go_out",
+    "kernel::tests::lack::",
     "kernel::tests::lineage::an_exec_is_reported_with_path_and_arguments",
     "kernel::tests::lineage::descendants_stay_the_agent_whatever_they_do",
     "kernel::tests::loss::a_denial_wakes_the_reader_without_its_timer",

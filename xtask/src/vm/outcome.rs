@@ -15,6 +15,8 @@ pub(super) const TESTS: &str = "kernel";
 const PROGRAM: &str = "program ";
 /// What it calls a finding that is as it should be.
 const OK: &str = "ok";
+/// What it calls one that governd runs with, though less well.
+const DEGRADED: &str = "degraded";
 /// Of what it says about others.
 const DETAIL_CHARS_MAX: usize = 400;
 
@@ -41,10 +43,18 @@ pub(super) struct StepOutcome {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Program {
     pub(super) name: String,
-    /// Whether it was loaded.
-    pub(super) is_accepted: bool,
-    /// Instructions that the verifier looked at; kernels before 5.16 do not tell.
-    pub(super) instructions: Option<u64>,
+    pub(super) trial: Trial,
+}
+
+/// How the trial of a program came out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Trial {
+    /// It was loaded, and the verifier looked at so many instructions; kernels before 5.16 do not
+    /// tell.
+    Accepted(Option<u64>),
+    /// The kernel lacks something without which it is nothing, and governd runs without it.
+    LeftOut,
+    Refused,
 }
 
 impl Outcome {
@@ -91,7 +101,7 @@ impl Outcome {
             faults.extend(step.fault.iter().map(|fault| format!("{}: {fault}", step.name)));
         }
         let programs = self.programs();
-        let refused = programs.iter().filter(|program| !program.is_accepted);
+        let refused = programs.iter().filter(|program| program.trial == Trial::Refused);
         faults.extend(refused.map(|program| format!("{} was refused", program.name)));
         if programs.is_empty() {
             faults.push(format!("{DOCTOR}: no program was loaded"));
@@ -138,10 +148,13 @@ fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
 /// A finding about a program; its detail tells the instructions in words.
 fn program(probe: &Value) -> Option<Program> {
     let name = text(probe, "name")?.strip_prefix(PROGRAM)?.to_owned();
-    let is_accepted = text(probe, "outcome")? == OK;
     let mut words = text(probe, "detail")?.split(' ');
-    let instructions = words.find_map(|word| word.parse().ok()).filter(|_| is_accepted);
-    Some(Program { name, is_accepted, instructions })
+    let trial = match text(probe, "outcome")? {
+        OK => Trial::Accepted(words.find_map(|word| word.parse().ok())),
+        DEGRADED => Trial::LeftOut,
+        _ => Trial::Refused,
+    };
+    Some(Program { name, trial })
 }
 
 fn complaint(probe: &Value) -> Option<String> {
@@ -193,8 +206,7 @@ mod tests {
         assert_eq!(outcome.booted, Some(("6.1.0".to_owned(), Duration::from_secs(2))));
         assert_eq!(outcome.fault, None);
         assert_eq!(outcome.faults(), ["kernel: ended with exit status 101"]);
-        let program =
-            Program { name: "connect4".to_owned(), is_accepted: true, instructions: Some(9) };
+        let program = Program { name: "connect4".to_owned(), trial: Trial::Accepted(Some(9)) };
         assert_eq!(outcome.programs(), [program]);
         assert_eq!(outcome.complaints(), ["jit is degraded: off"]);
         let tests = outcome.tests();
@@ -205,16 +217,17 @@ mod tests {
 
     #[test]
     fn what_the_verifier_said_is_read() {
-        for (outcome, detail, is_accepted, instructions) in [
-            ("ok", "loads, 1234 instructions verified", true, Some(1_234)),
-            ("ok", "loads, unknown instructions verified", true, None),
-            ("missing", "refused after 77 instructions", false, None),
+        for (outcome, detail, trial) in [
+            ("ok", "loads, 1234 instructions verified", Trial::Accepted(Some(1_234))),
+            ("ok", "loads, unknown instructions verified", Trial::Accepted(None)),
+            ("degraded", "left out, see names", Trial::LeftOut),
+            ("missing", "refused after 77 instructions", Trial::Refused),
         ] {
             let probe = serde_json::json!(
                 {"name": "program a", "outcome": outcome, "detail": detail}
             );
             let name = "a".to_owned();
-            assert_eq!(program(&probe), Some(Program { name, is_accepted, instructions }));
+            assert_eq!(program(&probe), Some(Program { name, trial }));
         }
         assert_eq!(program(&serde_json::json!({"name": "btf", "outcome": "ok"})), None);
         assert_eq!(ending("short"), "short");

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 
 use super::{
-    outcome::{Outcome, Program, TESTS},
+    outcome::{Outcome, Program, TESTS, Trial},
     release::RELEASES,
 };
 
@@ -123,10 +123,11 @@ fn doctor(outcome: &Outcome) -> &'static str {
 }
 
 fn verdict(program: &Program) -> String {
-    match (program.is_accepted, program.instructions) {
-        (true, Some(instructions)) => instructions.to_string(),
-        (true, None) => "accepted".to_owned(),
-        (false, _) => "**refused**".to_owned(),
+    match program.trial {
+        Trial::Accepted(Some(instructions)) => instructions.to_string(),
+        Trial::Accepted(None) => "accepted".to_owned(),
+        Trial::LeftOut => "left out".to_owned(),
+        Trial::Refused => "**refused**".to_owned(),
     }
 }
 

@@ -17,14 +17,12 @@ use tempfile::TempDir;
 
 use super::{
     agent,
-    host::{Host, TestCgroup, destination, is_root, wait_for},
+    host::{EPERM, Host, TestCgroup, destination, is_root, wait_for},
     image::{AGENT, Policy},
 };
 use crate::kernel::KernelOptions;
 
 const EVERY_PORT: (u16, u16) = (0, u16::MAX);
-/// What a send gives whose packet is dropped on its way out.
-const EPERM: &str = "errno 1";
 
 /// Starts an agent that holds a socket, lets `change` happen, and returns what its send gave.
 fn hold(cgroup: &Path, step: &str, change: impl FnOnce()) -> String {

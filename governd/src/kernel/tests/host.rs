@@ -12,13 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use governd_common::{event::FlowEvent, verdict::Loss};
+use governd_common::{event::FlowEvent, table::KernelLayout, verdict::Loss};
 use tempfile::TempDir;
 
 use super::agent;
-use crate::kernel::{Events, Kernel, KernelOptions, RawEvent, cgroup};
+use crate::kernel::{Events, Kernel, KernelOptions, Lack, RawEvent, cgroup, layout};
 
 const PREFIX: &str = "governd-test-";
+/// What a send gives whose packet is dropped on its way out.
+pub(super) const EPERM: &str = "errno 1";
+const EACCES: &str = "EACCES";
 
 /// True as root. Otherwise the test is skipped visibly, and fails in CI.
 pub(super) fn is_root() -> bool {
@@ -28,6 +31,12 @@ pub(super) fn is_root() -> bool {
     assert!(env::var("CI").is_err(), "these tests need root, and CI must run them");
     eprintln!("skipped: needs root");
     false
+}
+
+/// True where the kernel can run the programs that read names; what governd does where it cannot
+/// is the tests' of [`super::lack`].
+pub(super) fn reads_names() -> bool {
+    layout::of_kernel().unwrap().has_loops != 0
 }
 
 /// A cgroup that goes with its processes when the test ends, also when it fails.
@@ -105,8 +114,13 @@ impl Host {
 
     /// In a cgroup that has processes already.
     pub(super) fn of(cgroup: TestCgroup, options: KernelOptions) -> Self {
+        Self::on(cgroup, options, layout::of_kernel().unwrap())
+    }
+
+    /// On a kernel with this layout.
+    pub(super) fn on(cgroup: TestCgroup, options: KernelOptions, layout: KernelLayout) -> Self {
         let options = KernelOptions { cgroup: Some(cgroup.path.clone()), ..options };
-        let mut kernel = Kernel::load(&options).unwrap();
+        let mut kernel = Kernel::load_on(&options, layout).unwrap();
         let events = kernel.take_events().unwrap();
         Self { kernel, events, cgroup, exe: None }
     }
@@ -122,7 +136,20 @@ impl Host {
     pub(super) fn run(&self, script: &str) -> Vec<String> {
         let own = self.exe.as_ref().map(|exe| exe.path().join("agent"));
         let exe = own.unwrap_or_else(|| env::current_exe().unwrap());
-        agent::run(&exe, &self.cgroup.path, script)
+        let mut outcomes = agent::run(&exe, &self.cgroup.path, script);
+        if self.kernel.lacks().contains(&Lack::RefusalErrno) {
+            // There, every refusal has the kernel's own error.
+            outcomes
+                .iter_mut()
+                .filter(|line| *line == EPERM)
+                .for_each(|line| *line = EACCES.into());
+        }
+        outcomes
+    }
+
+    /// What a refused step gives, where [`Host::run`] has not translated it.
+    pub(super) fn refusal(&self) -> &'static str {
+        if self.kernel.lacks().contains(&Lack::RefusalErrno) { EPERM } else { EACCES }
     }
 
     /// Runs one step and returns its outcome.

@@ -9,6 +9,7 @@ mod dns;
 mod egress;
 mod host;
 mod image;
+mod lack;
 mod lineage;
 mod loss;
 mod object;

@@ -1,0 +1,107 @@
+//! What the running kernel lacks that governd does without, and what then does not happen.
+//!
+//! What is lacking is found by name in the kernel's own type information, not by its release.
+//! Programs get the same knowledge as load-time constants, so that the verifier does not look at
+//! the code that needs it; a program that is nothing without it is left out. What is left out never
+//! allows: a rule about a name that cannot be learned matches nothing.
+
+use std::collections::HashSet;
+
+use governd_common::{
+    names::program,
+    table::KernelLayout,
+    verdict::{Mode, Verdict},
+};
+
+use super::KernelError;
+use crate::policy::image::TableImage;
+
+/// Something that the kernel lacks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lack {
+    /// `bpf_loop`, since Linux 5.17.
+    Loops,
+    /// `bpf_set_retval`, since Linux 5.18.
+    RefusalErrno,
+}
+
+impl Lack {
+    /// What a kernel lacks.
+    pub(crate) fn all(layout: &KernelLayout) -> Vec<Self> {
+        let mut lacks = Vec::new();
+        if layout.has_loops == 0 {
+            lacks.push(Self::Loops);
+        }
+        if layout.has_set_retval == 0 {
+            lacks.push(Self::RefusalErrno);
+        }
+        lacks
+    }
+
+    /// What suffers, in one word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Loops => "names",
+            Self::RefusalErrno => "errno",
+        }
+    }
+
+    /// What does not happen for it, in one sentence.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::Loops => {
+                "names in DNS answers and first bytes cannot be read: rules about names allow \
+                 nothing, rules about networks work"
+            }
+            Self::RefusalErrno => "a refused connection gives EPERM",
+        }
+    }
+
+    /// What to do about it.
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Loops => {
+                "use Linux 5.17 or later: before, programs have no loops to parse names with; or \
+                 write rules about networks"
+            }
+            Self::RefusalErrno => "nothing to do; Linux 5.18 and later can say EACCES",
+        }
+    }
+
+    /// Programs that cannot be loaded without it.
+    pub(crate) const fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Loops => &[program::SKB_INGRESS, program::SKB_QUERY, program::SKB_HELLO],
+            Self::RefusalErrno => &[],
+        }
+    }
+}
+
+/// The lack for which a program is left out.
+pub(crate) fn left_out(lacks: &[Lack], program: &str) -> Option<Lack> {
+    lacks.iter().copied().find(|lack| lack.programs().contains(&program))
+}
+
+/// Refuses a policy that could be enforced only by reading names: one that denies names to an
+/// enforced subject which may reach others without a name. What merely allows names is safe, as
+/// nothing is ever allowed by it.
+pub(crate) fn check_names(image: &TableImage) -> Result<(), KernelError> {
+    let names: HashSet<u32> = image.names.iter().map(|(_, set)| *set).collect();
+    for (subject, settings) in &image.subjects {
+        if Mode::from_byte(settings.mode) == Mode::Monitor {
+            continue;
+        }
+        let has = |verdict: Verdict, by_name: bool| {
+            image.blocks.iter().filter(|(owner, _, _)| owner == subject).any(|(_, set, block)| {
+                let entries = block.entries.iter().take(block.len as usize);
+                names.contains(set) == by_name
+                    && entries.into_iter().any(|entry| Verdict::from_byte(entry.verdict) == verdict)
+            })
+        };
+        let is_open = Verdict::from_byte(settings.default_verdict) == Verdict::Allow;
+        if has(Verdict::Deny, true) && (is_open || has(Verdict::Allow, false)) {
+            return Err(KernelError::NamesUnread { subject: *subject });
+        }
+    }
+    Ok(())
+}

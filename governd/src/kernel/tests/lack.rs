@@ -1,0 +1,125 @@
+//! What the doctor calls degraded is, and the rest is not; both on this kernel as it is, and as if
+//! it lacked what older ones lack.
+
+use governd_common::{
+    table::KernelLayout,
+    verdict::{Mode, Reason, Verdict},
+};
+
+use super::{
+    agent,
+    dns::{answer_once, message, v4},
+    host::{EPERM, Host, TestCgroup, is_root},
+    image::{AGENT, Policy},
+};
+use crate::kernel::{
+    KernelError, KernelOptions, Lack, attach, layout,
+    probe::{Outcome, probe_programs},
+};
+
+const RESOLVER: &str = "127.0.0.120";
+const NAMED: &str = "203.0.113.9:443";
+const NETWORK: &str = "127.0.0.121";
+
+/// This kernel's layout, and what it would be without one thing or the other.
+fn layouts() -> Vec<KernelLayout> {
+    let own = layout::of_kernel().unwrap();
+    let older = KernelLayout { has_set_retval: 0, ..own };
+    vec![own, older, KernelLayout { has_loops: 0, ..older }]
+}
+
+#[test]
+fn what_the_doctor_calls_degraded_is_and_the_rest_works() {
+    if !is_root() {
+        return;
+    }
+    for layout in layouts() {
+        let lacks = Lack::all(&layout);
+        let probes = probe_programs(layout);
+        let outcome = |name: &str| probes.iter().find(|probe| probe.name == name).unwrap().outcome;
+        let host = Host::on(TestCgroup::new(), KernelOptions::default(), layout);
+        assert_eq!(host.kernel.lacks(), lacks);
+        for lack in [Lack::Loops, Lack::RefusalErrno] {
+            let expected = if lacks.contains(&lack) { Outcome::Degraded } else { Outcome::Ok };
+            assert_eq!(outcome(lack.word()), expected, "{lack:?}");
+        }
+        let attached = host.kernel.status().unwrap().programs;
+        for name in attach::programs() {
+            let found = outcome(&format!("program {name}"));
+            let is_left_out = lacks.iter().any(|lack| lack.programs().contains(&name));
+            assert_eq!(found, if is_left_out { Outcome::Degraded } else { Outcome::Ok }, "{name}");
+            assert!(!is_left_out || attached.iter().all(|program| program.name != name), "{name}");
+        }
+        names_work_if(!lacks.contains(&Lack::Loops), host);
+    }
+}
+
+/// Rules about networks work in any case; a rule about a name allows nothing that was not learned.
+fn names_work_if(works: bool, mut host: Host) {
+    let refused = host.refusal();
+    let policy = |mode| {
+        Policy::of_cgroup(host.cgroup.id(), mode)
+            .resolver(RESOLVER)
+            .name(Verdict::Allow, "api.example.com")
+            .network(Verdict::Allow, NETWORK, (0, u16::MAX), 0)
+    };
+    let (enforced, monitored) = (policy(Mode::Enforce), policy(Mode::Monitor));
+    let exe = std::env::current_exe().unwrap();
+    let run = |host: &Host, step: &str| agent::run(&exe, &host.cgroup.path, step).remove(0);
+    host.kernel.install(&enforced.image).unwrap();
+    assert_eq!(run(&host, "udp-connect 127.0.0.122:9"), refused);
+    assert_eq!(run(&host, &format!("udp-connect {NETWORK}:9")), "ok");
+    assert_eq!(run(&host, &format!("udp-open {NAMED}")), refused);
+    host.drain();
+    let answer = message("api.example.com", &[v4("api.example.com")]);
+    if works {
+        let server = answer_once(RESOLVER, answer);
+        assert_eq!(run(&host, &format!("ask {RESOLVER}:53")), "ok");
+        server.join().unwrap();
+        assert_eq!(run(&host, &format!("udp-open {NAMED}")), "ok");
+        return;
+    }
+    // Nobody can read what is asked for, so it is not asked.
+    assert_eq!(run(&host, &format!("ask {RESOLVER}:53")), EPERM);
+    let flows = host.flows();
+    let [flow] = flows.as_slice() else { panic!("one denial: {flows:?}") };
+    assert_eq!((flow.verdict, flow.reason), (Verdict::Deny as u8, Reason::DnsName as u8));
+    assert_eq!((flow.header.subject, flow.port), (AGENT, 53));
+    assert_eq!(run(&host, &format!("udp-open {NAMED}")), refused);
+    host.kernel.install(&monitored.image).unwrap();
+    let server = answer_once(RESOLVER, answer);
+    assert_eq!(run(&host, &format!("ask {RESOLVER}:53")), "ok", "in monitor mode");
+    server.join().unwrap();
+    assert_eq!(host.kernel.bindings().unwrap(), []);
+}
+
+#[test]
+fn a_policy_that_only_names_could_enforce_is_refused_where_none_can_be_read() {
+    if !is_root() {
+        return;
+    }
+    let layout = KernelLayout { has_loops: 0, ..layout::of_kernel().unwrap() };
+    let mut host = Host::on(TestCgroup::new(), KernelOptions::default(), layout);
+    let id = host.cgroup.id();
+    let closed = |mode| Policy::of_cgroup(id, mode).name(Verdict::Deny, "api.example.com");
+    let open = |mode| closed(mode).subject(mode, Verdict::Allow, 0);
+    let network = |mode| closed(mode).network(Verdict::Allow, "203.0.113.0/24", (0, 9), 0);
+    let allowed = Policy::of_cgroup(id, Mode::Enforce).name(Verdict::Allow, "api.example.com");
+    for (what, policy, is_refused) in [
+        ("denies names by a rule and all by default", closed(Mode::Enforce), false),
+        ("allows by default", open(Mode::Enforce), true),
+        ("allows a network", network(Mode::Enforce), true),
+        ("is not enforced", open(Mode::Monitor), false),
+        ("allows names", allowed.subject(Mode::Enforce, Verdict::Allow, 0), false),
+    ] {
+        let before = host.kernel.generation();
+        match host.kernel.install(&policy.image) {
+            Ok(_) => assert!(!is_refused, "{what}"),
+            Err(KernelError::NamesUnread { subject: AGENT }) => {
+                assert!(is_refused, "{what}");
+                assert_eq!(host.kernel.generation(), before);
+            }
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+}
