@@ -15,5 +15,6 @@ pub mod core;
 pub mod kernel;
 pub mod policy;
 pub mod settings;
+pub mod store;
 pub mod telemetry;
 pub mod workload;

@@ -8,8 +8,10 @@ use governd_common::verdict::Mode;
 pub const POLICY_DIR: &str = "/etc/governd/policies";
 /// Files that extend the catalogue.
 pub const CATALOG_DIR: &str = "/etc/governd/catalog.d";
-/// State that outlives the daemon: the log.
+/// State that outlives the daemon: the log and the inventory.
 pub const STATE_DIR: &str = "/var/lib/governd";
+/// File of the inventory, in the state directory.
+pub const INVENTORY_FILE: &str = "inventory.db";
 /// Socket of the local API.
 pub const SOCKET: &str = "/run/governd/control.sock";
 
@@ -22,7 +24,7 @@ pub struct Settings {
     pub policy: PolicySource,
     /// Directory of `.csv` files that extend the catalogue.
     pub catalog: PathBuf,
-    /// Directory of the log.
+    /// Directory of the log and the inventory.
     pub state_dir: PathBuf,
     /// Socket of the local API.
     pub socket: PathBuf,

@@ -115,6 +115,7 @@ impl Engine {
                 would_deny: counts.would_deny,
             },
             catalog: self.catalog_status(),
+            inventory: self.inventory_status(),
             lost: self.state.lost().map(|(word, count)| (word.to_owned(), count)).collect(),
             programs: programs
                 .map(|program| ProgramStatus {

@@ -9,10 +9,16 @@ use crate::{
     audit::record::{Actor, Confidence, Finding, Record},
     catalog::Catalog,
     core::{
-        inventory::{Change, Contact, Inventory, Sighting},
+        inventory::{Change, Contact, Instance, Inventory, Sighting},
         process::Process,
     },
-    workload::{owner::CgroupOwner, proc::ProcFs, sockets, table::Known},
+    store::Store,
+    workload::{
+        owner::CgroupOwner,
+        proc::{ProcFs, Stat, TICK_NS},
+        sockets,
+        table::Known,
+    },
 };
 
 /// OCSF's severity of what somebody should look at.
@@ -20,7 +26,10 @@ const SEVERITY_MEDIUM: u8 = 3;
 
 /// The inventory, and where it looks up what events do not tell.
 pub(super) struct Discovery {
-    inventory: Inventory,
+    pub(super) inventory: Inventory,
+    pub(super) store: Option<Store>,
+    /// Whether it is on record that the store cannot be written.
+    pub(super) is_store_failing: bool,
     proc: ProcFs,
     /// The environment that was read last: events of one process come in rows.
     latest: Option<(Arc<Process>, Arc<[String]>)>,
@@ -28,7 +37,8 @@ pub(super) struct Discovery {
 
 impl Discovery {
     pub(super) fn new(catalog: Arc<Catalog>, proc: ProcFs) -> Self {
-        Self { inventory: Inventory::new(catalog), proc, latest: None }
+        let inventory = Inventory::new(catalog);
+        Self { inventory, store: None, is_store_failing: false, proc, latest: None }
     }
 
     /// What a process is; of one that already ran, also its environment and loaded modules.
@@ -74,9 +84,15 @@ impl Discovery {
     /// Processes of agents that are gone: the kernel reports the end of governed ones only.
     fn forget_ended(&mut self) {
         let instances = self.inventory.agents().flat_map(|agent| &agent.instances);
-        let pids: Vec<u32> = instances.map(|instance| instance.actor.process.pid).collect();
-        for pid in pids {
-            if self.proc.stat(pid).is_none() {
+        let started = |instance: &Instance| {
+            let process = &instance.actor.process;
+            (process.pid, process.started_ns)
+        };
+        let known: Vec<(u32, u64)> = instances.map(started).collect();
+        for (pid, started_ns) in known {
+            // A pid that was used again belongs to a process that began later.
+            let is_same = |stat: &Stat| stat.started_ns <= started_ns.saturating_add(2 * TICK_NS);
+            if !self.proc.stat(pid).is_some_and(|stat| is_same(&stat)) {
                 self.inventory.observe_exit(pid);
             }
         }
@@ -156,7 +172,9 @@ impl Engine {
             Err(error) => {
                 let lines = error.lines();
                 tracing::error!(reason = lines.join("; "), "the catalogue stays as it is");
-                self.journal.record(Record::Finding(refused(lines)), None);
+                let title = "additions to the catalogue cannot be used; it stays as it was";
+                let finding = trouble("catalog-refused", title, lines);
+                self.journal.record(Record::Finding(finding), None);
             }
         }
     }
@@ -173,19 +191,19 @@ impl Engine {
         self.discovery.forget_ended();
     }
 
-    fn found(&self, changes: Vec<Change>) {
+    pub(super) fn found(&self, changes: Vec<Change>) {
         for change in changes {
             self.journal.record(Record::Finding(change.finding()), None);
         }
     }
 }
 
-/// Additions to the catalogue that cannot be used.
-fn refused(evidence: Vec<String>) -> Finding {
+/// Something of governd's own that somebody should look at.
+pub(super) fn trouble(kind: &str, title: &str, evidence: Vec<String>) -> Finding {
     Finding {
-        kind: "catalog-refused".into(),
-        uid: "catalog-refused".into(),
-        title: "additions to the catalogue cannot be used; it stays as it was".into(),
+        kind: kind.into(),
+        uid: kind.into(),
+        title: title.into(),
         severity: SEVERITY_MEDIUM,
         confidence: Confidence::High,
         first_seen_ms: clock::now_ms(),

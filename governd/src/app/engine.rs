@@ -166,6 +166,7 @@ impl Engine {
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
         self.discover_ended();
+        self.save_inventory();
         self.refresh_catalogue();
         self.host = HostFacts::read(&self.paths);
         if self.rulebook.is_stale(&self.host) {

@@ -11,6 +11,7 @@ pub mod clock;
 mod discovery;
 pub mod engine;
 mod explain;
+mod inventory;
 pub mod journal;
 pub mod rulebook;
 pub mod sources;
@@ -162,6 +163,7 @@ impl App {
         let server = Server::bind(&settings.socket, control_group())?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
         engine.record_phase(Phase::Start);
+        engine.open_inventory(&settings.state_dir);
         engine.discover_running();
         let wakes = Wakes { events, calls: queue, hangups };
         Ok(Self { engine, wakes, server, calls, signals, events: Some(shown) })
@@ -198,6 +200,7 @@ impl App {
         engine.drain(&mut wakes.events);
         let reason = *ended.as_ref().unwrap_or(&"the kernel's events cannot be read");
         engine.record_phase(Phase::Stop { reason: reason.into(), stays_attached: false });
+        engine.close_inventory();
         let Engine { kernel, journal, .. } = engine;
         drop(kernel);
         drop(journal);

@@ -116,7 +116,8 @@ impl Rulebook {
         Ok(Arc::new(compiled))
     }
 
-    /// Whether the documents, the catalogue or the host's answers differ from those of the latest reading.
+    /// Whether the documents, the catalogue or the answers of the host differ from those of the
+    /// latest reading.
     pub fn is_stale(&self, host: &impl Host) -> bool {
         self.has_other_endpoints
             || self.source.fingerprint() != self.seen

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+/// An enumeration whose values have words.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident => $word:literal,)* }) => {
         $(#[$meta])*
@@ -24,6 +25,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
 
 words! {
     /// What an endpoint serves.

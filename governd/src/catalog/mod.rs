@@ -16,6 +16,7 @@ mod patterns;
 mod runtimes;
 
 pub use command::{Command, Target};
+pub(crate) use entry::words;
 pub use entry::{
     Ecosystem, Endpoint, EndpointKind, HostMatch, Origin, Runtime, RuntimeKind, RuntimeMatch,
     Weight,

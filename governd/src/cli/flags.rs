@@ -39,7 +39,7 @@ pub(super) struct Daemon {
     policy: Option<PathBuf>,
     #[command(flatten)]
     catalog: Additions,
-    /// Directory of the log.
+    /// Directory of the log and the inventory.
     #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]
     state_dir: PathBuf,
     #[command(flatten)]

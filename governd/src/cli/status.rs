@@ -92,6 +92,19 @@ fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
         let text = format!("what was added in {} is not in use: {reason}", catalog.directory);
         fact("rejected", Tone::Bad, text);
     }
+    let inventory = &report.inventory;
+    let text = format!("{} agents, {} candidates", inventory.agents, inventory.candidates);
+    fact("inventory", Tone::Plain, text);
+    if inventory.file.is_none() {
+        fact(
+            "forgetful",
+            Tone::Bad,
+            "the inventory's file cannot be used; see the findings".into(),
+        );
+    }
+    if let Some(reason) = &inventory.failing {
+        fact("inventory fails", Tone::Bad, reason.clone());
+    }
     let counts = &report.decisions;
     let text = format!(
         "{} allowed, {} denied, {} would be denied",

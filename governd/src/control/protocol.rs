@@ -111,6 +111,8 @@ pub struct StatusReport {
     pub decisions: DecisionCounts,
     /// The catalogue in use.
     pub catalog: CatalogStatus,
+    /// The inventory of agents.
+    pub inventory: InventoryStatus,
     /// What was lost, by reason; only reasons that occurred.
     pub lost: std::collections::BTreeMap<String, u64>,
     /// Programs in the kernel.
@@ -143,6 +145,21 @@ pub struct CatalogStatus {
     pub runtimes: u64,
     /// Why the newest additions are not in use, if they are not.
     pub rejected: Option<String>,
+}
+
+/// The inventory of agents.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct InventoryStatus {
+    /// The file; `None` if it cannot be used, and what is found is forgotten at the end.
+    pub file: Option<String>,
+    /// Agents.
+    pub agents: u64,
+    /// What may be an agent.
+    pub candidates: u64,
+    /// Observations that were discarded because the inventory is full.
+    pub dropped: u64,
+    /// Why the latest write failed, until one succeeds.
+    pub failing: Option<String>,
 }
 
 /// An agent of the policy.

@@ -33,14 +33,21 @@ mod agent;
 mod evidence;
 mod finding;
 mod identity;
+mod keep;
 mod ordinary;
+mod registry;
 
-pub use agent::{Agent, AgentState, EndpointSeen, Instance, Key, Standing};
+pub use agent::{
+    Agent, AgentState, ENDPOINTS_MAX, EVIDENCE_MAX, EndpointSeen, INSTANCES_MAX, Instance, Key,
+    Standing,
+};
 pub use evidence::{Evidence, Signal};
 pub use finding::{Change, ChangeKind};
+pub use keep::Write;
 
 use evidence::Sign;
 use identity::{Identity, Nature};
+use keep::Unsaved;
 
 /// Agents and candidates that are kept.
 pub const AGENTS_MAX: usize = 4_096;
@@ -90,6 +97,7 @@ pub struct Inventory {
     model_ports: HashMap<u16, Arc<str>>,
     /// Observations that were discarded because `AGENTS_MAX` agents are known already.
     dropped: u64,
+    unsaved: Unsaved,
 }
 
 #[derive(Clone, Debug)]
@@ -109,6 +117,7 @@ impl Inventory {
             visits: HashSet::new(),
             model_ports: HashMap::new(),
             dropped: 0,
+            unsaved: Unsaved::default(),
         }
     }
 
@@ -205,6 +214,7 @@ impl Inventory {
             && is_model
         {
             agent.kind = agent.kind.or(Some(entry.kind));
+            self.unsaved.add(&id);
             self.model_ports.insert(port, Arc::clone(&agent.name));
         }
         changes
@@ -243,6 +253,7 @@ impl Inventory {
             && let Some(agent) = self.agents.get_mut(&id)
         {
             agent.saw_endpoint(contact, provider(&self.catalog, contact), now_ms);
+            self.unsaved.add(&id);
         }
         changes
     }
@@ -253,31 +264,8 @@ impl Inventory {
             && let Some(agent) = self.agents.get_mut(&member.agent)
         {
             agent.instances.retain(|instance| instance.actor.process.pid != pid);
+            self.unsaved.add(&member.agent);
         }
-    }
-
-    /// The registered agents changed: what was approved by a document that is gone is not any more.
-    pub fn set_registered(&mut self, agents: &[AgentFacts], now_ms: u64) -> Vec<Change> {
-        self.registered = agents
-            .iter()
-            .filter(|agent| agent.subject != 0)
-            .map(|agent| (agent.subject, agent.clone()))
-            .collect();
-        let mut changes = Vec::new();
-        for agent in self.agents.values_mut() {
-            let registered = agent.subject.and_then(|subject| self.registered.get(&subject));
-            let before = agent.state;
-            if registered.is_none() {
-                agent.subject = None;
-                agent.registered_as = None;
-                agent.owner = None;
-                agent.state = AgentState::Shadow;
-            }
-            if before != agent.state {
-                changes.push(Change::new(ChangeKind::State { from: before }, agent, None, now_ms));
-            }
-        }
-        changes
     }
 
     fn identify(&self, sighting: &Sighting<'_>) -> Identity {
@@ -354,6 +342,7 @@ impl Inventory {
         let provider = provider(&self.catalog, contact);
         let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
         let mut changes = Vec::new();
+        self.unsaved.add(&agent.id);
         let is_new = provider.as_ref().is_some_and(|name| !agent.knows_provider(name));
         agent.saw_endpoint(contact, provider.clone(), now_ms);
         let mut change = |kind, agent: &Agent| {
@@ -398,6 +387,7 @@ impl Inventory {
             agent.saw(Sign::registered(sighting.subject), now_ms);
         }
         agent.saw_instance(sighting.actor, now_ms);
+        self.unsaved.add(&id);
         let before = agent.state;
         agent.approve(sighting.subject, registered.as_ref());
         let has_risen = agent.rise();
@@ -426,6 +416,7 @@ impl Inventory {
             && let Some(old) = self.agents.get_mut(&before.agent)
         {
             old.instances.retain(|instance| instance.actor.process.pid != process.pid);
+            self.unsaved.add(&before.agent);
         }
     }
 
@@ -480,6 +471,7 @@ impl Inventory {
             .map(|agent| Arc::clone(&agent.id));
         let Some(id) = oldest else { return false };
         self.agents.remove(&id);
+        self.unsaved.add(&id);
         self.members.retain(|_, member| member.agent != id);
         true
     }

@@ -5,18 +5,22 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use ring::digest;
 
 use super::{
-    Contact, Sighting,
+    Contact, START_NS, Sighting,
     evidence::{self, Evidence, Sign},
     identity::{Identity, Nature},
 };
-use crate::{audit::record::Actor, catalog::RuntimeKind, policy::image::AgentFacts};
+use crate::{
+    audit::record::Actor,
+    catalog::{RuntimeKind, words},
+    policy::image::AgentFacts,
+};
 
 /// Pieces of evidence that an agent keeps.
-const EVIDENCE_MAX: usize = 64;
+pub const EVIDENCE_MAX: usize = 64;
 /// Instances that an agent keeps.
-const INSTANCES_MAX: usize = 64;
+pub const INSTANCES_MAX: usize = 64;
 /// Endpoints that an agent keeps.
-const ENDPOINTS_MAX: usize = 256;
+pub const ENDPOINTS_MAX: usize = 256;
 
 /// What makes an agent the same when it is started again.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
@@ -39,7 +43,7 @@ impl Key {
     }
 
     /// A short id that is the same on each start: the beginning of a SHA-256.
-    pub(super) fn id(&self) -> Arc<str> {
+    pub fn id(&self) -> Arc<str> {
         let Self { program, place, uid } = self;
         let place = place.as_deref().unwrap_or_default();
         let uid = uid.map_or_else(String::new, |uid| uid.to_string());
@@ -49,31 +53,23 @@ impl Key {
     }
 }
 
-/// How far the evidence goes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
-    /// Something speaks for it, not enough.
-    Candidate,
-    /// It is one.
-    Agent,
+words! {
+    /// How far the evidence goes.
+    Standing {
+        /// Something speaks for it, not enough.
+        Candidate => "candidate",
+        /// It is one.
+        Agent => "agent",
+    }
 }
 
-/// Whether a document registers it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AgentState {
-    /// A document does.
-    Approved,
-    /// Nobody registered it.
-    Shadow,
-}
-
-impl AgentState {
-    /// The word that records and the command line use.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Approved => "approved",
-            Self::Shadow => "shadow",
-        }
+words! {
+    /// Whether a document registers it.
+    AgentState {
+        /// A document does.
+        Approved => "approved",
+        /// Nobody registered it.
+        Shadow => "shadow",
     }
 }
 
@@ -134,11 +130,13 @@ pub struct Agent {
     pub evidence: Vec<Evidence>,
     /// How sure, in percent.
     pub confidence: u8,
-    /// Running processes, the newest last; at most 64.
+    /// Running processes, the newest last; at most [`INSTANCES_MAX`].
     pub instances: Vec<Instance>,
+    /// The process that was seen last, whether it still runs or not.
+    pub latest: Option<Instance>,
     /// Processes that were ever seen.
     pub instances_total: u64,
-    /// Destinations, by host and port; at most 256.
+    /// Destinations, by host and port; at most [`ENDPOINTS_MAX`].
     pub endpoints: BTreeMap<(String, u16), EndpointSeen>,
     /// Connections to destinations beyond those.
     pub endpoints_dropped: u64,
@@ -146,7 +144,8 @@ pub struct Agent {
     pub first_ms: u64,
     /// Last seen, in milliseconds since the epoch.
     pub last_ms: u64,
-    is_runtime: bool,
+    /// Whether the catalogue knows its executable or what it was told to run.
+    pub is_runtime: bool,
 }
 
 impl Agent {
@@ -165,6 +164,7 @@ impl Agent {
             evidence: Vec::new(),
             confidence: 0,
             instances: Vec::new(),
+            latest: None,
             instances_total: 0,
             endpoints: BTreeMap::new(),
             endpoints_dropped: 0,
@@ -220,19 +220,23 @@ impl Agent {
 
     pub(super) fn saw_instance(&mut self, actor: &Actor, now_ms: u64) {
         let process = &actor.process;
+        // One that was read from /proc starts at a tick, one of an event exactly.
         let same = |instance: &&mut Instance| {
             let known = &instance.actor.process;
-            known.pid == process.pid && known.started_ns == process.started_ns
+            known.pid == process.pid && known.started_ns.abs_diff(process.started_ns) <= START_NS
         };
         if let Some(known) = self.instances.iter_mut().find(same) {
             known.actor = actor.clone();
+            self.latest = Some(known.clone());
             return;
         }
         self.instances.retain(|instance| instance.actor.process.pid != process.pid);
         if self.instances.len() >= INSTANCES_MAX {
             self.instances.remove(0);
         }
-        self.instances.push(Instance { actor: actor.clone(), first_ms: now_ms });
+        let instance = Instance { actor: actor.clone(), first_ms: now_ms };
+        self.instances.push(instance.clone());
+        self.latest = Some(instance);
         self.instances_total += 1;
     }
 

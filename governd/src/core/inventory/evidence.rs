@@ -1,46 +1,32 @@
 //! Evidence: what speaks for an agent, and how much.
 
-use crate::catalog::{Endpoint, EndpointKind, Runtime, Weight};
+use crate::catalog::{Endpoint, EndpointKind, Runtime, Weight, words};
 
-/// Kinds of evidence that do not follow from each other.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
-pub enum Signal {
-    /// A registered document claims the process.
-    Registration,
-    /// The file that is executed, by its path or name.
-    Executable,
-    /// What the process was told to run: script, module, package, or its command line.
-    CommandLine,
-    /// Contact with a catalogued endpoint or a local model server.
-    Network,
-    /// A library that the process has loaded.
-    Library,
-    /// The name of an API key in the environment.
-    KeyName,
-    /// Other names in the environment.
-    Environment,
-    /// A TCP port that it listens on.
-    Listener,
-    /// Arguments that switch safety off; says something about an agent, not that it is one.
-    Risk,
+words! {
+    /// Kinds of evidence that do not follow from each other.
+    Signal {
+        /// A registered document claims the process.
+        Registration => "registered",
+        /// The file that is executed, by its path or name.
+        Executable => "executable",
+        /// What the process was told to run: script, module, package, or its command line.
+        CommandLine => "command-line",
+        /// Contact with a catalogued endpoint or a local model server.
+        Network => "contact",
+        /// A library that the process has loaded.
+        Library => "library",
+        /// The name of an API key in the environment.
+        KeyName => "key-name",
+        /// Other names in the environment.
+        Environment => "environment",
+        /// A TCP port that it listens on.
+        Listener => "listener",
+        /// Arguments that switch safety off; says something about an agent, not that it is one.
+        Risk => "risk",
+    }
 }
 
 impl Signal {
-    /// The word that records and the command line use.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Registration => "registered",
-            Self::Executable => "executable",
-            Self::CommandLine => "command-line",
-            Self::Network => "contact",
-            Self::Library => "library",
-            Self::KeyName => "key-name",
-            Self::Environment => "environment",
-            Self::Listener => "listener",
-            Self::Risk => "risk",
-        }
-    }
-
     /// Whether it can carry an agent: network or identity.
     const fn is_carrying(self) -> bool {
         matches!(

@@ -1,0 +1,248 @@
+//! The store with real files: what is saved comes back, and whatever else is in the file does not
+//! stop anything.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Instant};
+
+use super::*;
+use crate::{
+    audit::record::Actor,
+    catalog::Catalog,
+    core::{
+        inventory::{Contact, Inventory, Sighting},
+        process::{Ancestor, Exe, Process},
+    },
+};
+
+const BOOT: &str = "boot-1";
+
+fn actor(pid: u32) -> Actor {
+    let process = Process {
+        pid,
+        started_ns: u64::from(pid) * 1_000_000_000,
+        parent: Some(7),
+        name: "codex".into(),
+        exe: Some(Exe { path: format!("/opt/{pid}/codex").into(), device: 1, inode: 5 }),
+        args: Some(Arc::new(["codex".into(), "exec".into()])),
+        uid: Some(1000 + pid),
+        user: Some("dana".into()),
+        gid: Some(1000),
+        cgroup_id: Some(9),
+        cgroup: Some("/system.slice/codex.service".into()),
+    };
+    let above = Ancestor { pid: 7, name: "bash".into(), exe: Some("/bin/bash".into()) };
+    Actor { process: Arc::new(process), lineage: Arc::new([above]) }
+}
+
+/// An inventory that saw these processes, each of which contacted a model.
+fn inventory(pids: &[u32]) -> Inventory {
+    let mut inventory = Inventory::new(Arc::new(Catalog::built_in()));
+    for pid in pids {
+        let actor = actor(*pid);
+        let sighting = Sighting {
+            actor: &actor,
+            place: Some("codex.service"),
+            environment: &["OPENAI_API_KEY".to_owned()],
+            subject: 0,
+        };
+        inventory.observe_process(&sighting, 10);
+        let address = "203.0.113.7".parse().unwrap();
+        let name = Some("api.openai.com");
+        let contact = Contact { name, address, port: 443, is_denied: true };
+        inventory.observe_contact(&sighting, &contact, 20);
+    }
+    inventory
+}
+
+fn words(agents: &[Agent]) -> Vec<String> {
+    let mut words: Vec<String> = agents.iter().map(|agent| format!("{agent:?}")).collect();
+    words.sort_unstable();
+    words
+}
+
+fn save(path: &Path, inventory: &mut Inventory) {
+    let (store, _) = Store::open(path, BOOT).unwrap();
+    store.finish(inventory.writes(usize::MAX));
+}
+
+fn load(path: &Path, boot_id: &str) -> Opened {
+    let (store, opened) = Store::open(path, boot_id).unwrap();
+    store.finish(Vec::new());
+    opened
+}
+
+#[test]
+fn everything_that_is_known_of_an_agent_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state/inventory.db");
+    let mut before = inventory(&[10, 11]);
+    save(&path, &mut before);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+
+    let opened = load(&path, BOOT);
+    assert_eq!((opened.discarded, &opened.damage), (0, &None));
+    let known: Vec<Agent> = before.agents().cloned().collect();
+    assert_eq!(words(&opened.agents), words(&known));
+
+    // After a boot nothing runs, and the last process is still shown.
+    let [first, _] = &load(&path, "boot-2").agents[..] else { panic!("two agents") };
+    assert!(first.instances.is_empty() && first.latest.is_some());
+
+    // What comes back counts further, and is not found anew.
+    let mut after = Inventory::new(Arc::new(Catalog::built_in()));
+    after.restore(opened.agents);
+    let actor = actor(10);
+    let sighting =
+        Sighting { actor: &actor, place: Some("codex.service"), environment: &[], subject: 0 };
+    assert!(after.observe_process(&sighting, 30).is_empty());
+    let agent = after.agent_of(10).unwrap();
+    assert_eq!((agent.first_ms, agent.last_ms, agent.instances_total), (10, 30, 1));
+    assert_eq!(agent.endpoints[&("api.openai.com".to_owned(), 443)].denied, 1);
+}
+
+#[test]
+fn what_ends_or_is_forgotten_is_saved_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inventory.db");
+    let mut known = inventory(&[10, 11]);
+    save(&path, &mut known);
+    assert!(known.writes(usize::MAX).is_empty());
+    let forgotten = Arc::clone(&known.agent_of(11).unwrap().id);
+    known.observe_exit(10);
+    let (store, _) = Store::open(&path, BOOT).unwrap();
+    let mut writes = known.writes(usize::MAX);
+    writes.push(Write::Forget(forgotten));
+    store.finish(writes);
+    let [only] = &load(&path, BOOT).agents[..] else { panic!("one agent") };
+    assert!(only.instances.is_empty());
+    assert_eq!(only.latest.as_ref().unwrap().actor.process.pid, 10);
+}
+
+#[test]
+fn batches_are_on_disk_soon_and_the_daemon_never_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inventory.db");
+    let (store, _) = Store::open(&path, BOOT).unwrap();
+    let mut known = inventory(&(100..600).collect::<Vec<u32>>());
+    let started = Instant::now();
+    assert!(store.is_ready() && store.apply(known.writes(usize::MAX)));
+    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
+    while !store.is_ready() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Another reader sees it, as after a kill of the daemon.
+    let reader = Connection::open(&path).unwrap();
+    let count = |table: &str| -> u32 {
+        let query = format!("SELECT count(*) FROM {table}");
+        reader.query_row(&query, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((count("agents"), count("endpoints"), count("instances")), (500, 500, 500));
+    assert_eq!(store.trouble(), None);
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inventory.db");
+    let mut known = inventory(&(100..300).collect::<Vec<u32>>());
+    save(&path, &mut known);
+    let whole = fs::read(&path).unwrap();
+    let middle = whole.len() / 2;
+    let overwritten = |range: std::ops::Range<usize>| {
+        let mut bytes = whole.clone();
+        bytes[range].fill(0xa5);
+        bytes
+    };
+    for bytes in [
+        overwritten(0..100),
+        overwritten(4_096..whole.len()),
+        overwritten(middle..middle + 8_192),
+        b"not a database, but longer than its header would be: ".repeat(40),
+        whole[..middle].to_vec(),
+    ] {
+        fs::write(&path, &bytes).unwrap();
+        let opened = load(&path, BOOT);
+        let damage = opened.damage.expect("the damage is told");
+        assert!(opened.agents.is_empty() && !damage.reason.is_empty());
+        assert_eq!(fs::read(&damage.path).unwrap(), bytes);
+        assert_eq!(load(&path, BOOT).damage, None);
+    }
+}
+
+#[test]
+fn what_another_program_or_a_newer_governd_wrote_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("foreign.db");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
+    let before = fs::read(&foreign).unwrap();
+    let error = Store::open(&foreign, BOOT).unwrap_err();
+    assert!(matches!(error, StoreError::Foreign(_)), "{error}");
+    assert_eq!(fs::read(&foreign).unwrap()[100..], before[100..]);
+
+    let newer = dir.path().join("newer.db");
+    save(&newer, &mut inventory(&[10]));
+    Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::open(&newer, BOOT).unwrap_err();
+    assert!(error.to_string().contains("version 99"), "{error}");
+    assert!(error.hint().contains("newer governd"));
+
+    let directory = dir.path().join("directory.db");
+    fs::create_dir(&directory).unwrap();
+    let error = Store::open(&directory, BOOT).unwrap_err();
+    assert!(error.line().contains("directory"), "{}", error.line());
+
+    let link = dir.path().join("link.db");
+    std::os::unix::fs::symlink(&newer, &link).unwrap();
+    assert!(Store::open(&link, BOOT).is_err());
+}
+
+#[test]
+fn rows_that_nobody_understands_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inventory.db");
+    for change in [
+        "UPDATE agents SET program = 'something else' WHERE uid = 1010",
+        "UPDATE agents SET standing = 'boss' WHERE uid = 1010",
+        "UPDATE agents SET uid = -1 WHERE uid = 1010",
+        "UPDATE agents SET confidence = 400 WHERE uid = 1010",
+    ] {
+        save(&path, &mut inventory(&[10, 11]));
+        Connection::open(&path).unwrap().execute_batch(change).unwrap();
+        let opened = load(&path, BOOT);
+        assert_eq!(opened.agents.len(), 1, "{change}");
+        assert!(opened.discarded > 0, "{change}");
+        assert_eq!(load(&path, BOOT).discarded, 0, "{change}");
+    }
+    for change in [
+        "UPDATE instances SET process = '{}'",
+        "UPDATE instances SET process = 'nonsense', pid = -1",
+        "UPDATE endpoints SET address = 'nowhere', port = 70000",
+        "UPDATE evidence SET signal = 'rumour' WHERE signal = 'contact'",
+    ] {
+        save(&path, &mut inventory(&[10, 11]));
+        Connection::open(&path).unwrap().execute_batch(change).unwrap();
+        let opened = load(&path, BOOT);
+        assert_eq!(opened.agents.len(), 2, "{change}");
+        assert!(opened.discarded > 0, "{change}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inventory.db");
+    let (store, _) = Store::open(&path, BOOT).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    assert!(store.apply(inventory(&[10]).writes(usize::MAX)));
+    while store.trouble().is_none() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(store.trouble().unwrap().contains("locked"));
+    other.execute_batch("ROLLBACK").unwrap();
+    while store.trouble().is_some() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    drop(store);
+    assert_eq!(load(&path, BOOT).agents.len(), 1);
+}
