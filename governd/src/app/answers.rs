@@ -125,6 +125,12 @@ impl Engine {
                     verified_instructions: program.verified_instructions,
                 })
                 .collect(),
+            degraded: self
+                .kernel
+                .lacks()
+                .iter()
+                .map(|lack| (lack.word().to_owned(), lack.detail().to_owned()))
+                .collect(),
             log: self.journal.status(),
         })
     }

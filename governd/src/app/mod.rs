@@ -33,12 +33,14 @@ use rulebook::{Rulebook, RulebookError};
 use crate::{
     audit::{
         log::{Damage, Disk, Log, OpenError, Opened, Options},
-        record::{Confidence, Context, Finding, Lifecycle, Loss, LossSource, Phase, Record},
+        record::{
+            Confidence, Context, Degraded, Finding, Lifecycle, Loss, LossSource, Phase, Record,
+        },
     },
     catalog::Catalog,
     control::server::{Line, Server, ServerError},
     core::state::{Services, State},
-    kernel::{self, Kernel, KernelError, KernelOptions},
+    kernel::{self, Kernel, KernelError, KernelOptions, Lack},
     policy::{host::Host as _, image::Compiled},
     settings::Settings,
     workload::{cgroup::CgroupTree, host::HostFacts, proc::ProcFs, table::ProcessTable},
@@ -135,7 +137,8 @@ impl App {
             Rulebook::new(settings.policy.clone(), settings.mode, catalog.endpoint_patterns());
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
-        let (journal, opened) = open_journal(settings, &host)?;
+        let lacks = Lack::of_kernel()?;
+        let (journal, opened) = open_journal(settings, &host, &lacks)?;
         let shown = journal.events();
         let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
         let mut kernel = Kernel::load(&options)?;
@@ -270,7 +273,11 @@ fn damaged(damage: &Damage) -> Finding {
     }
 }
 
-fn open_journal(settings: &Settings, host: &HostFacts) -> Result<(Journal, Opened), StartError> {
+fn open_journal(
+    settings: &Settings,
+    host: &HostFacts,
+    lacks: &[Lack],
+) -> Result<(Journal, Opened), StartError> {
     let directory = settings.state_dir.join("log");
     let (log, opened) = Log::open(Disk, Options::new(&directory))?;
     let text = |text: Option<&str>| text.unwrap_or("unknown").into();
@@ -281,8 +288,15 @@ fn open_journal(settings: &Settings, host: &HostFacts) -> Result<(Journal, Opene
         booted_ms: clock::booted_ms(),
         kernel: text(host.kernel_release()),
         version: VERSION.into(),
+        degraded: lacks.iter().map(|lack| degraded(*lack)).collect(),
     };
     Ok((Journal::start(log, directory, context)?, opened))
+}
+
+/// What a kernel lacks, as records say it.
+fn degraded(lack: Lack) -> Degraded {
+    tracing::warn!(what = lack.word(), detail = lack.detail(), "degraded by this kernel");
+    Degraded { what: lack.word(), detail: lack.detail(), hides_names: lack == Lack::Loops }
 }
 
 /// The group whose members may use the control socket, if the host has it.

@@ -50,6 +50,19 @@ pub struct Context {
     pub kernel: Arc<str>,
     /// Version of governd.
     pub version: Arc<str>,
+    /// What this kernel lacks, and governd does without.
+    pub degraded: Arc<[Degraded]>,
+}
+
+/// Something that does not work on this host's kernel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Degraded {
+    /// What, in one word, as `governd doctor` calls it.
+    pub what: &'static str,
+    /// What does not happen, in one sentence.
+    pub detail: &'static str,
+    /// Whether no rule about a name can match.
+    pub hides_names: bool,
 }
 
 /// When a record's event happened, when it was logged, and where it stands in the log.

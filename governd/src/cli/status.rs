@@ -79,6 +79,9 @@ fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
     fact("attached to", Tone::Plain, report.cgroup.clone());
     let (tone, text) = programs(report);
     fact("programs", tone, text);
+    for (what, detail) in &report.degraded {
+        fact("degraded", Tone::Warn, format!("{what}: {detail}"));
+    }
     let policy = &report.policy;
     fact("policy", Tone::Plain, format!("{}, generation {}", policy.source, policy.generation));
     fact("digest", Tone::Plain, policy.digest.clone());

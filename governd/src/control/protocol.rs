@@ -117,6 +117,9 @@ pub struct StatusReport {
     pub lost: std::collections::BTreeMap<String, u64>,
     /// Programs in the kernel.
     pub programs: Vec<ProgramStatus>,
+    /// What does not work on this kernel, by the word that `governd doctor` has for it.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub degraded: std::collections::BTreeMap<String, String>,
     /// The log.
     pub log: LogStatus,
 }

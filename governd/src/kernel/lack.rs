@@ -13,7 +13,7 @@ use governd_common::{
     verdict::{Mode, Verdict},
 };
 
-use super::KernelError;
+use super::{KernelError, layout};
 use crate::policy::image::TableImage;
 
 /// Something that the kernel lacks.
@@ -26,6 +26,14 @@ pub enum Lack {
 }
 
 impl Lack {
+    /// What the running kernel lacks.
+    ///
+    /// # Errors
+    /// If its type information cannot be read.
+    pub fn of_kernel() -> Result<Vec<Self>, KernelError> {
+        Ok(Self::all(&layout::of_kernel()?))
+    }
+
     /// What a kernel lacks.
     pub(crate) fn all(layout: &KernelLayout) -> Vec<Self> {
         let mut lacks = Vec::new();

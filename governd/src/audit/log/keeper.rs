@@ -286,6 +286,7 @@ mod tests {
             booted_ms: 0,
             kernel: "6.18.44".into(),
             version: "0.1.0".into(),
+            degraded: [].into(),
         }
     }
 

@@ -62,11 +62,11 @@ pub(super) fn value(flow: &Flow, context: &Context, stamp: &Stamp) -> Value {
         .with("disposition_id", outcome.disposition)
         .maybe("dst_endpoint", flow.destination.as_ref().map(object::endpoint))
         .maybe("firewall_rule", flow.decision.rule.as_ref().map(firewall_rule))
-        .with("message", message(flow, &outcome))
+        .with("message", message(flow, &outcome, unread(flow, context)))
         .with("policy", policy(flow))
         .maybe("src_endpoint", flow.destination.is_none().then_some(source))
         .with("status_id", outcome.status)
-        .with("unmapped", json!({"governd": Value::from(own(flow))}))
+        .with("unmapped", json!({"governd": Value::from(own(flow, context))}))
         .into()
 }
 
@@ -122,14 +122,24 @@ fn policy(flow: &Flow) -> Value {
     })
 }
 
-fn message(flow: &Flow, outcome: &Outcome) -> String {
+/// What hides names on this kernel, where a rule about one might have decided otherwise.
+fn unread(flow: &Flow, context: &Context) -> Option<&'static str> {
+    let reason = flow.decision.reason;
+    let may_be = matches!(reason, Reason::NoRule | Reason::DnsName | Reason::NoServerName);
+    let mut hiding = context.degraded.iter().filter(|degraded| degraded.hides_names);
+    let denies = flow.decision.verdict == Verdict::Deny;
+    hiding.next().filter(|_| may_be && denies).map(|degraded| degraded.what)
+}
+
+fn message(flow: &Flow, outcome: &Outcome, unread: Option<&str>) -> String {
     let destination = match &flow.destination {
         Some(to) => in_words(to, flow.protocol),
         None => "a raw socket".to_owned(),
     };
     let rule = flow.decision.rule.as_ref().map_or("no rule", |rule| &*rule.id);
     let (agent, reason) = (&flow.subject.agent, flow.decision.reason.word());
-    format!("{} {agent} to {destination}: {reason}, {rule}", outcome.word)
+    let unread = unread.map_or("", |_| "; names cannot be read on this kernel");
+    format!("{} {agent} to {destination}: {reason}, {rule}{unread}", outcome.word)
 }
 
 fn in_words(to: &Destination, protocol: u8) -> String {
@@ -141,10 +151,10 @@ fn in_words(to: &Destination, protocol: u8) -> String {
     }
 }
 
-fn own(flow: &Flow) -> Object {
+fn own(flow: &Flow, context: &Context) -> Object {
     let own = Object::default()
         .with("agent", object::agent(&flow.subject))
-        .with("decision", decision(flow))
+        .with("decision", decision(flow, context))
         .with("lineage", object::lineage(&flow.actor))
         .with("process", object::process_facts(&flow.actor));
     let Some(to) = &flow.destination else {
@@ -159,7 +169,7 @@ pub(super) fn name(to: &Destination) -> Object {
     Object::default().with("evidence", evidence.word()).maybe("value", to.name.as_deref())
 }
 
-fn decision(flow: &Flow) -> Object {
+fn decision(flow: &Flow, context: &Context) -> Object {
     let decision = &flow.decision;
     let denies = decision.verdict == Verdict::Deny;
     Object::default()
@@ -169,6 +179,7 @@ fn decision(flow: &Flow) -> Object {
         .with("reason", decision.reason.word())
         .maybe("rule", decision.rule.as_ref().map(|rule| &*rule.id))
         .maybe("rule_text", decision.rule.as_ref().map(|rule| &*rule.text))
+        .maybe("degraded", unread(flow, context))
         .with("verdict", if denies { "deny" } else { "allow" })
         .with("would_deny", denies && decision.mode == Mode::Monitor)
 }

@@ -17,7 +17,16 @@ pub(super) fn value(lifecycle: &Lifecycle, context: &Context, stamp: &Stamp) -> 
         .with("pid", lifecycle.pid)
         .maybe("policy", lifecycle.policy.as_ref().map(object::policy));
     let (activity, severity, message, own) = match &lifecycle.phase {
-        Phase::Start => (ACTIVITY_START, 1, "governd started".to_owned(), own),
+        Phase::Start if context.degraded.is_empty() => {
+            (ACTIVITY_START, 1, "governd started".to_owned(), own)
+        }
+        Phase::Start => {
+            let degraded = context.degraded.iter();
+            let words: Vec<_> = degraded.clone().map(|degraded| degraded.what).collect();
+            let values = degraded.map(|degraded| json!([degraded.what, degraded.detail]));
+            let message = format!("governd started, degraded by this kernel: {}", words.join(", "));
+            (ACTIVITY_START, 2, message, own.with("degraded", values.collect::<Vec<_>>()))
+        }
         Phase::Stop { reason, stays_attached } => {
             // A stop that leaves the host without enforcement is worth a look.
             let severity = if *stays_attached { 1 } else { 2 };

@@ -126,6 +126,7 @@ fn context() -> Context {
         booted_ms: 1_763_600_000_000,
         kernel: "6.18.44".into(),
         version: "0.1.0".into(),
+        degraded: [].into(),
     }
 }
 
@@ -290,6 +291,40 @@ fn answer() -> DnsAnswer {
         name: "api.openai.com".into(),
         question_type: 1,
         addresses: vec![(IpAddr::from([203, 0, 113, 9]), 60)],
+    }
+}
+
+#[test]
+fn records_say_what_the_kernel_keeps_from_working() {
+    let detail = "names cannot be read: rules about names allow nothing";
+    let names = Degraded { what: "names", detail, hides_names: true };
+    let errno = Degraded { what: "errno", detail: "EPERM", hides_names: false };
+    let message = |degraded: &[Degraded], record: &Record| {
+        let context = Context { degraded: degraded.into(), ..context() };
+        let line: Value = serde_json::from_str(&record.line(&context, &stamp())).unwrap();
+        let own = &line["unmapped"]["governd"];
+        let degraded = [&own["degraded"], &own["decision"]["degraded"]];
+        let degraded = degraded.into_iter().find(|value| !value.is_null()).cloned();
+        (line["message"].as_str().unwrap().to_owned(), degraded.unwrap_or_default())
+    };
+    let lifecycle = Lifecycle { phase: Phase::Start, pid: 1, mode: Mode::Enforce, policy: None };
+    let start = Record::Lifecycle(lifecycle);
+    assert_eq!(message(&[], &start), ("governd started".to_owned(), Value::Null));
+    let (words, list) = message(&[names, errno], &start);
+    assert_eq!(words, "governd started, degraded by this kernel: names, errno");
+    assert_eq!(list, serde_json::json!([["names", detail], ["errno", "EPERM"]]));
+    let flow = |verdict, reason| Record::Flow(flow(verdict, reason, Mode::Enforce));
+    let suffix = "; names cannot be read on this kernel";
+    for (verdict, reason, degraded, says) in [
+        (Verdict::Deny, Reason::NoRule, &[names][..], true),
+        (Verdict::Deny, Reason::DnsName, &[errno, names], true),
+        (Verdict::Deny, Reason::NoRule, &[errno], false),
+        (Verdict::Deny, Reason::Rule, &[names], false),
+        (Verdict::Allow, Reason::NoRule, &[names], false),
+    ] {
+        let (words, what) = message(degraded, &flow(verdict, reason));
+        assert_eq!(words.ends_with(suffix), says, "{verdict:?} {reason:?}: {words}");
+        assert_eq!(what == "names", says);
     }
 }
 
