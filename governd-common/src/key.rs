@@ -92,6 +92,34 @@ impl BindingKey {
 }
 
 shared! {
+    /// A flow, where there is no socket to tell it by.
+    #[derive(Hash)]
+    pub struct FlowKey {
+        /// Address of the side that asks or connects.
+        pub local: Address,
+        /// Address of the other side.
+        pub remote: Address,
+        /// Port of the side that asks or connects, host byte order.
+        pub local_port: u16,
+        /// Port of the other side, host byte order.
+        pub remote_port: u16,
+        /// IP protocol number.
+        pub protocol: u32,
+    }
+}
+
+impl FlowKey {
+    /// The key of no flow.
+    pub const NONE: Self = Self {
+        local: Address::UNSPECIFIED,
+        remote: Address::UNSPECIFIED,
+        local_port: 0,
+        remote_port: 0,
+        protocol: 0,
+    };
+}
+
+shared! {
     /// Data of an address-trie key: the slot and the subject are always matched in full.
     #[derive(Hash)]
     pub struct CidrKey {

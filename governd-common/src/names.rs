@@ -36,6 +36,11 @@ pub mod map {
     pub const RESOLVERS: &str = "RESOLVERS";
     /// Socket storage: [`crate::table::SocketOwner`].
     pub const SOCKETS: &str = "SOCKETS";
+    /// Hash of [`crate::key::FlowKey`] to [`crate::table::SocketOwner`]: in the place of
+    /// `SOCKETS` where captures are replayed.
+    pub const FLOWS: &str = "FLOWS";
+    /// Per-CPU array of one [`crate::key::FlowKey`].
+    pub const FLOW_KEY: &str = "FLOW_KEY";
     /// Per-CPU array of `u64`, indexed by [`crate::verdict::Loss`].
     pub const LOST: &str = "LOST";
     /// Ring buffer of events.
@@ -48,7 +53,7 @@ pub mod map {
     pub const TAILS: &str = "TAILS";
 
     /// All of them.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 22] = [
         ACTIVE,
         SETTINGS,
         TASKS,
@@ -64,6 +69,8 @@ pub mod map {
         BINDINGS,
         RESOLVERS,
         SOCKETS,
+        FLOWS,
+        FLOW_KEY,
         LOST,
         EVENTS,
         EXEC_SCRATCH,
@@ -132,4 +139,7 @@ pub mod tail {
 pub mod global {
     /// A [`crate::table::KernelLayout`].
     pub const LAYOUT: &str = "LAYOUT";
+    /// A `u32`, 1 where the programs are fed from captures: packets come without the sockets that
+    /// they belonged to.
+    pub const REPLAY: &str = "REPLAY";
 }

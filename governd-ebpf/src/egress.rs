@@ -15,10 +15,9 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, bpf_sock},
+    bindings::__sk_buff,
     helpers::{
-        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_sk_storage_get,
-        bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id,
+        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id,
     },
     programs::SkBuffContext,
 };
@@ -38,8 +37,9 @@ use crate::{
     outcome::Outcome,
     skb::load,
     sock_addr::decide_into,
+    state::{self, End},
     subject::selector_subject,
-    tables::{CGROUPS, SOCKETS, View},
+    tables::{CGROUPS, FLOWS, SOCKETS, View},
     tails,
 };
 
@@ -66,24 +66,13 @@ struct Packet {
 /// Decides about a packet, and gives the program's return value.
 #[inline(always)]
 pub(crate) fn judge(context: &SkBuffContext) -> i32 {
-    let skb: *mut __sk_buff = context.skb.skb;
-    // SAFETY: the kernel fills the context; the helper checks the socket.
-    let socket: *mut bpf_sock = unsafe {
-        let socket = (*skb).__bindgen_anon_2.sk;
-        if socket.is_null() {
-            return Outcome::Pass as i32;
-        }
-        bpf_sk_fullsock(socket)
-    };
+    let socket = state::socket(context);
     if socket.is_null() {
         return Outcome::Pass as i32;
     }
     // SAFETY: a full socket, as the helper has just said.
     let kind = unsafe { ptr::read_volatile(&raw const (*socket).type_) };
-    let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
-    // SAFETY: the map is that of socket storage.
-    let owner = unsafe { bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), 0) };
-    let owner = owner.cast::<SocketOwner>();
+    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
     if owner.is_null() {
         return judge_unowned(context, kind) as i32;
     }

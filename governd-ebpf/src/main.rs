@@ -21,6 +21,7 @@ mod query;
 mod skb;
 mod sock;
 mod sock_addr;
+mod state;
 mod subject;
 mod tables;
 mod tails;

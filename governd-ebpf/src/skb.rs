@@ -8,10 +8,10 @@
 use core::{ffi::c_void, mem::offset_of, ptr};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_ANY, bpf_sock},
+    bindings::{__sk_buff, BPF_ANY},
     btf_maps::lpm_trie::Key,
     helpers::{
-        bpf_ktime_get_boot_ns, bpf_loop, bpf_sk_fullsock, bpf_sk_storage_get,
+        bpf_ktime_get_boot_ns, bpf_loop,
         generated::{bpf_probe_read_kernel, bpf_skb_load_bytes},
     },
     programs::SkBuffContext,
@@ -33,7 +33,8 @@ use governd_common::{
 
 use crate::{
     emit::{self, Wake, count},
-    tables::{BINDINGS, DNS_SCRATCH, NAMES, SOCKETS, View},
+    state::{self, End, is_replay},
+    tables::{BINDINGS, DNS_SCRATCH, FLOWS, NAMES, SOCKETS, View},
 };
 
 const PROTOCOL_UDP: u8 = 17;
@@ -89,7 +90,8 @@ pub(crate) fn learn(context: &SkBuffContext) {
     let Some(view) = View::current() else {
         return;
     };
-    if !view.is_resolver(&source) {
+    // In a capture nothing tells which resolver a host trusts.
+    if !is_replay() && !view.is_resolver(&source) {
         return;
     }
     let Some(scratch) = DNS_SCRATCH.get_ptr_mut(0) else {
@@ -208,21 +210,11 @@ fn load_message(context: &SkBuffContext, at: u32, dns: &mut Dns) -> bool {
 #[inline(always)]
 fn owner(context: &SkBuffContext) -> SocketOwner {
     let nobody = SocketOwner::unconnected(0, 0, 0);
-    let skb: *mut __sk_buff = context.skb.skb;
-    // SAFETY: the kernel fills the context; the helpers check the socket.
-    let stored = unsafe {
-        let socket: *mut bpf_sock = (*skb).__bindgen_anon_2.sk;
-        if socket.is_null() {
-            return nobody;
-        }
-        let socket = bpf_sk_fullsock(socket);
-        if socket.is_null() {
-            return nobody;
-        }
-        let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
-        bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), 0)
+    let socket = state::socket(context);
+    if socket.is_null() {
+        return nobody;
     }
-    .cast::<SocketOwner>();
+    let stored = state::stored(context, socket, End::Receiver, &SOCKETS, &FLOWS);
     // SAFETY: the storage lives as long as the socket.
     if stored.is_null() { nobody } else { unsafe { *stored } }
 }

@@ -17,8 +17,8 @@ use governd_common::{
     address::Address,
     decide::{Flow, Hit, Tables},
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, NameKey, ResolverKey, SubjectKey,
-        UidKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, NameKey, ResolverKey,
+        SubjectKey, UidKey,
     },
     limits::{
         BINDINGS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, EXES_MAX, NAMES_MAX, PIDS_MAX,
@@ -33,9 +33,9 @@ use governd_common::{
     verdict::Loss,
 };
 
-use crate::{process::ExecScratch, skb::DnsScratch};
+use crate::{process::ExecScratch, skb::DnsScratch, state::Flows};
 
-const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+pub(crate) const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 const SLOTS: usize = 2;
 
 #[btf_map]
@@ -75,6 +75,10 @@ pub(crate) static BINDINGS: LruHashMap<BindingKey, Binding, { BINDINGS_MAX as us
 static RESOLVERS: HashMap<ResolverKey, u32, { RESOLVERS_MAX as usize }, ON_DEMAND> = HashMap::new();
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<SocketOwner> = SkStorage::new();
+#[btf_map]
+pub(crate) static FLOWS: Flows<SocketOwner> = Flows::new();
+#[btf_map]
+pub(crate) static FLOW_KEY: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static LOST: PerCpuArray<u64, { Loss::ALL.len() }> = PerCpuArray::new();
 #[btf_map]

@@ -13,6 +13,7 @@ pub mod engine;
 mod explain;
 mod inventory;
 pub mod journal;
+pub mod replay;
 pub mod rulebook;
 pub mod sources;
 

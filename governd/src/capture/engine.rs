@@ -10,11 +10,11 @@ use governd_common::tls::TlsRefusal;
 use super::{
     Found, Proto, Summary,
     decode::{self, Packet, ethertype, u16_at, u32_at},
+    direction::{Direction, Flow, Reader},
     file::Frame,
     fragment::Fragments,
+    parsers::{HelloName, Told},
     quic::Connections,
-    stream::{HelloName, Stream, Told, dns_message},
-    tcp::{Order, Piece},
 };
 
 /// Tunnels inside each other.
@@ -22,6 +22,12 @@ const TUNNELS_MAX: usize = 4;
 /// Directions of TCP connections at a time; when there are more, all are forgotten.
 const DIRECTIONS_MAX: usize = 131_072;
 
+/// Protocol numbers (IANA "Protocol Numbers").
+const PROTOCOL_IPV4: u8 = 4;
+const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_UDP: u8 = 17;
+const PROTOCOL_IPV6: u8 = 41;
+const PROTOCOL_GRE: u8 = 47;
 const PORT_DNS: u16 = 53;
 const PORT_GTP_U: u16 = 2152;
 const PORT_VXLAN: u16 = 4789;
@@ -29,24 +35,21 @@ const PORT_GENEVE: u16 = 6081;
 const PORT_GRE: u16 = 4754;
 
 /// Reads the frames of one capture.
-pub struct Engine<'a> {
+pub struct Engine<'a, R> {
+    reader: R,
     sink: &'a mut dyn FnMut(Found),
     summary: Summary,
     frame: u64,
     fragments: Fragments,
-    directions: HashMap<(SocketAddr, SocketAddr), Direction>,
+    directions: HashMap<Flow, Direction>,
     connections: Connections,
 }
 
-struct Direction {
-    order: Order,
-    stream: Stream,
-}
-
-impl<'a> Engine<'a> {
+impl<'a, R: Reader> Engine<'a, R> {
     /// An engine that hands what it finds to `sink`.
-    pub fn new(sink: &'a mut dyn FnMut(Found)) -> Self {
+    pub fn new(reader: R, sink: &'a mut dyn FnMut(Found)) -> Self {
         Self {
+            reader,
             sink,
             summary: Summary::default(),
             frame: 0,
@@ -57,107 +60,110 @@ impl<'a> Engine<'a> {
     }
 
     /// Reads one frame.
-    pub fn frame(&mut self, frame: &Frame) {
+    ///
+    /// # Errors
+    /// If the reader has a fault.
+    pub fn frame(&mut self, frame: &Frame) -> Result<(), R::Error> {
         self.frame = frame.number;
         self.summary.frames += 1;
         match decode::frame(frame.link, &frame.bytes) {
             Some(bytes) => self.ip(bytes, 0),
-            None => self.summary.undecoded += 1,
+            None => {
+                self.summary.undecoded += 1;
+                Ok(())
+            }
         }
     }
 
     /// Reads what still waits for missing segments, and sums up.
-    pub fn finish(mut self, truncated: bool) -> Summary {
+    ///
+    /// # Errors
+    /// As [`Engine::frame`].
+    pub fn finish(mut self, truncated: bool) -> Result<Summary, R::Error> {
         let mut waiting: Vec<_> = std::mem::take(&mut self.directions).into_iter().collect();
-        waiting.sort_by_key(|(path, _)| *path);
-        for ((_, to), mut direction) in waiting {
-            let pieces = direction.order.finish();
-            for told in direction.take(pieces) {
-                self.tell(Proto::Tls, to.ip(), told);
+        waiting.sort_by_key(|(flow, _)| *flow);
+        for (flow, mut direction) in waiting {
+            for (frame, told) in direction.finish(&mut self.reader)? {
+                self.frame = frame;
+                self.tell(Proto::Tls, flow.to.ip(), told);
             }
         }
         self.summary.truncated = truncated;
-        self.summary
+        Ok(self.summary)
     }
 
-    fn ip(&mut self, bytes: &[u8], depth: usize) {
+    fn ip(&mut self, bytes: &[u8], depth: usize) -> Result<(), R::Error> {
         let Some(packet) = decode::ip(bytes).filter(|_| depth <= TUNNELS_MAX) else {
             self.summary.undecoded += 1;
-            return;
+            return Ok(());
         };
         let Some(fragment) = packet.fragment else {
             return self.transport(&packet, depth);
         };
-        if let Some(whole) = self.fragments.add(&packet, fragment) {
-            self.transport(&Packet { payload: &whole, fragment: None, ..packet }, depth);
+        match self.fragments.add(&packet, fragment) {
+            Some(whole) => {
+                self.transport(&Packet { payload: &whole, fragment: None, ..packet }, depth)
+            }
+            None => Ok(()),
         }
     }
 
-    fn transport(&mut self, packet: &Packet<'_>, depth: usize) {
-        match packet.protocol {
-            4 | 41 => self.ip(packet.payload, depth + 1),
-            6 => {
-                self.tcp(packet);
+    fn transport(&mut self, packet: &Packet<'_>, depth: usize) -> Result<(), R::Error> {
+        let inner = match packet.protocol {
+            PROTOCOL_IPV4 | PROTOCOL_IPV6 => Some(packet.payload),
+            PROTOCOL_GRE => gre(packet.payload),
+            PROTOCOL_TCP => {
+                return match Segment::read(packet) {
+                    Some(segment) => self.tcp(&segment),
+                    None => Ok(()),
+                };
             }
-            17 => {
-                self.udp(packet, depth);
+            PROTOCOL_UDP => {
+                return match datagram(packet) {
+                    Some((flow, data)) => self.udp(flow, data, depth),
+                    None => Ok(()),
+                };
             }
-            47 => {
-                if let Some(inner) = gre(packet.payload) {
-                    self.ip(inner, depth + 1);
-                }
-            }
-            _ => {}
-        }
+            _ => None,
+        };
+        inner.map_or(Ok(()), |inner| self.ip(inner, depth + 1))
     }
 
-    fn tcp(&mut self, packet: &Packet<'_>) -> Option<()> {
-        let segment = packet.payload;
-        let (from_port, to_port) = (u16_at(segment, 0)?, u16_at(segment, 2)?);
-        let sequence = u32_at(segment, 4)?;
-        let data = segment.get(usize::from(segment.get(12)? >> 4) * 4..)?;
-        let is_syn = segment.get(13)? & 2 != 0;
-        let path = (
-            SocketAddr::new(packet.source, from_port),
-            SocketAddr::new(packet.destination, to_port),
-        );
+    fn tcp(&mut self, segment: &Segment<'_>) -> Result<(), R::Error> {
+        let Segment { flow, sequence, is_syn, data } = *segment;
         if self.directions.len() >= DIRECTIONS_MAX {
-            self.directions.clear();
+            for (flow, _) in self.directions.drain() {
+                self.reader.end(flow)?;
+            }
         }
-        let is_dns = from_port == PORT_DNS || to_port == PORT_DNS;
-        let fresh = || Direction { order: Order::default(), stream: Stream::new(is_dns) };
-        let direction = self.directions.entry(path).or_insert_with(fresh);
-        if is_syn && direction.order.begin(sequence) {
-            direction.stream = Stream::new(is_dns);
+        let is_dns = flow.from.port() == PORT_DNS || flow.to.port() == PORT_DNS;
+        let fresh = || Direction::new(flow, is_dns);
+        let direction = self.directions.entry(flow).or_insert_with(fresh);
+        if is_syn {
+            direction.begin(sequence, &mut self.reader)?;
         }
-        let pieces = direction.order.add(sequence.wrapping_add(u32::from(is_syn)), data);
-        for told in direction.take(pieces) {
-            self.tell(Proto::Tls, packet.destination, told);
+        let first = sequence.wrapping_add(u32::from(is_syn));
+        for (frame, told) in direction.add(first, data, self.frame, &mut self.reader)? {
+            self.frame = frame;
+            self.tell(Proto::Tls, flow.to.ip(), told);
         }
-        Some(())
+        Ok(())
     }
 
-    fn udp(&mut self, packet: &Packet<'_>, depth: usize) -> Option<()> {
-        let (from_port, to_port) = (u16_at(packet.payload, 0)?, u16_at(packet.payload, 2)?);
-        let length = usize::from(u16_at(packet.payload, 4)?);
-        let end = if length < 8 { packet.payload.len() } else { length.min(packet.payload.len()) };
-        let data = packet.payload.get(8..end)?;
-        if from_port == PORT_DNS || to_port == PORT_DNS {
-            if let Some(told) = dns_message(data) {
-                self.tell(Proto::Tls, packet.destination, told);
+    fn udp(&mut self, flow: Flow, data: &[u8], depth: usize) -> Result<(), R::Error> {
+        if flow.from.port() == PORT_DNS || flow.to.port() == PORT_DNS {
+            for told in self.reader.datagram(flow, data)? {
+                self.tell(Proto::Tls, flow.to.ip(), told);
             }
-            return Some(());
+            return Ok(());
         }
-        if let Some(inner) = tunnelled(to_port, data) {
-            self.ip(inner, depth + 1);
-            return Some(());
+        if let Some(inner) = tunnelled(flow.to.port(), data) {
+            return self.ip(inner, depth + 1);
         }
-        let from = SocketAddr::new(packet.source, from_port);
-        let to = SocketAddr::new(packet.destination, to_port);
-        for told in self.connections.datagram(from, to, data) {
-            self.tell(Proto::Quic, to.ip(), told);
+        for told in self.connections.datagram(flow, data) {
+            self.tell(Proto::Quic, flow.to.ip(), told);
         }
-        Some(())
+        Ok(())
     }
 
     /// Reports what a message told; `carrier` is what a ClientHello came in.
@@ -202,17 +208,34 @@ impl<'a> Engine<'a> {
     }
 }
 
-impl Direction {
-    fn take(&mut self, pieces: Vec<Piece>) -> Vec<Told> {
-        let mut told = Vec::new();
-        for piece in pieces {
-            match piece {
-                Piece::Bytes(bytes) => told.extend(self.stream.take(&bytes)),
-                Piece::Gap => self.stream.gap(),
-            }
-        }
-        told
+/// A TCP segment.
+struct Segment<'a> {
+    flow: Flow,
+    sequence: u32,
+    is_syn: bool,
+    data: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    fn read(packet: &Packet<'a>) -> Option<Self> {
+        let bytes = packet.payload;
+        let data = bytes.get(usize::from(bytes.get(12)? >> 4) * 4..)?;
+        let is_syn = bytes.get(13)? & 2 != 0;
+        Some(Self { flow: flow(packet)?, sequence: u32_at(bytes, 4)?, is_syn, data })
     }
+}
+
+/// The data of a UDP datagram.
+fn datagram<'a>(packet: &Packet<'a>) -> Option<(Flow, &'a [u8])> {
+    let length = usize::from(u16_at(packet.payload, 4)?);
+    let end = if length < 8 { packet.payload.len() } else { length.min(packet.payload.len()) };
+    Some((flow(packet)?, packet.payload.get(8..end)?))
+}
+
+fn flow(packet: &Packet<'_>) -> Option<Flow> {
+    let from = SocketAddr::new(packet.source, u16_at(packet.payload, 0)?);
+    let to = SocketAddr::new(packet.destination, u16_at(packet.payload, 2)?);
+    Some(Flow { from, to })
 }
 
 /// The IP packet in a GRE packet (RFC 2784, RFC 2890; version 1 is RFC 2637).

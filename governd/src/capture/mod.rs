@@ -16,13 +16,17 @@ use std::{
 };
 
 pub mod decode;
+mod direction;
 pub mod engine;
 pub mod file;
 mod fragment;
+mod parsers;
 mod protected;
 mod quic;
-mod stream;
 mod tcp;
+
+pub use direction::{Flow, Kind, Reader};
+pub use parsers::{HelloName, Parsers, Told};
 
 /// Which protocol told a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
@@ -101,6 +105,9 @@ pub enum CaptureError {
         /// The first four bytes, big-endian.
         magic: u32,
     },
+    /// What reads the packets has a fault.
+    #[error("the packets cannot be read")]
+    Reader(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A block or frame contradicts the format.
     #[error("frame {frame}: {what}")]
     Damaged {
@@ -111,21 +118,38 @@ pub enum CaptureError {
     },
 }
 
-/// Reads a capture and hands each name to `sink`, in the order in which the frames complete them.
+/// Reads a capture with the parsers in this process and hands each name to `sink`, in the order in
+/// which the frames complete them.
+///
+/// # Errors
+/// If the file cannot be read, or is no capture or a damaged one.
 pub fn replay(path: &Path, sink: &mut dyn FnMut(Found)) -> Result<Summary, CaptureError> {
+    replay_with(path, parsers::Parsers::default(), sink)
+}
+
+/// [`replay`] with another reader of what connections carry. QUIC stays with this process.
+///
+/// # Errors
+/// As [`replay`], and if the reader has a fault.
+pub fn replay_with<R: Reader>(
+    path: &Path,
+    reader: R,
+    sink: &mut dyn FnMut(Found),
+) -> Result<Summary, CaptureError> {
+    let fault = |error: R::Error| CaptureError::Reader(Box::new(error));
     let mut frames = file::Frames::open(BufReader::new(File::open(path)?))?;
-    let mut engine = engine::Engine::new(sink);
+    let mut engine = engine::Engine::new(reader, sink);
     while let Some(frame) = frames.next_frame()? {
-        engine.frame(&frame);
+        engine.frame(&frame).map_err(fault)?;
     }
-    Ok(engine.finish(frames.is_truncated()))
+    engine.finish(frames.is_truncated()).map_err(fault)
 }
 
 /// The names in one datagram to a QUIC server, taken by itself.
 pub fn quic_names(from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> Vec<String> {
-    let told = quic::Connections::default().datagram(from, to, datagram);
+    let told = quic::Connections::default().datagram(Flow { from, to }, datagram);
     let names = told.into_iter().filter_map(|told| match told {
-        stream::Told::Tls(hello) => Some(hello.name),
+        Told::Tls(hello) => Some(hello.name),
         _ => None,
     });
     names.collect()

@@ -1,6 +1,6 @@
 //! QUIC connections as far as their ClientHello: CRYPTO frames in any order, over several Initials.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
 
 use governd_common::{
     quic::{Kind, Packet, Reader},
@@ -8,8 +8,9 @@ use governd_common::{
 };
 
 use super::{
+    direction::Flow,
+    parsers::{Told, feed_hello},
     protected::Keys,
-    stream::{Told, feed_hello},
 };
 
 /// Longest ClientHello that is put together, in bytes.
@@ -29,7 +30,7 @@ mod frame {
 /// The clients' sides of the connections of a capture.
 #[derive(Default)]
 pub(super) struct Connections {
-    by_path: HashMap<(SocketAddr, SocketAddr), Connection>,
+    by_path: HashMap<Flow, Connection>,
 }
 
 struct Connection {
@@ -54,28 +55,18 @@ struct Crypto {
 
 impl Connections {
     /// Reads the packets of a datagram.
-    pub(super) fn datagram(
-        &mut self,
-        from: SocketAddr,
-        to: SocketAddr,
-        mut bytes: &[u8],
-    ) -> Vec<Told> {
+    pub(super) fn datagram(&mut self, flow: Flow, mut bytes: &[u8]) -> Vec<Told> {
         let mut told = Vec::new();
         while let Ok(packet) = Packet::parse(bytes) {
             if packet.kind == Kind::Initial {
-                told.extend(self.initial((from, to), bytes, &packet));
+                told.extend(self.initial(flow, bytes, &packet));
             }
             bytes = bytes.get(packet.end..).unwrap_or_default();
         }
         told
     }
 
-    fn initial(
-        &mut self,
-        path: (SocketAddr, SocketAddr),
-        bytes: &[u8],
-        packet: &Packet<'_>,
-    ) -> Option<Told> {
+    fn initial(&mut self, path: Flow, bytes: &[u8], packet: &Packet<'_>) -> Option<Told> {
         if let Some(known) = self.by_path.get_mut(&path)
             && let Some(frames) = known.keys.open(bytes, packet)
         {

@@ -7,8 +7,8 @@ const WAITING_MAX: usize = 128;
 /// What a segment does to the order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Piece {
-    /// Bytes that continue the stream.
-    Bytes(Vec<u8>),
+    /// Bytes that continue the stream, and the frame that they came in.
+    Bytes(Vec<u8>, u64),
     /// Bytes are missing here, for good.
     Gap,
 }
@@ -17,7 +17,15 @@ pub(super) enum Piece {
 #[derive(Debug, Default)]
 pub(super) struct Order {
     next: Option<u32>,
-    waiting: Vec<(u32, Vec<u8>)>,
+    waiting: Vec<Segment>,
+}
+
+/// A segment that waits.
+#[derive(Debug)]
+struct Segment {
+    at: u32,
+    frame: u64,
+    bytes: Vec<u8>,
 }
 
 impl Order {
@@ -33,11 +41,11 @@ impl Order {
     }
 
     /// Adds a segment's payload and returns what can be handed on, in order.
-    pub(super) fn add(&mut self, sequence: u32, payload: &[u8]) -> Vec<Piece> {
+    pub(super) fn add(&mut self, sequence: u32, payload: &[u8], frame: u64) -> Vec<Piece> {
         if payload.is_empty() {
             return Vec::new();
         }
-        self.waiting.push((sequence, payload.to_vec()));
+        self.waiting.push(Segment { at: sequence, frame, bytes: payload.to_vec() });
         self.next.get_or_insert(sequence);
         let mut pieces = self.ready();
         if self.waiting.len() > WAITING_MAX {
@@ -57,7 +65,8 @@ impl Order {
 
     fn give_up_gap(&mut self) -> Vec<Piece> {
         let next = self.next.unwrap_or_default();
-        let nearest = self.waiting.iter().map(|(at, _)| *at).min_by_key(|at| ahead(*at, next));
+        let nearest =
+            self.waiting.iter().map(|segment| segment.at).min_by_key(|at| ahead(*at, next));
         self.next = nearest;
         let mut pieces = vec![Piece::Gap];
         pieces.extend(self.ready());
@@ -67,15 +76,15 @@ impl Order {
     fn ready(&mut self) -> Vec<Piece> {
         let mut pieces = Vec::new();
         while let Some(next) = self.next {
-            let due = |(at, _): &(u32, Vec<u8>)| ahead(*at, next) <= 0;
+            let due = |segment: &Segment| ahead(segment.at, next) <= 0;
             let Some(index) = self.waiting.iter().position(due) else {
                 break;
             };
-            let (at, bytes) = self.waiting.remove(index);
+            let Segment { at, frame, bytes } = self.waiting.remove(index);
             let known = ahead(next, at) as usize;
             if let Some(new) = bytes.get(known..).filter(|new| !new.is_empty()) {
                 self.next = Some(next.wrapping_add(new.len() as u32));
-                pieces.push(Piece::Bytes(new.to_vec()));
+                pieces.push(Piece::Bytes(new.to_vec(), frame));
             }
         }
         pieces
@@ -93,7 +102,7 @@ mod tests {
 
     fn text(pieces: Vec<Piece>) -> String {
         let word = |piece| match piece {
-            Piece::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
+            Piece::Bytes(bytes, _) => String::from_utf8(bytes).unwrap(),
             Piece::Gap => "|".to_owned(),
         };
         pieces.into_iter().map(word).collect()
@@ -103,11 +112,11 @@ mod tests {
     fn segments_come_out_in_order_and_once() {
         let mut order = Order::default();
         assert!(order.begin(u32::MAX - 2));
-        assert_eq!(text(order.add(u32::MAX - 1, b"abc")), "abc");
-        assert_eq!(text(order.add(4, b"gh")), "");
-        assert_eq!(text(order.add(u32::MAX, b"bcd")), "d");
-        assert_eq!(text(order.add(2, b"efg")), "efgh");
-        assert_eq!(text(order.add(0, b"XXXXXXi")), "i");
+        assert_eq!(text(order.add(u32::MAX - 1, b"abc", 1)), "abc");
+        assert_eq!(text(order.add(4, b"gh", 1)), "");
+        assert_eq!(text(order.add(u32::MAX, b"bcd", 1)), "d");
+        assert_eq!(text(order.add(2, b"efg", 1)), "efgh");
+        assert_eq!(text(order.add(0, b"XXXXXXi", 1)), "i");
     }
 
     #[test]
@@ -115,21 +124,21 @@ mod tests {
         let mut order = Order::default();
         assert!(order.begin(9));
         assert!(!order.begin(9));
-        assert_eq!(text(order.add(10, b"a")), "a");
+        assert_eq!(text(order.add(10, b"a", 1)), "a");
         assert!(order.begin(99));
-        assert_eq!(text(order.add(100, b"b")), "b");
+        assert_eq!(text(order.add(100, b"b", 1)), "b");
     }
 
     #[test]
     fn a_gap_is_given_up_at_the_end_or_when_too_much_waits() {
         let mut order = Order::default();
         order.begin(0);
-        assert_eq!(text(order.add(5, b"e")), "");
-        assert_eq!(text(order.add(3, b"c")), "");
+        assert_eq!(text(order.add(5, b"e", 1)), "");
+        assert_eq!(text(order.add(3, b"c", 1)), "");
         assert_eq!(text(order.finish()), "|c|e");
         for at in 0..WAITING_MAX as u32 {
-            assert_eq!(text(order.add(100 + 2 * at, b"x")), "");
+            assert_eq!(text(order.add(100 + 2 * at, b"x", 1)), "");
         }
-        assert_eq!(text(order.add(99, b"wx")), "|wx");
+        assert_eq!(text(order.add(99, b"wx", 1)), "|wx");
     }
 }

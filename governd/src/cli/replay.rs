@@ -11,7 +11,11 @@ use super::{
     printer::{Printer, Tone},
     unwritable,
 };
-use crate::capture::{self, CaptureError, Found, Summary};
+use crate::{
+    app::replay::KernelReader,
+    capture::{self, CaptureError, Found, Summary},
+    kernel::KernelError,
+};
 
 /// Flags of `governd replay`.
 #[derive(Args, Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Replay {
 enum Engine {
     /// The parsers, in this process.
     User,
+    /// The eBPF programs, loaded for this and attached to nothing; QUIC stays with this process.
+    Kernel,
 }
 
 /// One name, as `--json` prints it.
@@ -49,6 +55,7 @@ struct Line<'a> {
 impl Replay {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
+        let mut kernel = None;
         for file in &self.files {
             let pcap = file.display().to_string();
             let mut written = Ok(());
@@ -59,6 +66,10 @@ impl Replay {
             };
             let summary = match self.engine {
                 Engine::User => capture::replay(file, &mut sink),
+                Engine::Kernel => {
+                    let reader = loaded(&mut kernel)?;
+                    capture::replay_with(file, reader, &mut sink)
+                }
             };
             written.map_err(unwritable)?;
             let summary = summary.map_err(|error| failure(error, &pcap))?;
@@ -111,6 +122,21 @@ fn remark(pcap: &str, summary: &Summary) -> String {
     format!("{pcap}: {}", parts.join(", "))
 }
 
+/// The programs, loaded once for all captures, and without what an earlier one left.
+fn loaded(kernel: &mut Option<KernelReader>) -> Result<&mut KernelReader, Failure> {
+    let mut reader = match kernel.take() {
+        Some(reader) => reader,
+        None => KernelReader::load().map_err(unloadable)?,
+    };
+    reader.forget().map_err(unloadable)?;
+    Ok(kernel.insert(reader))
+}
+
+fn unloadable(error: KernelError) -> Failure {
+    let hint = error.hint();
+    Failure::new(Exit::Environment, anyhow::Error::new(error), hint)
+}
+
 fn failure(error: CaptureError, pcap: &str) -> Failure {
     let (exit, hint) = match &error {
         CaptureError::Read(_) => {
@@ -118,6 +144,9 @@ fn failure(error: CaptureError, pcap: &str) -> Failure {
         }
         CaptureError::Format { .. } => {
             (Exit::Invalid, "give a capture in pcap or pcapng format, not compressed")
+        }
+        CaptureError::Reader(_) => {
+            (Exit::Environment, "the names above were read; try `--engine user`")
         }
         CaptureError::Damaged { .. } => {
             (Exit::Invalid, "the names above were read; the rest of the file is damaged")

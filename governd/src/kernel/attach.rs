@@ -96,7 +96,7 @@ pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
 
 /// Puts the programs that others call where those look for them. The map stays in the object: the
 /// kernel empties it when nobody in user space holds it any more.
-fn fill_tails(ebpf: &mut Ebpf, lacks: &[Lack]) -> Result<(), KernelError> {
+pub(crate) fn fill_tails(ebpf: &mut Ebpf, lacks: &[Lack]) -> Result<(), KernelError> {
     for (index, name) in tail::ALL {
         if left_out(lacks, name).is_some() {
             continue;

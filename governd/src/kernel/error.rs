@@ -112,6 +112,16 @@ pub enum KernelError {
     /// The state of a link could not be read.
     #[error("cannot read the state of a link")]
     Link(#[source] Box<LinkError>),
+    /// A program could not be run on a packet.
+    #[error("cannot run the eBPF program {program} on a packet of {packet_bytes} bytes")]
+    Run {
+        /// Its name.
+        program: &'static str,
+        /// Length of the packet.
+        packet_bytes: usize,
+        /// Why.
+        source: Box<ProgramError>,
+    },
     /// The event ring could not be waited on.
     #[error("cannot wait for events")]
     Ring(#[source] io::Error),
@@ -157,6 +167,7 @@ impl KernelError {
             | Self::Map { .. }
             | Self::Image(_)
             | Self::Link(_)
+            | Self::Run { .. }
             | Self::Ring(_) => {
                 "this is a fault of governd: please report it with the output of `governd doctor \
                  --json`"

@@ -115,6 +115,17 @@ pub(super) fn load_object(
     loader.load(OBJECT).map_err(object_error)
 }
 
+/// Creates the maps and prepares the programs for packets of captures: nothing is to be attached.
+pub(super) fn load_replay(layout: KernelLayout, flows_max: u32) -> Result<Ebpf, KernelError> {
+    raise_memlock();
+    let layout = Shared(layout);
+    let mut loader = EbpfLoader::new();
+    loader.override_global(global::LAYOUT, &layout, true);
+    loader.override_global(global::REPLAY, &1_u32, true);
+    loader.map_max_entries(map::FLOWS, flows_max);
+    loader.load(OBJECT).map_err(object_error)
+}
+
 /// Kernels before 5.11 charge maps to the memlock limit. Where it cannot be raised, loading says
 /// so.
 fn raise_memlock() {

@@ -84,7 +84,7 @@ impl PolicyTables {
         })
     }
 
-    fn install(&mut self, image: &TableImage) -> Result<u64, KernelError> {
+    pub(super) fn install(&mut self, image: &TableImage) -> Result<u64, KernelError> {
         check(image)?;
         self.check_room(image)?;
         let generation = self.generation + 1;
@@ -312,7 +312,7 @@ fn wait_for_programs() {
     }
 }
 
-fn open<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+pub(super) fn open<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
 where
     M: TryFrom<Map, Error = MapError>,
 {

@@ -10,7 +10,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use governd::capture::{engine::Engine, file::Frames};
+use governd::capture::{
+    Parsers,
+    engine::Engine,
+    file::{Frame, Frames},
+};
 use governd_common::{
     dns::{DNS_BUFFER_BYTES, Dns},
     http::Request,
@@ -117,15 +121,15 @@ pub fn quic(bytes: &[u8]) {
 pub fn capture(bytes: &[u8]) {
     let mut found = 0_u64;
     let mut sink = |_| found += 1;
-    let mut engine = Engine::new(&mut sink);
+    let mut engine = Engine::new(Parsers::default(), &mut sink);
     let Ok(mut frames) = Frames::open(bytes) else { return };
     let mut read = 0_u64;
     while let Ok(Some(frame)) = frames.next_frame() {
         read += 1;
         assert_eq!(frame.number, read);
-        engine.frame(&frame);
+        let Ok(()) = engine.frame(&frame);
     }
-    let summary = engine.finish(frames.is_truncated());
+    let Ok(summary) = engine.finish(frames.is_truncated());
     assert_eq!(summary.frames, read);
     assert_eq!(summary.found.values().sum::<u64>(), found);
 }
@@ -133,16 +137,17 @@ pub fn capture(bytes: &[u8]) {
 /// Ethernet frames, each after its length in two bytes.
 pub fn frame(bytes: &[u8]) {
     let mut sink = |_| {};
-    let mut engine = Engine::new(&mut sink);
+    let mut engine = Engine::new(Parsers::default(), &mut sink);
     let (mut rest, mut number) = (bytes, 0);
     while let Some((len, after)) = rest.split_at_checked(2) {
         let len = len.iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
         let (frame, after) = after.split_at(len.min(after.len()));
         number += 1;
-        engine.frame(&governd::capture::file::Frame { number, link: 1, bytes: frame.to_vec() });
+        let Ok(()) = engine.frame(&Frame { number, link: 1, bytes: frame.to_vec() });
         rest = after;
     }
-    assert_eq!(engine.finish(false).frames, number);
+    let Ok(summary) = engine.finish(false);
+    assert_eq!(summary.frames, number);
 }
 
 /// A policy document.

@@ -1,12 +1,9 @@
-//! What the bytes of one direction of a TCP connection say: a ClientHello, an HTTP request, or DNS
-//! messages with their length prefixes.
-//!
-//! A hello is also looked for in the middle of a connection, where a segment begins (STARTTLS, a
-//! proxy's CONNECT, a capture that began late). Only the first hello of a direction counts.
+//! What bytes say: the parsers of `governd-common`, in this process.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, convert::Infallible, net::IpAddr};
 
 use governd_common::{
+    address::Address,
     dns::{Dns, DnsRefusal, dns_type},
     http::{HttpRefusal, Request},
     limits::{CHUNK_BYTES_MAX, DNS_MESSAGE_BYTES_MAX},
@@ -16,9 +13,11 @@ use governd_common::{
 };
 use zerocopy::FromZeros;
 
+use super::direction::{Flow, Kind, Reader};
+
 /// A name, or the reason why there is none.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Told {
+pub enum Told {
     /// A ClientHello's server name.
     Tls(HelloName),
     /// An address in place of a server name.
@@ -35,12 +34,25 @@ pub(super) enum Told {
     NoDns(DnsRefusal),
 }
 
+impl Told {
+    /// What a DNS answer tells. An AAAA record may hold a mapped IPv4 address; it is shown as it
+    /// stands.
+    pub fn dns(name: String, question_type: u16, addresses: impl Iterator<Item = Address>) -> Self {
+        let is_v6 = question_type == dns_type::AAAA;
+        let shown = |found: Address| if is_v6 { found.bytes.into() } else { found.into() };
+        Self::Dns(name, addresses.map(shown).collect())
+    }
+}
+
 /// What is kept of a ClientHello.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct HelloName {
-    pub(super) name: String,
-    pub(super) alpn: Vec<String>,
-    pub(super) has_ech: bool,
+pub struct HelloName {
+    /// The name.
+    pub name: String,
+    /// Protocols that are offered, as far as they are kept.
+    pub alpn: Vec<String>,
+    /// Whether the hello carries ECH.
+    pub has_ech: bool,
 }
 
 impl From<&Hello> for HelloName {
@@ -59,76 +71,55 @@ impl From<&Hello> for HelloName {
     }
 }
 
+/// How far a parser is with one direction of a connection.
 #[derive(Debug)]
-enum Stage {
-    /// Nothing was seen yet.
-    Start,
-    /// A hello may begin with the next segment.
-    Between,
+enum Parser {
     Tls(Box<Hello>),
     Http(Box<Request>),
     Dns(Vec<u8>),
-    /// The hello was read.
-    Over,
 }
 
-/// The reader of one direction.
-#[derive(Debug)]
-pub(super) struct Stream {
-    stage: Stage,
+/// The parsers, in this process.
+#[derive(Debug, Default)]
+pub struct Parsers {
+    by_flow: HashMap<Flow, Parser>,
 }
 
-impl Stream {
-    /// The reader of a new connection.
-    pub(super) fn new(is_dns: bool) -> Self {
-        Self { stage: if is_dns { Stage::Dns(Vec::new()) } else { Stage::Start } }
-    }
+impl Reader for Parsers {
+    type Error = Infallible;
 
-    /// Bytes were lost: what was begun cannot be finished.
-    pub(super) fn gap(&mut self) {
-        self.stage = match self.stage {
-            Stage::Dns(_) => Stage::Dns(Vec::new()),
-            Stage::Over => Stage::Over,
-            _ => Stage::Between,
+    fn begin(&mut self, flow: Flow, kind: Kind) -> Result<(), Infallible> {
+        let parser = match kind {
+            Kind::Tls => Parser::Tls(Box::new(Hello::new_zeroed())),
+            Kind::Http => Parser::Http(Box::new(Request::new_zeroed())),
+            Kind::Dns => Parser::Dns(Vec::new()),
         };
+        self.by_flow.insert(flow, parser);
+        Ok(())
     }
 
-    /// Takes the bytes of a segment, or what is new of them.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<Told> {
-        let is_start = matches!(self.stage, Stage::Start);
-        if is_start || matches!(self.stage, Stage::Between) {
-            self.stage = match bytes.first() {
-                Some(0x16) => Stage::Tls(Box::new(Hello::new_zeroed())),
-                Some(b'A'..=b'Z') if is_start => Stage::Http(Box::new(Request::new_zeroed())),
-                _ => Stage::Between,
-            };
-        }
-        match &mut self.stage {
-            Stage::Tls(hello) => {
-                let Some(told) = feed_hello(hello, bytes) else {
-                    return Vec::new();
-                };
-                self.stage = match told {
-                    Told::NoTls(TlsRefusal::NotTls) => Stage::Between,
-                    _ => Stage::Over,
-                };
-                vec![told]
-            }
-            Stage::Http(request) => {
-                let Some(told) = feed_request(request, bytes) else {
-                    return Vec::new();
-                };
-                self.stage = Stage::Between;
-                vec![told]
-            }
-            Stage::Dns(buffer) => {
+    fn feed(&mut self, flow: Flow, bytes: &[u8]) -> Result<Vec<Told>, Infallible> {
+        let told = match self.by_flow.get_mut(&flow) {
+            None => Vec::new(),
+            Some(Parser::Tls(hello)) => feed_hello(hello, bytes).into_iter().collect(),
+            Some(Parser::Http(request)) => feed_request(request, bytes).into_iter().collect(),
+            Some(Parser::Dns(buffer)) => {
                 buffer.extend_from_slice(bytes);
                 let (told, taken) = dns_messages(buffer);
                 buffer.drain(..taken);
                 told
             }
-            Stage::Start | Stage::Between | Stage::Over => Vec::new(),
-        }
+        };
+        Ok(told)
+    }
+
+    fn end(&mut self, flow: Flow) -> Result<(), Infallible> {
+        self.by_flow.remove(&flow);
+        Ok(())
+    }
+
+    fn datagram(&mut self, _flow: Flow, message: &[u8]) -> Result<Vec<Told>, Infallible> {
+        Ok(dns_message(message).into_iter().collect())
     }
 }
 
@@ -180,7 +171,7 @@ fn dns_messages(buffer: &[u8]) -> (Vec<Told>, usize) {
 }
 
 /// Reads one message; a query tells nothing.
-pub(super) fn dns_message(message: &[u8]) -> Option<Told> {
+fn dns_message(message: &[u8]) -> Option<Told> {
     if message.len() > DNS_MESSAGE_BYTES_MAX {
         return Some(Told::NoDns(DnsRefusal::Length));
     }
@@ -192,13 +183,8 @@ pub(super) fn dns_message(message: &[u8]) -> Option<Told> {
     match dns.answer::<Plain>() {
         Ok(()) if dns.addresses().is_empty() => None,
         Ok(()) => {
-            // An AAAA record may hold a mapped IPv4 address; it is shown as it stands.
-            let is_v6 = dns.question_type == dns_type::AAAA;
-            let addresses = dns.addresses().iter().map(|found| match is_v6 {
-                true => IpAddr::from(found.address.bytes),
-                false => found.address.into(),
-            });
-            Some(Told::Dns(dns.name.to_string(), addresses.collect()))
+            let addresses = dns.addresses().iter().map(|found| found.address);
+            Some(Told::dns(dns.name.to_string(), dns.question_type, addresses))
         }
         Err(DnsRefusal::Direction) => None,
         Err(refusal) => Some(Told::NoDns(refusal)),
