@@ -326,7 +326,10 @@ mod tests {
     use super::*;
     use crate::{
         core::process::Process,
-        policy::image::{AgentFacts, RuleFacts},
+        policy::{
+            image::{AgentFacts, RuleFacts},
+            model::Approval,
+        },
     };
 
     #[derive(Debug)]
@@ -345,6 +348,7 @@ mod tests {
             name: "invoice-bot".into(),
             owner: Some("Dana".into()),
             sponsor: None,
+            approval: Approval::default(),
             mode: Mode::Enforce,
         };
         Arc::new(Compiled {

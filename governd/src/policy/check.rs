@@ -8,14 +8,15 @@ use super::{
     diagnostic::{Code, Diagnostic, Diagnostics, Place},
     document::{
         AgentDocument, AgentSpec, EgressDocument, HostPolicyDocument, HostSpec, MatchDocument,
-        Metadata, OneOrMany, PersonDocument, RuleDocument, Scalar,
+        Metadata, OneOrMany, PersonDocument, ProvenanceDocument, RuleDocument, Scalar,
     },
     limits::{PERSON_NAME_BYTES_MAX, TEXT_BYTES_MAX},
-    model::{Agent, HostPolicy, Match, Person, Placed, Policy, Rule},
+    model::{Agent, Approval, HostPolicy, Match, Person, Placed, Policy, Rule},
     shape::Located,
     value::{
         self, Fault, Mail, Posture, Target,
-        name::{self, HostGlob},
+        approval::{Day, Sha256},
+        name::{self, HostGlob, HostPattern},
         network::Network,
         port::{Ports, Protocol},
         process::{Cgroup, Executable, User},
@@ -39,7 +40,8 @@ impl Checker<'_> {
         let name = self.name(metadata, at);
         let spec = self.required(spec, "spec", at)?;
         let place = self.place(&spec);
-        let AgentSpec { owner, sponsor, purpose, mode, matches, egress } = spec.value;
+        let AgentSpec { owner, sponsor, purpose, review_by, provenance, mode, matches, egress } =
+            spec.value;
         let owner = match owner {
             Some(owner) => self.person(owner),
             None => self.missing_owner(&place),
@@ -48,6 +50,8 @@ impl Checker<'_> {
         let purpose = purpose.and_then(|purpose| self.text(&purpose));
         let mode = mode.and_then(|mode| self.parse(&mode, value::parse_mode));
         let matches = self.matches(matches, &place);
+        let via = egress.as_ref().and_then(|egress| egress.value.via.clone());
+        let approval = self.approval(review_by, provenance, via);
         let (default, rules) = self.egress(egress);
         let (name, place) = name?;
         let agent = Agent {
@@ -56,6 +60,7 @@ impl Checker<'_> {
             owner: owner?,
             sponsor: sponsor.flatten(),
             purpose,
+            approval,
             mode,
             matches,
             default,
@@ -151,6 +156,21 @@ impl Checker<'_> {
         Some(text.value.as_str().into())
     }
 
+    fn approval(
+        &mut self,
+        review_by: Option<Located<String>>,
+        provenance: Option<Located<ProvenanceDocument>>,
+        via: Option<Located<Vec<Located<String>>>>,
+    ) -> Approval {
+        let digests = provenance.and_then(|provenance| provenance.value.sha256);
+        Approval {
+            review_by: review_by.and_then(|day| self.parse(&day, Day::parse)),
+            digests: digests
+                .map_or_else(Vec::new, |list| self.each("sha256", &list, Sha256::parse)),
+            via: via.map_or_else(Vec::new, |list| self.each("via", &list, HostPattern::parse)),
+        }
+    }
+
     fn matches(
         &mut self,
         matches: Option<Located<Vec<Located<MatchDocument>>>>,
@@ -230,7 +250,7 @@ impl Checker<'_> {
         let Some(egress) = egress else {
             return (Verdict::Deny, Vec::new());
         };
-        let EgressDocument { default, rules } = egress.value;
+        let EgressDocument { default, via: _, rules } = egress.value;
         let default = default.and_then(|word| self.parse(&word, value::parse_verdict));
         let rules = rules.map(|rules| rules.value).unwrap_or_default();
         let rules = rules.into_iter().enumerate();

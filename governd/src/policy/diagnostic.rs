@@ -31,6 +31,10 @@ codes! {
     BadCharacter => "bad-character",
     /// A path of a cgroup that cannot be one.
     BadCgroup => "bad-cgroup",
+    /// A day that cannot be one.
+    BadDate => "bad-date",
+    /// A digest that cannot be one.
+    BadDigest => "bad-digest",
     /// A path of an executable that cannot be one.
     BadExecutable => "bad-executable",
     /// A mail address that cannot be one.

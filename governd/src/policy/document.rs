@@ -72,6 +72,14 @@ pub struct AgentSpec {
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Located<String>>,
+    /// The last day of the approval, such as `2027-03-31`; from the next on the agent counts as
+    /// expired, and somebody has to look at it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date"))]
+    pub review_by: Option<Located<String>>,
+    /// What was approved; something else counts as drifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Located<ProvenanceDocument>>,
     /// `monitor` or `enforce`; else the host's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["monitor", "enforce"]))]
@@ -100,6 +108,15 @@ pub struct PersonDocument {
     pub mail: Option<Located<String>>,
 }
 
+/// What was approved.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "provenance such as {sha256: []}")]
+pub struct ProvenanceDocument {
+    /// SHA-256 of each executable that the agent may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Located<Vec<Located<String>>>>,
+}
+
 /// One way to recognise a process: all fields that are there must hold.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a match such as {exe: /usr/bin/agent}")]
@@ -125,6 +142,10 @@ pub struct EgressDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["deny", "allow"]))]
     pub default: Option<Located<String>>,
+    /// Names of the gateways by which it talks to models. Direct contact with a model provider is
+    /// a finding; whether it is stopped is for the rules to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Located<Vec<Located<String>>>>,
     /// Rules. The most specific that fits counts, whatever their order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Located<Vec<Located<RuleDocument>>>>,

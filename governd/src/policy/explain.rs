@@ -18,6 +18,7 @@ use governd_common::{
 
 use super::{
     image::{AgentFacts, Compiled, RuleFacts},
+    model::Approval,
     nearest::{self, Nearest, port_text},
     tables::ImageTables,
     value::verdict_word,
@@ -100,6 +101,7 @@ pub fn explain_decision(
         name: format!("subject {subject}").into(),
         owner: None,
         sponsor: None,
+        approval: Approval::default(),
         mode: decision.mode,
     });
     let is_by_rule = decision.reason == Reason::Rule;

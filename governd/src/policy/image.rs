@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::diagnostic::Diagnostics;
+use super::{diagnostic::Diagnostics, model::Approval};
 use governd_common::{
     address::Address,
     table::{RuleBlock, SelectorSet, Subject},
@@ -100,6 +100,8 @@ pub struct AgentFacts {
     pub owner: Option<Arc<str>>,
     /// The accountable person.
     pub sponsor: Option<Arc<str>>,
+    /// What the approval holds for.
+    pub approval: Approval,
     /// Mode in force for it.
     pub mode: Mode,
 }

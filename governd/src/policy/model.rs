@@ -9,7 +9,8 @@ use super::{
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
         Mail, Posture, Target,
-        name::HostGlob,
+        approval::{Day, Sha256},
+        name::{HostGlob, HostPattern},
         port::{Ports, Protocol},
         process::{Cgroup, Executable, User},
         verdict_word,
@@ -75,6 +76,8 @@ pub struct Agent {
     pub sponsor: Option<Person>,
     /// What it is for.
     pub purpose: Option<Arc<str>>,
+    /// What the approval holds for.
+    pub approval: Approval,
     /// Its mode, if it differs from the host's.
     pub mode: Option<Mode>,
     /// How its processes are recognised: any of these.
@@ -83,6 +86,17 @@ pub struct Agent {
     pub default: Verdict,
     /// Its rules, in the order of the document.
     pub rules: Vec<Rule>,
+}
+
+/// What an approval holds for. Says nothing, if empty.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Approval {
+    /// The last day.
+    pub review_by: Option<Day>,
+    /// Executables that were approved; any, if empty.
+    pub digests: Vec<Sha256>,
+    /// Gateways by which it talks to models; it may do so directly, if empty.
+    pub via: Vec<HostPattern>,
 }
 
 /// A person.

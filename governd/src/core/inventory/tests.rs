@@ -1,7 +1,10 @@
 use std::{path::PathBuf, sync::LazyLock};
 
 use super::*;
-use crate::core::process::{Ancestor, Exe, Process};
+use crate::{
+    core::process::{Ancestor, Exe, Process},
+    policy::model::Approval,
+};
 use governd_common::verdict::Mode;
 
 static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| Arc::new(Catalog::built_in()));
@@ -355,6 +358,7 @@ fn documents_approve_agents_and_their_removal_makes_shadows() {
         name: "invoice-bot".into(),
         owner: Some("Dana".into()),
         sponsor: None,
+        approval: Approval::default(),
         mode: Mode::Enforce,
     };
     let mut host = Host::new();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::policy::{
-    model::{Agent, HostPolicy, Match, Person, Policy, Rule},
+    model::{Agent, Approval, HostPolicy, Match, Person, Policy, Rule},
     value::{mode_word, port::Ports, verdict_word},
 };
 
@@ -25,7 +25,18 @@ pub(super) fn digest(policy: &Policy) -> Arc<str> {
 
 /// Keys in alphabetical order, whatever the map of the JSON library.
 fn agent(agent: &Agent) -> Value {
-    let Agent { name, place: _, owner, sponsor, purpose, mode, matches, default, rules } = agent;
+    let Agent {
+        name,
+        place: _,
+        owner,
+        sponsor,
+        purpose,
+        approval: Approval { review_by, digests, via },
+        mode,
+        matches,
+        default,
+        rules,
+    } = agent;
     json!({
         "a_kind": "Agent",
         "a_name": **name,
@@ -34,8 +45,11 @@ fn agent(agent: &Agent) -> Value {
         "mode": mode.map(mode_word),
         "owner": person(owner),
         "purpose": purpose.as_deref(),
+        "review_by": review_by.map(|day| day.to_string()),
         "rules": rules.iter().map(rule).collect::<Vec<_>>(),
+        "sha256": digests.iter().map(|one| one.as_str()).collect::<Vec<_>>(),
         "sponsor": sponsor.as_ref().map(person),
+        "via": via.iter().map(|one| one.to_string()).collect::<Vec<_>>(),
     })
 }
 

@@ -27,7 +27,7 @@ use super::{
     image::{AgentFacts, Compiled, RuleFacts, TableImage},
     limits::{BLOCKS_MAX, NAMES_MAX, NETWORKS_MAX, RESOLVERS_MAX, SUBJECTS_MAX},
     load::Documents,
-    model::{Agent, HostPolicy, Policy},
+    model::{Agent, Approval, HostPolicy, Policy},
     value::{
         Posture, Target,
         name::HostPattern,
@@ -196,12 +196,13 @@ impl<'a> Compiler<'a, '_> {
             name,
             owner: None,
             sponsor: None,
+            approval: Approval::default(),
             mode,
         });
     }
 
     fn agent(&mut self, agent: &'a Agent) {
-        let Agent { name, place, owner, sponsor, mode, default, rules, .. } = agent;
+        let Agent { name, place, owner, sponsor, approval, mode, default, rules, .. } = agent;
         if self.compiled.image.subjects.len() >= SUBJECTS_MAX {
             self.limit(place, format!("the policy has more than {} agents", SUBJECTS_MAX - 1));
             return;
@@ -240,6 +241,7 @@ impl<'a> Compiler<'a, '_> {
             name: Arc::clone(name),
             owner: Some(owner.to_string().into()),
             sponsor: sponsor.as_ref().map(|person| person.to_string().into()),
+            approval: approval.clone(),
             mode,
         });
     }

@@ -54,6 +54,11 @@ fn rows() -> Vec<(&'static str, String)> {
             "egress:\n  default: denied\n  rules:\n",
             "  - allow: [10.0.0.0/33, api.*.com]\n    ports: [0, 90-80, 70000]\n    protocol: tpc\n",
         ))),
+        ("an approval of everything wrong", agent(concat!(
+            "owner: {name: Dana Smith, mail: dana@acme.example}\nmatch: [{exe: /opt/bot}]\n",
+            "review_by: next spring\nprovenance: {sha256: [sha256:12, 2]}\n",
+            "egress: {via: [https://gateway.acme.example/v1]}\n",
+        ))),
         ("missing owner", agent("match: [{exe: /opt/bot}]")),
         ("empty match", matching("[]")),
         ("an entry that says nothing", matching("[{}]")),

@@ -1,0 +1,97 @@
+//! What an approval holds for: until which day, and for which files.
+
+use std::{fmt, sync::Arc};
+
+use jiff::{civil::Date, tz::TimeZone};
+
+use super::Fault;
+use crate::policy::diagnostic::Code;
+
+/// Hexadecimal digits of a SHA-256.
+const SHA256_DIGITS: usize = 64;
+
+/// The last day of an approval, in UTC.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Day(Date);
+
+impl Day {
+    /// Parses `2027-03-31`.
+    ///
+    /// # Errors
+    /// It is no such day.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let is_shaped = text.len() == "2027-03-31".len();
+        text.parse().ok().filter(|_| is_shaped).map(Self).ok_or_else(|| {
+            Fault::new(Code::BadDate, format!("`{text}` is no day"))
+                .hint("write year, month and day: 2027-03-31")
+        })
+    }
+
+    /// Whether the day is over at a time, in milliseconds since the epoch.
+    pub fn is_over(self, now_ms: u64) -> bool {
+        let end = self.0.tomorrow().and_then(|day| day.to_zoned(TimeZone::UTC));
+        let end_ms = end.map_or(i64::MAX, |end| end.timestamp().as_millisecond());
+        i64::try_from(now_ms).unwrap_or(i64::MAX) >= end_ms
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The SHA-256 of a file: 64 hexadecimal digits in lower case.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sha256(Arc<str>);
+
+impl Sha256 {
+    /// Parses 64 hexadecimal digits, with or without `sha256:` before them.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        let is_digest =
+            digits.len() == SHA256_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_digest {
+            let message = format!("`{text}` is no SHA-256");
+            let hint = "write its 64 hexadecimal digits, as `sha256sum FILE` prints them";
+            return Err(Fault::new(Code::BadDigest, message).hint(hint));
+        }
+        Ok(Self(digits.to_ascii_lowercase().into()))
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_over_when_the_next_one_begins_in_utc() {
+        let day = Day::parse("2026-11-21").unwrap();
+        // 2026-11-22T00:00:00Z.
+        const NEXT_MS: u64 = 1_795_305_600_000;
+        assert!(!day.is_over(NEXT_MS - 1) && day.is_over(NEXT_MS));
+        assert!(!Day::parse("9999-12-31").unwrap().is_over(NEXT_MS));
+        for text in ["", "2026-11-31", "21.11.2026", "2026-11-21T00:00:00Z", "tomorrow"] {
+            assert_eq!(Day::parse(text).unwrap_err().code, Code::BadDate, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_digest_has_64_digits() {
+        let digits = "0123456789abcdef".repeat(4);
+        for text in [digits.clone(), format!("sha256:{}", digits.to_uppercase())] {
+            assert_eq!(Sha256::parse(&text).unwrap().as_str(), digits);
+        }
+        for text in ["", "sha256:", &digits[1..], &format!("{digits}0"), &"x".repeat(64)] {
+            assert_eq!(Sha256::parse(text).unwrap_err().code, Code::BadDigest, "{text}");
+        }
+    }
+}
