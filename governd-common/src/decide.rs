@@ -7,6 +7,10 @@
 //! preferred. Between name and network the more specific wins, and deny wins when they are equal.
 //! What no rule matches gets the subject's default; a table that is missing denies.
 //!
+//! A rule on a name lets a connection begin, and says what its first bytes have to prove. Once they
+//! name a server, the same function decides again: by the rules on that name, and by whether the
+//! address is bound to it.
+//!
 //! A hit is one number, so that the programs can find it in a function that the verifier checks by
 //! itself; with options and enums it would follow every combination of them.
 
@@ -14,7 +18,7 @@ use crate::{
     address::Address,
     key::BindingKey,
     limits::{BINDING_SETS_MAX, RULES_PER_BLOCK_MAX},
-    table::{Binding, RuleBlock, Subject, subject_flag},
+    table::{Binding, RuleBlock, Subject, entry_flag, set_id, subject_flag},
     verdict::{Mode, Reason, Verdict},
 };
 
@@ -52,6 +56,80 @@ pub struct Flow {
     pub now_ns: u64,
 }
 
+/// What a connection's first bytes named.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Named {
+    /// The set of the name, or 0 where no pattern matches it.
+    pub set: u32,
+    /// Bits of [`named_flag`].
+    pub flags: u32,
+}
+
+impl Named {
+    /// They were not seen yet.
+    pub const NOTHING: Self = Self { set: 0, flags: 0 };
+
+    /// A name of this set, from a TLS hello or, if so, from the Host of a plaintext request.
+    pub const fn by_bytes(set: u32, is_plaintext: bool) -> Self {
+        let plaintext = if is_plaintext { named_flag::PLAINTEXT } else { 0 };
+        Self { set, flags: named_flag::KNOWN | plaintext }
+    }
+
+    /// The same, of a connection whose address was found to be bound to the name before.
+    pub const fn proven(self) -> Self {
+        Self { flags: self.flags | named_flag::PROVEN, ..self }
+    }
+
+    /// A name that DNS gave when the connection was made.
+    pub const fn by_dns(set: u32) -> Self {
+        Self { set, flags: named_flag::KNOWN | named_flag::PROVEN | named_flag::DNS }
+    }
+
+    #[inline(always)]
+    fn has(self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// Bits of [`Named::flags`].
+pub mod named_flag {
+    /// The name is known.
+    pub const KNOWN: u32 = 1 << 0;
+    /// It was in plaintext.
+    pub const PLAINTEXT: u32 = 1 << 1;
+    /// The address was bound to it when that was looked at.
+    pub const PROVEN: u32 = 1 << 2;
+    /// Only DNS says so.
+    pub const DNS: u32 = 1 << 3;
+}
+
+/// What has still to be proved of a connection that is allowed so far.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Proof {
+    /// Nothing.
+    None = 0,
+    /// The first bytes have to name a server that the policy allows there.
+    Name = 1,
+    /// If they name a server, it must not be one that the policy denies.
+    Denials = 2,
+    /// As the one before, for QUIC, whose first bytes only user space can read.
+    Quic = 3,
+}
+
+impl Proof {
+    /// Reads a code from shared bytes.
+    #[inline(always)]
+    pub const fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Name,
+            2 => Self::Denials,
+            3 => Self::Quic,
+            _ => Self::None,
+        }
+    }
+}
+
 /// What is answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Decision {
@@ -67,6 +145,8 @@ pub struct Decision {
     pub set: u32,
     /// True if nobody wants a record of it.
     pub quiet: bool,
+    /// What has still to be proved, if it is allowed.
+    pub proof: Proof,
 }
 
 impl Decision {
@@ -83,52 +163,208 @@ impl Decision {
         rule: 0,
         set: 0,
         quiet: false,
+        proof: Proof::None,
     };
 }
 
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 const PORT_DNS: u16 = 53;
+const PORT_HTTP: u16 = 80;
+const PORT_HTTPS: u16 = 443;
+/// How long after the end of its life a binding still serves a connection whose first bytes come
+/// late, in nanoseconds.
+const LATE_NS: u64 = 300_000_000_000;
 
-/// Decides about a flow.
+/// Decides about a flow, of which nothing but the destination is known.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Decision {
     let Some(settings) = tables.subject(flow.subject) else {
         return Decision::FAULT;
     };
-    let answer = |verdict, reason, rule, set, quiet| Decision {
-        verdict,
-        reason,
-        mode: Mode::from_byte(settings.mode),
-        rule,
-        set,
-        quiet,
+    let (hit, set) = by_name(tables, flow);
+    conclude(tables, settings, flow, Named::NOTHING, (hit, set))
+}
+
+/// Decides about a flow, of which a name is known.
+#[inline(always)]
+pub fn decide_named<T: Tables>(tables: &T, flow: &Flow, named: Named) -> Decision {
+    let Some(settings) = tables.subject(flow.subject) else {
+        return Decision::FAULT;
     };
-    let (mut hit, mut set) = by_name(tables, flow);
+    let hit = tables.hit(flow, named.set);
+    conclude(tables, settings, flow, named, (hit, named.set))
+}
+
+/// From the best rule on a name to the decision.
+#[inline(always)]
+fn conclude<T: Tables>(
+    tables: &T,
+    settings: &Subject,
+    flow: &Flow,
+    named: Named,
+    (mut hit, mut set): (Hit, u32),
+) -> Decision {
+    let has_denials = settings.flags & subject_flag::NAME_DENIALS != 0;
+    let is_deny = Verdict::from_byte(settings.default_verdict) == Verdict::Deny;
+    let is_known = named.has(named_flag::KNOWN);
+    let mut opening = Opening::of_name(flow, named, hit);
     if let Some(network) = tables.network(flow.subject, &flow.address) {
         let networked = tables.hit(flow, network);
         if networked.rank() > hit.rank() {
             (hit, set) = (networked, network);
+            opening = Opening::of_network(flow, hit, has_denials && !is_known);
         }
     }
-    if hit != Hit::NONE {
-        return answer(hit.verdict(), Reason::Rule, hit.rule(), set, false);
+    let mut answer = Decision {
+        verdict: Verdict::Allow,
+        reason: Reason::Rule,
+        mode: Mode::from_byte(settings.mode),
+        rule: settings.default_rule,
+        set: 0,
+        quiet: true,
+        proof: Proof::None,
+    };
+    if hit == Hit::NONE {
+        if settings.flags & subject_flag::LOOPBACK != 0 && flow.address.is_loopback() {
+            return Decision { reason: Reason::Loopback, ..answer };
+        }
+        let is_dns = flow.port == PORT_DNS
+            && (flow.protocol == PROTOCOL_UDP || flow.protocol == PROTOCOL_TCP);
+        if is_dns && tables.is_resolver(&flow.address) {
+            return Decision { reason: Reason::Resolver, ..answer };
+        }
+        if is_deny && !is_known {
+            (hit, set) = (tables.hit(flow, set_id::ANY_ADDRESS), 0);
+            opening = Opening::of_name(flow, named, hit);
+        }
     }
-    if settings.flags & subject_flag::LOOPBACK != 0 && flow.address.is_loopback() {
-        return answer(Verdict::Allow, Reason::Loopback, settings.default_rule, 0, true);
+    if hit == Hit::NONE {
+        let asks_names = has_denials && !is_known;
+        opening = Opening::of_default(flow, is_deny, asks_names);
+        answer.reason = if flow.subject == 0 { Reason::Unregistered } else { Reason::NoRule };
+        answer.quiet = settings.flags & subject_flag::QUIET_DEFAULT != 0;
+    } else {
+        (answer.rule, answer.set, answer.quiet) = (hit.rule(), set, false);
     }
-    let is_dns =
-        flow.port == PORT_DNS && (flow.protocol == PROTOCOL_UDP || flow.protocol == PROTOCOL_TCP);
-    if is_dns && tables.is_resolver(&flow.address) {
-        return answer(Verdict::Allow, Reason::Resolver, settings.default_rule, 0, true);
+    if opening == Opening::BINDING && !is_bound(tables, flow, set) {
+        opening = Opening::not(Reason::ServerName);
     }
-    let reason = if flow.subject == 0 { Reason::Unregistered } else { Reason::NoRule };
-    let quiet = settings.flags & subject_flag::QUIET_DEFAULT != 0;
-    answer(Verdict::from_byte(settings.default_verdict), reason, settings.default_rule, 0, quiet)
+    let is_new = is_known && !named.has(named_flag::PROVEN);
+    opening.write(is_new, &mut answer);
+    answer
 }
 
-/// A rule that fits, or none, in one number: from the highest bit whether there is one, whether it
-/// allows (1), how specific it is (16) and its number (32).
+/// What a rule or a default comes to, for the kind of traffic that it is. A number, as a hit is: a
+/// [`Proof`] if it allows.
+#[derive(Clone, Copy, Eq, PartialEq)]
+struct Opening(u32);
+
+impl Opening {
+    const FREE: Self = Self::after(Proof::None);
+    /// It allows, if the address is bound to the name.
+    const BINDING: Self = Self(0x10);
+    /// It denies.
+    const CLOSED: Self = Self(0x20);
+    /// It allows, but not this: the lowest byte is the reason.
+    const NOT: u32 = 0x100;
+
+    const fn after(proof: Proof) -> Self {
+        Self(proof as u32)
+    }
+
+    const fn not(reason: Reason) -> Self {
+        Self(Self::NOT | reason as u32)
+    }
+
+    #[inline(always)]
+    fn of_name(flow: &Flow, named: Named, hit: Hit) -> Self {
+        if !hit.allows() {
+            return Self::CLOSED;
+        }
+        if !hit.admits(flow) {
+            let is_quic = flow.protocol == PROTOCOL_UDP && flow.port == PORT_HTTPS;
+            return Self::not(if is_quic { Reason::Quic } else { Reason::NoServerName });
+        }
+        let is_by_dns = hit.has(entry_flag::VERIFY_DNS);
+        if !named.has(named_flag::KNOWN) {
+            return match flow.protocol {
+                PROTOCOL_TCP if !is_by_dns => Self::after(Proof::Name),
+                PROTOCOL_UDP if !is_by_dns => Self::after(Proof::Quic),
+                _ => Self::FREE,
+            };
+        }
+        if named.has(named_flag::DNS) {
+            return if is_by_dns { Self::FREE } else { Self::not(Reason::NoServerName) };
+        }
+        let may_be_plain = hit.has(entry_flag::PLAINTEXT) || flow.port == PORT_HTTP;
+        if named.has(named_flag::PLAINTEXT) && !may_be_plain {
+            return Self::not(Reason::NoServerName);
+        }
+        let is_free = hit.has(entry_flag::VERIFY_SNI) || named.has(named_flag::PROVEN);
+        if is_free { Self::FREE } else { Self::BINDING }
+    }
+
+    #[inline(always)]
+    fn of_network(flow: &Flow, hit: Hit, asks_names: bool) -> Self {
+        if !hit.allows() {
+            return Self::CLOSED;
+        }
+        let is_quic = flow.protocol == PROTOCOL_UDP && flow.port == PORT_HTTPS;
+        if is_quic && !hit.has(entry_flag::QUIC) {
+            return Self::not(Reason::Quic);
+        }
+        match flow.protocol {
+            PROTOCOL_TCP if asks_names => Self::after(Proof::Denials),
+            PROTOCOL_UDP if asks_names && is_quic => Self::after(Proof::Quic),
+            _ => Self::FREE,
+        }
+    }
+
+    /// Ordinary programs are looked at only where names of AI endpoints can be expected.
+    #[inline(always)]
+    fn of_default(flow: &Flow, is_deny: bool, asks_names: bool) -> Self {
+        if is_deny {
+            return Self::CLOSED;
+        }
+        let is_agent = flow.subject != 0;
+        let is_web = flow.port == PORT_HTTPS || flow.port == PORT_HTTP;
+        match flow.protocol {
+            PROTOCOL_TCP if asks_names && (is_agent || is_web) => Self::after(Proof::Denials),
+            PROTOCOL_UDP if asks_names && flow.port == PORT_HTTPS => {
+                if is_agent {
+                    Self::not(Reason::Quic)
+                } else {
+                    Self::after(Proof::Quic)
+                }
+            }
+            _ => Self::FREE,
+        }
+    }
+
+    /// Completes the answer; `is_new` if the name was only just read.
+    #[inline(always)]
+    fn write(self, is_new: bool, answer: &mut Decision) {
+        if self == Self::CLOSED {
+            answer.verdict = Verdict::Deny;
+            if is_new {
+                (answer.reason, answer.quiet) = (Reason::ServerName, false);
+            }
+        } else if self.0 & Self::NOT != 0 {
+            answer.verdict = Verdict::Deny;
+            answer.quiet = false;
+            answer.reason = match Reason::from_byte(self.0 as u8) {
+                Some(reason) => reason,
+                None => Reason::Fault,
+            };
+        } else {
+            answer.proof = Proof::from_byte(self.0 as u8 & 3);
+        }
+    }
+}
+
+/// A rule that fits, or none, in one number: from the highest bit its flags (8), whether there is
+/// one (1), whether it allows (1), how specific it is (16) and its number (32).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hit(pub u64);
 
@@ -136,6 +372,7 @@ impl Hit {
     /// No rule.
     pub const NONE: Self = Self(0);
 
+    const FLAGS: u32 = 50;
     const IS_SOME: u32 = 49;
     const ALLOWS: u32 = 48;
     const SPECIFICITY: u32 = 32;
@@ -151,7 +388,8 @@ impl Hit {
             if port_fits && (entry.protocol == 0 || entry.protocol == protocol) {
                 let allows = u64::from(entry.verdict == Verdict::Allow as u8);
                 return Self(
-                    1 << Self::IS_SOME
+                    u64::from(entry.flags) << Self::FLAGS
+                        | 1 << Self::IS_SOME
                         | allows << Self::ALLOWS
                         | u64::from(entry.specificity) << Self::SPECIFICITY
                         | u64::from(entry.rule),
@@ -161,25 +399,51 @@ impl Hit {
         Self::NONE
     }
 
-    fn verdict(self) -> Verdict {
-        Verdict::from_byte((self.0 >> Self::ALLOWS) as u8 & 1)
+    fn allows(self) -> bool {
+        self.0 >> Self::ALLOWS & 1 != 0
     }
 
     fn rule(self) -> u32 {
         self.0 as u32
     }
 
+    #[inline(always)]
+    fn has(self, flag: u8) -> bool {
+        (self.0 >> Self::FLAGS) as u8 & flag != 0
+    }
+
+    /// Whether a rule on a name that allows is for this kind of traffic: UDP carries no name that
+    /// the kernel can read.
+    #[inline(always)]
+    fn admits(self, flow: &Flow) -> bool {
+        match (flow.protocol, flow.port) {
+            (PROTOCOL_TCP, _) => true,
+            (PROTOCOL_UDP, PORT_HTTPS) => self.has(entry_flag::QUIC),
+            (PROTOCOL_UDP, _) => self.has(entry_flag::QUIC | entry_flag::VERIFY_DNS),
+            _ => self.has(entry_flag::VERIFY_DNS),
+        }
+    }
+
     /// Between a name and a network: the more specific, then the denial.
     fn rank(self) -> u64 {
-        let is_some = self.0 >> Self::IS_SOME;
+        let is_some = self.0 >> Self::IS_SOME & 1;
         let specificity = self.0 >> Self::SPECIFICITY & 0xffff;
         let denies = (self.0 >> Self::ALLOWS & 1) ^ 1;
         is_some << 17 | specificity << 1 | denies
     }
 
-    /// Among names: the allowing one, then the more specific.
-    fn rank_of_name(self) -> u64 {
-        self.0 >> Self::SPECIFICITY
+    /// Among names: one that lets this traffic pass, one that needs no name in it, then the
+    /// allowing one, then the more specific.
+    #[inline(always)]
+    fn rank_of_name(self, flow: &Flow) -> u64 {
+        let opens = u64::from(self.allows() & self.admits(flow));
+        let is_by_dns = opens & u64::from(self.has(entry_flag::VERIFY_DNS));
+        let plain = self.0 >> Self::SPECIFICITY & 0x3_ffff;
+        opens << 19
+            | is_by_dns << 18
+            | (plain & 0xffff)
+            | (plain >> 16 & 1) << 17
+            | plain >> 17 << 16
     }
 }
 
@@ -204,10 +468,29 @@ fn bound<T: Tables>(
     for entry in binding.sets.iter().take(BINDING_SETS_MAX) {
         if entry.expires_ns > flow.now_ns {
             let hit = tables.hit(flow, entry.set);
-            if hit.rank_of_name() > best.rank_of_name() {
+            if hit.rank_of_name(flow) > best.rank_of_name(flow) {
                 (best, set) = (hit, entry.set);
             }
         }
     }
     (best, set)
+}
+
+/// Whether the address stands for a name of the set.
+#[inline(always)]
+fn is_bound<T: Tables>(tables: &T, flow: &Flow, set: u32) -> bool {
+    holds(tables.binding(flow.subject, &flow.address), flow, set)
+        || holds(tables.binding(BindingKey::HOST, &flow.address), flow, set)
+}
+
+#[inline(always)]
+fn holds(binding: Option<&Binding>, flow: &Flow, set: u32) -> bool {
+    let Some(binding) = binding else {
+        return false;
+    };
+    let mut found = false;
+    for entry in binding.sets.iter().take(BINDING_SETS_MAX) {
+        found |= entry.set == set && entry.expires_ns.saturating_add(LATE_NS) > flow.now_ns;
+    }
+    found
 }

@@ -84,6 +84,8 @@ pub mod subject_flag {
     pub const QUIET_DEFAULT: u16 = 1 << 1;
     /// Raw and ping sockets are left alone.
     pub const RAW_SOCKETS: u16 = 1 << 2;
+    /// Some rule denies a name: what the subject may reach otherwise must not carry that name.
+    pub const NAME_DENIALS: u16 = 1 << 3;
 }
 
 shared! {
@@ -101,7 +103,30 @@ shared! {
         pub specificity: u16,
         /// The rule's number in the policy.
         pub rule: u32,
+        /// Bits of [`entry_flag`].
+        pub flags: u8,
+        /// Zero.
+        pub reserved: [u8; 3],
     }
+}
+
+/// Bits of [`RuleEntry::flags`]: what has to prove a name. Without the first two, the address has
+/// to be bound to the name and the first bytes have to name it.
+pub mod entry_flag {
+    /// The first bytes are enough, whatever the address.
+    pub const VERIFY_SNI: u8 = 1 << 0;
+    /// The binding is enough, whatever the first bytes.
+    pub const VERIFY_DNS: u8 = 1 << 1;
+    /// The Host of a plaintext request counts on every port, not only on 80.
+    pub const PLAINTEXT: u8 = 1 << 2;
+    /// QUIC is allowed.
+    pub const QUIC: u8 = 1 << 3;
+}
+
+/// Set ids with a meaning of their own; those of names and networks begin at 1.
+pub mod set_id {
+    /// Rules on names that the first bytes alone prove: their ports, for any address.
+    pub const ANY_ADDRESS: u32 = u32::MAX;
 }
 
 shared! {
@@ -167,12 +192,12 @@ shared! {
         pub address: Address,
         /// Generation that the destination was last judged by; 0 if the socket is not connected.
         pub generation: u64,
-        /// What the first bytes have still to prove; 0 for nothing.
+        /// What the bytes of the connection have still to prove: a [`crate::decide::Proof`].
         pub stage: u8,
         /// Bits of [`socket_flag`].
         pub flags: u8,
-        /// Zero.
-        pub reserved: u16,
+        /// How often the socket was connected: what belongs to an earlier connection is void.
+        pub connects: u16,
         /// The set whose name the first bytes proved, or that DNS gave; 0 for none.
         pub name_set: u32,
     }
@@ -186,6 +211,10 @@ pub mod socket_flag {
     pub const FOREIGN: u8 = 1 << 1;
     /// A rule allows QUIC here; its Initial packets are sampled.
     pub const QUIC: u8 = 1 << 2;
+    /// The first bytes named a server, as the policy allows; the name itself is kept beside.
+    pub const NAMED: u8 = 1 << 3;
+    /// That name was the Host of a plaintext request.
+    pub const PLAINTEXT: u8 = 1 << 4;
 }
 
 impl SocketOwner {
@@ -202,7 +231,7 @@ impl SocketOwner {
             generation: 0,
             stage: 0,
             flags: 0,
-            reserved: 0,
+            connects: 0,
             name_set: 0,
         }
     }

@@ -23,7 +23,7 @@ use aya_ebpf::{
 };
 use governd_common::{
     address::Address,
-    decide::{Decision, Flow, Tables as _},
+    decide::{Decision, Proof, Tables as _},
     event::{EventHeader, EventKind, FlowEvent, Hook},
     key::CgroupKey,
     limits::{CGROUP_DEPTH_MAX, COMM_BYTES},
@@ -33,10 +33,10 @@ use governd_common::{
 };
 
 use crate::{
+    again,
     emit::{self, Wake},
     outcome::Outcome,
     skb::load,
-    sock_addr::decide_into,
     state::{self, End},
     subject::selector_subject,
     tables::{CGROUPS, FLOWS, SOCKETS, View},
@@ -107,7 +107,7 @@ fn judge_owned(context: &SkBuffContext, kind: u32, owner: &mut SocketOwner) -> O
         return refuse_raw(context, &view, kind, owner);
     }
     if owner.generation != 0 && owner.generation != view.generation {
-        judge_again(context, &view, kind, owner);
+        again::judge(context, &view, kind, owner);
     }
     let is_refused = owner.generation != 0 && owner.verdict == Verdict::Deny as u8;
     if is_refused { Outcome::Refuse } else { Outcome::Pass }
@@ -162,34 +162,12 @@ fn refuse_raw(context: &SkBuffContext, view: &View, kind: u32, owner: &SocketOwn
         mode: Mode::from_byte(settings.mode),
         rule: settings.default_rule,
         set: 0,
+        proof: Proof::None,
         quiet: false,
     };
     let target = Target { address: packet.destination, port: 0, protocol: packet.protocol };
     report(context, view, kind, owner, &target, &decision);
     Outcome::of(&decision)
-}
-
-/// The connection under the policy that is in force now.
-#[inline(always)]
-fn judge_again(context: &SkBuffContext, view: &View, kind: u32, owner: &mut SocketOwner) {
-    if view.subject(owner.subject).is_none() {
-        owner.verdict = Verdict::Allow as u8;
-        owner.generation = view.generation;
-        return;
-    }
-    let target = Target { address: owner.address, port: owner.port, protocol: owner.protocol };
-    let Target { address, port, protocol } = target;
-    // SAFETY: the helper only reads the clock.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    let flow = Flow { subject: owner.subject, address, port, protocol, now_ns };
-    let mut decision = Decision::FAULT;
-    decide_into(view, &flow, &mut decision);
-    let outcome = Outcome::of(&decision);
-    owner.verdict = if outcome == Outcome::Refuse { 0 } else { Verdict::Allow as u8 };
-    owner.generation = view.generation;
-    if decision.verdict == Verdict::Deny {
-        report(context, view, kind, owner, &target, &decision);
-    }
 }
 
 /// Where a packet goes, for its event.

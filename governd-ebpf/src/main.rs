@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use governd_common::event::Hook;
 
+mod again;
 mod egress;
 mod emit;
 mod hello;

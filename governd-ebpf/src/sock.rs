@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use governd_common::{
     address::Address,
-    decide::{Decision, Tables as _},
+    decide::{Decision, Proof, Tables as _},
     event::{EventKind, FlowEvent, Hook},
     table::{SocketOwner, subject_flag},
     verdict::{Loss, Mode, Reason, Verdict},
@@ -71,6 +71,7 @@ fn judge_governed(context: &SockContext, view: &View, who: &Who) -> Decision {
         mode: Mode::from_byte(settings.mode),
         rule: settings.default_rule,
         set: 0,
+        proof: Proof::None,
         quiet: is_allowed,
     };
     if own(context, who) { decision } else { Fault::SocketStorage(decision).decision() }

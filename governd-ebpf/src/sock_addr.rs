@@ -10,9 +10,9 @@ use aya_ebpf::{
 };
 use governd_common::{
     address::Address,
-    decide::{Decision, Flow, Tables as _, decide},
+    decide::{Decision, Flow, Named, Proof, Tables as _, decide, decide_named},
     event::{EventKind, FlowEvent, Hook},
-    table::SocketOwner,
+    table::{SocketOwner, socket_flag},
     verdict::{Loss, Reason, Verdict},
 };
 
@@ -24,6 +24,7 @@ use crate::{
 };
 
 const PORT_DNS: u16 = 53;
+const PROTOCOL_TCP: u8 = 6;
 
 /// The destination of an IPv4 hook.
 #[inline(always)]
@@ -118,9 +119,10 @@ fn judge_known(
             return 0;
         }
     }
-    // Nobody else's sockets need an owner, except those whose answers teach names.
-    let wants_owner = who.subject != 0 || port == PORT_DNS;
-    if wants_owner && socket.own(who, address, view.generation) == 0 && who.subject != 0 {
+    // Nobody else's sockets need an owner, except those whose answers teach names or whose first
+    // bytes count.
+    let wants_owner = who.subject != 0 || port == PORT_DNS || decision.proof != Proof::None;
+    if wants_owner && socket.own(who, address, view.generation, decision) == 0 && who.subject != 0 {
         *decision = Fault::SocketStorage(*decision).decision();
     }
     0
@@ -131,6 +133,18 @@ fn judge_known(
 #[inline(never)]
 pub(crate) fn decide_into(view: &View, flow: &Flow, decision: &mut Decision) -> u32 {
     *decision = decide(view, flow);
+    decision.verdict as u32
+}
+
+/// The decision about a flow of which a name is known, as [`decide_into`].
+#[inline(never)]
+pub(crate) fn decide_named_into(
+    view: &View,
+    flow: &Flow,
+    named: Named,
+    decision: &mut Decision,
+) -> u32 {
+    *decision = decide_named(view, flow, named);
     decision.verdict as u32
 }
 
@@ -238,7 +252,7 @@ impl Socket {
     /// it. In a stack frame of its own, which the decision's does not add to: Linux 6.1 allows 512
     /// bytes for all of them.
     #[inline(never)]
-    fn own(&self, who: &Who, address: &Address, generation: u64) -> u32 {
+    fn own(&self, who: &Who, address: &Address, generation: u64, decision: &Decision) -> u32 {
         let mut owner = SocketOwner::unconnected(who.subject, who.tgid, who.root);
         // SAFETY: the kernel gives the socket in the context; the storage holds a `SocketOwner`.
         let stored = unsafe {
@@ -264,6 +278,14 @@ impl Socket {
             stored.address = *address;
             stored.verdict = Verdict::Allow as u8;
             stored.generation = generation;
+            let is_tcp = self.protocol == PROTOCOL_TCP;
+            stored.stage = if is_tcp { decision.proof as u8 } else { 0 };
+            stored.connects = stored.connects.wrapping_add(1);
+            stored.name_set = if decision.proof == Proof::None { decision.set } else { 0 };
+            stored.flags &= !(socket_flag::NAMED | socket_flag::PLAINTEXT | socket_flag::QUIC);
+        }
+        if decision.proof == Proof::Quic {
+            stored.flags |= socket_flag::QUIC;
         }
         1
     }

@@ -5,7 +5,7 @@
 
 use aya_ebpf::programs::SkBuffContext;
 use governd_common::{
-    decide::{Decision, Tables as _},
+    decide::{Decision, Proof, Tables as _},
     names::tail,
     table::SocketOwner,
     verdict::{Mode, Reason, Verdict},
@@ -45,6 +45,7 @@ pub(crate) fn leave_to(
         rule: settings.default_rule,
         set: 0,
         quiet: false,
+        proof: Proof::None,
     };
     report(context, &view, kind, owner, target, &decision);
     Outcome::of(&decision)

@@ -2,7 +2,7 @@
 //! that the kernel takes.
 
 use governd_common::{
-    decide::Decision,
+    decide::{Decision, Proof},
     event::FlowEvent,
     verdict::{Mode, Reason, Verdict},
 };
@@ -114,6 +114,7 @@ fn decision(event: &FlowEvent) -> Decision {
         rule: event.rule,
         set: event.set,
         quiet: false,
+        proof: Proof::None,
     }
 }
 

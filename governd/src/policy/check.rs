@@ -14,7 +14,7 @@ use super::{
     model::{Agent, Approval, HostPolicy, Match, Person, Placed, Policy, Rule},
     shape::Located,
     value::{
-        self, Fault, Mail, Posture, Target,
+        self, Fault, Mail, Posture, Target, Verify,
         approval::{Day, Sha256},
         name::{self, HostGlob, HostPattern},
         network::Network,
@@ -261,8 +261,11 @@ impl Checker<'_> {
 
     fn rule(&mut self, index: u32, rule: Located<RuleDocument>) -> Option<Rule> {
         let place = self.place(&rule);
-        let RuleDocument { allow, deny, ports, protocol } = rule.value;
+        let RuleDocument { allow, deny, ports, protocol, verify, plaintext, quic } = rule.value;
         let protocol = protocol.and_then(|word| self.parse(&word, Protocol::parse));
+        let verify = verify.and_then(|word| self.parse(&word, Verify::parse));
+        let plaintext = plaintext.and_then(|word| self.parse(&word, value::parse_verdict));
+        let quic = quic.and_then(|word| self.parse(&word, value::parse_verdict));
         let ports = ports.map(|ports| {
             let text = |port: Located<Scalar>| port.map(|Scalar(text)| text);
             let texts = ports.map(|list| list.into_iter().map(text).collect());
@@ -287,7 +290,17 @@ impl Checker<'_> {
         if verdict == Verdict::Allow {
             self.warn_wide(&list);
         }
-        Some(Rule { place, index, verdict, targets, ports, protocol: protocol.unwrap_or_default() })
+        Some(Rule {
+            place,
+            index,
+            verdict,
+            targets,
+            ports,
+            protocol: protocol.unwrap_or_default(),
+            verify: verify.unwrap_or_default(),
+            plaintext: plaintext.unwrap_or(Verdict::Deny),
+            quic: quic.unwrap_or(Verdict::Deny),
+        })
     }
 
     /// Warns of wildcards under which anybody can get a name.

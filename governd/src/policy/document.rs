@@ -168,6 +168,20 @@ pub struct RuleDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["tcp", "udp", "any"]))]
     pub protocol: Option<Located<String>>,
+    /// What proves a name: `both` DNS and the connection's first bytes (if absent), `sni` the
+    /// first bytes alone, `dns` DNS alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["both", "sni", "dns"]))]
+    pub verify: Option<Located<String>>,
+    /// Whether the Host of a plaintext HTTP request counts on every port (`allow`), or only on
+    /// port 80 (`deny`, if absent).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["deny", "allow"]))]
+    pub plaintext: Option<Located<String>>,
+    /// Whether QUIC may be used: `deny` (if absent) or `allow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["deny", "allow"]))]
+    pub quic: Option<Located<String>>,
 }
 
 /// What a host policy says.

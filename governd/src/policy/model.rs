@@ -8,7 +8,7 @@ use super::{
     diagnostic::Place,
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
-        Mail, Posture, Target,
+        Mail, Posture, Target, Verify,
         approval::{Day, Sha256},
         name::{HostGlob, HostPattern},
         port::{Ports, Protocol},
@@ -151,6 +151,12 @@ pub struct Rule {
     pub ports: Option<Vec<Ports>>,
     /// Transport.
     pub protocol: Protocol,
+    /// What proves a name.
+    pub verify: Verify,
+    /// Whether the Host of a plaintext request counts on every port.
+    pub plaintext: Verdict,
+    /// Whether QUIC may be used.
+    pub quic: Verdict,
 }
 
 impl Rule {
@@ -169,6 +175,15 @@ impl Rule {
             _ => {}
         }
         text.push_str(&ports_text(self.ports.as_deref(), self.protocol));
+        if self.verify != Verify::Both {
+            text.push_str(&format!(", verified by {}", self.verify.word()));
+        }
+        if self.plaintext == Verdict::Allow {
+            text.push_str(", plaintext too");
+        }
+        if self.quic == Verdict::Allow {
+            text.push_str(", QUIC too");
+        }
         text
     }
 }

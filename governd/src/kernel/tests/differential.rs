@@ -53,20 +53,22 @@ fn entry() -> impl Strategy<Value = RuleEntry> {
         prop::sample::select(PORTS.as_slice()).prop_map(|port| (port, port)),
     ];
     let protocol = prop_oneof![Just(0), Just(PROTOCOL_UDP), Just(6)];
-    (ports, protocol, any::<bool>(), 0_u16..4, 1_u32..100).prop_map(
-        |((port_first, port_last), protocol, allow, specificity, rule)| RuleEntry {
+    (ports, protocol, any::<bool>(), 0_u16..4, 1_u32..100, 0_u8..16).prop_map(
+        |((port_first, port_last), protocol, allow, specificity, rule, flags)| RuleEntry {
             port_first,
             port_last,
             protocol,
             verdict: u8::from(allow),
             specificity,
             rule,
+            flags,
+            reserved: [0; 3],
         },
     )
 }
 
 fn subject() -> impl Strategy<Value = Subject> {
-    (any::<bool>(), any::<bool>(), 0_u16..4, 1_u32..100).prop_map(
+    (any::<bool>(), any::<bool>(), 0_u16..16, 1_u32..100).prop_map(
         |(enforce, allow, flags, default_rule)| Subject {
             mode: u8::from(enforce),
             default_verdict: u8::from(allow),
@@ -216,6 +218,7 @@ fn compare(
             rule: event.rule,
             set: event.set,
             quiet: expected.quiet,
+            proof: expected.proof,
         };
         prop_assert_eq!(decided, expected, "{:?}", flow);
         prop_assert_eq!(destination(&event), SocketAddr::new((*address).into(), *port));

@@ -6,7 +6,7 @@ use governd_common::{
     address::Address,
     limits::RULES_PER_BLOCK_MAX,
     name::Pattern,
-    table::{RuleBlock, RuleEntry, SelectorSet, Subject, settings_flag, subject_flag},
+    table::{RuleBlock, RuleEntry, SelectorSet, Subject, entry_flag, settings_flag, subject_flag},
     verdict::{Mode, Verdict},
 };
 use zerocopy::FromZeros;
@@ -23,6 +23,8 @@ pub(super) const FIRST_SET: u32 = 1;
 pub(super) struct Policy {
     pub(super) image: TableImage,
     next_set: u32,
+    /// Bits of `entry_flag` that the rules which follow get.
+    flags: u8,
 }
 
 impl Policy {
@@ -36,7 +38,7 @@ impl Policy {
             default_rule: 0,
         };
         image.subjects.push((0, subject));
-        Self { image, next_set: FIRST_SET }
+        Self { image, next_set: FIRST_SET, flags: entry_flag::VERIFY_DNS | entry_flag::QUIC }
     }
 
     /// Every process of a cgroup is the agent.
@@ -69,6 +71,12 @@ impl Policy {
             default_rule: DEFAULT_RULE,
         };
         self.image.subjects.push((AGENT, subject));
+        self
+    }
+
+    /// Bits of `entry_flag` of the rules that follow; without it DNS alone proves names.
+    pub(super) fn verified_by(mut self, flags: u8) -> Self {
+        self.flags = flags;
         self
     }
 
@@ -120,7 +128,16 @@ impl Policy {
     ) -> Self {
         let verdict = verdict as u8;
         let rule = set + 1_000;
-        let entry = RuleEntry { port_first, port_last, protocol, verdict, specificity, rule };
+        let entry = RuleEntry {
+            port_first,
+            port_last,
+            protocol,
+            verdict,
+            specificity,
+            rule,
+            flags: self.flags,
+            reserved: [0; 3],
+        };
         self.image.blocks.push((AGENT, set, block(&[entry])));
         self
     }

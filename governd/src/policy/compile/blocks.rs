@@ -1,22 +1,29 @@
 //! The rules of one subject at one node, as the entries of a block.
 
+use std::fmt::Display;
+
 use governd_common::{
     limits::RULES_PER_BLOCK_MAX,
     table::{RuleBlock, RuleEntry},
 };
 
 use super::{Claim, EMPTY_BLOCK};
-use crate::policy::{
-    diagnostic::{Code, Diagnostic, Place},
-    value::Target,
-};
+use crate::policy::diagnostic::{Code, Diagnostic, Place};
 
 /// Entries of a block.
 pub(super) const LEN: usize = RULES_PER_BLOCK_MAX;
 
 /// An entry that is not in use.
-pub(super) const EMPTY_ENTRY: RuleEntry =
-    RuleEntry { port_first: 0, port_last: 0, protocol: 0, verdict: 0, specificity: 0, rule: 0 };
+pub(super) const EMPTY_ENTRY: RuleEntry = RuleEntry {
+    port_first: 0,
+    port_last: 0,
+    protocol: 0,
+    verdict: 0,
+    specificity: 0,
+    rule: 0,
+    flags: 0,
+    reserved: [0; 3],
+};
 
 /// More port ranges than a block holds.
 #[derive(Debug, Eq, PartialEq)]
@@ -28,7 +35,7 @@ pub(super) struct TooMany {
 }
 
 impl TooMany {
-    pub(super) fn diagnostic(&self, target: &Target, place: Option<Place>) -> Diagnostic {
+    pub(super) fn diagnostic(&self, target: &dyn Display, place: Option<Place>) -> Diagnostic {
         let message = format!(
             "the agent's rules give `{target}` {} port ranges; at most {LEN} can be kept for one \
              destination",
@@ -71,6 +78,8 @@ fn entries<'a>(claim: &'a Claim<'_>) -> impl Iterator<Item = RuleEntry> + 'a {
         verdict: claim.verdict as u8,
         specificity: claim.specificity,
         rule: claim.rule,
+        flags: claim.flags,
+        reserved: [0; 3],
     })
 }
 

@@ -91,12 +91,16 @@ fn one_match(one: &Match) -> Value {
 }
 
 fn rule(rule: &Rule) -> Value {
-    let Rule { place: _, index: _, verdict, targets, ports, protocol } = rule;
+    let Rule { place: _, index: _, verdict, targets, ports, protocol, verify, plaintext, quic } =
+        rule;
     let ports = ports.as_ref().map(|ports| ports.iter().map(Ports::to_string).collect::<Vec<_>>());
     json!({
+        "plaintext": verdict_word(*plaintext),
         "ports": ports,
         "protocol": protocol.word(),
+        "quic": verdict_word(*quic),
         "targets": targets.iter().map(|one| one.to_string()).collect::<Vec<_>>(),
         "verdict": verdict_word(*verdict),
+        "verify": verify.word(),
     })
 }

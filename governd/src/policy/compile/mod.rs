@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use governd_common::{
     address::Address,
-    table::{RuleBlock, Subject, subject_flag},
+    table::{RuleBlock, Subject, entry_flag, set_id, subject_flag},
     verdict::{Mode, Verdict},
 };
 
@@ -27,9 +27,9 @@ use super::{
     image::{AgentFacts, Compiled, RuleFacts, TableImage},
     limits::{BLOCKS_MAX, NAMES_MAX, NETWORKS_MAX, RESOLVERS_MAX, SUBJECTS_MAX},
     load::Documents,
-    model::{Agent, Approval, HostPolicy, Policy},
+    model::{Agent, Approval, HostPolicy, Policy, Rule},
     value::{
-        Posture, Target,
+        Posture, Target, Verify,
         name::HostPattern,
         port::{Ports, Protocol},
         verdict_word,
@@ -57,6 +57,8 @@ struct Claim<'a> {
     specificity: u16,
     ports: &'a [Ports],
     protocol: Protocol,
+    /// Bits of `entry_flag`.
+    flags: u8,
 }
 
 /// Every port, for rules that name none.
@@ -180,10 +182,15 @@ impl<'a> Compiler<'a, '_> {
             };
             let specificity = specificity::of_name(pattern, false, Protocol::Any);
             let (ports, protocol) = (EVERY_PORT, Protocol::Any);
-            let claim = Claim { subject: 0, rule, verdict, specificity, ports, protocol };
+            // What is allowed here is only to be recorded.
+            let flags = entry_flag::VERIFY_DNS | entry_flag::QUIC;
+            let claim = Claim { subject: 0, rule, verdict, specificity, ports, protocol, flags };
             self.names.push((pattern.clone(), claim));
         }
         let mut flags = subject_flag::LOOPBACK;
+        if posture == Posture::DenyAi && !endpoints.is_empty() {
+            flags |= subject_flag::NAME_DENIALS;
+        }
         if posture != Posture::Deny {
             flags |= subject_flag::QUIET_DEFAULT | subject_flag::RAW_SOCKETS;
         }
@@ -225,6 +232,7 @@ impl<'a> Compiler<'a, '_> {
                     specificity: specificity::of(target, ports.is_some(), rule.protocol),
                     ports: ports.unwrap_or(EVERY_PORT),
                     protocol: rule.protocol,
+                    flags: entry_flags(rule),
                 };
                 match target {
                     Target::Name(pattern) => self.names.push((pattern.clone(), claim)),
@@ -232,7 +240,13 @@ impl<'a> Compiler<'a, '_> {
                 }
             }
         }
-        let flags = if self.host.loopback == Verdict::Allow { subject_flag::LOOPBACK } else { 0 };
+        let mut flags = 0;
+        if self.host.loopback == Verdict::Allow {
+            flags |= subject_flag::LOOPBACK;
+        }
+        if rules.iter().any(denies_names) {
+            flags |= subject_flag::NAME_DENIALS;
+        }
         let default_verdict = *default as u8;
         let settings = Subject { mode: mode as u8, default_verdict, flags, default_rule };
         self.compiled.image.subjects.push((subject, settings));
@@ -288,7 +302,8 @@ impl<'a> Compiler<'a, '_> {
                 }
             }
         }
-        let TableImage { names, networks, blocks, .. } = image;
+        self.any_address();
+        let TableImage { names, networks, blocks, .. } = &self.compiled.image;
         let counts = [
             (names.len(), NAMES_MAX, "names and wildcards"),
             (networks.len(), NETWORKS_MAX, "networks, counted for each agent"),
@@ -296,6 +311,28 @@ impl<'a> Compiler<'a, '_> {
         ];
         for (count, max, what) in counts {
             self.limit_count(count, max, what);
+        }
+    }
+
+    /// What a subject may begin whatever the address, because the first bytes alone prove the name.
+    fn any_address(&mut self) {
+        let mut by_subject: BTreeMap<u32, Vec<Claim<'a>>> = BTreeMap::new();
+        for (_, claim) in &self.names {
+            let is_by_bytes = claim.flags & entry_flag::VERIFY_SNI != 0;
+            if is_by_bytes && claim.verdict == Verdict::Allow && !claim.ports.is_empty() {
+                by_subject.entry(claim.subject).or_default().push(*claim);
+            }
+        }
+        for (subject, claims) in by_subject {
+            match blocks::block(&claims) {
+                Ok(block) => {
+                    self.compiled.image.blocks.push((subject, set_id::ANY_ADDRESS, block));
+                }
+                Err(many) => {
+                    let place = self.places.get(many.rule as usize).cloned().flatten();
+                    self.out.push(many.diagnostic(&"verify: sni", place));
+                }
+            }
         }
     }
 
@@ -329,6 +366,22 @@ struct Node<'a> {
     /// Subjects for which a network is a node; unused for names, whose trie is for all.
     subjects: Vec<u32>,
     claims: Vec<(u32, Vec<Claim<'a>>)>,
+}
+
+fn entry_flags(rule: &Rule) -> u8 {
+    let verify = match rule.verify {
+        Verify::Both => 0,
+        Verify::Sni => entry_flag::VERIFY_SNI,
+        Verify::Dns => entry_flag::VERIFY_DNS,
+    };
+    let plaintext = if rule.plaintext == Verdict::Allow { entry_flag::PLAINTEXT } else { 0 };
+    let quic = if rule.quic == Verdict::Allow { entry_flag::QUIC } else { 0 };
+    verify | plaintext | quic
+}
+
+fn denies_names(rule: &Rule) -> bool {
+    let is_name = |target: &Target| matches!(target, Target::Name(_));
+    rule.verdict == Verdict::Deny && rule.targets.iter().any(is_name)
 }
 
 /// A label as part of a rule's id: lower case, with hyphens for everything else.

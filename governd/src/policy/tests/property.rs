@@ -67,8 +67,18 @@ fn rule() -> impl Strategy<Value = PlainRule> {
     let range = (select(vec![1_u16, 53, 80, 443]), select(vec![0_u16, 1, 27, 400]))
         .prop_map(|(first, more)| (first, first + more));
     let ports = prop::option::of(vec(range, 0..3));
-    (any::<bool>(), vec(target(), 0..4), ports, select(vec!["any", "tcp", "udp"]))
-        .prop_map(|(allow, targets, ports, protocol)| PlainRule { allow, targets, ports, protocol })
+    let protocol = select(vec!["any", "tcp", "udp"]);
+    let verify = select(vec!["both", "sni", "dns"]);
+    (any::<bool>(), vec(target(), 0..4), ports, protocol, verify, any::<bool>()).prop_map(
+        |(allow, targets, ports, protocol, verify, quic)| PlainRule {
+            allow,
+            targets,
+            ports,
+            protocol,
+            verify,
+            quic,
+        },
+    )
 }
 
 fn agent() -> impl Strategy<Value = PlainAgent> {

@@ -12,6 +12,8 @@ pub(super) struct PlainRule {
     pub(super) targets: Vec<String>,
     pub(super) ports: Option<Vec<(u16, u16)>>,
     pub(super) protocol: &'static str,
+    pub(super) verify: &'static str,
+    pub(super) quic: bool,
 }
 
 /// An agent in words; agent `n` is called `agent-n` and runs `/agent-n`.
@@ -85,6 +87,8 @@ impl PlainPolicy {
                 let targets = quoted(rule.targets.iter());
                 writeln!(out, "    - {}: [{targets}]", word(rule.allow)).unwrap();
                 writeln!(out, "      protocol: {}", rule.protocol).unwrap();
+                writeln!(out, "      verify: {}", rule.verify).unwrap();
+                writeln!(out, "      quic: {}", word(rule.quic)).unwrap();
                 if let Some(ports) = &rule.ports {
                     let ports = quoted(ports.iter().map(|(first, last)| format!("{first}-{last}")));
                     writeln!(out, "      ports: [{ports}]").unwrap();
@@ -110,7 +114,8 @@ impl PlainPolicy {
             None => "unregistered/default".to_owned(),
         };
         if let Some(best) = self.best(flow) {
-            return answer(best.allow, Reason::Rule, best.rule, false);
+            let reason = best.refuses.unwrap_or(Reason::Rule);
+            return answer(best.lets(), reason, best.rule, false);
         }
         if flow.address.to_canonical().is_loopback() && (agent.is_none() || self.loopback_allow) {
             return answer(true, Reason::Loopback, default_rule, true);
@@ -119,8 +124,22 @@ impl PlainPolicy {
         if is_dns && self.resolvers.iter().any(|one| one.to_canonical() == flow.address) {
             return answer(true, Reason::Resolver, default_rule, true);
         }
+        // A rule that the first bytes alone decide lets any connection begin.
+        if agent.is_some_and(|agent| !agent.default_allow)
+            && let Some(hit) = self.any_address(flow)
+        {
+            return answer(hit.lets(), hit.refuses.unwrap_or(Reason::Rule), hit.rule, false);
+        }
         match agent {
-            Some(agent) => answer(agent.default_allow, Reason::NoRule, default_rule, false),
+            Some(agent) => {
+                let is_name = |target: &String| !is_network(target);
+                let denies = |rule: &PlainRule| !rule.allow && rule.targets.iter().any(is_name);
+                let is_quic = flow.protocol == 17 && flow.port == 443;
+                if agent.default_allow && is_quic && agent.rules.iter().any(denies) {
+                    return answer(false, Reason::Quic, default_rule, false);
+                }
+                answer(agent.default_allow, Reason::NoRule, default_rule, false)
+            }
             None => {
                 let allow = self.unregistered != "deny";
                 answer(allow, Reason::Unregistered, default_rule, allow)
@@ -133,8 +152,9 @@ impl PlainPolicy {
         for (name, alive) in flow.own.iter().chain(&flow.host) {
             let hit = alive.then(|| self.hit(flow, |target| name_matches(target, name))).flatten();
             by_name = match (by_name, hit) {
-                // The first packet does not say which name is meant: an allow is preferred.
-                (Some(a), Some(b)) if (b.allow, b.rank) > (a.allow, a.rank) => Some(b),
+                // The first packet does not say which name is meant: what lets it pass is
+                // preferred, and what asks for no name in it before others.
+                (Some(a), Some(b)) if b.rank_of_name() > a.rank_of_name() => Some(b),
                 (a, b) => a.or(b),
             };
         }
@@ -147,6 +167,21 @@ impl PlainPolicy {
             }
             (name, network) => name.or(network),
         }
+    }
+
+    fn any_address(&self, flow: &PlainFlow) -> Option<Hit> {
+        let agent = &self.agents[flow.agent?];
+        let by_bytes = |rule: &&PlainRule| rule.allow && rule.verify == "sni";
+        let mut only = self.clone();
+        only.agents[flow.agent?].rules = agent
+            .rules
+            .iter()
+            .map(|rule| {
+                let targets = Some(rule).filter(by_bytes).map(|rule| rule.targets.clone());
+                PlainRule { targets: targets.unwrap_or_default(), ..rule.clone() }
+            })
+            .collect();
+        only.hit(flow, |target| !is_network(target))
     }
 
     /// The rule that wins among those with a target that matches.
@@ -163,7 +198,8 @@ impl PlainPolicy {
             for target in self.endpoints.iter().filter(|target| matches(target)) {
                 let allow = self.unregistered == "monitor";
                 let rule = "unregistered/ai/ai".to_owned();
-                consider(Hit { allow, rank: (base(target), false, false), rule });
+                let rank = (base(target), false, false);
+                consider(Hit { allow, rank, rule, is_by_dns: allow, refuses: None });
             }
             return best;
         };
@@ -181,7 +217,9 @@ impl PlainPolicy {
                 if port_fits && protocol_fits {
                     let rank = (base(target), ports.is_some(), rule.protocol != "any");
                     let rule_id = format!("agent-{index}/egress/{}", number + 1);
-                    consider(Hit { allow: rule.allow, rank, rule: rule_id });
+                    let (allow, is_by_dns) = (rule.allow, rule.verify == "dns");
+                    let refuses = if allow { refused(flow, rule, target) } else { None };
+                    consider(Hit { allow, rank, rule: rule_id, is_by_dns, refuses });
                 }
             }
         }
@@ -194,6 +232,33 @@ struct Hit {
     /// What the target says, then whether the rule names ports, then whether it names a protocol.
     rank: (u32, bool, bool),
     rule: String,
+    /// The binding proves the name.
+    is_by_dns: bool,
+    /// Why a rule that allows does not allow this kind of traffic.
+    refuses: Option<Reason>,
+}
+
+impl Hit {
+    fn lets(&self) -> bool {
+        self.allow && self.refuses.is_none()
+    }
+
+    fn rank_of_name(&self) -> (bool, bool, bool, (u32, bool, bool)) {
+        (self.lets(), self.lets() && self.is_by_dns, self.allow, self.rank)
+    }
+}
+
+/// What a rule that allows a destination does not allow of it.
+fn refused(flow: &PlainFlow, rule: &PlainRule, target: &str) -> Option<Reason> {
+    let is_name = !is_network(target);
+    let is_by_dns = rule.verify == "dns";
+    let (is_open, reason) = match (flow.protocol, flow.port) {
+        (17, 443) => (rule.quic, Reason::Quic),
+        (17, _) => (!is_name || rule.quic || is_by_dns, Reason::NoServerName),
+        (6, _) => (true, Reason::Rule),
+        _ => (!is_name || is_by_dns, Reason::NoServerName),
+    };
+    (!is_open).then_some(reason)
 }
 
 fn quoted(items: impl Iterator<Item = impl ToString>) -> String {

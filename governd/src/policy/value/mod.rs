@@ -78,6 +78,37 @@ impl Posture {
     }
 }
 
+/// What proves the name of a connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Verify {
+    /// DNS gave the address to the name, and the first bytes name it.
+    #[default]
+    Both,
+    /// The first bytes name it.
+    Sni,
+    /// DNS gave the address to the name.
+    Dns,
+}
+
+impl Verify {
+    /// The word in a document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Sni => "sni",
+            Self::Dns => "dns",
+        }
+    }
+
+    /// Reads `both`, `sni` or `dns`.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        word(text, &[Self::Both, Self::Sni, Self::Dns].map(|one| (one.word(), one)))
+    }
+}
+
 /// The word of a mode in a document.
 pub const fn mode_word(mode: Mode) -> &'static str {
     match mode {
