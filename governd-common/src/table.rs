@@ -283,5 +283,8 @@ shared! {
         pub has_set_retval: u32,
         /// 1 where `bpf_loop` exists (Linux 5.17), else 0 and the programs that parse are left out.
         pub has_loops: u32,
+        /// 1 where maps allocate safely in any context (Linux 6.1), else 0 and those that
+        /// tracepoint programs read get their memory when they are created.
+        pub has_allocator: u32,
     }
 }

@@ -1,8 +1,8 @@
 //! Sockets at their creation: those that no later hook sees are refused here.
 //!
 //! Raw and ping sockets send without `connect` or `sendmsg` hooks, and so do protocols that the
-//! kernel's cgroup hooks leave out (SCTP, UDP-Lite once connected). MPTCP opens further paths from a
-//! kernel thread, of which no hook could tell whose they are. What is left is TCP and UDP.
+//! kernel's cgroup hooks leave out (SCTP, UDP-Lite once connected). MPTCP opens further paths from
+//! a kernel thread, of which no hook could tell whose they are. What is left is TCP and UDP.
 
 use core::ptr;
 

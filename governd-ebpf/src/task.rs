@@ -35,6 +35,7 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     cgroup_ancestor_ids: 0,
     has_set_retval: 0,
     has_loops: 0,
+    has_allocator: 0,
 });
 
 /// A load-time constant; one field is read at a time, so that the verifier knows its value.

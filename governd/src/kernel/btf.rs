@@ -48,6 +48,8 @@ pub(crate) struct Btf {
     /// Offset of each type, by number; number 0 is void.
     types: Vec<usize>,
     structs: HashMap<Vec<u8>, u32>,
+    /// Variables by name, and the number of their type.
+    variables: HashMap<Vec<u8>, u32>,
 }
 
 impl Btf {
@@ -71,7 +73,8 @@ impl Btf {
         let types_at = header + word(8)? as usize;
         let types_end = types_at + word(12)? as usize;
         let strings = header + word(16)? as usize;
-        let mut btf = Self { bytes, strings, types: vec![0], structs: HashMap::new() };
+        let (structs, variables) = (HashMap::new(), HashMap::new());
+        let mut btf = Self { bytes, strings, types: vec![0], structs, variables };
         let mut at = types_at;
         while at < types_end {
             let (kind, len) = btf.head(at).ok_or_else(short)?;
@@ -81,6 +84,11 @@ impl Btf {
                 let name = btf.name(at).ok_or_else(short)?.to_vec();
                 let number = btf.types.len() as u32;
                 btf.structs.entry(name).or_insert(number);
+            }
+            if kind == kind::VAR {
+                let name = btf.name(at).ok_or_else(short)?.to_vec();
+                let variable_type = read_u32(&btf.bytes, at + 8).ok_or_else(short)?;
+                btf.variables.insert(name, variable_type);
             }
             btf.types.push(at);
             at += TYPE_BYTES + extra;
@@ -101,6 +109,18 @@ impl Btf {
             number = member_type;
         }
         if bits % 8 == 0 { Ok(bits / 8) } else { Err(missing()) }
+    }
+
+    /// Where in the bytes the number of the type of a variable's member is.
+    pub(crate) fn member_type_at(&self, variable: &str, name: &str) -> Option<usize> {
+        let at = self.resolve(*self.variables.get(variable.as_bytes())?)?;
+        let (kind, len) = self.head(at)?;
+        if kind != kind::STRUCT {
+            return None;
+        }
+        let mut members = (0..len as usize).map(|index| at + TYPE_BYTES + index * MEMBER_BYTES);
+        let member = members.find(|member| self.name(*member) == Some(name.as_bytes()))?;
+        Some(member + 4)
     }
 
     /// Whether anything has this name: a type, a member or an enumerator.

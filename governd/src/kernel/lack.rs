@@ -23,6 +23,9 @@ pub enum Lack {
     Loops,
     /// `bpf_set_retval`, since Linux 5.18.
     RefusalErrno,
+    /// Maps that allocate safely in any context, since Linux 6.1: before, tracepoint programs that
+    /// read others make the kernel warn, and real-time kernels refuse them.
+    Allocator,
 }
 
 impl Lack {
@@ -43,6 +46,9 @@ impl Lack {
         if layout.has_set_retval == 0 {
             lacks.push(Self::RefusalErrno);
         }
+        if layout.has_allocator == 0 {
+            lacks.push(Self::Allocator);
+        }
         lacks
     }
 
@@ -51,6 +57,7 @@ impl Lack {
         match self {
             Self::Loops => "names",
             Self::RefusalErrno => "errno",
+            Self::Allocator => "memory",
         }
     }
 
@@ -62,6 +69,9 @@ impl Lack {
                  nothing, rules about networks work"
             }
             Self::RefusalErrno => "a refused connection gives EPERM",
+            Self::Allocator => {
+                "tables of executables, users and cgroups take all their memory at once"
+            }
         }
     }
 
@@ -73,6 +83,9 @@ impl Lack {
                  write rules about networks"
             }
             Self::RefusalErrno => "nothing to do; Linux 5.18 and later can say EACCES",
+            Self::Allocator => {
+                "nothing to do; Linux 6.1 and later give memory to tables as they fill"
+            }
         }
     }
 
@@ -80,7 +93,7 @@ impl Lack {
     pub(crate) const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Loops => &[program::SKB_INGRESS, program::SKB_QUERY, program::SKB_HELLO],
-            Self::RefusalErrno => &[],
+            Self::RefusalErrno | Self::Allocator => &[],
         }
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         cgroup_ancestor_ids: btf.offset("cgroup", "ancestor_ids").unwrap_or(0),
         has_set_retval: u32::from(btf.has_name(SET_RETVAL)),
         has_loops: u32::from(btf.has_name(LOOP)),
+        has_allocator: u32::from(btf.has_name(ALLOCATOR)),
     })
 }
 
@@ -38,6 +39,8 @@ const SET_RETVAL: &str = "BPF_FUNC_set_retval";
 /// The helper that repeats, since Linux 5.17. Without it the verifier follows every round of a
 /// parser.
 const LOOP: &str = "BPF_FUNC_loop";
+/// The allocator of BPF's own, since Linux 6.1.
+const ALLOCATOR: &str = "bpf_mem_alloc";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Loading: the embedded object becomes programs and maps, and is attached.
 
 use std::{
+    borrow::Cow,
     fmt, io,
     path::{Path, PathBuf},
 };
@@ -13,12 +14,16 @@ use governd_common::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{
-    KernelError, attach::Links, cgroup, lack::Lack, layout, pod::Shared, ring::Events,
+    KernelError, attach::Links, cgroup, lack::Lack, layout, object, pod::Shared, ring::Events,
     tables::PolicyTables,
 };
 
 /// The eBPF object that governd/build.rs made.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/governd.bpf.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/governd.bpf.o"));
+
+/// Maps that get their entries from the daemon as they come, and that tracepoint programs read.
+pub(super) const TRACED: [&str; 3] = [map::EXES, map::UIDS, map::CGROUPS];
 
 /// How to load the programs.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +108,12 @@ pub(super) fn load_object(
     layout: KernelLayout,
 ) -> Result<Ebpf, KernelError> {
     raise_memlock();
+    let object = if layout.has_allocator == 0 {
+        let changed = object::with_flags_of(OBJECT, map::TASKS, &TRACED);
+        Cow::Owned(changed.ok_or(KernelError::Missing(map::TASKS))?)
+    } else {
+        Cow::Borrowed(OBJECT)
+    };
     let layout = Shared(layout);
     let mut loader = EbpfLoader::new();
     loader.override_global(global::LAYOUT, &layout, true);
@@ -112,7 +123,7 @@ pub(super) fn load_object(
     if let Some(entries) = options.tasks_max {
         loader.map_max_entries(map::TASKS, entries);
     }
-    loader.load(OBJECT).map_err(object_error)
+    loader.load(&object).map_err(object_error)
 }
 
 /// Creates the maps and prepares the programs for packets of captures: nothing is to be attached.

@@ -8,6 +8,7 @@ mod error;
 mod lack;
 mod layout;
 mod load;
+mod object;
 mod pod;
 pub mod probe;
 mod replay;

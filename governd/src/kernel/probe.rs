@@ -72,7 +72,8 @@ pub fn probe() -> Vec<Probe> {
 /// Looks at what a kernel with this layout lacks, and gives it the programs.
 pub(super) fn probe_programs(layout: KernelLayout) -> Vec<Probe> {
     let lacks = Lack::all(&layout);
-    let mut probes = vec![names(&lacks), refusal_errno(&lacks)];
+    let mut probes: Vec<_> =
+        WORKING.iter().map(|(lack, otherwise)| lacking(&lacks, *lack, otherwise)).collect();
     probes.extend(try_programs(layout, &lacks));
     probes
 }
@@ -176,13 +177,12 @@ fn tree() -> Probe {
     }
 }
 
-fn names(lacks: &[Lack]) -> Probe {
-    lacking(lacks, Lack::Loops, "are read in DNS answers and in first bytes")
-}
-
-fn refusal_errno(lacks: &[Lack]) -> Probe {
-    lacking(lacks, Lack::RefusalErrno, "a refused connection gives EACCES")
-}
+/// What works where nothing is lacking.
+const WORKING: [(Lack, &str); 3] = [
+    (Lack::Loops, "are read in DNS answers and in first bytes"),
+    (Lack::RefusalErrno, "a refused connection gives EACCES"),
+    (Lack::Allocator, "tables take what they hold"),
+];
 
 fn lacking(lacks: &[Lack], lack: Lack, otherwise: &str) -> Probe {
     if lacks.contains(&lack) {

@@ -17,8 +17,9 @@ use crate::{place, run, say};
 
 const QEMU: &str = "qemu-system-x86_64";
 const MEMORY: &str = "1536M";
-/// A panic ends the machine at once. What follows `--` are the arguments of PID 1.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 -- vm-init";
+/// Warnings are for the log, and a panic ends the machine at once. What follows `--` are the
+/// arguments of PID 1.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=5 panic=-1 -- vm-init";
 
 /// A line of the machine, and how long after its start it came.
 pub(super) struct Line {

@@ -1,6 +1,7 @@
 //! What the doctor calls degraded is, and the rest is not; both on this kernel as it is, and as if
 //! it lacked what older ones lack.
 
+use aya::maps::Map;
 use governd_common::{
     table::KernelLayout,
     verdict::{Mode, Reason, Verdict},
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::kernel::{
     KernelError, KernelOptions, Lack, attach, layout,
+    load::{TRACED, load_object},
     probe::{Outcome, probe_programs},
 };
 
@@ -24,7 +26,7 @@ const NETWORK: &str = "127.0.0.121";
 /// This kernel's layout, and what it would be without one thing or the other.
 fn layouts() -> Vec<KernelLayout> {
     let own = layout::of_kernel().unwrap();
-    let older = KernelLayout { has_set_retval: 0, ..own };
+    let older = KernelLayout { has_set_retval: 0, has_allocator: 0, ..own };
     vec![own, older, KernelLayout { has_loops: 0, ..older }]
 }
 
@@ -39,7 +41,7 @@ fn what_the_doctor_calls_degraded_is_and_the_rest_works() {
         let outcome = |name: &str| probes.iter().find(|probe| probe.name == name).unwrap().outcome;
         let host = Host::on(TestCgroup::new(), KernelOptions::default(), layout);
         assert_eq!(host.kernel.lacks(), lacks);
-        for lack in [Lack::Loops, Lack::RefusalErrno] {
+        for lack in [Lack::Loops, Lack::RefusalErrno, Lack::Allocator] {
             let expected = if lacks.contains(&lack) { Outcome::Degraded } else { Outcome::Ok };
             assert_eq!(outcome(lack.word()), expected, "{lack:?}");
         }
@@ -51,6 +53,26 @@ fn what_the_doctor_calls_degraded_is_and_the_rest_works() {
             assert!(!is_left_out || attached.iter().all(|program| program.name != name), "{name}");
         }
         names_work_if(!lacks.contains(&Lack::Loops), host);
+    }
+}
+
+#[test]
+fn tables_that_tracepoint_programs_read_have_their_memory_where_none_can_be_given_later() {
+    /// include/uapi/linux/bpf.h.
+    const BPF_F_NO_PREALLOC: u32 = 1;
+    if !is_root() {
+        return;
+    }
+    let own = layout::of_kernel().unwrap();
+    for (layout, flags) in [
+        (KernelLayout { has_allocator: 0, ..own }, 0),
+        (KernelLayout { has_allocator: 1, ..own }, BPF_F_NO_PREALLOC),
+    ] {
+        let ebpf = load_object(&KernelOptions::default(), layout).unwrap();
+        for name in TRACED {
+            let Some(Map::HashMap(data)) = ebpf.map(name) else { panic!("no {name}") };
+            assert_eq!(data.info().unwrap().map_flags(), flags, "{name}");
+        }
     }
 }
 
