@@ -14,6 +14,7 @@ use governd_tests::{
 use libtest_mimic::Trial;
 
 mod agents;
+mod audit;
 mod client;
 mod enforce;
 mod input;
@@ -35,6 +36,7 @@ const SUBJECTS: &[&[Test]] = &[
     input::TESTS,
     verbs::TESTS,
     agents::TESTS,
+    audit::TESTS,
     lifecycle::TESTS,
 ];
 

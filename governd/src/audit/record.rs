@@ -390,6 +390,12 @@ impl Record {
     }
 }
 
+/// The index of the record that has an id, if it is one of [`Context::uid`]'s.
+pub fn index_of(uid: &Uuid) -> u64 {
+    let [.., a, b, c, d, e, f, _, _, _, _] = uid.as_bytes().map(u64::from);
+    (a & 0x0f) << 38 | b << 30 | (c & 0x3f) << 24 | d << 16 | e << 8 | f
+}
+
 impl Context {
     /// The record's id: a UUIDv7 (RFC 9562 section 5.7) of the time it was logged, the low 42 bits
     /// of its index, and 32 bits that stand for this boot of this host. The same place in the same

@@ -47,7 +47,7 @@ enum Verb {
     Policy(policy::Policy),
     /// Show what is known of AI endpoints and runtimes.
     Catalog(catalog::Verb),
-    /// Check that the log is what this host signed.
+    /// Search the log, check that it is what this host signed, and prove it to others.
     Audit(audit::Audit),
     /// Say what names governd sees in captures.
     Replay(replay::Replay),

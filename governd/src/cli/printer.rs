@@ -64,6 +64,16 @@ impl Printer {
         out.flush()
     }
 
+    /// Text that has its own newlines, on stdout.
+    ///
+    /// # Errors
+    /// stdout is closed.
+    pub fn text(&self, text: impl Display) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        write!(out, "{text}")?;
+        out.flush()
+    }
+
     /// A value as one line of JSON on stdout.
     ///
     /// # Errors

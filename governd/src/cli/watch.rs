@@ -107,7 +107,7 @@ fn show(line: &str, filter: &Filter, printer: &Printer) -> io::Result<()> {
 }
 
 impl Filter {
-    fn passes(&self, record: &Value) -> bool {
+    pub(super) fn passes(&self, record: &Value) -> bool {
         let agent = || string(record, "/unmapped/governd/agent/name");
         self.agent.as_deref().is_none_or(|wanted| agent() == Some(wanted))
             && self.verdict.is_none_or(|wanted| verdict(record) == Some(wanted))
@@ -136,7 +136,7 @@ fn verdict(record: &Value) -> Option<Verdict> {
 }
 
 /// One line: time, kind, agent, process, and what happened.
-fn text(record: &Value, printer: &Printer) -> String {
+pub(super) fn text(record: &Value, printer: &Printer) -> String {
     let (tone, word) = kind(record);
     let agent = string(record, "/unmapped/governd/agent/name").unwrap_or("-");
     format!(

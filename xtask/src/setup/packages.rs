@@ -35,6 +35,7 @@ const PEERS: &[Peer] = &[
     peer("tshark", "tshark", "dissects captures independently"),
     peer("bpftool", "bpftool", "shows which programs and maps are loaded"),
     peer("jq", "jq", "reads records as an outsider does"),
+    peer("openssl", "openssl", "checks signatures as an outsider does"),
     peer("nft", "nftables", "counts packets in the lab"),
     peer("setpriv", "util-linux", "takes privileges away from a client"),
 ];

@@ -46,6 +46,7 @@ mod keeper;
 mod key;
 #[cfg(test)]
 mod kill_tests;
+mod prove;
 mod reader;
 mod recovery;
 mod segment;
@@ -61,6 +62,7 @@ pub use self::{
     append::{Damage, Log, Opened},
     inspect::{public_key, verify},
     keeper::{Keeper, KeeperOptions, Observer, Refused},
+    prove::{ProveError, prove},
     reader::{Line, Reader},
     storage::{Disk, File, Filesystem},
 };

@@ -561,6 +561,9 @@ fn a_long_argument_alone_is_cut_alone() {
 fn ids_are_version_seven_ordered_and_repeatable() {
     let context = context();
     let at = |logged_ms, sequence| context.uid(&Stamp { time_ms: 0, logged_ms, sequence });
+    for sequence in [0, 1, 0xffff, 1 << 24, (1 << 42) - 1] {
+        assert_eq!(index_of(&at(1_763_640_000_123, sequence)), sequence);
+    }
     assert_eq!(at(5, 9), at(5, 9));
     assert_eq!(at(5, 9).get_version_num(), 7);
     assert_eq!(at(5, 9).get_timestamp().unwrap().to_unix(), (0, 5_000_000));

@@ -1,70 +1,38 @@
-//! `governd audit`: whether the log is what this host signed.
+//! `governd audit verify`: whether the log is what this host signed.
 
-use std::path::{Path, PathBuf};
-
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::{
-    Outcome,
-    exit::{Exit, Failure},
-    printer::{Printer, Tone},
-    unwritable,
-};
+use super::{Log, Outcome, unreadable};
 use crate::{
     audit::{
         canonical::integer,
         checkpoint::Verifier,
-        log::{self, Disk, ReadError},
+        log::{self, Disk},
         verify::{Fault, Report, Wrong},
     },
-    settings,
+    cli::{
+        exit::Exit,
+        printer::{Printer, Tone},
+        unwritable,
+    },
 };
 
-/// Flags of `governd audit`.
+/// Flags of `governd audit verify`.
 #[derive(Args, Debug)]
-pub(super) struct Audit {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Find any changed, removed, inserted or reordered record, and say which is the first.
-    Verify(Verify),
-}
-
-#[derive(Args, Debug)]
-struct Verify {
-    /// Directory of the daemon's state; the log is in `log` below it.
-    #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]
-    state_dir: PathBuf,
-    /// The host's public key, or a file with it, as it was noted elsewhere [default: key.pub beside
-    /// the log].
-    #[arg(long, value_name = "KEY")]
-    key: Option<String>,
+pub(super) struct Verify {
+    #[command(flatten)]
+    log: Log,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-impl Audit {
-    pub(super) fn run(self) -> Outcome {
-        match self.verb {
-            Verb::Verify(verify) => verify.run(),
-        }
-    }
-}
-
 impl Verify {
-    fn run(self) -> Outcome {
+    pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
-        let directory = self.state_dir.join("log");
-        let key = match &self.key {
-            Some(key) => named_key(key)?,
-            None => log::public_key(&Disk, &directory).map_err(unreadable)?,
-        };
-        let report = log::verify(&Disk, &directory, &key).map_err(unreadable)?;
+        let key = self.log.key()?;
+        let report = log::verify(&Disk, &self.log.directory(), &key).map_err(unreadable)?;
         if printer.is_json() {
             printer.value(&value(&report, &key)).map_err(unwritable)?;
         } else {
@@ -74,26 +42,6 @@ impl Verify {
         }
         Ok(if report.wrong.is_some() { Exit::No } else { Exit::Yes })
     }
-}
-
-/// A key as given, or the one in the file of that name.
-fn named_key(key: &str) -> Result<Verifier, Failure> {
-    if let Ok(verifier) = Verifier::parse(key) {
-        return Ok(verifier);
-    }
-    let hint = "give the text of key.pub, or a file that holds it";
-    let failure = |error: anyhow::Error| {
-        let error = error.context(format!("cannot use {key} as the public key"));
-        Failure::new(Exit::Usage, error, hint)
-    };
-    let text = std::fs::read_to_string(Path::new(key)).map_err(|error| failure(error.into()))?;
-    Verifier::parse(text.trim_end()).map_err(|error| failure(error.into()))
-}
-
-fn unreadable(error: ReadError) -> Failure {
-    let hint = "run it as root on the host of the log, or name the state directory with \
-                --state-dir and the key with --key";
-    Failure::new(Exit::Environment, error, hint)
 }
 
 fn value(report: &Report, key: &Verifier) -> Value {
@@ -138,21 +86,20 @@ fn lines(report: &Report, key: &Verifier, printer: &Printer) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::audit::{
-        checkpoint::Signer,
-        log::{Log, Options},
-    };
+    use crate::audit::{checkpoint::Signer, log::Options};
 
     fn verify(state_dir: &Path, key: Option<String>) -> Outcome {
-        Verify { state_dir: state_dir.to_owned(), key, json: true }.run()
+        Verify { log: Log { state_dir: state_dir.to_owned(), key }, json: true }.run()
     }
 
     #[test]
     fn a_log_on_disk_is_verified_with_the_key_beside_it_or_one_that_is_given() {
         let state = tempfile::tempdir().unwrap();
         let directory = state.path().join("log");
-        let (mut log, _) = Log::open(Disk, Options::new(&directory)).unwrap();
+        let (mut log, _) = log::Log::open(Disk, Options::new(&directory)).unwrap();
         for number in 0..10 {
             log.append(&format!("{{\"n\":{number}}}")).unwrap();
         }

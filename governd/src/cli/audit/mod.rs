@@ -1,0 +1,97 @@
+//! `governd audit`: what the log says, and whether it is what this host signed.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Outcome,
+    exit::{Exit, Failure},
+};
+use crate::{
+    audit::{
+        checkpoint::Verifier,
+        log::{self, Disk, ReadError},
+    },
+    settings,
+};
+
+mod check;
+mod prove;
+mod query;
+mod verify;
+
+/// Flags of `governd audit`.
+#[derive(Args, Debug)]
+pub(super) struct Audit {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Find any changed, removed, inserted or reordered record, and say which is the first.
+    Verify(verify::Verify),
+    /// Print a proof that a record is in this host's log; anybody can check it without governd.
+    Prove(prove::Prove),
+    /// Check a proof, and print the record that it proves.
+    CheckProof(check::CheckProof),
+    /// Search the records: a table, JSON or CSV.
+    Query(query::Query),
+}
+
+impl Audit {
+    pub(super) fn run(self) -> Outcome {
+        match self.verb {
+            Verb::Verify(verify) => verify.run(),
+            Verb::Prove(prove) => prove.run(),
+            Verb::CheckProof(check) => check.run(),
+            Verb::Query(query) => query.run(),
+        }
+    }
+}
+
+/// Which log, and whose.
+#[derive(Args, Debug)]
+struct Log {
+    /// Directory of the daemon's state; the log is in `log` below it.
+    #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]
+    state_dir: PathBuf,
+    /// The host's public key, or a file with it, as it was noted elsewhere [default: key.pub beside
+    /// the log].
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+}
+
+impl Log {
+    fn directory(&self) -> PathBuf {
+        self.state_dir.join("log")
+    }
+
+    fn key(&self) -> Result<Verifier, Failure> {
+        match &self.key {
+            Some(key) => named_key(key),
+            None => log::public_key(&Disk, &self.directory()).map_err(unreadable),
+        }
+    }
+}
+
+/// A key as given, or the one in the file of that name.
+fn named_key(key: &str) -> Result<Verifier, Failure> {
+    if let Ok(verifier) = Verifier::parse(key) {
+        return Ok(verifier);
+    }
+    let hint = "give the text of key.pub, or a file that holds it";
+    let failure = |error: anyhow::Error| {
+        let error = error.context(format!("cannot use {key} as the public key"));
+        Failure::new(Exit::Usage, error, hint)
+    };
+    let text = std::fs::read_to_string(Path::new(key)).map_err(|error| failure(error.into()))?;
+    Verifier::parse(text.trim_end()).map_err(|error| failure(error.into()))
+}
+
+fn unreadable(error: ReadError) -> Failure {
+    let hint = "run it as root on the host of the log, or name the state directory with \
+                --state-dir and the key with --key";
+    Failure::new(Exit::Environment, error, hint)
+}

@@ -1,0 +1,122 @@
+//! What the log says afterwards: questions about it, and proofs for people who trust nobody here.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use governd_tests::{
+    Lab,
+    client::Family,
+    command::{Finished, run},
+    daemon::Place,
+    site,
+};
+use serde_json::Value;
+
+use crate::{Test, client, policy, record};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("audit::a_record_is_proven_to_an_outsider", a_record_is_proven_to_an_outsider),
+    ("audit::questions_find_their_records", questions_find_their_records),
+];
+
+const EXIT_NO: i32 = 1;
+const EXIT_USAGE: i32 = 2;
+const EXIT_ENVIRONMENT: i32 = 4;
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/audit/check-proof.py");
+
+fn audit(place: &Place, arguments: &[&str]) -> Result<Finished> {
+    let state = place.state();
+    let mut command = place.command(["audit"]);
+    run(command.args(arguments).arg("--state-dir").arg(state))
+}
+
+/// Two programs that share no line check a proof: governd and a script.
+fn checked(place: &Place, proof: &Path, key: &Path) -> Result<(Finished, Finished)> {
+    let mut governd = place.command(["audit", "check-proof", "--json", "--key"]);
+    let governd = run(governd.arg(key).arg(proof))?;
+    let script = run(Command::new("python3").arg(SCRIPT).arg(proof).arg(key))?;
+    Ok((governd, script))
+}
+
+fn a_record_is_proven_to_an_outsider(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "proof")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &["allow: [left.example]"]))?;
+    let daemon = place.start()?;
+    client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?;
+    let address = site::EXFIL.address(Family::V4).to_string();
+    let denied = place.record("the denial", |each| {
+        record::text(each, "/dst_endpoint/ip") == address && record::verdict(each) == "deny"
+    })?;
+    daemon.stop()?;
+
+    let key = place.state().join("log/key.pub");
+    let uid = record::text(&denied, "/metadata/uid");
+    let index = record::number(&denied, "/metadata/sequence").context("no sequence")?.to_string();
+    let by_index = audit(&place, &["prove", &index])?.success()?;
+    ensure!(by_index == audit(&place, &["prove", uid])?.success()?, "two proofs of one record");
+    let proof = place.state().join("denial.tlog-proof");
+    let name = proof.display().to_string();
+    audit(&place, &["prove", uid, "--output", &name])?.success()?;
+    ensure!(fs::read_to_string(&proof)? == by_index, "the file differs from what is printed");
+    let again = audit(&place, &["prove", uid, "--output", &name])?;
+    ensure!(again.code == Some(EXIT_ENVIRONMENT), "it wrote over a file: {again}");
+
+    let (governd, script) = checked(&place, &proof, &key)?;
+    ensure!(governd.json()?.pointer("/record") == Some(&denied), "{governd}");
+    let printed: Value = serde_json::from_str(&script.success()?)?;
+    ensure!(printed == denied, "the script proves {printed}");
+
+    // What somebody changed proves nothing, whichever part it was, to either of them.
+    let whole = by_index.as_bytes();
+    for place_of_change in (0..whole.len()).step_by(whole.len() / 24) {
+        let mut bytes = whole.to_vec();
+        let byte = bytes.get_mut(place_of_change).context("behind the end")?;
+        *byte = if *byte == b'A' { b'B' } else { b'A' };
+        let changed = place.state().join("changed.tlog-proof");
+        fs::write(&changed, bytes)?;
+        let (governd, script) = checked(&place, &changed, &key)?;
+        let refused = [Some(EXIT_NO), Some(EXIT_USAGE)].contains(&governd.code);
+        ensure!(refused, "byte {place_of_change}: {governd}");
+        ensure!(script.code == Some(EXIT_NO), "byte {place_of_change}: {script}");
+    }
+    let nothing = audit(&place, &["prove", "1000000"])?;
+    ensure!(nothing.code == Some(EXIT_ENVIRONMENT), "{nothing}");
+    ensure!(nothing.stderr.contains("hint: "), "{nothing}");
+    Ok(())
+}
+
+fn questions_find_their_records(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "query")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &["allow: [left.example]"]))?;
+    let daemon = place.start()?;
+    client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?;
+    let address = site::EXFIL.address(Family::V4).to_string();
+    place.record("the denial", |each| {
+        record::text(each, "/dst_endpoint/ip") == address && record::verdict(each) == "deny"
+    })?;
+    daemon.stop()?;
+
+    let denied = ["query", "--verdict", "deny", "--host", &address, "--from", "1h"];
+    let lines = audit(&place, &[denied.as_slice(), &["--json"]].concat())?.success()?;
+    let found: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    ensure!(!found.is_empty(), "nothing found");
+    for each in &found {
+        ensure!(record::verdict(each) == "deny", "{each}");
+        ensure!(record::text(each, "/dst_endpoint/ip") == address, "{each}");
+    }
+    let table = audit(&place, &denied)?.success()?;
+    ensure!(table.lines().count() == found.len() && table.contains("DENY"), "{table}");
+    let sheet = audit(&place, &[denied.as_slice(), &["--format", "csv"]].concat())?.success()?;
+    ensure!(sheet.lines().count() == found.len() + 1, "{sheet}");
+    ensure!(sheet.starts_with("time,uid,") && sheet.contains(policy::OWNER), "{sheet}");
+
+    let owner = audit(&place, &["query", "--owner", policy::OWNER, "--limit", "1"])?.success()?;
+    ensure!(owner.lines().count() == 1, "{owner}");
+    for nothing in [["--owner", "nobody"], ["--to", "2001-01-01"], ["--agent", "nobody"]] {
+        let finished = audit(&place, &[&["query"], nothing.as_slice()].concat())?;
+        ensure!(finished.code == Some(EXIT_NO) && finished.stdout.is_empty(), "{finished}");
+    }
+    let soon = audit(&place, &["query", "--from", "soon"])?;
+    ensure!(soon.code == Some(EXIT_USAGE), "{soon}");
+    Ok(())
+}
