@@ -2,16 +2,23 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use governd_common::{event::FlowEvent, verdict::Verdict};
+use governd_common::{
+    address::Address,
+    decide::{Flow, decide},
+    event::FlowEvent,
+    key::BindingKey,
+    verdict::Verdict,
+};
 
 use super::{KnownServices, clock, engine::Engine};
 use crate::{
     audit::record::{Actor, Confidence, Finding, Record},
     catalog::Catalog,
     core::{
-        inventory::{Change, Contact, Instance, Inventory, Sighting},
+        inventory::{Agent, Change, Contact, EndpointSeen, Instance, Inventory, Sighting},
         process::Process,
     },
+    policy::tables::ImageTables,
     store::Store,
     workload::{
         owner::CgroupOwner,
@@ -24,12 +31,18 @@ use crate::{
 /// OCSF's severity of what somebody should look at.
 const SEVERITY_MEDIUM: u8 = 3;
 
+/// How often the states of all agents are looked at.
+const REASSESS_INTERVAL_MS: u64 = 60_000;
+const PROTOCOL_TCP: u8 = 6;
+
 /// The inventory, and where it looks up what events do not tell.
 pub(super) struct Discovery {
     pub(super) inventory: Inventory,
     pub(super) store: Option<Store>,
     /// Whether it is on record that the store cannot be written.
     pub(super) is_store_failing: bool,
+    /// When the states of all agents are looked at next, in milliseconds since the epoch.
+    reassess_ms: u64,
     proc: ProcFs,
     /// The environment that was read last: events of one process come in rows.
     latest: Option<(Arc<Process>, Arc<[String]>)>,
@@ -38,7 +51,7 @@ pub(super) struct Discovery {
 impl Discovery {
     pub(super) fn new(catalog: Arc<Catalog>, proc: ProcFs) -> Self {
         let inventory = Inventory::new(catalog);
-        Self { inventory, store: None, is_store_failing: false, proc, latest: None }
+        Self { inventory, store: None, is_store_failing: false, reassess_ms: 0, proc, latest: None }
     }
 
     /// What a process is; of one that already ran, also its environment and loaded modules.
@@ -182,8 +195,37 @@ impl Engine {
     /// Another policy is in force.
     pub(super) fn discover_registered(&mut self) {
         let policy = Arc::clone(self.state.policy());
-        let changes = self.discovery.inventory.set_registered(&policy.agents, clock::now_ms());
+        let mut tables = ImageTables::new(&policy.image);
+        let inventory = &mut self.discovery.inventory;
+        for seen in inventory.agents().flat_map(Agent::outside) {
+            tables.bind(BindingKey::HOST, &seen.host, seen.address.into(), u64::MAX);
+        }
+        let is_allowed = |subject, seen: &EndpointSeen| {
+            let address = Address::from(seen.address);
+            let (port, protocol) = (seen.port, PROTOCOL_TCP);
+            let flow = Flow { subject, address, port, protocol, now_ns: clock::boot_ns() };
+            decide(&tables, &flow).verdict == Verdict::Allow
+        };
+        let now_ms = clock::now_ms();
+        let mut changes = inventory.set_registered(&policy.agents, &is_allowed, now_ms);
+        match self.kernel.tasks() {
+            Ok(tasks) => {
+                let subjects = tasks.into_iter().map(|(tgid, task)| (tgid, task.subject)).collect();
+                changes.extend(inventory.observe_subjects(&subjects, now_ms));
+            }
+            Err(error) => tracing::warn!(%error, "governed processes cannot be listed"),
+        }
         self.found(changes);
+    }
+
+    /// Approvals end and agents go out of sight without an event.
+    pub(super) fn discover_passing_of_time(&mut self) {
+        let now_ms = clock::now_ms();
+        if now_ms >= self.discovery.reassess_ms {
+            self.discovery.reassess_ms = now_ms.saturating_add(REASSESS_INTERVAL_MS);
+            let changes = self.discovery.inventory.reassess_all(now_ms);
+            self.found(changes);
+        }
     }
 
     /// Forgets processes that ended unseen.

@@ -166,6 +166,7 @@ impl Engine {
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
         self.discover_ended();
+        self.discover_passing_of_time();
         self.save_inventory();
         self.refresh_catalogue();
         self.host = HostFacts::read(&self.paths);

@@ -26,10 +26,10 @@ use std::{
 use crate::{
     audit::record::Actor,
     catalog::{Catalog, Runtime, RuntimeKind, Weight},
-    policy::image::AgentFacts,
 };
 
 mod agent;
+mod contact;
 mod evidence;
 mod finding;
 mod identity;
@@ -44,10 +44,12 @@ pub use agent::{
 pub use evidence::{Evidence, Signal};
 pub use finding::{Change, ChangeKind};
 pub use keep::Write;
+pub use registry::{Coverage, OUTSIDE_MS, STALE_MS};
 
 use evidence::Sign;
 use identity::{Identity, Nature};
 use keep::Unsaved;
+use registry::Registry;
 
 /// Agents and candidates that are kept.
 pub const AGENTS_MAX: usize = 4_096;
@@ -91,8 +93,10 @@ pub struct Inventory {
     agents: BTreeMap<Arc<str>, Agent>,
     /// Processes that belong to an agent or candidate, by pid.
     members: HashMap<u32, Member>,
-    registered: HashMap<u32, AgentFacts>,
+    registry: Registry,
     visits: HashSet<(Arc<str>, Arc<str>)>,
+    /// Agents and hosts of which a finding was made, so that each is reported once.
+    reported: HashSet<(Arc<str>, &'static str, Arc<str>)>,
     /// Ports on which model servers of this host listen, with their names.
     model_ports: HashMap<u16, Arc<str>>,
     /// Observations that were discarded because `AGENTS_MAX` agents are known already.
@@ -113,8 +117,9 @@ impl Inventory {
             catalog,
             agents: BTreeMap::new(),
             members: HashMap::new(),
-            registered: HashMap::new(),
+            registry: Registry::default(),
             visits: HashSet::new(),
+            reported: HashSet::new(),
             model_ports: HashMap::new(),
             dropped: 0,
             unsaved: Unsaved::default(),
@@ -151,6 +156,12 @@ impl Inventory {
         let identity = self.identify(sighting);
         if identity.nature != Nature::Runtime && sighting.subject == 0 {
             self.forget_other_member(sighting);
+            return Vec::new();
+        }
+        if identity.nature != Nature::Runtime
+            && let Some(id) = self.registered_ancestor(sighting, &identity)
+        {
+            self.join(sighting, id);
             return Vec::new();
         }
         let mut signs = identity.signs.clone();
@@ -220,44 +231,6 @@ impl Inventory {
         changes
     }
 
-    /// A process connects somewhere.
-    pub fn observe_contact(
-        &mut self,
-        sighting: &Sighting<'_>,
-        contact: &Contact<'_>,
-        now_ms: u64,
-    ) -> Vec<Change> {
-        let sign = self.contact_sign(contact);
-        if let Some(id) = self.member(sighting) {
-            return self.extend(&id, sighting, sign, contact, now_ms);
-        }
-        let identity = self.identify(sighting);
-        let is_own = identity.nature == Nature::Runtime;
-        if let Some(id) = self.ancestor_agent(sighting).filter(|_| !is_own) {
-            return self.extend(&id, sighting, sign, contact, now_ms);
-        }
-        let Some(sign) = sign else { return Vec::new() };
-        let mut signs = identity.signs.clone();
-        match identity.nature {
-            Nature::Ordinary if sighting.subject == 0 => return Vec::new(),
-            Nature::Browser if sighting.subject == 0 => {
-                return self.visit(sighting, &identity, &sign, now_ms);
-            }
-            // Whoever calls it exports the variables.
-            Nature::Fetcher => {}
-            _ => signs.extend(self.environment_signs(sighting)),
-        }
-        signs.push(sign);
-        let changes = self.record(sighting, &identity, signs, now_ms);
-        if let Some(id) = self.member(sighting)
-            && let Some(agent) = self.agents.get_mut(&id)
-        {
-            agent.saw_endpoint(contact, provider(&self.catalog, contact), now_ms);
-            self.unsaved.add(&id);
-        }
-        changes
-    }
-
     /// A process ended.
     pub fn observe_exit(&mut self, pid: u32) {
         if let Some(member) = self.members.remove(&pid)
@@ -284,27 +257,6 @@ impl Inventory {
         sighting.environment.iter().filter_map(sign).collect()
     }
 
-    fn contact_sign(&self, contact: &Contact<'_>) -> Option<Sign> {
-        if let Some(entry) = contact.name.and_then(|name| self.catalog.lookup_host(name)) {
-            return Sign::of_endpoint(entry, contact.name.unwrap_or(&entry.domain));
-        }
-        if !contact.address.to_canonical().is_loopback() {
-            return None;
-        }
-        let target = format!("{}:{}", contact.address.to_canonical(), contact.port);
-        let known = self.catalog.lookup_port(contact.port);
-        let entry = known.iter().find(|entry| {
-            entry.kind == RuntimeKind::LocalModelServer
-                && (entry.weight > Weight::Weak || self.model_ports.contains_key(&contact.port))
-        })?;
-        let mut sign = Sign::of_runtime(Signal::Network, entry, &target);
-        sign.weight = Weight::Medium;
-        if let Some(server) = self.model_ports.get(&contact.port) {
-            sign.name = server.to_string();
-        }
-        Some(sign)
-    }
-
     /// The agent or candidate that the process itself belongs to.
     fn member(&self, sighting: &Sighting<'_>) -> Option<Arc<str>> {
         let process = &sighting.actor.process;
@@ -328,37 +280,6 @@ impl Inventory {
         })
     }
 
-    /// A known agent connects somewhere, itself or by a process that it started.
-    fn extend(
-        &mut self,
-        id: &str,
-        sighting: &Sighting<'_>,
-        sign: Option<Sign>,
-        contact: &Contact<'_>,
-        now_ms: u64,
-    ) -> Vec<Change> {
-        let environment =
-            if sign.is_some() { self.environment_signs(sighting) } else { Vec::new() };
-        let provider = provider(&self.catalog, contact);
-        let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
-        let mut changes = Vec::new();
-        self.unsaved.add(&agent.id);
-        let is_new = provider.as_ref().is_some_and(|name| !agent.knows_provider(name));
-        agent.saw_endpoint(contact, provider.clone(), now_ms);
-        let mut change = |kind, agent: &Agent| {
-            changes.push(Change::new(kind, agent, Some(sighting.actor), now_ms));
-        };
-        for sign in sign.into_iter().chain(environment) {
-            agent.saw(sign, now_ms);
-        }
-        if agent.rise() {
-            change(ChangeKind::Found, agent);
-        } else if let Some(provider) = provider.filter(|_| is_new) {
-            change(ChangeKind::NewProvider { provider }, agent);
-        }
-        changes
-    }
-
     fn record(
         &mut self,
         sighting: &Sighting<'_>,
@@ -374,7 +295,7 @@ impl Inventory {
             return Vec::new();
         }
         let parent = self.ancestor_agent(sighting).filter(|parent| *parent != id);
-        let registered = self.registered.get(&sighting.subject).cloned();
+        let facts = self.registry.of(sighting.subject);
         let agent = self
             .agents
             .entry(Arc::clone(&id))
@@ -388,21 +309,39 @@ impl Inventory {
         }
         agent.saw_instance(sighting.actor, now_ms);
         self.unsaved.add(&id);
-        let before = agent.state;
-        agent.approve(sighting.subject, registered.as_ref());
+        agent.register(sighting.subject, facts);
         let has_risen = agent.rise();
-        let mut changes = Vec::new();
-        let kind = match agent.standing {
-            Standing::Agent if has_risen => Some(ChangeKind::Found),
-            Standing::Agent if agent.state != before => Some(ChangeKind::State { from: before }),
-            Standing::Candidate if is_new => Some(ChangeKind::Candidate),
-            Standing::Agent | Standing::Candidate => None,
+        let is_candidate = agent.standing == Standing::Candidate;
+        let state = self.reassess(&id, Some(sighting.actor), now_ms);
+        let kind = match state {
+            _ if has_risen => Some(ChangeKind::Found),
+            _ if is_candidate && is_new => Some(ChangeKind::Candidate),
+            Some(ref change) => Some(change.kind.clone()),
+            None => None,
         };
-        if let Some(kind) = kind {
-            changes.push(Change::new(kind, agent, Some(sighting.actor), now_ms));
-        }
+        let change = kind
+            .zip(self.agents.get(&id))
+            .map(|(kind, agent)| Change::new(kind, agent, Some(sighting.actor), now_ms));
         self.join(sighting, id);
-        changes
+        change.into_iter().collect()
+    }
+
+    /// The agent that a registered process which is nothing by itself is a part of: its own from
+    /// before it executed another file, else that of an ancestor; for an orphan that is no
+    /// program of anybody's own, one that the same document registers.
+    fn registered_ancestor(
+        &self,
+        sighting: &Sighting<'_>,
+        identity: &Identity,
+    ) -> Option<Arc<str>> {
+        let subject = Some(sighting.subject);
+        let is_same = |id: &Arc<str>| self.agents.get(id).is_some_and(|it| it.subject == subject);
+        let own = self.member(sighting).filter(is_same);
+        own.or_else(|| self.ancestor_agent(sighting).filter(is_same)).or_else(|| {
+            let is_anyones = matches!(identity.nature, Nature::Ordinary | Nature::Fetcher);
+            let mut agents = self.agents.values().filter(|_| is_anyones);
+            agents.find(|agent| agent.subject == subject).map(|agent| Arc::clone(&agent.id))
+        })
     }
 
     fn join(&mut self, sighting: &Sighting<'_>, agent: Arc<str>) {
@@ -437,27 +376,6 @@ impl Inventory {
         }
     }
 
-    fn visit(
-        &mut self,
-        sighting: &Sighting<'_>,
-        identity: &Identity,
-        sign: &Sign,
-        now_ms: u64,
-    ) -> Vec<Change> {
-        let provider: Arc<str> = sign.name.as_str().into();
-        if self.visits.len() >= VISITS_MAX {
-            self.visits.clear();
-        }
-        if sign.weight == Weight::Weak
-            || !self.visits.insert((Arc::clone(&identity.name), Arc::clone(&provider)))
-        {
-            return Vec::new();
-        }
-        let agent = Agent::visitor(identity, sighting, sign, now_ms);
-        let kind = ChangeKind::BrowserVisit { provider };
-        vec![Change::new(kind, &agent, Some(sighting.actor), now_ms)]
-    }
-
     /// Forgets the candidate that was seen longest ago if the inventory is full.
     fn make_room(&mut self) -> bool {
         if self.agents.len() < AGENTS_MAX {
@@ -475,10 +393,6 @@ impl Inventory {
         self.members.retain(|_, member| member.agent != id);
         true
     }
-}
-
-fn provider(catalog: &Catalog, contact: &Contact<'_>) -> Option<Arc<str>> {
-    contact.name.and_then(|name| catalog.lookup_host(name)).map(|entry| Arc::clone(&entry.provider))
 }
 
 #[cfg(test)]

@@ -134,6 +134,8 @@ fn agent(row: &Row<'_>) -> rusqlite::Result<Option<Agent>> {
         kind: kind.as_deref().and_then(RuntimeKind::from_word),
         standing,
         state,
+        reason: None,
+        digest: maybe_text(row, "digest")?,
         subject: None,
         registered_as: maybe_text(row, "registered_as")?,
         owner: maybe_text(row, "owner")?,
@@ -178,6 +180,7 @@ fn endpoint(row: &Row<'_>) -> rusqlite::Result<Option<EndpointSeen>> {
         denied: count(row, "denied")?,
         first_ms: count(row, "first_ms")?,
         last_ms: count(row, "last_ms")?,
+        outside_ms: row.get::<_, Option<i64>>("outside_ms")?.and_then(|at| u64::try_from(at).ok()),
     }))
 }
 

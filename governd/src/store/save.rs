@@ -42,8 +42,9 @@ fn save(transaction: &Transaction<'_>, agent: &Agent, boot_id: &str) -> rusqlite
         .prepare_cached(
             "INSERT OR REPLACE INTO agents (id, program, place, uid, name, kind, standing, state,
                 registered_as, owner, parent, confidence, is_runtime, instances_total,
-                endpoints_dropped, first_ms, last_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                endpoints_dropped, first_ms, last_ms, digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                ?18)",
         )?
         .execute(params![
             &*agent.id,
@@ -63,6 +64,7 @@ fn save(transaction: &Transaction<'_>, agent: &Agent, boot_id: &str) -> rusqlite
             integer(agent.endpoints_dropped),
             integer(agent.first_ms),
             integer(agent.last_ms),
+            agent.digest.as_deref(),
         ])?;
     forget_parts(transaction, &agent.id)?;
     save_evidence(transaction, agent)?;
@@ -96,8 +98,8 @@ fn save_evidence(transaction: &Transaction<'_>, agent: &Agent) -> rusqlite::Resu
 fn save_endpoints(transaction: &Transaction<'_>, agent: &Agent) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO endpoints (agent, host, port, address, provider, count, denied,
-            first_ms, last_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            first_ms, last_ms, outside_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for seen in agent.endpoints.values() {
         insert.execute(params![
@@ -110,6 +112,7 @@ fn save_endpoints(transaction: &Transaction<'_>, agent: &Agent) -> rusqlite::Res
             integer(seen.denied),
             integer(seen.first_ms),
             integer(seen.last_ms),
+            seen.outside_ms.map(integer),
         ])?;
     }
     Ok(())

@@ -5,7 +5,8 @@
 pub(super) const APPLICATION_ID: i32 = 0x676f_7664;
 
 /// Steps from an empty file to the present version, which is their number.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE agents (
     id TEXT NOT NULL PRIMARY KEY,
     program TEXT NOT NULL,
@@ -61,4 +62,9 @@ CREATE TABLE instances (
     process TEXT NOT NULL,
     PRIMARY KEY (agent, boot_id, pid, started_ns)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+ALTER TABLE agents ADD COLUMN digest TEXT;
+ALTER TABLE endpoints ADD COLUMN outside_ms INTEGER;
+",
+];

@@ -53,8 +53,10 @@ fn inventory(pids: &[u32]) -> Inventory {
     inventory
 }
 
+/// All that is saved; the reason of a state follows from the rest and the documents.
 fn words(agents: &[Agent]) -> Vec<String> {
-    let mut words: Vec<String> = agents.iter().map(|agent| format!("{agent:?}")).collect();
+    let saved = |agent: &Agent| format!("{:?}", Agent { reason: None, ..agent.clone() });
+    let mut words: Vec<String> = agents.iter().map(saved).collect();
     words.sort_unstable();
     words
 }
@@ -98,6 +100,37 @@ fn everything_that_is_known_of_an_agent_comes_back() {
     let agent = after.agent_of(10).unwrap();
     assert_eq!((agent.first_ms, agent.last_ms, agent.instances_total), (10, 30, 1));
     assert_eq!(agent.endpoints[&("api.openai.com".to_owned(), 443)].denied, 1);
+}
+
+#[test]
+fn a_file_of_an_older_version_is_brought_to_the_present_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inventory.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(schema::STEPS[0]).unwrap();
+    old.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    let known = inventory(&[10]);
+    let agent = known.agents().next().unwrap();
+    old.execute(
+        "INSERT INTO agents VALUES (?1, ?2, ?3, ?4, 'codex', 'coding-agent', 'agent', 'shadow',
+            NULL, NULL, NULL, 91, 1, 1, 0, 10, 20)",
+        rusqlite::params![&*agent.id, agent.key.program, agent.key.place, agent.key.uid],
+    )
+    .unwrap();
+    let sign = "INSERT INTO evidence VALUES (?1, 0, 'contact', 'x', 'y', 'weak', 'z', 1, 10, 20)";
+    old.execute(sign, [&*agent.id]).unwrap();
+    drop(old);
+
+    let opened = load(&path, BOOT);
+    assert_eq!((opened.discarded, opened.damage), (0, None));
+    let [read] = &opened.agents[..] else { panic!("one agent") };
+    assert_eq!((&*read.id, read.confidence, read.digest.as_deref()), (&*agent.id, 91, None));
+    let version: u32 = Connection::open(&path)
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version as usize, schema::STEPS.len());
 }
 
 #[test]

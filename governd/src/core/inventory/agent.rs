@@ -53,6 +53,11 @@ impl Key {
     }
 }
 
+/// The beginning of a digest, enough to tell it from others.
+pub(super) fn hex_short(digest: &str) -> &str {
+    digest.get(..16).unwrap_or(digest)
+}
+
 words! {
     /// How far the evidence goes.
     Standing {
@@ -64,12 +69,22 @@ words! {
 }
 
 words! {
-    /// Whether a document registers it.
+    /// Whether it is what somebody approved.
     AgentState {
-        /// A document does.
+        /// It is.
         Approved => "approved",
         /// Nobody registered it.
         Shadow => "shadow",
+        /// Somebody did, and its document is gone.
+        Ownerless => "ownerless",
+        /// Its executable is another than the one that was approved.
+        Drifted => "drifted",
+        /// It reaches for what its document does not allow.
+        OutOfScope => "out-of-scope",
+        /// The last day of its approval is over.
+        Expired => "expired",
+        /// It was approved, and has not been seen for long.
+        Stale => "stale",
     }
 }
 
@@ -101,6 +116,9 @@ pub struct EndpointSeen {
     pub first_ms: u64,
     /// Last time, in milliseconds since the epoch.
     pub last_ms: u64,
+    /// When the agent last tried it although its document does not allow it, in milliseconds since
+    /// the epoch; `None` if it never did, or if the document allows it now.
+    pub outside_ms: Option<u64>,
 }
 
 /// An agent or candidate.
@@ -116,11 +134,15 @@ pub struct Agent {
     pub kind: Option<RuntimeKind>,
     /// How far the evidence goes.
     pub standing: Standing,
-    /// Whether a document registers it.
+    /// Whether it is what somebody approved.
     pub state: AgentState,
+    /// Why it is not approved, in words.
+    pub reason: Option<Arc<str>>,
+    /// SHA-256 of the executable that it ran last, in hexadecimal, once it is known.
+    pub digest: Option<Arc<str>>,
     /// Its subject, if it is registered.
     pub subject: Option<u32>,
-    /// The document's name for it.
+    /// The document's name for it; of one that is gone, too.
     pub registered_as: Option<Arc<str>>,
     /// The owner to ask.
     pub owner: Option<Arc<str>>,
@@ -157,6 +179,8 @@ impl Agent {
             kind: identity.kind,
             standing: Standing::Candidate,
             state: AgentState::Shadow,
+            reason: None,
+            digest: None,
             subject: None,
             registered_as: None,
             owner: None,
@@ -262,23 +286,34 @@ impl Agent {
             denied: 0,
             first_ms: now_ms,
             last_ms: now_ms,
+            outside_ms: None,
         });
         seen.address = address;
         seen.count += 1;
         seen.denied += u64::from(contact.is_denied);
+        seen.outside_ms = (contact.is_denied && self.subject.is_some()).then_some(now_ms);
         seen.last_ms = seen.last_ms.max(now_ms);
         self.last_ms = self.last_ms.max(now_ms);
+    }
+
+    /// Destinations that it tried although its document does not allow them.
+    pub fn outside(&self) -> impl Iterator<Item = &EndpointSeen> {
+        self.endpoints.values().filter(|seen| seen.outside_ms.is_some())
     }
 
     pub(super) fn knows_provider(&self, provider: &str) -> bool {
         self.endpoints.values().any(|seen| seen.provider.as_deref() == Some(provider))
     }
 
-    pub(super) fn approve(&mut self, subject: u32, registered: Option<&AgentFacts>) {
+    /// A document claims it, or none does any more. That a document is gone is for
+    /// `Inventory::set_registered` to find out.
+    pub(super) fn register(&mut self, subject: u32, facts: Option<&AgentFacts>) {
+        let was_claimed = self.subject.take().is_some();
         self.subject = (subject != 0).then_some(subject);
-        self.registered_as = registered.map(|agent| Arc::clone(&agent.name));
-        self.owner = registered.and_then(|agent| agent.owner.clone());
-        self.state = if subject == 0 { AgentState::Shadow } else { AgentState::Approved };
+        self.owner = facts.and_then(|facts| facts.owner.clone());
+        if subject != 0 || was_claimed {
+            self.registered_as = facts.map(|facts| Arc::clone(&facts.name));
+        }
     }
 
     /// Whether the evidence just became enough.

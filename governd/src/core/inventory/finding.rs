@@ -22,6 +22,18 @@ pub enum ChangeKind {
         /// The provider.
         provider: Arc<str>,
     },
+    /// An agent contacted a model provider although its document names a gateway.
+    GatewayBypass {
+        /// The provider's host.
+        host: Arc<str>,
+    },
+    /// An agent asked for names in a way that nobody on the host can read.
+    HiddenDns {
+        /// DNS over what.
+        protocol: &'static str,
+        /// The resolver, or its address.
+        host: Arc<str>,
+    },
     /// A browser visited an AI service; it is no agent.
     BrowserVisit {
         /// The provider.
@@ -45,6 +57,19 @@ pub struct Change {
 const SEVERITY_INFORMATIONAL: u8 = 1;
 const SEVERITY_LOW: u8 = 2;
 const SEVERITY_MEDIUM: u8 = 3;
+const SEVERITY_HIGH: u8 = 4;
+
+fn severity(state: AgentState) -> u8 {
+    match state {
+        AgentState::Approved => SEVERITY_INFORMATIONAL,
+        AgentState::Stale => SEVERITY_LOW,
+        AgentState::Shadow
+        | AgentState::Ownerless
+        | AgentState::OutOfScope
+        | AgentState::Expired => SEVERITY_MEDIUM,
+        AgentState::Drifted => SEVERITY_HIGH,
+    }
+}
 
 impl Change {
     pub(super) fn new(kind: ChangeKind, agent: &Agent, actor: Option<&Actor>, at_ms: u64) -> Self {
@@ -66,9 +91,10 @@ impl Change {
             owner: agent.owner.clone(),
             sponsor: None,
         });
+        let lines = agent.evidence.iter().map(super::Evidence::line);
         Finding {
             kind: kind.into(),
-            uid: format!("{kind}/{}", agent.id).into(),
+            uid: self.uid(kind),
             title: title.into(),
             severity,
             confidence,
@@ -76,7 +102,22 @@ impl Change {
             subject,
             actor: self.actor.clone(),
             destination: None,
-            evidence: agent.evidence.iter().map(super::Evidence::line).collect(),
+            evidence: agent.reason.iter().map(|reason| reason.to_string()).chain(lines).collect(),
+        }
+    }
+
+    /// The same finding again has the same: of one host, where it is about a host.
+    fn uid(&self, kind: &str) -> Arc<str> {
+        let id = &self.agent.id;
+        match &self.kind {
+            ChangeKind::GatewayBypass { host } | ChangeKind::HiddenDns { host, .. } => {
+                format!("{kind}/{id}/{host}").into()
+            }
+            ChangeKind::Candidate
+            | ChangeKind::Found
+            | ChangeKind::State { .. }
+            | ChangeKind::NewProvider { .. }
+            | ChangeKind::BrowserVisit { .. } => format!("{kind}/{id}").into(),
         }
     }
 
@@ -96,13 +137,23 @@ impl Change {
                 let title = format!("{name} ({what}) runs and nobody registered it");
                 ("shadow-agent", SEVERITY_MEDIUM, title)
             }
+            (ChangeKind::Found, state) => {
+                let title = format!("{name} ({what}) runs and is {}", state.word());
+                ("agent-state", severity(state), title)
+            }
             (ChangeKind::State { from }, to) => {
-                let severity = match to {
-                    AgentState::Approved => SEVERITY_INFORMATIONAL,
-                    AgentState::Shadow => SEVERITY_MEDIUM,
-                };
-                let title = format!("{name} was {} and is {}", from.word(), to.word());
-                ("agent-state", severity, title)
+                let reason = agent.reason.as_ref().map(|reason| format!(": {reason}"));
+                let reason = reason.unwrap_or_default();
+                let title = format!("{name} was {} and is {}{reason}", from.word(), to.word());
+                ("agent-state", severity(to), title)
+            }
+            (ChangeKind::GatewayBypass { host }, _) => {
+                let title = format!("{name} contacts {host} itself, not by its gateway");
+                ("gateway-bypass", SEVERITY_MEDIUM, title)
+            }
+            (ChangeKind::HiddenDns { protocol, host }, _) => {
+                let title = format!("{name} asks {host} for names by {protocol}, out of sight");
+                ("hidden-dns", SEVERITY_MEDIUM, title)
             }
             (ChangeKind::NewProvider { provider }, _) => {
                 let title = format!("{name} contacts {provider} for the first time");

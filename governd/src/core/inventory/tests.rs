@@ -3,9 +3,11 @@ use std::{path::PathBuf, sync::LazyLock};
 use super::*;
 use crate::{
     core::process::{Ancestor, Exe, Process},
-    policy::model::Approval,
+    policy::{image::AgentFacts, model::Approval},
 };
 use governd_common::verdict::Mode;
+
+mod states;
 
 static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| Arc::new(Catalog::built_in()));
 
@@ -352,7 +354,7 @@ fn an_exec_of_something_else_leaves_the_agent() {
 }
 
 #[test]
-fn documents_approve_agents_and_their_removal_makes_shadows() {
+fn documents_approve_agents_and_their_removal_leaves_nobody_to_ask() {
     let facts = |subject| AgentFacts {
         subject,
         name: "invoice-bot".into(),
@@ -362,7 +364,8 @@ fn documents_approve_agents_and_their_removal_makes_shadows() {
         mode: Mode::Enforce,
     };
     let mut host = Host::new();
-    assert!(host.inventory.set_registered(&[facts(0), facts(1)], 1).is_empty());
+    let nothing = |_: u32, _: &EndpointSeen| false;
+    assert!(host.inventory.set_registered(&[facts(0), facts(1)], &nothing, 1).is_empty());
     let mut bot = program(10, "/opt/bot/bin/bot", "bot");
     assert_eq!(host.runs(&bot), []);
     bot.subject = 1;
@@ -370,12 +373,15 @@ fn documents_approve_agents_and_their_removal_makes_shadows() {
     let agent = host.inventory.agent_of(10).unwrap();
     assert_eq!((agent.state, agent.owner.as_deref()), (AgentState::Approved, Some("Dana")));
     assert_eq!(agent.registered_as.as_deref(), Some("invoice-bot"));
-    let changes = host.inventory.set_registered(&[facts(2)], 2);
+    // Subjects are numbers of one run of the daemon; the document's name counts.
+    assert!(host.inventory.set_registered(&[facts(2)], &nothing, 2).is_empty());
+    let changes = host.inventory.set_registered(&[], &nothing, 3);
     assert_eq!(kinds(changes), [ChangeKind::State { from: AgentState::Approved }]);
-    assert!(host.inventory.set_registered(&[], 3).is_empty());
+    assert_eq!(host.inventory.agent_of(10).unwrap().state, AgentState::Ownerless);
     // A shadow agent that somebody registers is approved.
     let mut codex = program(11, "/usr/local/bin/codex", "codex");
     host.runs(&codex);
+    host.inventory.set_registered(&[facts(5)], &nothing, 4);
     codex.subject = 5;
     assert_eq!(host.runs(&codex), [ChangeKind::State { from: AgentState::Shadow }]);
 }

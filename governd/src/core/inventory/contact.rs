@@ -1,0 +1,188 @@
+//! Where agents connect to, and what follows from it.
+
+use std::sync::Arc;
+
+use super::{
+    Agent, Change, ChangeKind, Contact, Inventory, Sighting, Standing, VISITS_MAX,
+    evidence::{Sign, Signal},
+    identity::{Identity, Nature},
+};
+use crate::catalog::{Catalog, EndpointKind, RuntimeKind, Weight};
+
+/// Port of DNS over TLS and over QUIC (RFC 7858 section 3.1, RFC 9250 section 8).
+const PORT_DNS_OVER_TLS: u16 = 853;
+/// Findings about hosts that are remembered.
+const REPORTED_MAX: usize = 4_096;
+
+impl Inventory {
+    /// A process connects somewhere.
+    pub fn observe_contact(
+        &mut self,
+        sighting: &Sighting<'_>,
+        contact: &Contact<'_>,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let sign = self.contact_sign(contact);
+        if let Some(id) = self.member(sighting) {
+            return self.extend(&id, sighting, sign, contact, now_ms);
+        }
+        let identity = self.identify(sighting);
+        let is_own = identity.nature == Nature::Runtime;
+        if let Some(id) = self.ancestor_agent(sighting).filter(|_| !is_own) {
+            return self.extend(&id, sighting, sign, contact, now_ms);
+        }
+        let Some(sign) = sign else { return Vec::new() };
+        let mut signs = identity.signs.clone();
+        match identity.nature {
+            Nature::Ordinary if sighting.subject == 0 => return Vec::new(),
+            Nature::Browser if sighting.subject == 0 => {
+                return self.visit(sighting, &identity, &sign, now_ms);
+            }
+            // Whoever calls it exports the variables.
+            Nature::Fetcher => {}
+            _ => signs.extend(self.environment_signs(sighting)),
+        }
+        signs.push(sign);
+        let mut changes = self.record(sighting, &identity, signs, now_ms);
+        if let Some(id) = self.member(sighting)
+            && let Some(agent) = self.agents.get_mut(&id)
+        {
+            agent.saw_endpoint(contact, provider(&self.catalog, contact), now_ms);
+            self.unsaved.add(&id);
+            changes.extend(self.reassess(&id, Some(sighting.actor), now_ms));
+            changes.extend(self.contact_findings(&id, sighting, contact, now_ms));
+        }
+        changes
+    }
+
+    fn contact_sign(&self, contact: &Contact<'_>) -> Option<Sign> {
+        if let Some(entry) = contact.name.and_then(|name| self.catalog.lookup_host(name)) {
+            return Sign::of_endpoint(entry, contact.name.unwrap_or(&entry.domain));
+        }
+        if !contact.address.to_canonical().is_loopback() {
+            return None;
+        }
+        let target = format!("{}:{}", contact.address.to_canonical(), contact.port);
+        let known = self.catalog.lookup_port(contact.port);
+        let entry = known.iter().find(|entry| {
+            entry.kind == RuntimeKind::LocalModelServer
+                && (entry.weight > Weight::Weak || self.model_ports.contains_key(&contact.port))
+        })?;
+        let mut sign = Sign::of_runtime(Signal::Network, entry, &target);
+        sign.weight = Weight::Medium;
+        if let Some(server) = self.model_ports.get(&contact.port) {
+            sign.name = server.to_string();
+        }
+        Some(sign)
+    }
+
+    /// A known agent connects somewhere, itself or by a process that it started.
+    fn extend(
+        &mut self,
+        id: &str,
+        sighting: &Sighting<'_>,
+        sign: Option<Sign>,
+        contact: &Contact<'_>,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let environment =
+            if sign.is_some() { self.environment_signs(sighting) } else { Vec::new() };
+        let provider = provider(&self.catalog, contact);
+        let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
+        if sighting.subject != 0 && agent.subject != Some(sighting.subject) {
+            agent.register(sighting.subject, self.registry.of(sighting.subject));
+        }
+        let mut changes = Vec::new();
+        self.unsaved.add(&agent.id);
+        let is_new = provider.as_ref().is_some_and(|name| !agent.knows_provider(name));
+        agent.saw_endpoint(contact, provider.clone(), now_ms);
+        let mut change = |kind, agent: &Agent| {
+            changes.push(Change::new(kind, agent, Some(sighting.actor), now_ms));
+        };
+        for sign in sign.into_iter().chain(environment) {
+            agent.saw(sign, now_ms);
+        }
+        if agent.rise() {
+            change(ChangeKind::Found, agent);
+        } else if let Some(provider) = provider.filter(|_| is_new) {
+            change(ChangeKind::NewProvider { provider }, agent);
+        }
+        changes.extend(self.reassess(id, Some(sighting.actor), now_ms));
+        changes.extend(self.contact_findings(id, sighting, contact, now_ms));
+        changes
+    }
+
+    fn visit(
+        &mut self,
+        sighting: &Sighting<'_>,
+        identity: &Identity,
+        sign: &Sign,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let provider: Arc<str> = sign.name.as_str().into();
+        if self.visits.len() >= VISITS_MAX {
+            self.visits.clear();
+        }
+        if sign.weight == Weight::Weak
+            || !self.visits.insert((Arc::clone(&identity.name), Arc::clone(&provider)))
+        {
+            return Vec::new();
+        }
+        let agent = Agent::visitor(identity, sighting, sign, now_ms);
+        let kind = ChangeKind::BrowserVisit { provider };
+        vec![Change::new(kind, &agent, Some(sighting.actor), now_ms)]
+    }
+
+    /// What an agent's contact gives away beside the contact: that it does without its gateway, or
+    /// asks for names where nobody sees it.
+    fn contact_findings(
+        &mut self,
+        id: &str,
+        sighting: &Sighting<'_>,
+        contact: &Contact<'_>,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let Some(agent) = self.agents.get(id).filter(|it| it.standing == Standing::Agent) else {
+            return Vec::new();
+        };
+        let entry = contact.name.and_then(|name| self.catalog.lookup_host(name));
+        let kind = entry.map(|entry| entry.kind);
+        let name = contact.name.map(str::to_ascii_lowercase);
+        let host: Arc<str> =
+            name.unwrap_or_else(|| contact.address.to_canonical().to_string()).into();
+        let facts = agent.subject.and_then(|subject| self.registry.of(subject));
+        let via = facts.map(|facts| &*facts.approval.via).unwrap_or_default();
+        let is_model = matches!(kind, Some(EndpointKind::ModelApi | EndpointKind::LlmGateway));
+        let mut found = Vec::new();
+        if is_model && !via.is_empty() && !via.iter().any(|gateway| gateway.matches(&host)) {
+            found.push(ChangeKind::GatewayBypass { host: Arc::clone(&host) });
+        }
+        let protocol = match kind {
+            _ if contact.port == PORT_DNS_OVER_TLS => Some("TLS"),
+            Some(EndpointKind::DohResolver) => Some("HTTPS"),
+            _ => None,
+        };
+        found.extend(protocol.map(|protocol| ChangeKind::HiddenDns { protocol, host }));
+        let changes =
+            found.into_iter().map(|kind| Change::new(kind, agent, Some(sighting.actor), now_ms));
+        let changes: Vec<Change> = changes.collect();
+        changes.into_iter().filter(|change| self.is_first(change)).collect()
+    }
+
+    /// Whether a finding about a host is the first of its kind.
+    fn is_first(&mut self, change: &Change) -> bool {
+        let (word, host) = match &change.kind {
+            ChangeKind::GatewayBypass { host } => ("gateway-bypass", host),
+            ChangeKind::HiddenDns { protocol, host } => (*protocol, host),
+            _ => return true,
+        };
+        if self.reported.len() >= REPORTED_MAX {
+            self.reported.clear();
+        }
+        self.reported.insert((Arc::clone(&change.agent.id), word, Arc::clone(host)))
+    }
+}
+
+fn provider(catalog: &Catalog, contact: &Contact<'_>) -> Option<Arc<str>> {
+    contact.name.and_then(|name| catalog.lookup_host(name)).map(|entry| Arc::clone(&entry.provider))
+}
