@@ -321,6 +321,13 @@ fn is_pointer(length: u32) -> bool {
     length & 0xc0 == 0xc0
 }
 
+/// True for records that belong to the message and not to its data: OPT, SIG(0), TKEY and TSIG
+/// (RFC 6891, 2931, 2930, 8945).
+#[inline(always)]
+fn has_own_class(kind: u16) -> bool {
+    matches!(kind, 24 | 41 | 249 | 250)
+}
+
 struct QuestionByte;
 
 impl Work<Dns> for QuestionByte {
@@ -452,7 +459,11 @@ impl<R: Repeat> Work<Dns> for Record<R> {
         if dns.at > dns.len {
             return dns.refuse(DnsRefusal::Malformed);
         }
-        if index >= dns.answers || class != CLASS_IN {
+        if class != CLASS_IN && !has_own_class(kind) {
+            // All records have the question's class (RFC 1035 section 4.1).
+            return dns.refuse(DnsRefusal::Malformed);
+        }
+        if index >= dns.answers {
             return Step::Again;
         }
         match kind {
