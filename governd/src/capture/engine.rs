@@ -8,7 +8,7 @@ use std::{
 use governd_common::tls::TlsRefusal;
 
 use super::{
-    Found, Proto, Summary,
+    Found, PORT_DNS, Proto, Summary,
     decode::{self, Packet, ethertype, u16_at, u32_at},
     direction::{Direction, Flow, Reader},
     file::Frame,
@@ -28,7 +28,6 @@ const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_IPV6: u8 = 41;
 const PROTOCOL_GRE: u8 = 47;
-const PORT_DNS: u16 = 53;
 const PORT_GTP_U: u16 = 2152;
 const PORT_VXLAN: u16 = 4789;
 const PORT_GENEVE: u16 = 6081;

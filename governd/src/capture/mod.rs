@@ -28,6 +28,9 @@ mod tcp;
 pub use direction::{Flow, Kind, Reader};
 pub use parsers::{HelloName, Parsers, Told};
 
+/// Where DNS servers answer.
+const PORT_DNS: u16 = 53;
+
 /// Which protocol told a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub enum Proto {

@@ -13,7 +13,10 @@ use governd_common::{
 };
 use zerocopy::FromZeros;
 
-use super::direction::{Flow, Kind, Reader};
+use super::{
+    PORT_DNS,
+    direction::{Flow, Kind, Reader},
+};
 
 /// A name, or the reason why there is none.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -107,7 +110,7 @@ impl Reader for Parsers {
                 buffer.extend_from_slice(bytes);
                 let (told, taken) = dns_messages(buffer);
                 buffer.drain(..taken);
-                told
+                if is_of_server(flow) { told } else { Vec::new() }
             }
         };
         Ok(told)
@@ -118,9 +121,16 @@ impl Reader for Parsers {
         Ok(())
     }
 
-    fn datagram(&mut self, _flow: Flow, message: &[u8]) -> Result<Vec<Told>, Infallible> {
-        Ok(dns_message(message).into_iter().collect())
+    fn datagram(&mut self, flow: Flow, message: &[u8]) -> Result<Vec<Told>, Infallible> {
+        let told = if is_of_server(flow) { dns_message(message) } else { None };
+        Ok(told.into_iter().collect())
     }
+}
+
+/// True for the direction in which DNS answers come; what says of itself that it is one is not
+/// believed in the other.
+fn is_of_server(flow: Flow) -> bool {
+    flow.from.port() == PORT_DNS
 }
 
 /// Feeds bytes that follow each other; `None` as long as the hello is not complete.

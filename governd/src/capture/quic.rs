@@ -1,6 +1,9 @@
 //! QUIC connections as far as their ClientHello: CRYPTO frames in any order, over several Initials.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use governd_common::{
     quic::{Kind, Packet, Reader},
@@ -18,6 +21,9 @@ const CRYPTO_BYTES_MAX: usize = 16_384;
 /// Connections at a time; when there are more, all are forgotten.
 const CONNECTIONS_MAX: usize = 65_536;
 
+/// Shortest destination connection id of a client's first Initial (RFC 9000 section 7.2).
+const CLIENT_ID_BYTES_MIN: usize = 8;
+
 mod frame {
     pub(super) const PADDING: usize = 0x00;
     pub(super) const PING: usize = 0x01;
@@ -31,10 +37,15 @@ mod frame {
 #[derive(Default)]
 pub(super) struct Connections {
     by_path: HashMap<Flow, Connection>,
+    /// Connections that told something, by where they went and the id that the client chose. A
+    /// capture on both sides of a NAT has them twice, and they count once.
+    seen: HashSet<(SocketAddr, Vec<u8>)>,
 }
 
 struct Connection {
     keys: Keys,
+    /// Destination connection id of the packet that the keys are from.
+    client_id: Vec<u8>,
     crypto: Crypto,
     hello: Hello,
     /// What the hello told, once it was read.
@@ -67,6 +78,14 @@ impl Connections {
     }
 
     fn initial(&mut self, path: Flow, bytes: &[u8], packet: &Packet<'_>) -> Option<Told> {
+        let told = self.read(path, bytes, packet)?;
+        let client_id = self.by_path.get(&path)?.client_id.clone();
+        let is_copy =
+            client_id.len() >= CLIENT_ID_BYTES_MIN && !self.seen.insert((path.to, client_id));
+        (!is_copy).then_some(told)
+    }
+
+    fn read(&mut self, path: Flow, bytes: &[u8], packet: &Packet<'_>) -> Option<Told> {
         if let Some(known) = self.by_path.get_mut(&path)
             && let Some(frames) = known.keys.open(bytes, packet)
         {
@@ -77,10 +96,12 @@ impl Connections {
         let frames = keys.open(bytes, packet)?;
         if self.by_path.len() >= CONNECTIONS_MAX {
             self.by_path.clear();
+            self.seen.clear();
         }
         let earlier = self.by_path.remove(&path).and_then(|known| known.told.or(known.earlier));
         let mut fresh = Connection {
             keys,
+            client_id: packet.destination.to_vec(),
             crypto: Crypto::default(),
             hello: Hello::without_records(),
             told: None,
