@@ -57,10 +57,16 @@ fn stored(folder: &Path) -> Option<Image> {
 
 fn fetch(release: &Release, folder: &Path) -> Result<()> {
     let apt = PrivateApt::of(release.suite)?;
-    let meta =
-        run::read(apt.command("apt-cache")?.args(["show", "--no-all-versions", META_PACKAGE]))?;
-    let package = dependency(&meta, "linux-image-")
-        .with_context(|| format!("{} depends on no kernel in {}", META_PACKAGE, release.suite))?;
+    let package = match release.series {
+        None => current(&apt),
+        Some(series) => {
+            let names = run::read(apt.command("apt-cache")?.args(["pkgnames", "linux-image-"]))?;
+            Ok(newest(&names, series).map(str::to_owned))
+        }
+    };
+    let package = package?.with_context(|| format!("there is no such kernel in {}", release.suite));
+    let package = package?;
+    let package = package.as_str();
     let about = run::read(apt.command("apt-cache")?.args(["show", "--no-all-versions", package]))?;
     let version = field(&about, "Version").context("the package tells no version")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot write {}", folder.display()))?;
@@ -69,7 +75,16 @@ fn fetch(release: &Release, folder: &Path) -> Result<()> {
     let parts = [dependency(&about, "linux-binary-"), dependency(&about, "linux-base-")];
     for part in std::iter::once(package).chain(parts.into_iter().flatten()) {
         say::note(format_args!("downloading {part} {version}"));
-        let archive = apt.download(part)?;
+        let archive = match apt.download(part) {
+            Ok(archive) => archive,
+            // Of older kernels the archive may not keep every part; what is needed is looked for
+            // below.
+            Err(error) if part != package => {
+                say::warn(format_args!("cannot get {part}: {error:#}"));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         run::read(run::command("dpkg")?.arg("-x").arg(archive).arg(scratch.path()))?;
     }
     let kernel = package.strip_prefix("linux-image-").unwrap_or(package);
@@ -84,6 +99,25 @@ fn fetch(release: &Release, folder: &Path) -> Result<()> {
     }
     fs::write(folder.join("version"), version)?;
     Ok(())
+}
+
+/// The package of a suite's current kernel.
+fn current(apt: &PrivateApt) -> Result<Option<String>> {
+    let meta =
+        run::read(apt.command("apt-cache")?.args(["show", "--no-all-versions", META_PACKAGE]))?;
+    Ok(dependency(&meta, "linux-image-").map(str::to_owned))
+}
+
+/// The latest kernel of a series among package names, such as
+/// `linux-image-6.18.15+deb13-amd64`; not its variants for clouds or real time, or unsigned ones.
+fn newest<'a>(names: &'a str, series: &str) -> Option<&'a str> {
+    let patch = |name: &str| -> Option<u32> {
+        let rest = name.strip_prefix("linux-image-")?.strip_prefix(series)?.strip_prefix('.')?;
+        let (version, kind) = rest.split_once('-')?;
+        let number = version.split_once('+').map_or(version, |(number, _)| number);
+        if kind == "amd64" { number.parse().ok() } else { None }
+    };
+    names.lines().filter_map(|name| Some((patch(name)?, name))).max().map(|(_, name)| name)
 }
 
 fn modules(kernel: &str, file: &str) -> String {
@@ -139,6 +173,15 @@ mod tests {
         let meta = "Depends: linux-base-amd64, linux-image-9.1.2+deb14-amd64 (= 9.1.2-1)\n";
         assert_eq!(dependency(meta, "linux-image-"), Some("linux-image-9.1.2+deb14-amd64"));
         assert_eq!(dependency(meta, "linux-base-"), None, "a name without a version");
+    }
+
+    #[test]
+    fn the_latest_kernel_of_a_series_is_chosen() {
+        let names = "linux-image-6.18.9+deb13-amd64\nlinux-image-6.18.15+deb13-amd64\n\
+             linux-image-6.18.99+deb13-rt-amd64\nlinux-image-6.18.98+deb13-amd64-unsigned\n\
+             linux-image-6.180.99+deb13-amd64\nlinux-image-amd64\n";
+        assert_eq!(newest(names, "6.18"), Some("linux-image-6.18.15+deb13-amd64"));
+        assert_eq!(newest(names, "6.17"), None);
     }
 
     #[test]

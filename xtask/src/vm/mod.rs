@@ -39,7 +39,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only this kernel: 5.10, 6.1, 6.12 or newest; may be given again [default: all]
+    /// Only this kernel: 5.10, 6.1, 6.12, 6.18 or newest; may be given again [default: all]
     #[arg(long = "kernel", value_name = "RELEASE")]
     kernels: Vec<String>,
     /// Which tests run after the programs were loaded
