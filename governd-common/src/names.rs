@@ -49,11 +49,13 @@ pub mod map {
     pub const EXEC_SCRATCH: &str = "EXEC_SCRATCH";
     /// Per-CPU scratch of `skb_ingress`.
     pub const DNS_SCRATCH: &str = "DNS_SCRATCH";
+    /// LRU hash of a cgroup id to [`crate::table::CgroupSubject`].
+    pub const CGROUP_SUBJECTS: &str = "CGROUP_SUBJECTS";
     /// Array of the programs that egress calls, indexed by [`super::tail`].
     pub const TAILS: &str = "TAILS";
 
     /// All of them.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 23] = [
         ACTIVE,
         SETTINGS,
         TASKS,
@@ -75,6 +77,7 @@ pub mod map {
         EVENTS,
         EXEC_SCRATCH,
         DNS_SCRATCH,
+        CGROUP_SUBJECTS,
         TAILS,
     ];
 }

@@ -34,6 +34,8 @@ pub mod settings_flag {
     pub const REPORT_ALL_EXECS: u32 = 1 << 2;
     /// Some selector names a cgroup. Set by the kernel room from the image.
     pub const HAS_CGROUPS: u32 = 1 << 3;
+    /// Some agent is registered. Set by the kernel room from the image.
+    pub const HAS_AGENTS: u32 = 1 << 5;
     /// Some subject is enforced: a process whose subject is lost is denied, and not only reported.
     /// Set by the kernel room from the image.
     pub const ENFORCES: u32 = 1 << 4;
@@ -218,6 +220,12 @@ pub mod socket_flag {
 }
 
 impl SocketOwner {
+    /// The subject of sockets that a descendant of a tracked process used and that could not be
+    /// tracked itself: nobody's to let through.
+    pub const LOST: u32 = u32::MAX - 1;
+    /// The generation of a destination that no policy judged: no policy has this one.
+    pub const NOT_JUDGED: u64 = u64::MAX;
+
     /// The owner of a socket that is not connected.
     pub const fn unconnected(subject: u32, tgid: u32, root: u32) -> Self {
         Self {
@@ -234,6 +242,18 @@ impl SocketOwner {
             connects: 0,
             name_set: 0,
         }
+    }
+}
+
+shared! {
+    /// What selectors that ask for nothing but a cgroup make of a cgroup's sockets.
+    pub struct CgroupSubject {
+        /// Generation of the policy that said so.
+        pub generation: u64,
+        /// The subject, or 0.
+        pub subject: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 }
 
@@ -279,6 +299,24 @@ shared! {
         /// `cgroup.ancestor_ids`, by level, before Linux 6.1; 0 where a helper is to be asked
         /// instead, which tracepoint programs may do since Linux 5.15.
         pub cgroup_ancestor_ids: u32,
+        /// `sk_buff.sk`.
+        pub skb_sk: u32,
+        /// `sock.__sk_common.skc_v6_rcv_saddr`, or 0 where the kernel has no IPv6.
+        pub sock_own_v6: u32,
+        /// `sock.__sk_common.skc_v6_daddr`, or 0 where the kernel has no IPv6.
+        pub sock_peer_v6: u32,
+        /// `sock.sk_lock.owned`: not 0 while a process works with the socket.
+        pub sock_owned: u32,
+        /// The byte of `sock.sk_kern_sock`.
+        pub sock_kernel: u32,
+        /// Its bit in that byte: set if the kernel made the socket for itself.
+        pub sock_kernel_mask: u32,
+        /// The byte of `tcp_sock.is_mptcp`.
+        pub tcp_mptcp: u32,
+        /// Its bit in that byte, or 0 where the kernel has no MPTCP.
+        pub tcp_mptcp_mask: u32,
+        /// `udp_sock.encap_type`.
+        pub udp_encap_type: u32,
         /// 1 where `bpf_set_retval` exists (Linux 5.18), else 0 and a refused connect gives EPERM.
         pub has_set_retval: u32,
         /// 1 where `bpf_loop` exists (Linux 5.17), else 0 and the programs that parse are left out.

@@ -1,7 +1,7 @@
 //! A live connection under a policy that came into force after it was made.
 //!
-//! What it was allowed for still counts: the name that its first bytes proved, or that DNS gave when
-//! it was made, although the binding may have ended since. A connection whose first bytes went by
+//! What it was allowed for still counts: the name that its first bytes proved, or that DNS gave
+//! when it was made, although the binding may have ended since. A connection whose first bytes went by
 //! unread, and would have to name a server now, cannot prove anything any more and is refused.
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
@@ -45,8 +45,9 @@ pub(crate) fn judge(context: &SkBuffContext, view: &View, kind: u32, owner: &mut
     }
     match decision.proof {
         Proof::Name if owner.stage == 0 => {
+            let is_foreign = owner.flags & socket_flag::FOREIGN != 0;
             decision.verdict = Verdict::Deny;
-            decision.reason = Reason::NoServerName;
+            decision.reason = if is_foreign { Reason::ForeignSocket } else { Reason::NoServerName };
         }
         Proof::Name => owner.stage = Proof::Name as u8,
         Proof::Denials if owner.stage != 0 && !is_named => owner.stage = Proof::Denials as u8,

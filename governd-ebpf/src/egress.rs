@@ -2,8 +2,7 @@
 //!
 //! A packet may come from a socket that those hooks did not settle: one that was made under another
 //! policy, a raw one that was refused only later, one whose header an application wrote by hand.
-//! The current task says nothing here (retransmissions run in anybody's context), so the socket
-//! does: its owner, as an earlier hook stored it, or where there is none, its cgroup.
+//! The socket says whose it is: its owner, as an earlier hook stored it or `owner` finds it.
 //!
 //! What is checked for governed subjects:
 //! - only TCP and UDP of sockets made for them may go out, without IP options, routing headers or
@@ -16,17 +15,14 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::__sk_buff,
-    helpers::{
-        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_skb_ancestor_cgroup_id, bpf_skb_cgroup_id,
-    },
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_skb_cgroup_id},
     programs::SkBuffContext,
 };
 use governd_common::{
     address::Address,
     decide::{Decision, Proof, Tables as _},
     event::{EventHeader, EventKind, FlowEvent, Hook},
-    key::CgroupKey,
-    limits::{CGROUP_DEPTH_MAX, COMM_BYTES},
+    limits::COMM_BYTES,
     names::tail,
     table::{SocketOwner, settings_flag, subject_flag},
     verdict::{Mode, Reason, Verdict},
@@ -36,10 +32,10 @@ use crate::{
     again,
     emit::{self, Wake},
     outcome::Outcome,
+    owner,
     skb::load,
     state::{self, End},
-    subject::selector_subject,
-    tables::{CGROUPS, FLOWS, SOCKETS, View},
+    tables::{FLOWS, SOCKETS, View},
     tails,
 };
 
@@ -72,9 +68,12 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     }
     // SAFETY: a full socket, as the helper has just said.
     let kind = unsafe { ptr::read_volatile(&raw const (*socket).type_) };
+    if !state::is_replay() && owner::settle(context, socket, kind) == Outcome::Refuse {
+        return Outcome::Refuse as i32;
+    }
     let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
     if owner.is_null() {
-        return judge_unowned(context, kind) as i32;
+        return Outcome::Pass as i32;
     }
     // SAFETY: the storage lives as long as the socket.
     let owner = unsafe { &mut *owner };
@@ -103,6 +102,10 @@ fn judge_owned(context: &SkBuffContext, kind: u32, owner: &mut SocketOwner) -> O
     let Some(view) = View::current() else {
         return Outcome::Pass;
     };
+    if owner.subject == SocketOwner::LOST {
+        let enforces = view.has(settings_flag::ENFORCES);
+        return if enforces { Outcome::Refuse } else { Outcome::Pass };
+    }
     if !is_ordinary(context, kind) {
         return refuse_raw(context, &view, kind, owner);
     }
@@ -111,27 +114,6 @@ fn judge_owned(context: &SkBuffContext, kind: u32, owner: &mut SocketOwner) -> O
     }
     let is_refused = owner.generation != 0 && owner.verdict == Verdict::Deny as u8;
     if is_refused { Outcome::Refuse } else { Outcome::Pass }
-}
-
-/// A socket that is older than the programs, or that no process made: ordinary traffic passes, and
-/// what only raw sockets send is the cgroup's.
-#[inline(always)]
-fn judge_unowned(context: &SkBuffContext, kind: u32) -> Outcome {
-    if is_ordinary(context, kind) {
-        return Outcome::Pass;
-    }
-    let Some(view) = View::current() else {
-        return Outcome::Pass;
-    };
-    if !view.has(settings_flag::HAS_CGROUPS) {
-        return Outcome::Pass;
-    }
-    let subject = subject_of_cgroups(context, view.slot);
-    if subject == 0 {
-        return Outcome::Pass;
-    }
-    let owner = SocketOwner::unconnected(subject, 0, 0);
-    refuse_raw(context, &view, kind, &owner)
 }
 
 /// TCP or UDP with a plain header, from a socket that is not raw.
@@ -262,47 +244,4 @@ impl Packet {
         let has_ports = self.protocol == PROTOCOL_TCP || self.protocol == PROTOCOL_UDP;
         self.is_plain && has_ports && self.port == PORT_DNS
     }
-}
-
-/// The subject of selectors that ask for nothing but a cgroup, by the socket's own cgroup and those
-/// above it. The first selector wins.
-#[inline(always)]
-fn subject_of_cgroups(context: &SkBuffContext, slot: u32) -> u32 {
-    let skb: *mut __sk_buff = context.skb.skb;
-    // SAFETY: the helper reads the packet's socket.
-    let own = unsafe { bpf_skb_cgroup_id(skb) };
-    let mut subject = subject_of_cgroup(slot, own);
-    for level in 0..CGROUP_DEPTH_MAX {
-        // SAFETY: as above; it gives 0 below the socket's cgroup.
-        let ancestor = unsafe { bpf_skb_ancestor_cgroup_id(skb, level as i32) };
-        if subject != 0 || ancestor == 0 || ancestor == own {
-            break;
-        }
-        subject = subject_of_cgroup(slot, ancestor);
-    }
-    subject
-}
-
-/// Global, for the verifier to check it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn subject_of_cgroup(slot: u32, cgroup: u64) -> u32 {
-    let Some(settings) = crate::tables::SETTINGS.get(slot) else {
-        return 0;
-    };
-    // SAFETY: entries of a slot in force are neither changed nor removed.
-    let Some(found) = (unsafe { CGROUPS.get(CgroupKey { slot: u64::from(slot), cgroup }) }) else {
-        return 0;
-    };
-    let any = settings.any_exe.words.iter().zip(&settings.any_uid.words);
-    for (word, (bits, (exe, user))) in found.words.iter().zip(any).enumerate() {
-        if word as u32 >= settings.selector_words {
-            break;
-        }
-        let bits = bits & exe & user;
-        if bits != 0 {
-            return selector_subject(slot, word as u32 * 64 + bits.trailing_zeros());
-        }
-    }
-    0
 }

@@ -17,6 +17,7 @@ mod egress;
 mod emit;
 mod hello;
 mod outcome;
+mod owner;
 mod process;
 mod query;
 mod skb;

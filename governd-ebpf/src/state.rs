@@ -18,7 +18,7 @@ use governd_common::{address::Address, key::FlowKey};
 
 use crate::{
     skb::load,
-    tables::{FLOW_KEY, ON_DEMAND},
+    tables::{FLOW_KEY, ON_DEMAND, SocketStorage},
 };
 
 /// What is stored by flow, where captures are replayed; the daemon's map has no use for a second
@@ -43,6 +43,12 @@ pub(crate) enum End {
     Receiver,
 }
 
+/// A map of socket storage whose values are of this type.
+pub(crate) trait Storage<V> {}
+
+impl<V> Storage<V> for SkStorage<V> {}
+impl<V> Storage<V> for SocketStorage<V> {}
+
 /// The full socket that the packet belongs to, or null.
 #[inline(always)]
 pub(crate) fn socket(context: &SkBuffContext) -> *mut bpf_sock {
@@ -60,7 +66,7 @@ pub(crate) fn stored<V>(
     context: &SkBuffContext,
     socket: *mut bpf_sock,
     end: End,
-    sockets: &SkStorage<V>,
+    sockets: &impl Storage<V>,
     flows: &Flows<V>,
 ) -> *mut V {
     if is_replay() {

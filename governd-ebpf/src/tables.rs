@@ -6,10 +6,9 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
     btf_maps::{
-        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage,
-        lpm_trie::Key,
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key,
     },
     macros::btf_map,
 };
@@ -21,14 +20,14 @@ use governd_common::{
         SubjectKey, UidKey,
     },
     limits::{
-        BINDINGS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, EXES_MAX, NAMES_MAX, PIDS_MAX,
-        PIDS_PER_BLOCK, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX, SUBJECTS_MAX, TASKS_MAX,
-        UIDS_MAX,
+        BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, EXES_MAX,
+        NAMES_MAX, PIDS_MAX, PIDS_PER_BLOCK, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX,
+        SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
     },
     names::tail,
     table::{
-        Binding, LostBlock, RuleBlock, SelectorSet, Settings, SocketOwner, Subject, Task,
-        settings_flag,
+        Binding, CgroupSubject, LostBlock, RuleBlock, SelectorSet, Settings, SocketOwner, Subject,
+        Task, settings_flag,
     },
     verdict::Loss,
 };
@@ -74,7 +73,13 @@ pub(crate) static BINDINGS: LruHashMap<BindingKey, Binding, { BINDINGS_MAX as us
 #[btf_map]
 static RESOLVERS: HashMap<ResolverKey, u32, { RESOLVERS_MAX as usize }, ON_DEMAND> = HashMap::new();
 #[btf_map]
-pub(crate) static SOCKETS: SkStorage<SocketOwner> = SkStorage::new();
+pub(crate) static SOCKETS: SocketStorage<SocketOwner> = SocketStorage::new();
+#[btf_map]
+pub(crate) static CGROUP_SUBJECTS: LruHashMap<
+    u64,
+    CgroupSubject,
+    { CGROUP_SUBJECTS_MAX as usize },
+> = LruHashMap::new();
 #[btf_map]
 pub(crate) static FLOWS: Flows<SocketOwner> = Flows::new();
 #[btf_map]
@@ -89,6 +94,32 @@ pub(crate) static EXEC_SCRATCH: PerCpuArray<ExecScratch, 1> = PerCpuArray::new()
 pub(crate) static DNS_SCRATCH: PerCpuArray<DnsScratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static TAILS: ProgramArray<{ tail::ALL.len() }> = ProgramArray::new();
+
+/// A map of socket storage whose values an accepted socket gets from the one that listened: whom a
+/// server talks to is its clients' choice, so what it accepts is its own and not judged.
+#[repr(C)]
+pub(crate) struct SocketStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: the pointers describe the map to who loads it, and are never followed.
+unsafe impl<T> Sync for SocketStorage<T> {}
+
+impl<T> SocketStorage<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}
 
 /// The policy in force, as it was when the program began.
 #[derive(Clone, Copy)]

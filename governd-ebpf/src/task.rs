@@ -9,7 +9,7 @@ use aya_ebpf::{
     Global,
     helpers::{bpf_get_current_task, bpf_probe_read_kernel},
 };
-use governd_common::table::KernelLayout;
+use governd_common::{address::Address, table::KernelLayout};
 
 /// Offsets in the running kernel's structures.
 #[unsafe(no_mangle)]
@@ -33,6 +33,15 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     css_set_dfl_cgrp: 0,
     cgroup_level: 0,
     cgroup_ancestor_ids: 0,
+    skb_sk: 0,
+    sock_own_v6: 0,
+    sock_peer_v6: 0,
+    sock_owned: 0,
+    sock_kernel: 0,
+    sock_kernel_mask: 0,
+    tcp_mptcp: 0,
+    tcp_mptcp_mask: 0,
+    udp_encap_type: 0,
     has_set_retval: 0,
     has_loops: 0,
     has_allocator: 0,
@@ -158,11 +167,68 @@ impl Binprm {
     }
 }
 
+/// A `struct sock`.
+#[derive(Clone, Copy)]
+pub(crate) struct SocketPointer(*const c_void);
+
+impl SocketPointer {
+    /// The socket of a packet. The context's own pointer cannot be counted on from, so it is read
+    /// from the packet, which is what the context is in the kernel (`struct sk_buff`).
+    #[inline(always)]
+    pub(crate) fn of_packet(skb: *const c_void) -> Option<Self> {
+        field(skb, layout!(skb_sk)).map(Self)
+    }
+
+    /// True while a process works with the socket. What comes in then waits, and so do its timers:
+    /// who sends is that process.
+    #[inline(always)]
+    pub(crate) fn is_owned(self) -> Option<bool> {
+        field::<u32>(self.0, layout!(sock_owned)).map(|owned| owned != 0)
+    }
+
+    /// Its own address; of IPv6 sockets only. The verifier lets programs read it from the socket
+    /// itself only word by word, which the compiler does not keep to.
+    #[inline(always)]
+    pub(crate) fn own_v6(self) -> Option<Address> {
+        field(self.0, layout!(sock_own_v6)).map(Address::v6)
+    }
+
+    /// The address that it is connected to; of IPv6 sockets only.
+    #[inline(always)]
+    pub(crate) fn peer_v6(self) -> Option<Address> {
+        field(self.0, layout!(sock_peer_v6)).map(Address::v6)
+    }
+
+    /// True for sockets that the kernel made for itself.
+    #[inline(always)]
+    pub(crate) fn is_kernels(self) -> Option<bool> {
+        let byte: u8 = field(self.0, layout!(sock_kernel))?;
+        Some(u32::from(byte) & layout!(sock_kernel_mask) != 0)
+    }
+
+    /// True for a path of a multipath connection; of TCP sockets only.
+    #[inline(always)]
+    pub(crate) fn is_multipath(self) -> Option<bool> {
+        let mask = layout!(tcp_mptcp_mask);
+        if mask == 0 {
+            return Some(false);
+        }
+        let byte: u8 = field(self.0, layout!(tcp_mptcp))?;
+        Some(u32::from(byte) & mask != 0)
+    }
+
+    /// True for a socket through which the kernel sends packets of a tunnel; of UDP sockets only.
+    #[inline(always)]
+    pub(crate) fn is_tunnel(self) -> Option<bool> {
+        field::<u8>(self.0, layout!(udp_encap_type)).map(|kind| kind != 0)
+    }
+}
+
 #[inline(always)]
 fn field<T>(base: *const c_void, offset: u32) -> Option<T> {
     let at = base.cast::<u8>().wrapping_add(offset as usize);
-    // SAFETY: the helper checks the address, and every `T` read here is an integer or a pointer
-    // that is only passed to the helper again.
+    // SAFETY: the helper checks the address, and every `T` read here is made of integers or is a
+    // pointer that is only passed to the helper again.
     unsafe { bpf_probe_read_kernel(at.cast::<T>()) }.ok()
 }
 

@@ -99,7 +99,19 @@ impl Btf {
     /// Offset in bytes of a member of a structure; a path such as `live.counter` leads into the
     /// member's own type.
     pub(crate) fn offset(&self, structure: &str, path: &str) -> Result<u32, KernelError> {
-        let missing = || KernelError::Btf(format!("it has no member {path} of struct {structure}"));
+        let bits = self.bits(structure, path)?;
+        if bits % 8 == 0 { Ok(bits / 8) } else { Err(missing(structure, path)) }
+    }
+
+    /// Where a member of one bit is: the byte that holds it, and its place there as a mask. Bits
+    /// are counted from the lowest, as on every little-endian machine.
+    pub(crate) fn bit(&self, structure: &str, path: &str) -> Result<(u32, u32), KernelError> {
+        let bits = self.bits(structure, path)?;
+        Ok((bits / 8, 1 << (bits % 8)))
+    }
+
+    fn bits(&self, structure: &str, path: &str) -> Result<u32, KernelError> {
+        let missing = || missing(structure, path);
         let mut number = *self.structs.get(structure.as_bytes()).ok_or_else(missing)?;
         let mut bits = 0;
         for name in path.split('.') {
@@ -108,7 +120,7 @@ impl Btf {
             bits += member_bits;
             number = member_type;
         }
-        if bits % 8 == 0 { Ok(bits / 8) } else { Err(missing()) }
+        Ok(bits)
     }
 
     /// Where in the bytes the number of the type of a variable's member is.
@@ -186,6 +198,10 @@ impl Btf {
     }
 }
 
+fn missing(structure: &str, path: &str) -> KernelError {
+    KernelError::Btf(format!("it has no member {path} of struct {structure}"))
+}
+
 /// Bytes that follow the head of a type; `None` for kinds that are not known.
 fn extra_bytes(kind: u32, len: u32) -> Option<usize> {
     let len = len as usize;
@@ -256,6 +272,7 @@ mod tests {
         assert_eq!(btf.offset("outer", "a").unwrap(), 0);
         assert_eq!(btf.offset("outer", "b").unwrap(), 8);
         assert_eq!(btf.offset("outer", "b.y").unwrap(), 12);
+        assert_eq!(btf.bit("outer", "b.y").unwrap(), (12, 1));
         assert_eq!(
             btf.offset("outer", "z").unwrap_err().to_string(),
             "the kernel's type information (BTF) is not usable: it has no member z of struct outer"

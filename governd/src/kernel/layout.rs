@@ -7,6 +7,9 @@ use super::{KernelError, btf::Btf};
 /// Reads the offsets from the kernel's BTF.
 pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
     let btf = Btf::of_kernel()?;
+    let (sock_kernel, sock_kernel_mask) = btf.bit("sock", "sk_kern_sock")?;
+    // A kernel without MPTCP or IPv6 has their fields nowhere.
+    let (tcp_mptcp, tcp_mptcp_mask) = btf.bit("tcp_sock", "is_mptcp").unwrap_or_default();
     Ok(KernelLayout {
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_pid: btf.offset("task_struct", "pid")?,
@@ -27,6 +30,15 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         css_set_dfl_cgrp: btf.offset("css_set", "dfl_cgrp")?,
         cgroup_level: btf.offset("cgroup", "level")?,
         cgroup_ancestor_ids: btf.offset("cgroup", "ancestor_ids").unwrap_or(0),
+        skb_sk: btf.offset("sk_buff", "sk")?,
+        sock_own_v6: btf.offset("sock", "__sk_common.skc_v6_rcv_saddr").unwrap_or_default(),
+        sock_peer_v6: btf.offset("sock", "__sk_common.skc_v6_daddr").unwrap_or_default(),
+        sock_owned: btf.offset("sock", "sk_lock.owned")?,
+        sock_kernel,
+        sock_kernel_mask,
+        tcp_mptcp,
+        tcp_mptcp_mask,
+        udp_encap_type: btf.offset("udp_sock", "encap_type")?,
         has_set_retval: u32::from(btf.has_name(SET_RETVAL)),
         has_loops: u32::from(btf.has_name(LOOP)),
         has_allocator: u32::from(btf.has_name(ALLOCATOR)),
@@ -51,5 +63,7 @@ mod tests {
         let layout = of_kernel().unwrap();
         assert_ne!(layout.task_real_parent, 0);
         assert_ne!(layout.mm_arg_end, layout.mm_arg_start);
+        assert_ne!(layout.sock_own_v6, layout.sock_peer_v6);
+        assert!(layout.sock_kernel_mask.is_power_of_two() && layout.sock_kernel_mask < 256);
     }
 }

@@ -264,6 +264,9 @@ fn settings(generation: u64, image: &TableImage) -> Settings {
     if enforces {
         flags |= settings_flag::ENFORCES;
     }
+    if image.subjects.iter().any(|(subject, _)| *subject != 0) {
+        flags |= settings_flag::HAS_AGENTS;
+    }
     if !image.cgroups.is_empty() {
         flags |= settings_flag::HAS_CGROUPS;
     }

@@ -24,7 +24,7 @@ use rustix::{
 const SCRIPT: &str = "GOVERND_TEST_SCRIPT";
 const MARK: &str = "outcome ";
 /// How this binary is made to run a script and nothing else.
-const ARGUMENTS: [&str; 4] =
+pub(super) const ARGUMENTS: [&str; 4] =
     ["--exact", "kernel::tests::agent::act", "--nocapture", "--test-threads=1"];
 
 /// Runs a script in a cgroup and returns its outcomes.
@@ -135,7 +135,9 @@ const HOLD: &str = r#"
 import os, socket, sys, time
 directory, kind, host, port = sys.argv[1:]
 address = (host, int(port))
-if kind == "raw-icmp":
+if kind == "tcp":
+    s = socket.create_connection(address)
+elif kind == "raw-icmp":
     s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 elif kind == "raw-udp":
     s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
@@ -166,6 +168,76 @@ os.rename(directory + "/new", directory + "/ready")
 peer, _ = s.accept()
 peer.sendall(peer.recv(100))
 peer.close()
+print(0)
+"#;
+
+/// Sends with a socket that another process connected. How it comes here: `inherited` as a
+/// descriptor; `scm` and `splice`, `sendfile`, `uring` over the local socket of that number;
+/// `pidfd` out of the process itself.
+const USE: &str = r#"
+import ctypes, mmap, os, socket, struct, sys, tempfile, time
+how, number, pid = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*arguments):
+    result = libc.syscall(*arguments)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "")
+    return result
+def uring(fd, data):
+    # A ring whose kernel thread (IORING_SETUP_SQPOLL) sends.
+    params = bytearray(120)
+    struct.pack_into("IIIII", params, 0, 0, 0, 2, 0, 1000)
+    buffer = (ctypes.c_char * 120).from_buffer(params)
+    ring = call(425, 4, buffer)
+    entries, _, _, _, _, features = struct.unpack_from("IIIIII", params, 0)
+    head, tail, mask, count, flags, dropped, array = struct.unpack_from("7I", params, 40)
+    rings = mmap.mmap(ring, 4096, offset=0)
+    sqes = mmap.mmap(ring, 4096, offset=0x10000000)
+    text = ctypes.create_string_buffer(data, len(data))
+    struct.pack_into("BBHiQQI", sqes, 0, 26, 0, 0, fd, 0, ctypes.addressof(text), len(data))
+    struct.pack_into("I", rings, array, 0)
+    struct.pack_into("I", rings, tail, 1)
+    call(426, ring, 0, 0, 2, None, 0)
+    while struct.unpack_from("I", rings, head)[0] != 1:
+        time.sleep(0.001)
+    time.sleep(0.05)
+if how == "inherited":
+    fd = number
+elif how == "pidfd":
+    fd = call(438, os.pidfd_open(pid), number, 0)
+else:
+    fd = socket.recv_fds(socket.socket(fileno=number), 1, 1)[1][0]
+data = b"token"
+try:
+    if how == "splice":
+        reading, writing = os.pipe()
+        os.write(writing, data)
+        os.splice(reading, fd, len(data))
+    elif how == "sendfile":
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            os.sendfile(fd, file.fileno(), 0, len(data))
+    elif how == "uring":
+        uring(fd, data)
+    else:
+        os.write(fd, data)
+    print(0)
+except OSError as error:
+    print(error.errno)
+"#;
+
+/// A server that sends back all it gets on one connection, and writes its port to the file `ready`.
+const ECHO: &str = r#"
+import os, socket, sys
+directory, = sys.argv[1:]
+s = socket.create_server(("127.0.0.1", 0))
+with open(directory + "/new", "w") as file:
+    file.write(str(s.getsockname()[1]))
+os.rename(directory + "/new", directory + "/ready")
+peer, _ = s.accept()
+while data := peer.recv(65536):
+    peer.sendall(data)
 print(0)
 "#;
 
@@ -224,6 +296,8 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         "udp-open" => connect(SocketType::DGRAM, address()).map(drop),
         "without-leader" => python(WITHOUT_LEADER, rest),
         "hold" => python(HOLD, rest),
+        "use" => python(USE, rest),
+        "echo" => python(ECHO, rest),
         "serve" => python(SERVE, rest),
         "true" => {
             Command::new("true").stdout(Stdio::null()).status().unwrap();

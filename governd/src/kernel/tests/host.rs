@@ -12,10 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use governd_common::{event::FlowEvent, table::KernelLayout, verdict::Loss};
+use governd_common::{
+    event::FlowEvent,
+    table::{KernelLayout, settings_flag},
+    verdict::Loss,
+};
 use tempfile::TempDir;
 
-use super::agent;
+use super::{agent, image::Policy};
 use crate::kernel::{Events, Kernel, KernelOptions, Lack, RawEvent, cgroup, layout};
 
 const PREFIX: &str = "governd-test-";
@@ -132,11 +136,37 @@ impl Host {
         Self { exe: Some(directory), ..Self::new(options) }
     }
 
+    /// The executable of the agents.
+    pub(super) fn exe(&self) -> PathBuf {
+        let own = self.exe.as_ref().map(|exe| exe.path().join("agent"));
+        own.unwrap_or_else(|| env::current_exe().unwrap())
+    }
+
+    /// The executable of the agents, as the kernel knows it.
+    pub(super) fn agent_exe(&mut self) -> (u32, u64) {
+        let mut everything = Policy::empty();
+        everything.image.flags |= settings_flag::REPORT_ALL_EXECS;
+        self.kernel.install(&everything.image).unwrap();
+        self.run("child");
+        let is_agent = |path: &[u8]| path.ends_with(b"/agent");
+        let cgroup = self.cgroup.id();
+        self.drain()
+            .into_iter()
+            .find_map(|event| match event {
+                RawEvent::Exec(exec)
+                    if exec.header.cgroup == cgroup
+                        && is_agent(&exec.path[..exec.path_len as usize]) =>
+                {
+                    Some((exec.device, exec.inode))
+                }
+                _ => None,
+            })
+            .expect("the agent's exec is reported")
+    }
+
     /// Runs a script (see [`agent`]) in the cgroup and returns its lines.
     pub(super) fn run(&self, script: &str) -> Vec<String> {
-        let own = self.exe.as_ref().map(|exe| exe.path().join("agent"));
-        let exe = own.unwrap_or_else(|| env::current_exe().unwrap());
-        let mut outcomes = agent::run(&exe, &self.cgroup.path, script);
+        let mut outcomes = agent::run(&self.exe(), &self.cgroup.path, script);
         if self.kernel.lacks().contains(&Lack::RefusalErrno) {
             // There, every refusal has the kernel's own error.
             outcomes

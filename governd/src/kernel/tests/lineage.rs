@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 
 use governd_common::{
-    table::{Task, settings_flag},
+    table::Task,
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
@@ -12,28 +12,6 @@ use super::{
     image::{AGENT, Policy},
 };
 use crate::kernel::{KernelOptions, RawEvent};
-
-/// The executable of the agents, as the kernel knows it.
-fn agent_exe(host: &mut Host) -> (u32, u64) {
-    let mut everything = Policy::empty();
-    everything.image.flags |= settings_flag::REPORT_ALL_EXECS;
-    host.kernel.install(&everything.image).unwrap();
-    host.run("child");
-    let is_agent = |path: &[u8]| path.ends_with(b"/agent");
-    let cgroup = host.cgroup.id();
-    host.drain()
-        .into_iter()
-        .find_map(|event| match event {
-            RawEvent::Exec(exec)
-                if exec.header.cgroup == cgroup
-                    && is_agent(&exec.path[..exec.path_len as usize]) =>
-            {
-                Some((exec.device, exec.inode))
-            }
-            _ => None,
-        })
-        .expect("the agent's exec is reported")
-}
 
 fn udp() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -47,7 +25,7 @@ fn descendants_stay_the_agent_whatever_they_do() {
         return;
     }
     let mut host = Host::with_own_exe(KernelOptions::default());
-    let exe = agent_exe(&mut host);
+    let exe = host.agent_exe();
     host.kernel.install(&Policy::of_exe(exe, Mode::Enforce).image).unwrap();
     let (_server, port) = udp();
     // Each row starts in the agent; what runs the last step may be another file or an orphan.
@@ -84,7 +62,7 @@ fn others_are_not_the_agent() {
         return;
     }
     let mut host = Host::with_own_exe(KernelOptions::default());
-    let (device, inode) = agent_exe(&mut host);
+    let (device, inode) = host.agent_exe();
     host.kernel.install(&Policy::of_exe((device, inode + 1), Mode::Enforce).image).unwrap();
     let (_server, port) = udp();
     for row in ["", "child;", "copy;"] {
@@ -99,7 +77,7 @@ fn an_exec_is_reported_with_path_and_arguments() {
         return;
     }
     let mut host = Host::with_own_exe(KernelOptions::default());
-    let exe = agent_exe(&mut host);
+    let exe = host.agent_exe();
     host.kernel.install(&Policy::of_exe(exe, Mode::Monitor).image).unwrap();
     assert_eq!(host.one("true"), "ok");
     let events = host.drain();
@@ -129,7 +107,7 @@ fn processes_leave_the_table_when_they_end() {
         return;
     }
     let mut host = Host::with_own_exe(KernelOptions::default());
-    let exe = agent_exe(&mut host);
+    let exe = host.agent_exe();
     host.kernel.install(&Policy::of_exe(exe, Mode::Monitor).image).unwrap();
     host.run("child; setsid; true");
     let events = host.drain();
@@ -159,7 +137,7 @@ fn a_process_whose_first_thread_has_ended_is_still_the_agent() {
         return;
     }
     let mut host = Host::with_own_exe(KernelOptions::default());
-    let exe = agent_exe(&mut host);
+    let exe = host.agent_exe();
     host.kernel.install(&Policy::of_exe(exe, Mode::Enforce).image).unwrap();
     let (_server, port) = udp();
     // The first thread ends by itself; the one that connects goes on.
@@ -192,7 +170,7 @@ fn the_child_of_a_governed_process_is_denied_when_it_cannot_be_tracked() {
     }
     let options = KernelOptions { tasks_max: Some(1), ..KernelOptions::default() };
     let mut host = Host::with_own_exe(options);
-    let exe = agent_exe(&mut host);
+    let exe = host.agent_exe();
     let policy = |mode| Policy::of_exe(exe, mode).subject(mode, Verdict::Allow, 0).image;
     host.kernel.install(&policy(Mode::Enforce)).unwrap();
     let (_server, port) = udp();

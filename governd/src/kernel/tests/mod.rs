@@ -7,6 +7,7 @@ mod agent;
 mod differential;
 mod dns;
 mod egress;
+mod foreign;
 mod host;
 mod image;
 mod lack;
