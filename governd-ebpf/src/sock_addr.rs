@@ -21,6 +21,7 @@ use crate::{
     outcome::{Fault, Outcome},
     subject::{self, Who},
     tables::{SOCKETS, View},
+    task::layout,
 };
 
 const PORT_DNS: u16 = 53;
@@ -133,7 +134,22 @@ fn judge_known(
 #[inline(never)]
 pub(crate) fn decide_into(view: &View, flow: &Flow, decision: &mut Decision) -> u32 {
     *decision = decide(view, flow);
+    if layout!(has_loops) == 0 {
+        leave_unread(decision);
+    }
     decision.verdict as u32
+}
+
+/// Where nobody can read names, no first bytes prove one. A policy that enforces denials of names
+/// is not taken there, so that nothing else is to be proved.
+#[inline(always)]
+fn leave_unread(decision: &mut Decision) {
+    if decision.proof == Proof::Name {
+        decision.verdict = Verdict::Deny;
+        decision.reason = Reason::NoServerName;
+        decision.quiet = false;
+    }
+    decision.proof = Proof::None;
 }
 
 /// The decision about a flow of which a name is known, as [`decide_into`].

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use governd_common::{
     names::program,
-    table::KernelLayout,
+    table::{KernelLayout, set_id, subject_flag},
     verdict::{Mode, Verdict},
 };
 
@@ -112,15 +112,18 @@ pub(crate) fn check_names(image: &TableImage) -> Result<(), KernelError> {
         if Mode::from_byte(settings.mode) == Mode::Monitor {
             continue;
         }
-        let has = |verdict: Verdict, by_name: bool| {
-            image.blocks.iter().filter(|(owner, _, _)| owner == subject).any(|(_, set, block)| {
-                let entries = block.entries.iter().take(block.len as usize);
-                names.contains(set) == by_name
-                    && entries.into_iter().any(|entry| Verdict::from_byte(entry.verdict) == verdict)
-            })
+        let has = |verdict: Verdict, is_meant: &dyn Fn(u32) -> bool| {
+            let blocks =
+                image.blocks.iter().filter(|(owner, set, _)| owner == subject && is_meant(*set));
+            let mut entries =
+                blocks.flat_map(|(_, _, block)| block.entries.iter().take(block.len as usize));
+            entries.any(|entry| Verdict::from_byte(entry.verdict) == verdict)
         };
-        let is_open = Verdict::from_byte(settings.default_verdict) == Verdict::Allow;
-        if has(Verdict::Deny, true) && (is_open || has(Verdict::Allow, false)) {
+        let denies_names = settings.flags & subject_flag::NAME_DENIALS != 0
+            || has(Verdict::Deny, &|set| names.contains(&set));
+        let is_open = Verdict::from_byte(settings.default_verdict) == Verdict::Allow
+            || has(Verdict::Allow, &|set| set != set_id::ANY_ADDRESS && !names.contains(&set));
+        if denies_names && is_open {
             return Err(KernelError::NamesUnread { subject: *subject });
         }
     }

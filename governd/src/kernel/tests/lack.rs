@@ -3,15 +3,17 @@
 
 use aya::maps::Map;
 use governd_common::{
-    table::KernelLayout,
+    table::{KernelLayout, RuleEntry, entry_flag, set_id},
     verdict::{Mode, Reason, Verdict},
 };
+
+use zerocopy::FromZeros;
 
 use super::{
     agent,
     dns::{answer_once, message, v4},
     host::{EPERM, Host, TestCgroup, is_root},
-    image::{AGENT, Policy},
+    image::{AGENT, Policy, block},
 };
 use crate::kernel::{
     KernelError, KernelOptions, Lack, attach, layout,
@@ -144,4 +146,27 @@ fn a_policy_that_only_names_could_enforce_is_refused_where_none_can_be_read() {
             Err(error) => panic!("{what}: {error}"),
         }
     }
+}
+
+#[test]
+fn a_name_that_first_bytes_would_have_to_prove_is_refused_at_connect_where_none_can_be_read() {
+    if !is_root() {
+        return;
+    }
+    let layout = KernelLayout { has_loops: 0, ..layout::of_kernel().unwrap() };
+    let mut host = Host::on(TestCgroup::new(), KernelOptions::default(), layout);
+    let mut policy = Policy::of_cgroup(host.cgroup.id(), Mode::Enforce);
+    let entry = RuleEntry {
+        port_last: u16::MAX,
+        verdict: Verdict::Allow as u8,
+        rule: 9,
+        flags: entry_flag::VERIFY_SNI,
+        ..RuleEntry::new_zeroed()
+    };
+    policy.image.blocks.push((AGENT, set_id::ANY_ADDRESS, block(&[entry])));
+    host.kernel.install(&policy.image).unwrap();
+    assert_eq!(host.one("tcp 127.0.0.122:9"), "EACCES");
+    let flows = host.flows();
+    let [flow] = flows.as_slice() else { panic!("one denial: {flows:?}") };
+    assert_eq!((flow.verdict, flow.reason), (Verdict::Deny as u8, Reason::NoServerName as u8));
 }
