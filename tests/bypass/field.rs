@@ -1,36 +1,38 @@
-//! Where the techniques run: two namespaces of their own, the far end, ungoverned local services,
-//! and a cgroup that the policy calls an agent.
+//! Where attempts run: two namespaces, the far end, ungoverned local services, and a cgroup that
+//! the policy calls an agent. Each worker has a field of its own, so that what arrives can be put
+//! down to the one attempt that runs there.
 
 use std::{
-    collections::BTreeMap,
     fs,
-    net::IpAddr,
-    os::unix::fs::PermissionsExt as _,
+    io::{Read as _, Write as _},
+    net::{IpAddr, Shutdown},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::{Path, PathBuf},
     process::Command,
-    sync::Mutex,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use governd_tests::{
-    Lab, cgroup,
+    cgroup,
     command::{Running, must},
     leftover,
     namespace::{Namespace, within},
     wait,
 };
-use tempfile::TempDir;
 
-use crate::attempt::{Attempt, Outcome, STOPPED};
+use crate::{
+    attempt::{Attempt, Outcome},
+    program::Programs,
+};
 
-/// Attempts at the same time; most of their time they wait for something not to arrive.
-const WORKERS: usize = 4;
 /// An attempt that takes longer is stopped: it hangs.
 const LIMIT: Duration = Duration::from_secs(40);
-/// Attempts against the daemon itself: they run alone, after the others.
-const AGAINST_DAEMON: &str = "f";
+/// No packet for so long means that none of the attempt is on its way any more.
+const QUIET: Duration = Duration::from_millis(60);
+/// Whatever still sends after this time never ends.
+const QUIET_LIMIT: Duration = Duration::from_secs(2);
 
 /// Enters cgroup `$1` and network namespace `$2`, drops all privileges if `$3` is `user`, and
 /// becomes the rest.
@@ -45,199 +47,171 @@ fi
 exec nsenter --net="$net" "$@"
 "#;
 
-/// The field. What runs in it ends with it.
+/// A field. What runs in it ends with it.
 #[derive(Debug)]
 pub(crate) struct Field {
-    _helpers: Running,
-    _server: Running,
-    /// Where attempts run.
-    pub(crate) ground: Ground,
-}
-
-/// What attempts need; several threads use it.
-#[derive(Debug)]
-pub(crate) struct Ground {
-    workers: Vec<PathBuf>,
+    helpers: Option<Running>,
+    server: Option<Running>,
+    worker: PathBuf,
     outside: PathBuf,
+    run: PathBuf,
+    files: PathBuf,
     link_local: String,
     far: Namespace,
     near: Namespace,
-    files: TempDir,
 }
 
 impl Field {
-    /// Builds it; `source` has `attempts`, `lib` and the Makefile.
-    pub(crate) fn create(lab: &Lab, source: &Path) -> Result<Self> {
-        let files = copy(lab, source)?;
-        let name = format!("{}{}-bypass", leftover::PREFIX, std::process::id());
+    /// Builds it for the attempts in the cgroup `worker`; its services run in the cgroup
+    /// `outside`.
+    pub(crate) fn create(
+        number: usize,
+        programs: &Programs,
+        worker: PathBuf,
+        outside: &Path,
+    ) -> Result<Self> {
+        let name = format!("{}{}-bypass-{number}", leftover::PREFIX, std::process::id());
         let near = Namespace::create(format!("{name}-near"))?;
         let far = Namespace::create(format!("{name}-far"))?;
         connect(&near, &far).context("joining the namespaces")?;
-        let outside = lab.cgroup().path().to_owned();
-        let agent = lab.cgroup().child("agent")?;
-        let workers = (0..WORKERS).map(|number| agent.join(format!("worker-{number}")));
-        let workers: Vec<PathBuf> = workers.collect();
-        for worker in &workers {
-            fs::create_dir(worker)?;
-        }
-        let link_local = link_local(&far)?;
-        let field = |path: &str| files.path().join(path);
+        let run = programs.directory().join(format!("run-{number}"));
+        fs::create_dir(&run)?;
+        fs::set_permissions(&run, fs::Permissions::from_mode(0o777))?;
+        let mut field = Self {
+            helpers: None,
+            server: None,
+            worker,
+            outside: outside.to_owned(),
+            run,
+            files: programs.directory().to_owned(),
+            link_local: link_local(&far)?,
+            far,
+            near,
+        };
         let mut server = Command::new("setpriv");
         server.args(["--pdeathsig", "KILL", "nsenter"]);
-        server.arg(format!("--net={}", far.path().display()));
-        server.arg(field("venv/bin/python3")).arg(field("lib/server.py"));
-        let mut server = Running::start(environment(&mut server, files.path()))?;
-        server.line(wait::PATIENCE, |line| line == "server ready")?;
+        server.arg(format!("--net={}", field.far.path().display()));
+        server.arg(field.files.join("venv/bin/python3")).arg(field.files.join("lib/server.py"));
+        field.server = Some(Running::start(field.environment(&mut server))?);
         let mut helpers = Command::new("bash");
-        helpers.args(["-c", ENTER, "field"]).arg(&outside).arg(near.path());
-        helpers.args(["root", "/usr/bin/python3"]).arg(field("lib/helpers.py"));
-        let mut helpers = Running::start(environment(&mut helpers, files.path()))?;
-        helpers.line(wait::PATIENCE, |line| line == "helpers ready")?;
-        let ground = Ground { workers, outside, link_local, far, near, files };
-        Ok(Self { _helpers: helpers, _server: server, ground })
+        helpers.args(["-c", ENTER, "field"]).arg(outside).arg(field.near.path());
+        helpers.args(["root", "/usr/bin/python3"]).arg(field.files.join("lib/helpers.py"));
+        field.helpers = Some(Running::start(field.environment(&mut helpers))?);
+        Ok(field)
+    }
+
+    /// Waits until what runs in it is ready.
+    pub(crate) fn await_ready(&mut self) -> Result<()> {
+        for running in [&mut self.server, &mut self.helpers].into_iter().flatten() {
+            running.line(wait::PATIENCE, |line| line.ends_with(" ready"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs one attempt to its end, with `further` in its environment.
+    pub(crate) fn run(&self, attempt: &Attempt, further: &[(&str, String)]) -> Result<Outcome> {
+        self.start(attempt, further)?.finish()
+    }
+
+    /// Starts one attempt.
+    pub(crate) fn start(
+        &self,
+        attempt: &Attempt,
+        further: &[(&str, String)],
+    ) -> Result<Underway<'_>> {
+        let mut command = Command::new("bash");
+        command.args(["-c", ENTER, "field"]).arg(&self.worker).arg(self.near.path());
+        command.arg(if attempt.needs_root { "root" } else { "user" });
+        command.args(attempt.command(&self.files)).current_dir("/");
+        self.environment(&mut command);
+        command.env("BP_FAR", self.far.path()).env("BP_FORB_LL", &self.link_local);
+        command.env("BP_INCG", &self.worker).env("BP_OUTCG", &self.outside);
+        command.envs(further.iter().map(|(name, value)| (*name, value)));
+        let before = self.packets()?;
+        let mut running = Running::start(&mut command)?;
+        running.close_input();
+        Ok(Underway { field: self, running, before, began: Instant::now() })
+    }
+
+    /// A file that tells an attempt to go on, once it exists; attempts can read it.
+    pub(crate) fn flag(&self) -> PathBuf {
+        self.run.join("flag")
+    }
+
+    /// What every program of the field finds in its environment.
+    fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let files = &self.files;
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C.UTF-8");
+        command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", files.join("packages"));
+        command.env("BP_DIR", files).env("BP_RUN", &self.run);
+        command.env("BP_VENV", files.join("venv"))
+    }
+
+    /// Packets that arrived at forbidden addresses so far, once no more arrive.
+    fn settled_packets(&self) -> Result<u64> {
+        let limit = Instant::now() + QUIET_LIMIT;
+        let mut last = self.packets()?;
+        loop {
+            thread::sleep(QUIET);
+            let now = self.packets()?;
+            if now == last || Instant::now() > limit {
+                return Ok(now);
+            }
+            last = now;
+        }
+    }
+
+    fn packets(&self) -> Result<u64> {
+        let mut far_end = UnixStream::connect(self.run.join("ctl.sock"))?;
+        far_end.write_all(b"PKT\n")?;
+        far_end.shutdown(Shutdown::Write)?;
+        let mut text = String::new();
+        far_end.read_to_string(&mut text)?;
+        let counts: serde_json::Value = serde_json::from_str(&text)?;
+        let counts = counts.as_object().context("the far end counts by address")?;
+        Ok(counts.values().filter_map(serde_json::Value::as_u64).sum())
     }
 }
 
-impl Ground {
-    /// The policy: the workload's cgroup may reach the allowed names, and nothing else.
-    pub(crate) fn policy(&self) -> String {
-        let name =
-            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let lab = name(&self.outside);
-        format!(
-            r#"apiVersion: governd.dev/v1
-kind: HostPolicy
-metadata: {{name: bypass}}
-spec:
-  mode: enforce
-  unregistered: monitor
-  resolvers: {{host: false, addresses: ["10.99.0.2"]}}
----
-apiVersion: governd.dev/v1
-kind: Agent
-metadata: {{name: workload}}
-spec:
-  owner: {{name: Dana Smith, mail: dana@acme.example}}
-  match:
-    - cgroup: /{lab}/agent
-  egress:
-    default: deny
-    rules:
-      - allow: [allowed.test, "*.allowed.test"]
-        ports: [80, 443, 8080, 8025, 8443, 8446, 8449]
-        protocol: tcp
-      - allow: [allowed.test, "*.allowed.test"]
-        ports: [8443]
-        protocol: udp
-"#
-        )
+/// An attempt that runs.
+#[derive(Debug)]
+pub(crate) struct Underway<'a> {
+    field: &'a Field,
+    running: Running,
+    before: u64,
+    began: Instant,
+}
+
+impl Underway<'_> {
+    /// Waits for what an attempt prints once its connection stands. Where governd refused the
+    /// connection there is no such line.
+    pub(crate) fn await_connected(&mut self) {
+        self.running.line(wait::PATIENCE, |line| line == "CONNECTED").ok();
     }
 
-    /// Runs the attempts, those against the daemon last and alone.
-    pub(crate) fn run_all(
-        &self,
-        attempts: &[Attempt],
-        governd: Option<u32>,
-    ) -> Result<BTreeMap<String, Outcome>> {
-        let (alone, together): (Vec<_>, Vec<_>) =
-            attempts.iter().partition(|attempt| attempt.id.starts_with(AGAINST_DAEMON));
-        // The lock hands out each attempt once.
-        let queue = Mutex::new(together.into_iter());
-        let outcomes = thread::scope(|scope| {
-            let running: Vec<_> = self
-                .workers
-                .iter()
-                .map(|worker| scope.spawn(|| self.work(&queue, worker, governd)))
-                .collect();
-            let done =
-                running.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("panic")));
-            done.collect::<Result<Result<Vec<_>>>>()
-        })??;
-        let mut outcomes: BTreeMap<_, _> = outcomes.into_iter().flatten().collect();
-        let worker = self.workers.first().context("no worker")?;
-        let alone = Mutex::new(alone.into_iter());
-        outcomes.extend(self.work(&alone, worker, governd)?);
-        Ok(outcomes)
+    /// Counts packets from now on: what was sent before was allowed.
+    pub(crate) fn count_from_here(&mut self) -> Result<()> {
+        self.before = self.field.settled_packets()?;
+        Ok(())
     }
 
-    /// Runs one attempt while no other runs.
-    pub(crate) fn run_alone(&self, attempt: &Attempt, governd: Option<u32>) -> Result<Outcome> {
-        self.run(attempt, self.workers.first().context("no worker")?, governd)
-    }
-
-    fn work<'a>(
-        &self,
-        queue: &Mutex<impl Iterator<Item = &'a Attempt>>,
-        worker: &Path,
-        governd: Option<u32>,
-    ) -> Result<Vec<(String, Outcome)>> {
-        let next = || match queue.lock() {
-            Ok(mut queue) => Ok(queue.next()),
-            Err(_) => Err(anyhow!("another worker panicked")),
-        };
-        let mut outcomes = Vec::new();
-        while let Some(attempt) = next()? {
-            outcomes.push((attempt.id.clone(), self.run(attempt, worker, governd)?));
-        }
-        Ok(outcomes)
-    }
-
-    fn run(&self, attempt: &Attempt, worker: &Path, governd: Option<u32>) -> Result<Outcome> {
-        let mut command = Command::new("bash");
-        command.args(["-c", ENTER, "field"]).arg(worker).arg(self.near.path());
-        command.arg(if attempt.needs_root { "root" } else { "user" });
-        command.args(attempt.command(self.files.path())).current_dir("/");
-        environment(&mut command, self.files.path());
-        command.env("BP_FAR", self.far.path()).env("BP_FORB_LL", &self.link_local);
-        command.env("BP_INCG", worker).env("BP_OUTCG", &self.outside);
-        if let Some(pid) = governd {
-            command.env("GOVERND_PID", pid.to_string());
-        }
-        let mut running = Running::start(&mut command)?;
-        running.close_input();
+    /// Waits for its end, and ends whatever it left running.
+    pub(crate) fn finish(self) -> Result<Outcome> {
+        let Self { field, running, before, began } = self;
+        let pid = running.pid();
         let outcome = match running.finish(LIMIT) {
             Ok(finished) => {
                 let said = format!("{}{}", finished.stdout, finished.stderr);
-                Outcome::of(finished.code, said.replace('\n', " | "))
+                Outcome::of(finished.code, said.replace('\n', " | "), pid)
             }
-            Err(error) => Outcome { word: STOPPED, said: format!("{error:#}") },
+            // It hung, and was killed.
+            Err(error) => Outcome::of(None, format!("{error:#}"), pid),
         };
-        // Whatever it left running.
-        cgroup::end_processes(worker)?;
-        if let Some(pid) = governd {
-            // An attempt may have stopped the daemon; the rest needs it.
-            must("kill", &["-CONT", &pid.to_string()])?;
-        }
-        Ok(outcome)
+        let took = began.elapsed();
+        cgroup::end_processes(&field.worker)?;
+        let packets = field.settled_packets()?.saturating_sub(before);
+        Ok(Outcome { packets, took, ..outcome })
     }
-}
-
-/// What every program of the field finds in its environment.
-fn environment<'a>(command: &'a mut Command, files: &Path) -> &'a mut Command {
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C.UTF-8");
-    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", files.join("packages"));
-    command.env("BP_DIR", files).env("BP_RUN", files.join("run")).env("BP_VENV", files.join("venv"))
-}
-
-/// A copy that everybody can read, with the C files built: attempts run as nobody, who may not
-/// enter the workspace.
-fn copy(lab: &Lab, source: &Path) -> Result<TempDir> {
-    let files = TempDir::with_prefix(format!("{}{}-bypass", leftover::PREFIX, std::process::id()))?;
-    fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755))?;
-    let target = files.path().display().to_string();
-    for part in ["attempts", "lib", "Makefile"] {
-        must("cp", &["-r", &source.join(part).display().to_string(), &target])?;
-    }
-    let packages = lab.tools().bypass_packages();
-    must("cp", &["-r", &packages.display().to_string(), &format!("{target}/packages")])?;
-    fs::create_dir_all(files.path().join("venv/bin"))?;
-    std::os::unix::fs::symlink("/usr/bin/python3", files.path().join("venv/bin/python3"))?;
-    for directory in ["build", "run"] {
-        fs::create_dir(files.path().join(directory))?;
-    }
-    must("make", &["--silent", "--directory", &target, "--jobs", "2"])
-        .context("building the techniques that are written in C; it needs gcc and liburing-dev")?;
-    Ok(files)
 }
 
 fn connect(near: &Namespace, far: &Namespace) -> Result<()> {
@@ -259,6 +233,8 @@ fn connect(near: &Namespace, far: &Namespace) -> Result<()> {
                 ("ipv4/conf/default/rp_filter", "0"),
                 ("ipv4/conf/all/accept_source_route", "1"),
                 ("ipv4/conf/default/accept_source_route", "1"),
+                ("ipv6/conf/all/accept_source_route", "1"),
+                ("ipv6/conf/default/accept_source_route", "1"),
                 ("ipv4/ping_group_range", "0 2147483647"),
             ]),
         )?;

@@ -11,11 +11,15 @@ use governd_tests::{Lab, daemon::Place, harness};
 use libtest_mimic::Trial;
 
 mod attempt;
+mod evidence;
 mod field;
+mod fields;
+mod own;
+mod program;
 mod table;
 
-use attempt::{Attempt, Outcome};
-use field::Field;
+use attempt::{Attempt, FOUND, Outcome, REACHED, STOPPED, Stage};
+use fields::Fields;
 use table::Row;
 
 type Rows = BTreeMap<String, Row>;
@@ -33,43 +37,74 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bypass");
     let rows = table::read(&source.join("expected.tsv"))?;
-    let attempts = chosen(attempt::all(&source.join("attempts"))?);
+    let attempts = attempt::all(&source.join("attempts"))?;
+    for id in rows.keys() {
+        ensure!(attempts.iter().any(|attempt| attempt.id == *id), "{id}: no such attempt");
+    }
+    let attempts = chosen(attempts);
     ensure!(!attempts.is_empty(), "no technique has a prefix of BYPASS_ONLY");
 
     let lab = Lab::start()?;
-    let field = Field::create(&lab, &source)?;
-    let mut without = field.ground.run_all(&attempts, None)?;
-    again(&field, &attempts, &rows, &mut without, None, |row| &row.without)?;
+    let mut fields = Fields::create(&lab, &source)?;
+    let mut without = fields.run_all(&attempts, &[])?;
+    again(&fields, &attempts, &rows, &mut without, &[], |row| &row.without)?;
     // A technique that does not even reach without governd proves nothing with it.
-    let wrong = differences(&attempts, &rows, &without, |row| &row.without)?;
-    ensure!(wrong.is_empty(), "without governd {} rows differ:\n{}", wrong.len(), wrong.join("\n"));
-    let place = Place::new(&lab, "bypass")?;
-    place.write_policy(&field.ground.policy())?;
-    let daemon = place.start()?;
-    let mut with = field.ground.run_all(&attempts, Some(daemon.pid()))?;
-    again(&field, &attempts, &rows, &mut with, Some(daemon.pid()), |row| &row.with)?;
+    let mut wrong = differences("without", &attempts, &rows, &without, |row| &row.without)?;
+    let (shared, own): (Vec<Attempt>, Vec<Attempt>) =
+        attempts.iter().cloned().partition(|attempt| attempt.stage == Stage::Shared);
+    let mut with = under_governd(&lab, &mut fields, &shared, &rows)?;
+    for attempt in own {
+        let reason = &find(&rows, &attempt.id)?.reason;
+        let outcome = own::run(&lab, &fields, &attempt, reason)
+            .with_context(|| format!("{} under its own governd", attempt.id))?;
+        with.insert(attempt.id, outcome);
+    }
     print(&attempts, &rows, &without, &with)?;
-    // One of them made a hundred thousand records.
-    daemon.stop_within(BACKLOG_LIMIT)?;
-    let wrong = differences(&attempts, &rows, &with, |row| &row.with)?;
-    ensure!(wrong.is_empty(), "with governd {} rows differ:\n{}", wrong.len(), wrong.join("\n"));
+    wrong.extend(differences("with", &attempts, &rows, &with, |row| &row.with)?);
+    ensure!(wrong.is_empty(), "{} outcomes differ:\n{}", wrong.len(), wrong.join("\n"));
     Ok(())
+}
+
+/// Runs attempts under one governd and looks into its log.
+fn under_governd(
+    lab: &Lab,
+    fields: &mut Fields,
+    attempts: &[Attempt],
+    rows: &Rows,
+) -> Result<Outcomes> {
+    if attempts.is_empty() {
+        return Ok(Outcomes::new());
+    }
+    let place = Place::new(lab, "bypass")?;
+    place.write_policy(&fields.policy(""))?;
+    let daemon = place.start()?;
+    let environment = own::environment(&daemon, &place);
+    let mut outcomes = fields.run_all(attempts, &environment)?;
+    again(fields, attempts, rows, &mut outcomes, &environment, |row| &row.with)?;
+    daemon.stop_within(BACKLOG_LIMIT)?;
+    let records = place.records()?;
+    let mut judged = Outcomes::new();
+    for (id, outcome) in outcomes {
+        let reason = &find(rows, &id)?.reason;
+        judged.insert(id, evidence::judge_by(outcome.counted(), &records, reason));
+    }
+    Ok(judged)
 }
 
 /// Runs once more, one after another, what should have reached and did not: on a busy machine an
 /// attempt may give up too early. What should have been stopped gets no second chance.
 fn again(
-    field: &Field,
+    fields: &Fields,
     attempts: &[Attempt],
     rows: &Rows,
     outcomes: &mut Outcomes,
-    governd: Option<u32>,
+    environment: &[(&str, String)],
     expected: impl Fn(&Row) -> &str,
 ) -> Result<()> {
     for attempt in attempts {
-        let should_reach = expected(find(rows, &attempt.id)?) == attempt::REACHED;
-        if should_reach && find(outcomes, &attempt.id)?.word == attempt::STOPPED {
-            outcomes.insert(attempt.id.clone(), field.ground.run_alone(attempt, governd)?);
+        let should_reach = [REACHED, FOUND].contains(&expected(find(rows, &attempt.id)?));
+        if should_reach && find(outcomes, &attempt.id)?.word != REACHED {
+            outcomes.insert(attempt.id.clone(), fields.first()?.run(attempt, environment)?);
         }
     }
     Ok(())
@@ -83,6 +118,7 @@ fn chosen(mut attempts: Vec<Attempt>) -> Vec<Attempt> {
 }
 
 fn differences(
+    how: &str,
     attempts: &[Attempt],
     rows: &Rows,
     outcomes: &Outcomes,
@@ -91,9 +127,11 @@ fn differences(
     let mut wrong = Vec::new();
     for Attempt { id, .. } in attempts {
         let expected = expected(find(rows, id)?);
-        let Outcome { word, said } = find(outcomes, id)?;
+        let Outcome { word, said, packets, .. } = find(outcomes, id)?;
         if *word != expected {
-            wrong.push(format!("{id}: {word}, not {expected}: {said}"));
+            wrong.push(format!(
+                "{id} {how} governd: {word}, not {expected}, {packets} packets: {said}"
+            ));
         }
     }
     Ok(wrong)
@@ -101,14 +139,17 @@ fn differences(
 
 fn print(attempts: &[Attempt], rows: &Rows, without: &Outcomes, with: &Outcomes) -> Result<()> {
     println!(
-        "\n{:<30} {:<7} {:<8} {:<8} why it is not stopped",
-        "technique", "goal", "free", "held"
+        "\n{:<38} {:<7} {:<8} {:<8} {:>7} {:>5} why",
+        "technique", "goal", "without", "with", "packets", "ms"
     );
     let mut stopped = 0;
     for Attempt { id, goal, .. } in attempts {
-        let (free, held) = (find(without, id)?.word, find(with, id)?.word);
-        println!("{id:<30} {goal:<7} {free:<8} {held:<8} {}", find(rows, id)?.reason);
-        stopped += usize::from(held == attempt::STOPPED);
+        let (free, held) = (find(without, id)?, find(with, id)?);
+        let reason = &find(rows, id)?.reason;
+        let (before, word, packets) = (free.word, held.word, held.packets);
+        let took_ms = held.took.as_millis();
+        println!("{id:<38} {goal:<7} {before:<8} {word:<8} {packets:>7} {took_ms:>5} {reason}");
+        stopped += usize::from(word == STOPPED);
     }
     println!("{} techniques, {stopped} stopped", attempts.len());
     Ok(())

@@ -4,16 +4,17 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::attempt::{CANNOT, REACHED, STOPPED};
+use crate::attempt::{EXPECTED, REACHED, STOPPED};
 
 /// What is expected of one technique.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// Outcome without governd: `reached`, or `cannot` with the reason.
+    /// Outcome without governd: `reached`, or another one with the reason.
     pub(crate) without: String,
     /// Outcome with governd in enforce mode.
     pub(crate) with: String,
-    /// Why it is not stopped, or cannot run; may be empty for what is.
+    /// Why it is not stopped, or cannot run; may be empty for what is. For what is found it names
+    /// the kind of the finding.
     pub(crate) reason: String,
 }
 
@@ -33,8 +34,7 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, Row>> {
         let with = column().with_context(place)?;
         let reason = column().unwrap_or_default();
         for word in [&without, &with] {
-            let is_word = [REACHED, STOPPED, CANNOT].contains(&word.as_str());
-            ensure!(is_word, "{}: {word} is no outcome", place());
+            ensure!(EXPECTED.contains(&word.as_str()), "{}: {word} is no outcome", place());
         }
         let needs_reason = with != STOPPED || without != REACHED;
         ensure!(!needs_reason || !reason.is_empty(), "{}: the reason is missing", place());

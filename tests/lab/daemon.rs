@@ -287,6 +287,15 @@ impl Daemon<'_> {
         Ok(finished)
     }
 
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot be waited for.
+    pub fn is_running(&mut self) -> Result<bool> {
+        self.running.is_running()
+    }
+
     /// Kills it without a chance to clean up.
     ///
     /// # Errors

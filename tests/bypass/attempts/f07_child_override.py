@@ -2,6 +2,7 @@
 # id: f07_child_override
 # title: attach an allow-all program to a child cgroup with BPF_F_ALLOW_OVERRIDE/MULTI
 # needs: root
+# stage: own
 # expect: block
 # why: with links/MULTI all programs run and deny wins; with legacy OVERRIDE attach the child replaces the parent
 import sys, os; sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
