@@ -115,18 +115,24 @@ impl Direction {
         Self { flow, order: Order::default(), stage: Stage::Start, is_dns, frame: 0 }
     }
 
-    /// A SYN; a repeated one changes nothing.
+    /// True as long as no byte came, or none since the latest SYN.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.stage == Stage::Start
+    }
+
+    /// A SYN; returns true if it begins a new connection, while a repeated one changes nothing.
     pub(super) fn begin<R: Reader>(
         &mut self,
         sequence: u32,
         reader: &mut R,
-    ) -> Result<(), R::Error> {
-        if self.order.begin(sequence) {
+    ) -> Result<bool, R::Error> {
+        let is_new = self.order.begin(sequence);
+        if is_new {
             self.stage = Stage::Start;
             self.frame = 0;
             reader.end(self.flow)?;
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// A segment's payload.

@@ -1,14 +1,14 @@
 //! From frames to names: takes tunnels off, sorts packets into connections and runs the parsers.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
 use governd_common::tls::TlsRefusal;
 
 use super::{
-    Found, PORT_DNS, Proto, Summary,
+    Found, PORT_DNS, Proto, Seen, Summary,
     decode::{self, Packet, ethertype, u16_at, u32_at},
     direction::{Direction, Flow, Reader},
     file::Frame,
@@ -21,6 +21,8 @@ use super::{
 const TUNNELS_MAX: usize = 4;
 /// Directions of TCP connections at a time; when there are more, all are forgotten.
 const DIRECTIONS_MAX: usize = 131_072;
+/// Paths of datagrams at a time; as above.
+const PATHS_MAX: usize = 131_072;
 
 /// Protocol numbers (IANA "Protocol Numbers").
 const PROTOCOL_IPV4: u8 = 4;
@@ -36,17 +38,19 @@ const PORT_GRE: u16 = 4754;
 /// Reads the frames of one capture.
 pub struct Engine<'a, R> {
     reader: R,
-    sink: &'a mut dyn FnMut(Found),
+    sink: &'a mut dyn FnMut(Seen),
     summary: Summary,
     frame: u64,
     fragments: Fragments,
     directions: HashMap<Flow, Direction>,
+    /// Paths of datagrams, from the side that sent the first one.
+    paths: HashSet<Flow>,
     connections: Connections,
 }
 
 impl<'a, R: Reader> Engine<'a, R> {
-    /// An engine that hands what it finds to `sink`.
-    pub fn new(reader: R, sink: &'a mut dyn FnMut(Found)) -> Self {
+    /// An engine that hands what it sees to `sink`.
+    pub fn new(reader: R, sink: &'a mut dyn FnMut(Seen)) -> Self {
         Self {
             reader,
             sink,
@@ -54,6 +58,7 @@ impl<'a, R: Reader> Engine<'a, R> {
             frame: 0,
             fragments: Fragments::default(),
             directions: HashMap::new(),
+            paths: HashSet::new(),
             connections: Connections::default(),
         }
     }
@@ -83,8 +88,7 @@ impl<'a, R: Reader> Engine<'a, R> {
         waiting.sort_by_key(|(flow, _)| *flow);
         for (flow, mut direction) in waiting {
             for (frame, told) in direction.finish(&mut self.reader)? {
-                self.frame = frame;
-                self.tell(Proto::Tls, flow.to.ip(), told);
+                self.tell_at(frame, flow, told);
             }
         }
         self.summary.truncated = truncated;
@@ -129,7 +133,7 @@ impl<'a, R: Reader> Engine<'a, R> {
     }
 
     fn tcp(&mut self, segment: &Segment<'_>) -> Result<(), R::Error> {
-        let Segment { flow, sequence, is_syn, data } = *segment;
+        let Segment { flow, sequence, is_syn, is_ack, data } = *segment;
         if self.directions.len() >= DIRECTIONS_MAX {
             for (flow, _) in self.directions.drain() {
                 self.reader.end(flow)?;
@@ -138,45 +142,72 @@ impl<'a, R: Reader> Engine<'a, R> {
         let is_dns = flow.from.port() == PORT_DNS || flow.to.port() == PORT_DNS;
         let fresh = || Direction::new(flow, is_dns);
         let direction = self.directions.entry(flow).or_insert_with(fresh);
-        if is_syn {
-            direction.begin(sequence, &mut self.reader)?;
+        if is_syn && direction.begin(sequence, &mut self.reader)? && !is_ack {
+            let (frame, protocol) = (self.frame, PROTOCOL_TCP);
+            (self.sink)(Seen::Connection { frame, flow, protocol });
+        }
+        if direction.is_fresh() && !data.is_empty() {
+            (self.sink)(Seen::Speech(flow));
         }
         let first = sequence.wrapping_add(u32::from(is_syn));
         for (frame, told) in direction.add(first, data, self.frame, &mut self.reader)? {
-            self.frame = frame;
-            self.tell(Proto::Tls, flow.to.ip(), told);
+            self.tell_at(frame, flow, told);
         }
         Ok(())
     }
 
     fn udp(&mut self, flow: Flow, data: &[u8], depth: usize) -> Result<(), R::Error> {
-        if flow.from.port() == PORT_DNS || flow.to.port() == PORT_DNS {
+        let is_dns = flow.from.port() == PORT_DNS || flow.to.port() == PORT_DNS;
+        if let Some(inner) = tunnelled(flow.to.port(), data).filter(|_| !is_dns) {
+            return self.ip(inner, depth + 1);
+        }
+        self.first_datagram(flow);
+        if is_dns {
             for told in self.reader.datagram(flow, data)? {
-                self.tell(Proto::Tls, flow.to.ip(), told);
+                self.tell(Proto::Tls, flow, told);
             }
             return Ok(());
         }
-        if let Some(inner) = tunnelled(flow.to.port(), data) {
-            return self.ip(inner, depth + 1);
-        }
         for told in self.connections.datagram(flow, data) {
-            self.tell(Proto::Quic, flow.to.ip(), told);
+            self.tell(Proto::Quic, flow, told);
         }
         Ok(())
     }
 
+    /// Reports the first datagram to somewhere. An answer of a DNS server answers what was asked
+    /// before the capture began.
+    fn first_datagram(&mut self, flow: Flow) {
+        let back = Flow { from: flow.to, to: flow.from };
+        if flow.from.port() == PORT_DNS || self.paths.contains(&back) {
+            return;
+        }
+        if self.paths.len() >= PATHS_MAX {
+            self.paths.clear();
+        }
+        if self.paths.insert(flow) {
+            let (frame, protocol) = (self.frame, PROTOCOL_UDP);
+            (self.sink)(Seen::Connection { frame, flow, protocol });
+        }
+    }
+
+    /// Reports what the bytes up to a frame told.
+    fn tell_at(&mut self, frame: u64, flow: Flow, told: Told) {
+        let now = std::mem::replace(&mut self.frame, frame);
+        self.tell(Proto::Tls, flow, told);
+        self.frame = now;
+    }
+
     /// Reports what a message told; `carrier` is what a ClientHello came in.
-    fn tell(&mut self, carrier: Proto, destination: IpAddr, told: Told) {
+    fn tell(&mut self, carrier: Proto, flow: Flow, told: Told) {
+        let to = || vec![flow.to.ip()];
         let refused = match told {
-            Told::Tls(hello) => {
-                return self.found_hello(carrier, destination, hello, None);
-            }
+            Told::Tls(hello) => return self.found_hello(carrier, flow, hello, None),
             Told::TlsAddress(hello) => {
                 let refused = TlsRefusal::Address.word();
-                return self.found_hello(carrier, destination, hello, Some(refused));
+                return self.found_hello(carrier, flow, hello, Some(refused));
             }
-            Told::Http(name) => return self.found(Proto::Http, name, vec![destination]),
-            Told::Dns(name, addresses) => return self.found(Proto::Dns, name, addresses),
+            Told::Http(name) => return self.found(Proto::Http, flow, name, to()),
+            Told::Dns(name, addresses) => return self.found(Proto::Dns, flow, name, addresses),
             Told::NoTls(refusal) => (carrier, refusal.word()),
             Told::NoHttp(refusal) => (Proto::Http, refusal.word()),
             Told::NoDns(refusal) => (Proto::Dns, refusal.word()),
@@ -187,23 +218,24 @@ impl<'a, R: Reader> Engine<'a, R> {
     fn found_hello(
         &mut self,
         proto: Proto,
-        to: IpAddr,
+        flow: Flow,
         hello: HelloName,
         refused: Option<&'static str>,
     ) {
         let HelloName { name, alpn, has_ech } = hello;
-        let frame = self.frame;
-        self.hand_on(Found { frame, proto, name, addresses: vec![to], alpn, has_ech, refused });
+        let (frame, addresses) = (self.frame, vec![flow.to.ip()]);
+        self.hand_on(Found { frame, proto, name, addresses, flow, alpn, has_ech, refused });
     }
 
-    fn found(&mut self, proto: Proto, name: String, addresses: Vec<IpAddr>) {
+    fn found(&mut self, proto: Proto, flow: Flow, name: String, addresses: Vec<IpAddr>) {
         let (frame, alpn) = (self.frame, Vec::new());
-        self.hand_on(Found { frame, proto, name, addresses, alpn, has_ech: false, refused: None });
+        let (has_ech, refused) = (false, None);
+        self.hand_on(Found { frame, proto, name, addresses, flow, alpn, has_ech, refused });
     }
 
     fn hand_on(&mut self, found: Found) {
         *self.summary.found.entry(found.proto).or_default() += 1;
-        (self.sink)(found);
+        (self.sink)(Seen::Name(found));
     }
 }
 
@@ -212,6 +244,7 @@ struct Segment<'a> {
     flow: Flow,
     sequence: u32,
     is_syn: bool,
+    is_ack: bool,
     data: &'a [u8],
 }
 
@@ -219,8 +252,9 @@ impl<'a> Segment<'a> {
     fn read(packet: &Packet<'a>) -> Option<Self> {
         let bytes = packet.payload;
         let data = bytes.get(usize::from(bytes.get(12)? >> 4) * 4..)?;
-        let is_syn = bytes.get(13)? & 2 != 0;
-        Some(Self { flow: flow(packet)?, sequence: u32_at(bytes, 4)?, is_syn, data })
+        let flags = bytes.get(13)?;
+        let (is_syn, is_ack) = (flags & 0x02 != 0, flags & 0x10 != 0);
+        Some(Self { flow: flow(packet)?, sequence: u32_at(bytes, 4)?, is_syn, is_ack, data })
     }
 }
 

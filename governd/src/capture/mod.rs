@@ -73,12 +73,32 @@ pub struct Found {
     pub name: String,
     /// For DNS, the addresses that the answer gives the name; else the connection's destination.
     pub addresses: Vec<IpAddr>,
+    /// The connection, or the direction that the answer came in.
+    pub flow: Flow,
     /// Protocols that a ClientHello offers, as far as they are kept.
     pub alpn: Vec<String>,
     /// Whether a ClientHello carries ECH, so that the name is the outer one.
     pub has_ech: bool,
     /// Why the name would not count for an enforced agent, if it would not.
     pub refused: Option<&'static str>,
+}
+
+/// Something in a capture.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Seen {
+    /// A connection begins, or the first datagram goes to somewhere.
+    Connection {
+        /// Number of the frame.
+        frame: u64,
+        /// From the side that begins.
+        flow: Flow,
+        /// IP protocol number, TCP's or UDP's.
+        protocol: u8,
+    },
+    /// The side that began a TCP connection said something.
+    Speech(Flow),
+    /// A name.
+    Name(Found),
 }
 
 /// What was in a capture besides names.
@@ -127,17 +147,23 @@ pub enum CaptureError {
 /// # Errors
 /// If the file cannot be read, or is no capture or a damaged one.
 pub fn replay(path: &Path, sink: &mut dyn FnMut(Found)) -> Result<Summary, CaptureError> {
-    replay_with(path, parsers::Parsers::default(), sink)
+    let mut names = |seen| {
+        if let Seen::Name(found) = seen {
+            sink(found);
+        }
+    };
+    replay_with(path, Parsers::default(), &mut names)
 }
 
-/// [`replay`] with another reader of what connections carry. QUIC stays with this process.
+/// Reads a capture and hands everything that is seen to `sink`. What connections carry is for the
+/// reader, but QUIC, which stays with this process.
 ///
 /// # Errors
 /// As [`replay`], and if the reader has a fault.
 pub fn replay_with<R: Reader>(
     path: &Path,
     reader: R,
-    sink: &mut dyn FnMut(Found),
+    sink: &mut dyn FnMut(Seen),
 ) -> Result<Summary, CaptureError> {
     let fault = |error: R::Error| CaptureError::Reader(Box::new(error));
     let mut frames = file::Frames::open(BufReader::new(File::open(path)?))?;

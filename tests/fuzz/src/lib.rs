@@ -11,7 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use governd::capture::{
-    Parsers,
+    Parsers, Seen,
     engine::Engine,
     file::{Frame, Frames},
 };
@@ -120,7 +120,7 @@ pub fn quic(bytes: &[u8]) {
 /// A capture file.
 pub fn capture(bytes: &[u8]) {
     let mut found = 0_u64;
-    let mut sink = |_| found += 1;
+    let mut sink = |seen| found += u64::from(matches!(seen, Seen::Name(_)));
     let mut engine = Engine::new(Parsers::default(), &mut sink);
     let Ok(mut frames) = Frames::open(bytes) else { return };
     let mut read = 0_u64;

@@ -19,7 +19,10 @@ use crate::{
     policy::image::TableImage,
 };
 
+mod judge;
 mod packet;
+
+pub use judge::{Judge, Judged};
 
 /// Whose flows are replayed where no policy says it.
 const SUBJECT: u32 = 1;
