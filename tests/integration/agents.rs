@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use governd_tests::{Lab, client::Family, command::run, daemon::Place, site, wait};
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use crate::{Test, client, policy, record};
 
 pub(crate) const TESTS: &[Test] = &[
     ("agents::the_catalogue_is_extended_while_it_runs", the_catalogue_is_extended_while_it_runs),
+    ("agents::an_agent_from_shadow_to_approved", an_agent_from_shadow_to_approved),
     ("agents::the_inventory_survives_a_kill", the_inventory_survives_a_kill),
     ("agents::a_damaged_inventory_stops_nothing", a_damaged_inventory_stops_nothing),
 ];
@@ -121,4 +122,113 @@ fn a_damaged_inventory_stops_nothing(lab: &Lab) -> Result<()> {
     ensure!(refused.reached == 0, "{refused:?}");
     daemon.stop()?;
     Ok(())
+}
+
+/// Lines of JSON that `governd agents` prints.
+fn listed(place: &Place, filters: &[&str]) -> Result<Vec<Value>> {
+    let finished = place.ask(&[&["agents", "--json"], filters].concat())?;
+    ensure!(matches!(finished.code, Some(0 | 1)), "{finished}");
+    finished.stdout.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// Waits until the agent of this name is in a state.
+fn in_state(place: &Place, name: &str, state: &str) -> Result<Value> {
+    wait::until(&format!("{name} to be {state}"), wait::PATIENCE, || {
+        let agents = listed(place, &["--state", state])?;
+        Ok(agents.into_iter().find(|agent| record::text(agent, "/name") == name))
+    })
+    .with_context(|| {
+        listed(place, &["--candidates"]).map_or_else(|e| e.to_string(), |all| format!("{all:?}"))
+    })
+}
+
+fn show(place: &Place, id: &str) -> Result<Value> {
+    Ok(serde_json::from_str(&place.ask(&["agents", "show", id, "--json"])?.success()?)?)
+}
+
+const SCRIPT: &str = "openai_chat.py";
+
+fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "agents")?;
+    place.write_policy(&policy::host("monitor"))?;
+    let daemon = place.start()?;
+    let call = |host: &str| client::python(lab, Family::V4, SCRIPT).arg(host).run();
+    client::answer(&call(site::OPENAI.name)?)?;
+    let found = in_state(&place, SCRIPT, "shadow")?;
+    let id = record::text(&found, "/id").to_owned();
+    ensure!(record::text(&found, "/providers/0") == "openai", "{found}");
+    ensure!(listed(&place, &["--owner", "Dana"])?.is_empty(), "somebody owns it");
+
+    let shown = show(&place, &id)?;
+    let signals: Vec<&str> = rows(&shown, "/evidence", "signal");
+    ensure!(signals.contains(&"contact") && signals.contains(&"key-name"), "{shown}");
+    ensure!(record::number(&shown, "/endpoints/0/count") == Some(1), "{shown}");
+    ensure!(rows(&shown, "/latest/lineage", "name").len() > 1, "{shown}");
+    let words = place.ask(&["agents", "show", SCRIPT])?.success()?;
+    for word in ["LINEAGE", "EVIDENCE", "OBSERVED", "api.openai.com:443", "└─ python3["] {
+        let is_there = words.contains(word) || word == "LINEAGE" && words.contains("LAST PROCESS");
+        ensure!(is_there, "{word} is not in {words}");
+    }
+
+    // Registered by the document that governd writes, which is checked as it stands.
+    let file = place.policies().join("draft.yaml");
+    let path = file.display().to_string();
+    let owner = "Dana Smith <dana@acme.example>";
+    let name = ["--name", "chat-bot", "--owner", owner, "--output", &path];
+    place.ask(&[&["agents", "register", &id], &name[..]].concat())?.success()?;
+    let again = place.ask(&[&["agents", "register", &id], &name[..]].concat())?;
+    ensure!(again.code == Some(4), "it wrote over a file: {again}");
+    run(&mut place.command(["policy", "check", &path]))?.success()?;
+    daemon.reload()?;
+    wait::until("the document in force", wait::PATIENCE, || {
+        let status = daemon.status()?;
+        Ok(status.to_string().contains("chat-bot").then_some(()))
+    })?;
+    client::answer(&call(site::OPENAI.name)?)?;
+    let approved = in_state(&place, SCRIPT, "approved")?;
+    ensure!(record::text(&approved, "/id") == id, "another agent: {approved}");
+    ensure!(record::text(&approved, "/owner") == owner, "{approved}");
+    let coverage = place.ask(&["agents", "--coverage", "--json"])?.success()?;
+    let coverage: Value = serde_json::from_str(&coverage)?;
+    ensure!(record::number(&coverage, "/registered") == Some(1), "{coverage}");
+
+    // What the document does not allow, side by side with what it says.
+    client::answer(&call(site::EXFIL.name)?)?;
+    let outside = in_state(&place, SCRIPT, "out-of-scope")?;
+    ensure!(record::text(&outside, "/reason").contains(site::EXFIL.name), "{outside}");
+    place.record("the change of state", |each| {
+        is_finding(each, "agent-state") && each.to_string().contains("was approved and is out-of")
+    })?;
+    let shown = show(&place, "chat-bot")?;
+    ensure!(shown.pointer("/policy/rules/0").is_some(), "{shown}");
+    let text = fs::read_to_string(&file)?;
+    let allowed = format!("allow: [\"{}\", ", site::EXFIL.name);
+    fs::write(&file, text.replacen("allow: [", &allowed, 1))?;
+    daemon.reload()?;
+    in_state(&place, SCRIPT, "approved")?;
+
+    // A last day that is over, and then no document any more.
+    let text = fs::read_to_string(&file)?;
+    let (before, after) = text.split_once("review_by: ").context("no last day")?;
+    let after = after.split_once('\n').context("no line")?.1;
+    fs::write(&file, format!("{before}review_by: 2020-02-29\n{after}"))?;
+    daemon.reload()?;
+    in_state(&place, SCRIPT, "expired")?;
+    fs::remove_file(&file)?;
+    daemon.reload()?;
+    in_state(&place, SCRIPT, "ownerless")?;
+    daemon.kill()?;
+    // All of it is remembered.
+    let daemon = place.start()?;
+    let kept = in_state(&place, SCRIPT, "ownerless")?;
+    ensure!(record::text(&kept, "/id") == id, "{kept}");
+    ensure!(record::number(&kept, "/first_ms") == record::number(&found, "/first_ms"), "{kept}");
+    daemon.stop()?;
+    Ok(())
+}
+
+/// A field of every row of a list.
+fn rows<'a>(value: &'a Value, list: &str, field: &str) -> Vec<&'a str> {
+    let rows = value.pointer(list).and_then(Value::as_array).into_iter().flatten();
+    rows.filter_map(|row| row.get(field)?.as_str()).collect()
 }

@@ -46,6 +46,8 @@ impl Engine {
                 let explained = self.explain_last(agent.as_deref());
                 send(answer, explained);
             }
+            Request::Agents => send(answer, self.agents()),
+            Request::Agent { id } => send(answer, self.agent(&id)),
             Request::Reload => {
                 self.reload();
                 send(answer, self.reloaded());

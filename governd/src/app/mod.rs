@@ -4,6 +4,7 @@
 //! kernel, control socket. From then on one task, the [`engine::Engine`], owns all state; the
 //! journal's thread owns the log, and the control server only carries questions to the engine.
 
+mod agents;
 mod answers;
 pub mod asked;
 pub mod catalogue;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod agents;
 mod audit;
 mod catalog;
 mod daemon;
@@ -37,6 +38,8 @@ enum Verb {
     Up(daemon::Up),
     /// Follow events as they happen.
     Watch(watch::Watch),
+    /// Say which agents run on this host, who owns them, and which nobody approved.
+    Agents(agents::Verb),
     /// Say what is in force and how the daemon fares.
     Status(status::Status),
     /// Say why a connection is or was allowed or denied, and whom to ask.
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Policy(verb) => verb.run(),
+        Verb::Agents(verb) => verb.run(),
         Verb::Catalog(verb) => verb.run(),
         Verb::Audit(verb) => verb.run(),
         Verb::Replay(verb) => verb.run(),

@@ -5,5 +5,6 @@
 //! carries questions and answers.
 
 pub mod client;
+pub mod inventory;
 pub mod protocol;
 pub mod server;

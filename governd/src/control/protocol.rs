@@ -31,6 +31,13 @@ pub enum Request {
         /// Only of this agent.
         agent: Option<String>,
     },
+    /// Every agent: an [`AgentsReport`](super::inventory::AgentsReport).
+    Agents,
+    /// One agent, by id or name: an [`AgentDetail`](super::inventory::AgentDetail).
+    Agent {
+        /// Its id, the beginning of it, or a name that no other has.
+        id: String,
+    },
     /// Read the policy again, now.
     Reload,
 }

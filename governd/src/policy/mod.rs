@@ -9,6 +9,7 @@ pub mod compile;
 pub mod diagnostic;
 pub mod diff;
 pub mod document;
+pub mod draft;
 pub mod explain;
 pub mod host;
 pub mod ids;

@@ -1,0 +1,254 @@
+//! A document for an agent that was found, to be reviewed by whoever registers it.
+//!
+//! What was observed is offered, never more: names and ports that it connected to, in monitor mode.
+//! What cannot stand in a document stands in a comment, so that the text is always valid.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+
+use super::{
+    value::{
+        Mail, Target,
+        approval::{Day, Sha256},
+        name::check_document_name,
+        process::{Cgroup, Executable, User},
+    },
+    yaml::deceives,
+};
+
+/// Longest name that is made of a program's.
+const NAME_BYTES_MAX: usize = 63;
+/// Port that needs no rule where the resolver is trusted.
+const PORT_DNS: u16 = 53;
+
+/// What is known of the agent.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// What to call it.
+    pub name: String,
+    /// Who runs it, by name and mail address, if somebody said so.
+    pub owner: Option<(String, String)>,
+    /// What it is, in words.
+    pub purpose: String,
+    /// Its executable.
+    pub exe: Option<String>,
+    /// Whether the executable runs whatever it is told to, such as an interpreter.
+    pub is_interpreter: bool,
+    /// The user that it runs as, by name or number.
+    pub user: Option<String>,
+    /// Its unit's cgroup.
+    pub cgroup: Option<String>,
+    /// SHA-256 of the executable.
+    pub sha256: Option<String>,
+    /// Last day of the approval.
+    pub review_by: Option<String>,
+    /// Host, port and whether it was denied, of each destination.
+    pub endpoints: Vec<(String, u16, bool)>,
+}
+
+impl Draft {
+    /// The document. `None` if nothing is known that could recognise the agent.
+    pub fn text(&self) -> Option<String> {
+        let mut text = String::from(HEAD);
+        let mut line = |line: String| {
+            text.push_str(&line);
+            text.push('\n');
+        };
+        line(format!("metadata:\n  name: {}", document_name(&self.name)));
+        line("spec:".into());
+        self.people(&mut line);
+        let recognised = self.recognised(&mut line);
+        self.approval(&mut line);
+        self.egress(&mut line);
+        recognised.then_some(text)
+    }
+
+    fn people(&self, line: &mut impl FnMut(String)) {
+        let owner = self.owner.as_ref();
+        let owner = owner.filter(|(name, mail)| !name.is_empty() && Mail::parse(mail).is_ok());
+        match owner {
+            Some((name, mail)) => {
+                line(format!("  owner: {{name: {}, mail: {}}}", quoted(name), quoted(mail)));
+            }
+            None => {
+                line("  # Whoever runs it, and is asked when something is denied.".into());
+                line("  owner: {name: \"To be named\", mail: \"nobody@example.invalid\"}".into());
+            }
+        }
+        line(format!("  purpose: {}", quoted(&self.purpose)));
+        line("  # Denials are recorded and not carried out; `enforce` carries them out.".into());
+        line("  mode: monitor".into());
+    }
+
+    fn recognised(&self, line: &mut impl FnMut(String)) -> bool {
+        let exe = self.exe.as_deref().filter(|exe| Executable::parse(exe).is_ok());
+        let user = self.user.as_deref().filter(|user| User::parse(user).is_ok());
+        let cgroup = self.cgroup.as_deref().filter(|cgroup| Cgroup::parse(cgroup).is_ok());
+        if self.is_interpreter && cgroup.is_none() {
+            line(
+                "  # An interpreter: whatever this user runs with it is this agent. A unit or"
+                    .into(),
+            );
+            line("  # a copy of the interpreter for the agent alone tells them apart.".into());
+        }
+        line("  match:".into());
+        let fields = [("exe", exe), ("user", user), ("cgroup", cgroup)];
+        let mut mark = '-';
+        for (field, value) in fields {
+            if let Some(value) = value {
+                line(format!("    {mark} {field}: {}", quoted(value)));
+                mark = ' ';
+            }
+        }
+        mark == ' '
+    }
+
+    fn approval(&self, line: &mut impl FnMut(String)) {
+        if let Some(day) = self.review_by.as_deref().filter(|day| Day::parse(day).is_ok()) {
+            line(format!("  review_by: {day}"));
+        }
+        let digest = self.sha256.as_deref().and_then(|digest| Sha256::parse(digest).ok());
+        if let Some(digest) = digest {
+            line("  # The executable as it was when this was written.".into());
+            line(format!("  provenance:\n    sha256: [{}]", digest.as_str()));
+        }
+    }
+
+    fn egress(&self, line: &mut impl FnMut(String)) {
+        let mut hosts: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+        let mut left_out: Vec<String> = Vec::new();
+        for (host, port, is_denied) in &self.endpoints {
+            if *port == PORT_DNS {
+                continue;
+            }
+            if *is_denied || *port == 0 || Target::parse(host).is_err() {
+                let is_fine = |one: &char| !one.is_control() && !deceives(*one);
+                let host: String = host.chars().filter(is_fine).collect();
+                left_out.push(format!("{host}:{port}"));
+            } else {
+                hosts.entry(*port).or_default().push(quoted(host));
+            }
+        }
+        line("  egress:\n    default: deny".into());
+        if hosts.is_empty() {
+            line("    # Nothing was seen that could be allowed.".into());
+            line("    rules: []".into());
+        } else {
+            line("    # What it was seen to connect to; remove what it does not need.".into());
+            line("    rules:".into());
+        }
+        for (port, hosts) in hosts {
+            line(format!("      - allow: [{}]\n        ports: [{port}]", hosts.join(", ")));
+        }
+        for host in left_out {
+            line(format!("    # Tried, and not offered here: {host}"));
+        }
+    }
+}
+
+const HEAD: &str = "\
+# Written by `governd agents register` from what was observed. Review every line.
+apiVersion: governd.dev/v1
+kind: Agent
+";
+
+/// A name of a document, made of any text.
+fn document_name(text: &str) -> String {
+    let stem = Path::new(text).file_stem().map(|stem| stem.to_string_lossy());
+    let lower = stem.unwrap_or_default().to_ascii_lowercase();
+    let mut name = String::new();
+    for one in lower.chars() {
+        let one = if one.is_ascii_alphanumeric() { one } else { '-' };
+        if name.len() < NAME_BYTES_MAX && !(one == '-' && (name.is_empty() || name.ends_with('-')))
+        {
+            name.push(one);
+        }
+    }
+    let name = name.trim_end_matches('-');
+    if check_document_name(name).is_ok() { name.to_owned() } else { "agent".to_owned() }
+}
+
+/// Text in quotes, as YAML and JSON alike read it; characters that no document may have become
+/// U+FFFD.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for one in text.chars() {
+        match one {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(one);
+            }
+            _ if one.is_control() || deceives(one) => out.push('\u{fffd}'),
+            _ => out.push(one),
+        }
+    }
+    // Writing to a string cannot fail.
+    write!(out, "\"").ok();
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy;
+
+    fn full() -> Draft {
+        Draft {
+            name: "invoice_agent.py".into(),
+            owner: Some(("Dana Smith".into(), "dana@acme.example".into())),
+            purpose: "coding-agent codex, found on host-1".into(),
+            exe: Some("/usr/bin/python3.11".into()),
+            is_interpreter: true,
+            user: Some("svc-invoice".into()),
+            cgroup: Some("/system.slice/invoice.service".into()),
+            sha256: Some("0a".repeat(32)),
+            review_by: Some("2027-02-19".into()),
+            endpoints: vec![
+                ("api.openai.com".into(), 443, false),
+                ("2001:db8::1".into(), 443, false),
+                ("127.0.0.1".into(), 11434, false),
+                ("192.0.2.53".into(), 53, false),
+                ("exfil.example".into(), 443, true),
+                ("under_score.example".into(), 443, false),
+            ],
+        }
+    }
+
+    fn errors(text: &str) -> String {
+        match policy::load(&[("draft.yaml", text)]) {
+            Ok(_) => String::new(),
+            Err(diagnostics) => diagnostics.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_draft_offers_what_was_seen() {
+        let text = full().text().unwrap();
+        assert_eq!(errors(&text), "", "{text}");
+        insta::assert_snapshot!(text);
+        let bare = Draft { exe: Some("/opt/x".into()), ..Draft::default() };
+        let text = bare.text().unwrap();
+        assert_eq!(errors(&text), "", "{text}");
+        assert_eq!(Draft::default().text(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_draft_of_anything_is_valid(name: String, person: String, mail: String, exe: String,
+            host: String, port: u16, purpose in "\\PC{0,80}|.{0,80}", digest: String) {
+            let draft = Draft {
+                name,
+                owner: Some((person.chars().take(20).collect(), mail)),
+                purpose,
+                exe: Some(format!("/opt/{exe}")),
+                user: Some("0".into()),
+                sha256: Some(digest),
+                endpoints: vec![(host, port, false)],
+                ..full()
+            };
+            let text = draft.text().unwrap();
+            prop_assert_eq!(errors(&text), "", "{}", text);
+        }
+    }
+}
