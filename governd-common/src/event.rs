@@ -4,6 +4,7 @@ use crate::{
     address::Address,
     limits::{
         COMM_BYTES, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX, NAME_BYTES_MAX,
+        SOCKET_PATH_BYTES_MAX,
     },
 };
 
@@ -21,6 +22,8 @@ pub enum EventKind {
     Exit = 4,
     /// [`DnsEvent`], cut after the addresses in use.
     Dns = 5,
+    /// [`PathEvent`].
+    Path = 8,
 }
 
 shared! {
@@ -64,6 +67,8 @@ pub enum Hook {
     /// cgroup_skb/egress: a packet of a socket that an earlier hook did not settle. The current
     /// task means nothing there: the header's `tgid` is the socket's owner.
     Egress = 4,
+    /// cgroup/dev: a device is opened or made.
+    Device = 5,
 }
 
 shared! {
@@ -95,6 +100,33 @@ shared! {
         pub reserved: u32,
         /// Socket cookie.
         pub cookie: u64,
+    }
+}
+
+shared! {
+    /// A decision about something on this host that would send in the process's place. Only the
+    /// header's `tgid` says who it was.
+    pub struct PathEvent {
+        /// Common part.
+        pub header: EventHeader,
+        /// For a device, its major number in the upper 12 bits and its minor number below.
+        pub device: u32,
+        /// The subject's default rule.
+        pub rule: u32,
+        /// A [`crate::verdict::Verdict`].
+        pub verdict: u8,
+        /// A [`crate::verdict::Reason`].
+        pub reason: u8,
+        /// A [`crate::verdict::Mode`]: in monitor mode a denial was not carried out.
+        pub mode: u8,
+        /// Zero.
+        pub reserved: u8,
+        /// Bytes of `path` in use.
+        pub path_len: u32,
+        /// For a local socket its path, or NUL and its abstract name.
+        pub path: [u8; SOCKET_PATH_BYTES_MAX],
+        /// Zero.
+        pub padding: u32,
     }
 }
 

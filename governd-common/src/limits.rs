@@ -38,6 +38,8 @@ pub const CHUNK_BYTES_MAX: usize = 4_096;
 pub const ALPN_BYTES_MAX: usize = 32;
 /// Bytes of a program's file name that an exec event carries.
 pub const EXEC_PATH_BYTES_MAX: usize = 256;
+/// Bytes of a local socket's address (`sun_path`, unix(7)).
+pub const SOCKET_PATH_BYTES_MAX: usize = 108;
 /// Bytes of argv that an exec event carries.
 pub const EXEC_ARGS_BYTES_MAX: usize = 1_024;
 /// Bytes of a task's `comm` (`TASK_COMM_LEN`, include/linux/sched.h).

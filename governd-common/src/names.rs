@@ -102,6 +102,8 @@ pub mod program {
     pub const SKB_QUERY: &str = "skb_query";
     /// `cgroup_skb/egress`, called by `skb_egress`: the names in a connection's first bytes.
     pub const SKB_HELLO: &str = "skb_hello";
+    /// `cgroup/dev`.
+    pub const DEVICE: &str = "device";
     /// `raw_tp/sched_process_fork`.
     pub const PROCESS_FORK: &str = "process_fork";
     /// `raw_tp/sched_process_exec`.
@@ -110,7 +112,7 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 13] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -120,6 +122,7 @@ pub mod program {
         SKB_EGRESS,
         SKB_QUERY,
         SKB_HELLO,
+        DEVICE,
         PROCESS_FORK,
         PROCESS_EXEC,
         PROCESS_EXIT,

@@ -1,8 +1,8 @@
 //! A live connection under a policy that came into force after it was made.
 //!
 //! What it was allowed for still counts: the name that its first bytes proved, or that DNS gave
-//! when it was made, although the binding may have ended since. A connection whose first bytes went by
-//! unread, and would have to name a server now, cannot prove anything any more and is refused.
+//! when it was made, although the binding may have ended since. A connection whose first bytes went
+//! by unread, and would have to name a server now, cannot prove anything any more and is refused.
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
 use governd_common::{

@@ -7,8 +7,8 @@
 #![no_main]
 
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint},
-    programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext},
+    macros::{cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint},
+    programs::{DeviceContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext},
 };
 use governd_common::event::Hook;
 
@@ -16,6 +16,7 @@ mod again;
 mod egress;
 mod emit;
 mod hello;
+mod local;
 mod outcome;
 mod owner;
 mod process;
@@ -86,6 +87,12 @@ fn skb_query(context: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 fn skb_hello(context: SkBuffContext) -> i32 {
     hello::judge(&context)
+}
+
+/// Since Linux 4.15: a device is opened or made.
+#[cgroup_device]
+fn device(context: DeviceContext) -> i32 {
+    local::judge_device(&context)
 }
 
 /// Since Linux 4.17 as a raw tracepoint: in the parent, before the child runs.

@@ -130,6 +130,10 @@ impl Engine {
                     self.replaced(&exe);
                 }
             }
+            RawEvent::Path(event) => {
+                let actor = actor(self.processes.attribute(&event.header));
+                self.step(Input::Path(&event, actor));
+            }
             RawEvent::Fork(event) => {
                 self.processes.fork(&event);
             }

@@ -184,6 +184,8 @@ pub struct Flow {
     pub hook: Hook,
     /// Where it goes; a raw socket has no destination yet.
     pub destination: Option<Destination>,
+    /// What it goes through on this host: a device or a local socket.
+    pub path: Option<Arc<str>>,
     /// IP protocol number.
     pub protocol: u8,
     /// Socket cookie; 0 where the kernel gave none.

@@ -2,6 +2,7 @@
 
 pub mod classify;
 pub mod inventory;
+mod local;
 pub mod names;
 pub mod process;
 pub mod recent;

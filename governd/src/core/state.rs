@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use governd_common::{
-    event::{DnsEvent, ExecEvent, FlowEvent, Hook},
+    event::{DnsEvent, ExecEvent, FlowEvent, Hook, PathEvent},
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
 use super::{
+    local,
     names::Names,
     recent::{Recent, RecentFlows},
 };
@@ -24,6 +25,8 @@ use crate::{
 pub enum Input<'a> {
     /// The kernel decided about a destination.
     Flow(&'a FlowEvent, Actor),
+    /// The kernel decided about something local.
+    Path(&'a PathEvent, Actor),
     /// The kernel learned from a DNS answer. The actor is the socket's owner, where known.
     Dns(&'a DnsEvent, Option<Actor>),
     /// A process executed a file.
@@ -145,6 +148,7 @@ impl State {
     pub fn step(&mut self, input: Input<'_>) -> Vec<Command> {
         match input {
             Input::Flow(event, actor) => self.flow(event, actor),
+            Input::Path(event, actor) => self.local(event, actor),
             Input::Dns(event, actor) => self.dns(event, actor),
             Input::Exec(event, actor) => self.exec(event, actor),
             Input::Lost(counts, now_ms) => self.losses(counts, now_ms),
@@ -158,12 +162,7 @@ impl State {
     fn flow(&mut self, event: &FlowEvent, actor: Actor) -> Vec<Command> {
         let verdict = Verdict::from_byte(event.verdict);
         let mode = Mode::from_byte(event.mode);
-        let count = match (verdict, mode) {
-            (Verdict::Allow, _) => &mut self.counts.allowed,
-            (Verdict::Deny, Mode::Enforce) => &mut self.counts.denied,
-            (Verdict::Deny, Mode::Monitor) => &mut self.counts.would_deny,
-        };
-        *count += 1;
+        self.count(verdict, mode);
         let subject = event.header.subject;
         let name = self.names.name(subject, event.address, event.set);
         self.recent.push(Recent { event: *event, actor: actor.clone(), name: name.clone() });
@@ -189,10 +188,44 @@ impl State {
                 evidence,
                 service,
             }),
+            path: None,
             protocol: event.protocol,
             cookie: event.cookie,
         };
         at(Record::Flow(record), event.header.time_ns)
+    }
+
+    fn local(&mut self, event: &PathEvent, actor: Actor) -> Vec<Command> {
+        let verdict = Verdict::from_byte(event.verdict);
+        let mode = Mode::from_byte(event.mode);
+        self.count(verdict, mode);
+        let generation = event.header.generation;
+        let record = record::Flow {
+            actor,
+            subject: self.subject(event.header.subject),
+            decision: Decision {
+                verdict,
+                reason: Reason::from_byte(event.reason).unwrap_or(Reason::Fault),
+                mode,
+                rule: self.rule(generation, event.rule),
+                policy: self.policy_at(generation),
+            },
+            hook: hook(event.header.hook),
+            destination: None,
+            path: Some(local::path(event)),
+            protocol: 0,
+            cookie: 0,
+        };
+        at(Record::Flow(record), event.header.time_ns)
+    }
+
+    fn count(&mut self, verdict: Verdict, mode: Mode) {
+        let count = match (verdict, mode) {
+            (Verdict::Allow, _) => &mut self.counts.allowed,
+            (Verdict::Deny, Mode::Enforce) => &mut self.counts.denied,
+            (Verdict::Deny, Mode::Monitor) => &mut self.counts.would_deny,
+        };
+        *count += 1;
     }
 
     fn dns(&mut self, event: &DnsEvent, actor: Option<Actor>) -> Vec<Command> {
@@ -304,7 +337,7 @@ impl State {
 }
 
 fn hook(code: u16) -> Hook {
-    [Hook::Sendmsg, Hook::SockCreate, Hook::Egress]
+    [Hook::Sendmsg, Hook::SockCreate, Hook::Egress, Hook::Device]
         .into_iter()
         .find(|hook| *hook as u16 == code)
         .unwrap_or(Hook::Connect)

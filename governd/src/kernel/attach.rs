@@ -1,12 +1,12 @@
 //! Attaching: programs to the cgroup and to tracepoints, and the links that hold them there.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Ebpf,
     maps::ProgramArray,
     programs::{
-        CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, links::FdLink,
+        CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError,
         raw_trace_point::RawTracePointLink,
     },
 };
@@ -15,6 +15,7 @@ use governd_common::names::{map, program, tail};
 use super::{
     KernelError,
     lack::{Lack, left_out},
+    link::{CGROUP_DEVICE, Link},
     load::load_error,
 };
 
@@ -23,12 +24,13 @@ type Refused = Box<dyn std::error::Error + Send + Sync>;
 
 /// Programs in the order in which they are attached: lineage first, so that no connection is judged
 /// before its process can be known. The tracepoint, where it is one.
-const PROGRAMS: [(&str, Option<&str>); 10] = [
+const PROGRAMS: [(&str, Option<&str>); 11] = [
     (program::PROCESS_EXIT, Some("sched_process_exit")),
     (program::PROCESS_FORK, Some("sched_process_fork")),
     (program::PROCESS_EXEC, Some("sched_process_exec")),
     (program::SKB_INGRESS, None),
     (program::SKB_EGRESS, None),
+    (program::DEVICE, None),
     (program::SOCK_CREATE, None),
     (program::SENDMSG4, None),
     (program::SENDMSG6, None),
@@ -39,7 +41,7 @@ const PROGRAMS: [(&str, Option<&str>); 10] = [
 /// The links, which detach when they are dropped.
 #[derive(Debug)]
 pub(crate) struct Links {
-    links: Vec<(&'static str, FdLink)>,
+    links: Vec<(&'static str, Link)>,
 }
 
 impl Links {
@@ -80,8 +82,7 @@ impl Links {
         let targets = link_targets();
         let mut states = Vec::with_capacity(self.links.len());
         for (name, link) in &self.links {
-            let info = link.info().map_err(|source| KernelError::Link(Box::new(source)))?;
-            let is_alive = targets.get(&info.id()).is_none_or(|cgroup| *cgroup != Some(0));
+            let is_alive = targets.get(&link.id()?).is_none_or(|cgroup| *cgroup != Some(0));
             states.push((*name, is_alive));
         }
         Ok(states)
@@ -132,6 +133,7 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSockAddr(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
+        Program::CgroupDevice(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
@@ -142,7 +144,7 @@ fn attach(
     name: &str,
     directory: &fs::File,
     tracepoint: Option<&str>,
-) -> Result<FdLink, Refused> {
+) -> Result<Link, Refused> {
     // A link takes its place beside other programs whatever the mode says; asking for it is
     // refused.
     let mode = CgroupAttachMode::Single;
@@ -152,15 +154,18 @@ fn attach(
     match program {
         Program::CgroupSockAddr(program) => {
             let id = program.attach(directory, mode)?;
-            Ok(program.take_link(id)?.try_into()?)
+            Ok(Link::Aya(program.take_link(id)?.try_into()?))
         }
         Program::CgroupSock(program) => {
             let id = program.attach(directory, mode)?;
-            Ok(program.take_link(id)?.try_into()?)
+            Ok(Link::Aya(program.take_link(id)?.try_into()?))
         }
         Program::CgroupSkb(program) => {
             let id = program.attach(directory, direction, mode)?;
-            Ok(program.take_link(id)?.try_into()?)
+            Ok(Link::Aya(program.take_link(id)?.try_into()?))
+        }
+        Program::CgroupDevice(program) => {
+            Ok(Link::to_cgroup(program.fd()?.as_fd(), directory, CGROUP_DEVICE)?)
         }
         Program::RawTracePoint(program) => {
             let id = program.attach(tracepoint.unwrap_or_default())?;

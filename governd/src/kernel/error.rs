@@ -122,6 +122,9 @@ pub enum KernelError {
         /// Why.
         source: Box<ProgramError>,
     },
+    /// The state of a link that aya did not make could not be read.
+    #[error("cannot read the state of a link")]
+    OwnLink(#[source] io::Error),
     /// The event ring could not be waited on.
     #[error("cannot wait for events")]
     Ring(#[source] io::Error),
@@ -167,6 +170,7 @@ impl KernelError {
             | Self::Map { .. }
             | Self::Image(_)
             | Self::Link(_)
+            | Self::OwnLink(_)
             | Self::Run { .. }
             | Self::Ring(_) => {
                 "this is a fault of governd: please report it with the output of `governd doctor \

@@ -7,6 +7,7 @@ pub mod cgroup;
 mod error;
 mod lack;
 mod layout;
+mod link;
 mod load;
 mod object;
 mod pod;

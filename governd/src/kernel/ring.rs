@@ -16,8 +16,13 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use governd_common::{
-    event::{DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent},
-    limits::{DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX, NAME_BYTES_MAX},
+    event::{
+        DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent, PathEvent,
+    },
+    limits::{
+        DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX, NAME_BYTES_MAX,
+        SOCKET_PATH_BYTES_MAX,
+    },
     names::map,
 };
 use tokio::{io::unix::AsyncFd, time};
@@ -43,6 +48,8 @@ pub enum RawEvent {
     Exit(ExitEvent),
     /// A DNS answer.
     Dns(Box<DnsEvent>),
+    /// A decision about something local.
+    Path(PathEvent),
 }
 
 impl RawEvent {
@@ -54,6 +61,7 @@ impl RawEvent {
             Self::Exec(event) => &event.header,
             Self::Exit(event) => &event.header,
             Self::Dns(event) => &event.header,
+            Self::Path(event) => &event.header,
         }
     }
 
@@ -77,6 +85,9 @@ impl RawEvent {
             let fits = usize::from(event.name_len) <= NAME_BYTES_MAX
                 && event.addresses_len as usize <= DNS_ADDRESSES_MAX;
             fits.then(|| Self::Dns(Box::new(event)))
+        } else if kind == EventKind::Path as u16 {
+            let event = PathEvent::read_from_bytes(bytes).ok()?;
+            (event.path_len as usize <= SOCKET_PATH_BYTES_MAX).then_some(Self::Path(event))
         } else {
             None
         }

@@ -132,9 +132,10 @@ fn unread(flow: &Flow, context: &Context) -> Option<&'static str> {
 }
 
 fn message(flow: &Flow, outcome: &Outcome, unread: Option<&str>) -> String {
-    let destination = match &flow.destination {
-        Some(to) => in_words(to, flow.protocol),
-        None => "a raw socket".to_owned(),
+    let destination = match (&flow.destination, &flow.path) {
+        (Some(to), _) => in_words(to, flow.protocol),
+        (None, Some(path)) => path.to_string(),
+        (None, None) => "a raw socket".to_owned(),
     };
     let rule = flow.decision.rule.as_ref().map_or("no rule", |rule| &*rule.id);
     let (agent, reason) = (&flow.subject.agent, flow.decision.reason.word());
@@ -156,6 +157,7 @@ fn own(flow: &Flow, context: &Context) -> Object {
         .with("agent", object::agent(&flow.subject))
         .with("decision", decision(flow, context))
         .with("lineage", object::lineage(&flow.actor))
+        .maybe("path", flow.path.as_deref())
         .with("process", object::process_facts(&flow.actor));
     let Some(to) = &flow.destination else {
         return own;
@@ -190,6 +192,7 @@ const fn hook_word(hook: Hook) -> &'static str {
         Hook::Sendmsg => "sendmsg",
         Hook::SockCreate => "sock-create",
         Hook::Egress => "egress",
+        Hook::Device => "device",
     }
 }
 

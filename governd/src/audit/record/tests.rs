@@ -220,6 +220,7 @@ fn flow(verdict: Verdict, reason: Reason, mode: Mode) -> Flow {
         decision: decision(verdict, reason, mode),
         hook: Hook::Connect,
         destination: Some(destination()),
+        path: None,
         protocol: 6,
         cookie: 77_123,
     }
@@ -336,6 +337,7 @@ fn minimal() -> Vec<Record> {
         decision: Decision { rule: None, ..decision(Verdict::Deny, Reason::Fault, Mode::Enforce) },
         hook: Hook::Sendmsg,
         destination: Some(bare_destination()),
+        path: None,
         protocol: 253,
         cookie: 0,
     };

@@ -171,6 +171,27 @@ peer.close()
 print(0)
 "#;
 
+/// Opens a file.
+const OPEN: &str = r#"
+import os, sys
+try:
+    os.open(sys.argv[1], os.O_RDWR)
+    print(0)
+except OSError as error:
+    print(error.errno)
+"#;
+
+/// Makes a character device.
+const MKNOD: &str = r#"
+import os, stat, sys
+path, major, minor = sys.argv[1:]
+try:
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(int(major), int(minor)))
+    print(0)
+except OSError as error:
+    print(error.errno)
+"#;
+
 /// Sends with a socket that another process connected. How it comes here: `inherited` as a
 /// descriptor; `scm` and `splice`, `sendfile`, `uring` over the local socket of that number;
 /// `pidfd` out of the process itself.
@@ -297,6 +318,8 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         "without-leader" => python(WITHOUT_LEADER, rest),
         "hold" => python(HOLD, rest),
         "use" => python(USE, rest),
+        "open" => python(OPEN, rest),
+        "mknod" => python(MKNOD, rest),
         "echo" => python(ECHO, rest),
         "serve" => python(SERVE, rest),
         "true" => {

@@ -12,6 +12,7 @@ mod host;
 mod image;
 mod lack;
 mod lineage;
+mod local;
 mod loss;
 mod object;
 mod swap;
