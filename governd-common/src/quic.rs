@@ -18,7 +18,9 @@ pub enum Version {
     Draft29,
     /// Drafts 23 to 28 (draft-ietf-quic-tls-23 section 5.2), and mvfst's early version.
     Draft23,
-    /// Google's T051, with TLS over a draft's packets.
+    /// Google's T050 and T051, with TLS over a draft's packets.
+    T050,
+    /// See `T050`.
     T051,
 }
 
@@ -26,10 +28,12 @@ impl Version {
     /// The version that a number stands for.
     pub const fn from_number(number: u32) -> Option<Self> {
         match number {
-            0x0000_0001 => Some(Self::V1),
+            // The last drafts, 33 and 34, are version 1 by another number.
+            0x0000_0001 | 0xff00_0021..=0xff00_0022 => Some(Self::V1),
             0x6b33_43cf => Some(Self::V2),
             0xff00_001d..=0xff00_0020 => Some(Self::Draft29),
             0xff00_0017..=0xff00_001c | 0xface_b002 => Some(Self::Draft23),
+            0x5430_3530 => Some(Self::T050),
             0x5430_3531 => Some(Self::T051),
             _ => None,
         }
@@ -37,7 +41,7 @@ impl Version {
 
     const fn kind(self, bits: u8) -> Kind {
         let rotated = match self {
-            Self::V1 | Self::Draft29 | Self::Draft23 | Self::T051 => bits,
+            Self::V1 | Self::Draft29 | Self::Draft23 | Self::T050 | Self::T051 => bits,
             Self::V2 => bits.wrapping_sub(1),
         };
         match rotated & 3 {

@@ -8,15 +8,31 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    env, fs,
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use governd::capture::{self, Found, Proto};
+use governd::{
+    app::replay::KernelReader,
+    capture::{
+        self, Found, Parsers, Proto, Reader, Seen, decode,
+        engine::Engine,
+        file::{Frame, Frames},
+    },
+};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
 
 /// A name in a frame, with its addresses in order.
 type Name = (u64, String, String, BTreeSet<IpAddr>);
+
+const PROTOCOL_UDP: u8 = 17;
+/// Frames of one capture that are damaged together.
+const FRAMES_DAMAGED: usize = 8;
 
 #[derive(Debug)]
 struct Row {
@@ -55,6 +71,45 @@ fn names(found: Vec<Found>) -> Vec<Name> {
     let seen = found.into_iter().filter(|found| found.proto != Proto::Http);
     seen.map(|f| (f.frame, f.proto.word().to_owned(), f.name, f.addresses.into_iter().collect()))
         .collect()
+}
+
+/// The loaded programs, once for all tests here; `None` without root, and in CI that is a failure.
+fn kernel() -> Option<MutexGuard<'static, KernelReader>> {
+    static KERNEL: OnceLock<Mutex<KernelReader>> = OnceLock::new();
+    if !rustix::process::geteuid().is_root() {
+        assert!(env::var("CI").is_err(), "these tests need root, and CI must run them");
+        eprintln!("skipped: needs root");
+        return None;
+    }
+    let kernel = KERNEL.get_or_init(|| Mutex::new(KernelReader::load().unwrap()));
+    Some(kernel.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What a reader finds in frames, without QUIC, which is the same code for both.
+fn read<R: Reader>(reader: R, frames: &[Frame]) -> Vec<Name> {
+    let mut found = Vec::new();
+    let mut sink = |seen| match seen {
+        Seen::Name(name) if name.proto != Proto::Quic => found.push(name),
+        _ => {}
+    };
+    let mut engine = Engine::new(reader, &mut sink);
+    for frame in frames {
+        engine.frame(frame).unwrap();
+    }
+    engine.finish(false).unwrap();
+    names(found)
+}
+
+fn frames(file: &str) -> Vec<Frame> {
+    let bytes = fs::read(captures().join(file)).unwrap();
+    let mut frames = Frames::open(bytes.as_slice()).unwrap();
+    std::iter::from_fn(|| frames.next_frame().unwrap()).filter(is_datagram).collect()
+}
+
+/// What the programs read names in so far: UDP, which for names is DNS.
+fn is_datagram(frame: &Frame) -> bool {
+    let packet = decode::frame(frame.link, &frame.bytes).and_then(decode::ip);
+    packet.is_some_and(|packet| packet.protocol == PROTOCOL_UDP)
 }
 
 fn files() -> Vec<String> {
@@ -110,4 +165,48 @@ fn offered_protocols_and_ech_are_kept() {
     let first = found.iter().find(|found| found.proto == Proto::Tls).unwrap();
     assert_eq!((first.name.as_str(), first.has_ech), ("accounts.google.com", true));
     assert_eq!(first.alpn, ["h2", "http/1.1"]);
+}
+
+#[test]
+fn both_engines_find_the_same_names() {
+    let Some(mut kernel) = kernel() else { return };
+    let mut compared = 0;
+    for file in files() {
+        let frames = frames(&file);
+        kernel.forget().unwrap();
+        let (by_kernel, by_user) = (read(&mut *kernel, &frames), read(Parsers::default(), &frames));
+        assert_eq!(by_kernel, by_user, "{file}");
+        compared += by_user.len();
+    }
+    assert!(compared > 100, "only {compared} names were compared");
+}
+
+#[test]
+fn both_engines_find_the_same_names_in_damaged_packets() {
+    let Some(kernel) = kernel() else { return };
+    let kernel = std::cell::RefCell::new(kernel);
+    let captures = files().into_iter().map(|file| frames(&file));
+    let captures: Vec<_> = captures.filter(|frames| !frames.is_empty()).collect();
+    let frames = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
+    // The headers of Ethernet, IP and UDP are 42 bytes.
+    let damage = proptest::collection::vec((42..1_500_usize, any::<u8>()), 0..4);
+    let config = Config { cases: 2_000, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&(frames, damage), |((capture, first), damage)| {
+        let capture = capture.get(&captures);
+        let mut frames = capture.clone();
+        frames.drain(..first.index(frames.len()));
+        frames.truncate(FRAMES_DAMAGED);
+        for (at, byte) in damage {
+            for frame in frames.iter_mut() {
+                if let Some(place) = frame.bytes.get_mut(at) {
+                    *place = byte;
+                }
+            }
+        }
+        let mut kernel = kernel.borrow_mut();
+        kernel.forget().unwrap();
+        prop_assert_eq!(read(&mut **kernel, &frames), read(Parsers::default(), &frames));
+        Ok(())
+    });
+    outcome.unwrap();
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use governd_common::{
-    quic::{Kind, Packet, Reader},
+    quic::{Kind, Packet, Reader, Version},
     tls::Hello,
 };
 
@@ -30,6 +30,8 @@ mod frame {
     pub(super) const ACK: usize = 0x02;
     pub(super) const ACK_ECN: usize = 0x03;
     pub(super) const CRYPTO: usize = 0x06;
+    /// In T050, which has Google's frames.
+    pub(super) const CRYPTO_T050: usize = 0x08;
     pub(super) const CLOSE: usize = 0x1c;
 }
 
@@ -58,6 +60,8 @@ struct Connection {
 /// The CRYPTO stream from its beginning (RFC 9000 section 19.6).
 #[derive(Debug, Default)]
 struct Crypto {
+    /// Type of the frames that carry it.
+    frame: usize,
     /// Bytes without a gap.
     whole: Vec<u8>,
     /// Pieces after a gap.
@@ -102,7 +106,7 @@ impl Connections {
         let mut fresh = Connection {
             keys,
             client_id: packet.destination.to_vec(),
-            crypto: Crypto::default(),
+            crypto: Crypto::of(packet.version),
             hello: Hello::without_records(),
             told: None,
             earlier,
@@ -128,6 +132,12 @@ impl Connection {
 }
 
 impl Crypto {
+    fn of(version: Version) -> Self {
+        let is_t050 = version == Version::T050;
+        let frame = if is_t050 { frame::CRYPTO_T050 } else { frame::CRYPTO };
+        Self { frame, ..Self::default() }
+    }
+
     fn add_frames(&mut self, bytes: &[u8]) -> Option<()> {
         let mut rest = Reader::new(bytes);
         while !rest.is_empty() {
@@ -143,7 +153,7 @@ impl Crypto {
                         rest.varint()?;
                     }
                 }
-                frame::CRYPTO => {
+                kind if kind == self.frame => {
                     let (offset, len) = (rest.varint()?, rest.varint()?);
                     self.add(offset, rest.take(len)?);
                 }
@@ -184,7 +194,7 @@ mod tests {
             let ends: Vec<_> = cuts.iter().copied().chain(std::iter::once(400)).collect();
             let mut pieces: Vec<_> = starts.into_iter().zip(ends).collect();
             pieces.sort_by_key(|(at, _)| (*at as u64).wrapping_mul(seed | 1));
-            let mut crypto = Crypto::default();
+            let mut crypto = Crypto::of(Version::V1);
             for (from, to) in pieces {
                 crypto.add(from, &stream[from..to]);
             }
@@ -193,7 +203,7 @@ mod tests {
 
         #[test]
         fn any_frames_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut crypto = Crypto::default();
+            let mut crypto = Crypto::of(Version::V1);
             let outcome = crypto.add_frames(&bytes);
             prop_assert!(crypto.whole.len() <= bytes.len());
             prop_assert!(outcome.is_none() || outcome.is_some());
