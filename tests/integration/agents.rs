@@ -1,6 +1,6 @@
 //! What governd knows of agents: the catalogue that it is extended with, and the inventory.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use governd_tests::{Lab, client::Family, command::run, daemon::Place, site, wait};
@@ -170,6 +170,10 @@ fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
         ensure!(is_there, "{word} is not in {words}");
     }
 
+    wait::until("the digest", wait::PATIENCE, || {
+        Ok((!record::text(&show(&place, &id)?, "/sha256").is_empty()).then_some(()))
+    })?;
+
     // Registered by the document that governd writes, which is checked as it stands.
     let file = place.policies().join("draft.yaml");
     let path = file.display().to_string();
@@ -191,6 +195,20 @@ fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
     let coverage = place.ask(&["agents", "--coverage", "--json"])?.success()?;
     let coverage: Value = serde_json::from_str(&coverage)?;
     ensure!(record::number(&coverage, "/registered") == Some(1), "{coverage}");
+
+    // Another executable than the approved one.
+    let text = fs::read_to_string(&file)?;
+    let shown = show(&place, &id)?;
+    let digest = record::text(&shown, "/sha256");
+    let summed = run(Command::new("sha256sum").arg(lab.tools().agent()))?.success()?;
+    ensure!(summed.starts_with(digest) && digest.len() == 64, "{summed} {shown}");
+    ensure!(text.contains(digest), "{text}");
+    fs::write(&file, text.replace(digest, &"0".repeat(64)))?;
+    daemon.reload()?;
+    in_state(&place, SCRIPT, "drifted")?;
+    fs::write(&file, text)?;
+    daemon.reload()?;
+    in_state(&place, SCRIPT, "approved")?;
 
     // What the document does not allow, side by side with what it says.
     client::answer(&call(site::EXFIL.name)?)?;

@@ -16,6 +16,7 @@ use crate::{
     },
     core::inventory::{Agent, EndpointSeen, Evidence, Instance, Standing},
     policy::image::AgentFacts,
+    workload::proc::{Stat, TICK_NS},
 };
 
 impl Engine {
@@ -114,8 +115,8 @@ impl Engine {
             parent: agent.parent.as_deref().map(str::to_owned),
             children: inventory.agents().filter(is_child).map(|it| it.id.to_string()).collect(),
             evidence: agent.evidence.iter().map(evidence).collect(),
-            latest: agent.latest.as_ref().map(process),
-            processes: agent.instances.iter().map(process).collect(),
+            latest: agent.latest.as_ref().map(|latest| self.process(latest)),
+            processes: agent.instances.iter().map(|one| self.process(one)).collect(),
             endpoints: agent.endpoints.values().map(endpoint).collect(),
             endpoints_dropped: agent.endpoints_dropped,
             policy: facts.map(|facts| self.policy_row(facts)),
@@ -138,6 +139,32 @@ impl Engine {
             rules: rules
                 .map(|rule| RuleRow { id: rule.id.to_string(), text: rule.text.to_string() })
                 .collect(),
+        }
+    }
+
+    fn process(&self, instance: &Instance) -> ProcessRow {
+        let process = &instance.actor.process;
+        let proc = &self.discovery.proc;
+        let is_same =
+            |stat: &Stat| stat.started_ns <= process.started_ns.saturating_add(2 * TICK_NS);
+        let stat = proc.stat(process.pid).filter(is_same);
+        let lineage = instance.actor.lineage.iter().map(|ancestor| AncestorRow {
+            pid: ancestor.pid,
+            name: ancestor.name.clone(),
+            exe: ancestor.exe.as_ref().map(|path| path.display().to_string()),
+        });
+        let user = process.user.as_deref().map(str::to_owned);
+        ProcessRow {
+            pid: process.pid,
+            name: process.name.clone(),
+            exe: process.exe.as_ref().map(|exe| exe.path.display().to_string()),
+            args: process.args.as_ref().map(|args| args.to_vec()),
+            user: user.or_else(|| process.uid.map(|uid| uid.to_string())),
+            cgroup: process.cgroup.as_deref().map(str::to_owned),
+            login_uid: stat.as_ref().and_then(|_| proc.login_uid(process.pid)),
+            session: stat.map(|stat| stat.session),
+            first_ms: instance.first_ms,
+            lineage: lineage.collect(),
         }
     }
 }
@@ -181,26 +208,6 @@ fn evidence(one: &Evidence) -> EvidenceRow {
         count: one.count,
         first_ms: one.first_ms,
         last_ms: one.last_ms,
-    }
-}
-
-fn process(instance: &Instance) -> ProcessRow {
-    let process = &instance.actor.process;
-    let lineage = instance.actor.lineage.iter().map(|ancestor| AncestorRow {
-        pid: ancestor.pid,
-        name: ancestor.name.clone(),
-        exe: ancestor.exe.as_ref().map(|path| path.display().to_string()),
-    });
-    let user = process.user.as_deref().map(str::to_owned);
-    ProcessRow {
-        pid: process.pid,
-        name: process.name.clone(),
-        exe: process.exe.as_ref().map(|exe| exe.path.display().to_string()),
-        args: process.args.as_ref().map(|args| args.to_vec()),
-        user: user.or_else(|| process.uid.map(|uid| uid.to_string())),
-        cgroup: process.cgroup.as_deref().map(str::to_owned),
-        first_ms: instance.first_ms,
-        lineage: lineage.collect(),
     }
 }
 

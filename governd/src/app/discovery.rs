@@ -21,6 +21,7 @@ use crate::{
     policy::tables::ImageTables,
     store::Store,
     workload::{
+        digest::Digests,
         owner::CgroupOwner,
         proc::{ProcFs, Stat, TICK_NS},
         sockets,
@@ -43,7 +44,11 @@ pub(super) struct Discovery {
     pub(super) is_store_failing: bool,
     /// When the states of all agents are looked at next, in milliseconds since the epoch.
     reassess_ms: u64,
-    proc: ProcFs,
+    /// Computes digests; `None` if the system gave no thread.
+    pub(super) digests: Option<Digests>,
+    /// The process (pid, start, inode) that each agent's digest was asked for last.
+    pub(super) asked: HashMap<Arc<str>, (u32, u64, u64)>,
+    pub(super) proc: ProcFs,
     /// The environment that was read last: events of one process come in rows.
     latest: Option<(Arc<Process>, Arc<[String]>)>,
 }
@@ -51,7 +56,19 @@ pub(super) struct Discovery {
 impl Discovery {
     pub(super) fn new(catalog: Arc<Catalog>, proc: ProcFs) -> Self {
         let inventory = Inventory::new(catalog);
-        Self { inventory, store: None, is_store_failing: false, reassess_ms: 0, proc, latest: None }
+        let digests = Digests::start(proc.clone());
+        let digests =
+            digests.inspect_err(|error| tracing::warn!(%error, "no digests of executables")).ok();
+        Self {
+            inventory,
+            store: None,
+            is_store_failing: false,
+            reassess_ms: 0,
+            digests,
+            asked: HashMap::new(),
+            proc,
+            latest: None,
+        }
     }
 
     /// What a process is; of one that already ran, also its environment and loaded modules.
@@ -150,6 +167,7 @@ impl Engine {
     pub(super) fn discover_process(&mut self, actor: &Actor, subject: u32) {
         let changes = self.discovery.process(actor, subject, false);
         self.found(changes);
+        self.want_digest(actor.process.pid);
     }
 
     /// A process connects somewhere.
@@ -164,6 +182,7 @@ impl Engine {
         };
         let changes = self.discovery.contact(actor, subject, &contact);
         self.found(changes);
+        self.want_digest(actor.process.pid);
     }
 
     /// A governed process ended.

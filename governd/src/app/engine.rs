@@ -170,6 +170,7 @@ impl Engine {
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
         self.discover_ended();
+        self.take_digests();
         self.discover_passing_of_time();
         self.save_inventory();
         self.refresh_catalogue();

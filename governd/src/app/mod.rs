@@ -9,6 +9,7 @@ mod answers;
 pub mod asked;
 pub mod catalogue;
 pub mod clock;
+mod digests;
 mod discovery;
 pub mod engine;
 mod explain;

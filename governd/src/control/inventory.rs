@@ -138,6 +138,10 @@ pub struct ProcessRow {
     pub user: Option<String>,
     /// cgroup v2 path below the mount.
     pub cgroup: Option<String>,
+    /// Its session, while it runs.
+    pub session: Option<u32>,
+    /// Number of the user who logged in, whatever it runs as; while it runs, and if anybody did.
+    pub login_uid: Option<u32>,
     /// When it was first seen, in milliseconds since the epoch.
     pub first_ms: u64,
     /// Its ancestors, nearest first.

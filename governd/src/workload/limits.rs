@@ -26,6 +26,13 @@ pub const ARGS_KEPT_BYTES_MAX: usize = 4 * 1_024;
 /// Names in the environment of a process that are kept.
 pub const ENVIRON_NAMES_MAX: usize = 512;
 
+/// Bytes of an executable whose digest is computed; a larger one has none.
+pub const DIGEST_FILE_BYTES_MAX: u64 = 2 * 1_024 * 1_024 * 1_024;
+/// Digests that are remembered.
+pub const DIGESTS_MAX: usize = 8_192;
+/// Digests that are asked for and not computed yet.
+pub const DIGESTS_WAITING_MAX: usize = 256;
+
 /// Processes that one sweep of `/proc` looks at; `pid_max` is at most 2^22.
 pub const SWEEP_PROCESSES_MAX: usize = 65_536;
 /// Processes that the table remembers, exited ones included.

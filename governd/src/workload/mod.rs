@@ -7,6 +7,7 @@
 
 pub mod additions;
 pub mod cgroup;
+pub mod digest;
 pub mod host;
 pub mod limits;
 pub mod mounts;

@@ -174,6 +174,13 @@ impl ProcFs {
             .unwrap_or_default()
     }
 
+    /// The user who logged in to what became this process, whatever it runs as now; `None` if
+    /// nobody did, or the kernel does not keep it.
+    pub fn login_uid(&self, pid: u32) -> Option<u32> {
+        let uid = read::first_line(&self.file(pid, "loginuid"))?.parse().ok()?;
+        (uid != u32::MAX).then_some(uid)
+    }
+
     /// A namespace's inode, such as of `net` or `mnt`.
     pub fn namespace(&self, pid: u32, name: &str) -> Option<u64> {
         let target = fs::read_link(self.file(pid, "ns").join(name)).ok()?;
@@ -329,6 +336,10 @@ mod tests {
         assert_eq!(cgroups.systemd.as_deref(), Some("/s/u.service"));
         assert_eq!(&*fixture.proc.args(42).unwrap(), [redact::TRUNCATED.to_owned()]);
         assert_eq!(fixture.proc.environment_names(42).unwrap(), ["A", "OPENAI_API_KEY"]);
+        for (text, expected) in [("1000", Some(1000)), ("4294967295", None), ("x\n", None)] {
+            fixture.write(42, "loginuid", text.as_bytes());
+            assert_eq!(fixture.proc.login_uid(42), expected, "{text}");
+        }
     }
 
     #[test]

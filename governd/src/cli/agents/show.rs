@@ -138,6 +138,7 @@ fn processes(processes: &[ProcessRow], now_ms: u64) -> Table {
         table.row([
             (Tone::Plain, one.pid.to_string()),
             (Tone::Plain, one.user.clone().unwrap_or_else(|| "-".into())),
+            (Tone::Plain, one.login_uid.map(|uid| format!("login {uid}")).unwrap_or_default()),
             (Tone::Dim, ago(one.first_ms, now_ms)),
             (Tone::Plain, printable(one.cgroup.as_deref().unwrap_or("-"))),
             (Tone::Plain, printable(&command)),
