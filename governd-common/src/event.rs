@@ -3,9 +3,10 @@
 use crate::{
     address::Address,
     limits::{
-        COMM_BYTES, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX, NAME_BYTES_MAX,
-        SOCKET_PATH_BYTES_MAX,
+        ALPN_BYTES_MAX, COMM_BYTES, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX,
+        NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX,
     },
+    name::NAME_BUFFER_BYTES,
 };
 
 /// Which struct follows the header.
@@ -22,6 +23,8 @@ pub enum EventKind {
     Exit = 4,
     /// [`DnsEvent`], cut after the addresses in use.
     Dns = 5,
+    /// [`NameEvent`].
+    Name = 6,
     /// [`PathEvent`].
     Path = 8,
 }
@@ -203,5 +206,59 @@ shared! {
         pub reserved: u32,
         /// The addresses.
         pub addresses: [DnsAddress; DNS_ADDRESSES_MAX],
+    }
+}
+
+/// Where a name was read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum NameSource {
+    /// The server name of a TLS hello.
+    Tls = 1,
+    /// The Host of a plaintext request.
+    Http = 2,
+}
+
+shared! {
+    /// What the first bytes of a connection name, and the decision about it. For a refusal a
+    /// [`FlowEvent`] follows.
+    pub struct NameEvent {
+        /// Common part, as in a [`FlowEvent`] of [`Hook::Egress`].
+        pub header: EventHeader,
+        /// Destination.
+        pub address: Address,
+        /// Destination port, host byte order.
+        pub port: u16,
+        /// IP protocol number.
+        pub protocol: u8,
+        /// A [`crate::verdict::Verdict`].
+        pub verdict: u8,
+        /// A [`crate::verdict::Reason`].
+        pub reason: u8,
+        /// A [`crate::verdict::Mode`].
+        pub mode: u8,
+        /// A [`NameSource`].
+        pub source: u8,
+        /// A [`crate::tls::TlsRefusal`] or [`crate::http::HttpRefusal`], by the source; 0 if there
+        /// is a name.
+        pub refusal: u8,
+        /// Rule number, or the subject's default rule.
+        pub rule: u32,
+        /// Set of the rule, or 0.
+        pub set: u32,
+        /// Socket cookie.
+        pub cookie: u64,
+        /// 1 if the hello carries an encrypted one.
+        pub has_ech: u8,
+        /// Bytes of `alpn` in use.
+        pub alpn_len: u8,
+        /// Bytes of `name` in use.
+        pub name_len: u16,
+        /// Zero.
+        pub reserved: u32,
+        /// The beginning of the ALPN list as sent.
+        pub alpn: [u8; ALPN_BYTES_MAX],
+        /// The name, lower case.
+        pub name: [u8; NAME_BUFFER_BYTES],
     }
 }

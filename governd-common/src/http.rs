@@ -18,10 +18,18 @@ use crate::{
 const ROUNDS_MAX: u32 = CHUNK_BYTES_MAX as u32 + 1;
 const METHOD_BYTES_MAX: u32 = 16;
 const PORT_DIGITS_MAX: u32 = 5;
-/// `CONNECT` and `host`, as the numbers that their bytes make.
+/// `CONNECT`, as the number that its bytes make.
 const CONNECT: u64 = 0x0043_4f4e_4e45_4354;
-const HOST: u64 = 0x686f_7374;
-const HOST_LEN: u32 = 4;
+/// The ends of field names that are looked at, eight bytes each, lower case.
+const HOST: u64 = u64::from_be_bytes(*b"\0\0\0\0host");
+const UPGRADE: u64 = u64::from_be_bytes(*b"\0upgrade");
+const LENGTH: u64 = u64::from_be_bytes(*b"t-length");
+const CONTENT: u64 = u64::from_be_bytes(*b"\0\0conten");
+const ENCODING: u64 = u64::from_be_bytes(*b"encoding");
+const TRANSFER: u64 = u64::from_be_bytes(*b"ransfer-");
+const CHUNKED: u64 = u64::from_be_bytes(*b"\0chunked");
+/// Digits of a Content-Length that are understood.
+const LENGTH_DIGITS_MAX: u32 = 15;
 
 codes! {
     /// Why a request has no host that a rule could speak of.
@@ -68,6 +76,10 @@ mod place {
     pub(super) const HEAD_END: u32 = 13;
     /// After the CR of another line.
     pub(super) const LINE_END: u32 = 14;
+    /// The value of Content-Length.
+    pub(super) const LENGTH: u32 = 15;
+    /// The value of Transfer-Encoding.
+    pub(super) const CODING: u32 = 16;
 }
 
 /// What was read of a request's head, and the parser's place in it. All zeroes is the beginning.
@@ -82,8 +94,16 @@ pub struct Request {
     pub taken: u32,
     /// 1 once the target named the host.
     has_target: u32,
+    /// Bytes of the body, where a length says so.
+    pub(crate) body: u64,
+    /// 1 for a body in chunks.
+    pub(crate) is_chunked: u32,
+    /// 1 if the client offers to speak another protocol after the request.
+    pub(crate) is_upgrade: u32,
     /// The last eight bytes of the method or of a field's name, lower case for the latter.
     word: u64,
+    /// The eight bytes before them.
+    word_before: u64,
     word_len: u32,
     place: u32,
     refusal: u32,
@@ -94,6 +114,11 @@ pub struct Request {
     has_host_field: u32,
     /// 1 while the host that is being read is the target's.
     in_target: u32,
+    has_length: u32,
+    digits: u32,
+    /// 1 after white space behind the value that is being read.
+    is_over: u32,
+    is_old: u32,
 }
 
 impl Request {
@@ -101,20 +126,11 @@ impl Request {
     #[inline(always)]
     pub fn feed<R: Repeat>(&mut self, chunk: &mut Chunk) -> Result<Progress, HttpRefusal> {
         R::repeat::<_, FeedByte>(ROUNDS_MAX, &mut Feed { request: &mut *self, chunk });
-        if let Some(refusal) = HttpRefusal::from_byte(self.refusal as u8) {
-            return Err(refusal);
-        }
-        if self.complete != 0 {
-            return Ok(Progress::Complete);
-        }
-        if self.taken >= HELLO_BYTES_MAX as u32 {
-            return Err(HttpRefusal::TooLong);
-        }
-        Ok(Progress::More)
+        self.progress()
     }
 
     #[inline(always)]
-    fn refuse(&mut self, refusal: HttpRefusal) -> Step {
+    pub(crate) fn refuse(&mut self, refusal: HttpRefusal) -> Step {
         self.refusal = refusal as u32;
         Step::Stop
     }
@@ -157,8 +173,7 @@ impl Request {
         if byte == b' ' && self.word_len != 0 {
             let is_connect = self.word == CONNECT && self.word_len == 7;
             self.is_connect = u32::from(is_connect);
-            self.word = 0;
-            self.word_len = 0;
+            self.end_word();
             if is_connect {
                 self.in_target = 1;
                 return self.to(place::HOST);
@@ -175,6 +190,7 @@ impl Request {
 
     #[inline(always)]
     fn push_word(&mut self, byte: u8) {
+        self.word_before = self.word_before << 8 | self.word >> 56;
         self.word = self.word << 8 | u64::from(byte);
         self.word_len = self.word_len.wrapping_add(1);
     }
@@ -279,8 +295,8 @@ impl Request {
         match byte {
             b'\r' | b'\n' => {
                 let is_http1 = self.word & !0xff == 0x4854_5450_2f31_2e00 && self.word_len == 8;
-                self.word = 0;
-                self.word_len = 0;
+                self.is_old = u32::from(self.word as u8 != b'1');
+                self.end_word();
                 if !is_http1 {
                     return self.refuse(HttpRefusal::NotHttp);
                 }
@@ -309,6 +325,8 @@ impl Request {
             (place::FIELD_END | place::FIELD_VALUE, b'\r') => self.to(place::LINE_END),
             (place::FIELD_END | place::FIELD_VALUE, b'\n') => self.to(place::LINE_START),
             (place::FIELD_VALUE, _) => Step::Again,
+            (place::LENGTH, _) => self.length_byte(byte),
+            (place::CODING, _) => self.coding_byte(byte),
             _ => self.refuse(HttpRefusal::Malformed),
         }
     }
@@ -317,11 +335,18 @@ impl Request {
     #[inline(always)]
     fn field_name_byte(&mut self, byte: u8) -> Step {
         if byte == b':' && self.word_len != 0 {
-            let is_host = self.word == HOST && self.word_len == HOST_LEN;
-            self.word = 0;
-            self.word_len = 0;
-            if !is_host {
-                return self.to(place::FIELD_VALUE);
+            let (word, before, len) = (self.word, self.word_before, self.word_len);
+            self.end_word();
+            self.is_over = 0;
+            match (len, word, before) {
+                (4, HOST, 0) => {}
+                (7, UPGRADE, 0) => {
+                    self.is_upgrade = 1;
+                    return self.to(place::FIELD_VALUE);
+                }
+                (14, LENGTH, CONTENT) => return self.begin_length(),
+                (17, ENCODING, TRANSFER) => return self.begin_coding(),
+                _ => return self.to(place::FIELD_VALUE),
             }
             if self.has_host_field != 0 {
                 return self.refuse(HttpRefusal::Duplicate);
@@ -337,12 +362,123 @@ impl Request {
     }
 
     #[inline(always)]
+    fn end_word(&mut self) {
+        self.word = 0;
+        self.word_before = 0;
+        self.word_len = 0;
+    }
+
+    #[inline(always)]
+    fn begin_length(&mut self) -> Step {
+        if self.has_length != 0 {
+            return self.refuse(HttpRefusal::Malformed);
+        }
+        self.has_length = 1;
+        self.to(place::LENGTH)
+    }
+
+    #[inline(always)]
+    fn begin_coding(&mut self) -> Step {
+        if self.is_chunked != 0 {
+            return self.refuse(HttpRefusal::Malformed);
+        }
+        self.is_chunked = 1;
+        self.to(place::CODING)
+    }
+
+    #[inline(always)]
+    fn length_byte(&mut self, byte: u8) -> Step {
+        if is_digit(byte) && self.is_over == 0 && self.digits < LENGTH_DIGITS_MAX {
+            self.digits = self.digits.wrapping_add(1);
+            self.body = self.body.wrapping_mul(10).wrapping_add(u64::from(byte & 0xf));
+            return Step::Again;
+        }
+        self.end_value(byte, self.digits != 0)
+    }
+
+    /// Servers read other codings, and lists of them, in different ways.
+    #[inline(always)]
+    fn coding_byte(&mut self, byte: u8) -> Step {
+        let lower = fold_case(byte);
+        if lower.wrapping_sub(b'a') < 26 && self.is_over == 0 && self.word_len < 8 {
+            self.push_word(lower);
+            return Step::Again;
+        }
+        let is_some = self.word_len != 0;
+        if byte == b'\r' || byte == b'\n' {
+            let is_chunked = self.word == CHUNKED && self.word_len == 7;
+            self.end_word();
+            return self.end_value(byte, is_chunked);
+        }
+        self.end_value(byte, is_some)
+    }
+
+    /// A byte that is not part of a value, which is over if something was read of it.
+    #[inline(always)]
+    fn end_value(&mut self, byte: u8, is_some: bool) -> Step {
+        match byte {
+            b' ' | b'\t' => {
+                self.is_over |= u32::from(is_some);
+                Step::Again
+            }
+            b'\r' if is_some => self.to(place::LINE_END),
+            b'\n' if is_some => self.to(place::LINE_START),
+            _ => self.refuse(HttpRefusal::Malformed),
+        }
+    }
+
+    #[inline(always)]
     fn finish(&mut self) -> Step {
+        // Where the body ends would be a matter of taste.
+        if self.is_chunked & (self.has_length | self.is_old) != 0 {
+            return self.refuse(HttpRefusal::Malformed);
+        }
         if self.has_host_field | self.has_target == 0 {
             return self.refuse(HttpRefusal::NoHost);
         }
         self.complete = 1;
         Step::Stop
+    }
+}
+
+impl Request {
+    /// Forgets the request. Field by field: a whole one does not fit on a program's stack.
+    #[inline(always)]
+    pub(crate) fn begin_again(&mut self) {
+        self.name.clear();
+        (self.is_connect, self.taken, self.has_target) = (0, 0, 0);
+        (self.body, self.is_chunked, self.is_upgrade) = (0, 0, 0);
+        self.end_word();
+        (self.place, self.refusal, self.complete) = (0, 0, 0);
+        (self.compared, self.port_digits, self.has_host_field) = (0, 0, 0);
+        (self.in_target, self.has_length, self.digits) = (0, 0, 0);
+        (self.is_over, self.is_old) = (0, 0);
+    }
+
+    /// Takes a byte where there is one, and nothing after the end.
+    #[inline(always)]
+    pub(crate) fn step(&mut self, chunk: &mut Chunk) -> Step {
+        let is_over = self.complete | self.refusal != 0 || self.taken >= HELLO_BYTES_MAX as u32;
+        if chunk.left() == 0 || is_over {
+            return Step::Stop;
+        }
+        let byte = chunk.take();
+        self.take(byte)
+    }
+
+    /// How far it came; what [`Request::feed`] answers.
+    #[inline(always)]
+    pub(crate) fn progress(&self) -> Result<Progress, HttpRefusal> {
+        if let Some(refusal) = HttpRefusal::from_byte(self.refusal as u8) {
+            return Err(refusal);
+        }
+        if self.complete != 0 {
+            return Ok(Progress::Complete);
+        }
+        if self.taken >= HELLO_BYTES_MAX as u32 {
+            return Err(HttpRefusal::TooLong);
+        }
+        Ok(Progress::More)
     }
 }
 
@@ -356,13 +492,6 @@ struct FeedByte;
 impl Work<Feed<'_>> for FeedByte {
     #[inline(always)]
     fn step(_index: u32, feed: &mut Feed<'_>) -> Step {
-        let Feed { request, chunk } = feed;
-        let is_over =
-            request.complete | request.refusal != 0 || request.taken >= HELLO_BYTES_MAX as u32;
-        if chunk.left() == 0 || is_over {
-            return Step::Stop;
-        }
-        let byte = chunk.take();
-        request.take(byte)
+        feed.request.step(feed.chunk)
     }
 }

@@ -21,6 +21,7 @@ macro_rules! shared {
 }
 
 pub mod address;
+pub mod conversation;
 pub mod decide;
 pub mod dns;
 pub mod event;

@@ -51,11 +51,17 @@ pub mod map {
     pub const DNS_SCRATCH: &str = "DNS_SCRATCH";
     /// LRU hash of a cgroup id to [`crate::table::CgroupSubject`].
     pub const CGROUP_SUBJECTS: &str = "CGROUP_SUBJECTS";
+    /// Socket storage: the place of `skb_hello` in a connection's bytes, and the name it read.
+    pub const HELLOS: &str = "HELLOS";
+    /// The same by flow, where captures are replayed.
+    pub const HELLO_FLOWS: &str = "HELLO_FLOWS";
+    /// Per-CPU scratch of `skb_hello`.
+    pub const HELLO_SCRATCH: &str = "HELLO_SCRATCH";
     /// Array of the programs that egress calls, indexed by [`super::tail`].
     pub const TAILS: &str = "TAILS";
 
     /// All of them.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 26] = [
         ACTIVE,
         SETTINGS,
         TASKS,
@@ -78,6 +84,9 @@ pub mod map {
         EXEC_SCRATCH,
         DNS_SCRATCH,
         CGROUP_SUBJECTS,
+        HELLOS,
+        HELLO_FLOWS,
+        HELLO_SCRATCH,
         TAILS,
     ];
 }

@@ -119,6 +119,18 @@ impl Hello {
         Self { record_left: u32::MAX, ..Self::new_zeroed() }
     }
 
+    /// Forgets what was read. Field by field: a whole hello does not fit on a program's stack.
+    #[inline(always)]
+    pub fn begin_again(&mut self) {
+        self.name.clear();
+        (self.alpn_len, self.has_ech, self.taken) = (0, 0, 0);
+        (self.refusal, self.complete) = (0, 0);
+        (self.record_left, self.record_gathered, self.record_value) = (0, 0, 0);
+        (self.field, self.gathered, self.value, self.skip) = (0, 0, 0, 0);
+        (self.has_name, self.has_hello, self.message_left) = (0, 0, 0);
+        (self.extensions_left, self.extension_left, self.extension_type) = (0, 0, 0);
+    }
+
     /// Takes the chunk. After an error, and after [`Progress::Complete`], there is no more to feed.
     #[inline(always)]
     pub fn feed<R: Repeat>(&mut self, chunk: &mut Chunk) -> Result<Progress, TlsRefusal> {

@@ -13,6 +13,7 @@ use governd_common::{
 
 use crate::{
     egress::{Target, report},
+    hello,
     outcome::Outcome,
     sock_addr::{decide_into, decide_named_into},
     tables::View,
@@ -32,6 +33,9 @@ pub(crate) fn judge(context: &SkBuffContext, view: &View, kind: u32, owner: &mut
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     let is_named = owner.flags & socket_flag::NAMED != 0;
     let is_plaintext = owner.flags & socket_flag::PLAINTEXT != 0;
+    if is_named {
+        owner.name_set = hello::set_now(context, view);
+    }
     let flow = Flow { subject, address, port, protocol, now_ns };
     let mut decision = Decision::FAULT;
     let mut verdict = 0;
@@ -39,8 +43,14 @@ pub(crate) fn judge(context: &SkBuffContext, view: &View, kind: u32, owner: &mut
         verdict = decide_into(view, &flow, &mut decision);
     }
     if verdict == 0 && (is_named || owner.name_set != 0) {
-        let by_bytes = Named::by_bytes(owner.name_set, is_plaintext).proven();
-        let named = if is_named { by_bytes } else { Named::by_dns(owner.name_set) };
+        let mut named = Named::by_dns(owner.name_set);
+        if is_named {
+            named = Named::by_bytes(owner.name_set, is_plaintext);
+            // For whom the address was bound to the name is another question, if that changed.
+            if owner.flags & socket_flag::FOREIGN == 0 {
+                named = named.proven();
+            }
+        }
         verdict = decide_named_into(view, &flow, named, &mut decision);
     }
     match decision.proof {

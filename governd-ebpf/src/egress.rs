@@ -86,6 +86,9 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
 /// Leaves what other programs look at to them.
 #[inline(always)]
 fn leave(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
+    if owner.generation != 0 && owner.verdict == Verdict::Deny as u8 {
+        return Outcome::Refuse;
+    }
     let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
     let index = match owner.stage {
         0 if packet.asks_dns() => tail::QUERY,
@@ -168,22 +171,7 @@ pub(crate) fn report(
     target: &Target,
     decision: &Decision,
 ) {
-    let skb: *mut __sk_buff = context.skb.skb;
-    let header = EventHeader {
-        kind: EventKind::Flow as u16,
-        hook: Hook::Egress as u16,
-        tgid: owner.tgid,
-        // SAFETY: the helpers read the clock and the packet's socket.
-        time_ns: unsafe { bpf_ktime_get_boot_ns() },
-        generation: view.generation,
-        // SAFETY: see above.
-        cgroup: unsafe { bpf_skb_cgroup_id(skb) },
-        uid: 0,
-        gid: 0,
-        subject: owner.subject,
-        root: owner.root,
-        comm: [0; COMM_BYTES],
-    };
+    let header = header(context, view, owner, EventKind::Flow);
     let event = FlowEvent {
         header,
         address: target.address,
@@ -197,10 +185,40 @@ pub(crate) fn report(
         rule: decision.rule,
         set: decision.set,
         reserved: 0,
-        // SAFETY: the helper takes the context of this program's type.
-        cookie: unsafe { bpf_get_socket_cookie(skb.cast()) },
+        cookie: cookie(context),
     };
     emit::event(event, Wake::Now);
+}
+
+/// The part that every event begins with, for the socket's owner.
+#[inline(always)]
+pub(crate) fn header(
+    context: &SkBuffContext,
+    view: &View,
+    owner: &SocketOwner,
+    kind: EventKind,
+) -> EventHeader {
+    EventHeader {
+        kind: kind as u16,
+        hook: Hook::Egress as u16,
+        tgid: owner.tgid,
+        // SAFETY: the helper only reads the clock.
+        time_ns: unsafe { bpf_ktime_get_boot_ns() },
+        generation: view.generation,
+        // SAFETY: the helper reads the packet's socket.
+        cgroup: unsafe { bpf_skb_cgroup_id(context.skb.skb) },
+        uid: 0,
+        gid: 0,
+        subject: owner.subject,
+        root: owner.root,
+        comm: [0; COMM_BYTES],
+    }
+}
+
+#[inline(always)]
+pub(crate) fn cookie(context: &SkBuffContext) -> u64 {
+    // SAFETY: the helper takes the context of this program's type.
+    unsafe { bpf_get_socket_cookie(context.skb.skb.cast()) }
 }
 
 impl Packet {

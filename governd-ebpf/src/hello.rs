@@ -1,11 +1,494 @@
 //! The first bytes of a connection, where they have to name an allowed server.
+//!
+//! The bytes are read in the order of the stream, from the SYN on: what was read before is passed
+//! over, and what leaves a gap goes no further, so that both ends see the same bytes. Pieces of a
+//! name that is not whole yet pass. The one that completes a forbidden name is dropped, and all that
+//! comes after it. A TLS hello is read once; plaintext HTTP for as long as the connection lives,
+//! since every request names a host of its own.
+//!
+//! One run takes one chunk; if the packet holds more, the program calls itself.
 
-use aya_ebpf::programs::SkBuffContext;
+use core::ptr;
 
-use crate::outcome::Outcome;
+use aya_ebpf::{
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    btf_maps::lpm_trie::Key,
+    helpers::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, generated::bpf_skb_load_bytes},
+    programs::SkBuffContext,
+};
+use governd_common::{
+    conversation::Conversation,
+    decide::{Decision, Flow, Named, Proof, Tables as _},
+    event::{EventKind, NameEvent, NameSource},
+    http::HttpRefusal,
+    key::NameKey,
+    limits::CHUNK_BYTES_MAX,
+    name::Name,
+    names::tail,
+    stream::{Chunk, Progress},
+    table::{SocketOwner, socket_flag},
+    tls::{Hello, TlsRefusal},
+    verdict::{Loss, Mode, Reason, Verdict},
+};
+
+use crate::{
+    egress::{self, Target},
+    emit::{self, Wake, count},
+    outcome::Outcome,
+    skb::{Helper, copy, load},
+    sock_addr::decide_named_into,
+    state::{self, End},
+    tables::{FLOWS, HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, SOCKETS, TAILS, View},
+};
+
+const RECORD_HANDSHAKE: u8 = 22;
+const FLAG_SYN: u8 = 1 << 1;
+const FLAG_URGENT: u8 = 1 << 5;
+
+/// What is known of a connection's beginning.
+#[repr(C)]
+pub(crate) struct Beginning {
+    /// The connection of the socket that it belongs to, see `SocketOwner::connects`.
+    connects: u32,
+    /// A [`NameSource`]; 0 before the first byte.
+    source: u32,
+    /// Sequence number of the first byte that was not read.
+    next: u32,
+    /// 1 once a SYN was seen.
+    has_syn: u32,
+    /// The name that was read, as the trie is asked for it.
+    key: Key<NameKey>,
+    hello: Hello,
+    talk: Conversation,
+}
+
+/// Memory for one run; too large for the stack.
+#[repr(C)]
+pub(crate) struct HelloScratch {
+    /// 1 while in use: a packet of another socket may interrupt this one.
+    busy: u32,
+    reserved: u32,
+    event: NameEvent,
+    chunk: Chunk,
+}
+
+/// What a packet brings.
+struct Segment {
+    sequence: u32,
+    flags: u8,
+    /// Where the bytes begin in the packet, and how many there are.
+    at: u32,
+    len: u32,
+}
+
+impl Segment {
+    #[inline(always)]
+    fn read(context: &SkBuffContext) -> Option<Self> {
+        let first: u8 = load(context, 0)?;
+        let header = if first >> 4 == 4 { u32::from(first & 0xf) * 4 } else { 40 };
+        let [offset, flags]: [u8; 2] = load(context, header + 12)?;
+        let at = header + u32::from(offset >> 4) * 4;
+        let len = context.len().saturating_sub(at);
+        Some(Self { sequence: u32::from_be_bytes(load(context, header + 4)?), flags, at, len })
+    }
+}
+
+/// How far the bytes came.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Reading {
+    More,
+    Named,
+    /// The code of a refusal, and whether the bytes are of another protocol or name nobody.
+    Refused(u8, bool),
+}
 
 /// Decides about a packet, and gives the program's return value.
 #[inline(always)]
-pub(crate) fn judge(_context: &SkBuffContext) -> i32 {
-    Outcome::Pass as i32
+pub(crate) fn judge(context: &SkBuffContext) -> i32 {
+    let socket = state::socket(context);
+    if socket.is_null() {
+        return Outcome::Pass as i32;
+    }
+    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
+    if owner.is_null() {
+        return Outcome::Pass as i32;
+    }
+    // SAFETY: the storage lives as long as the socket, whose lock keeps other packets of it away.
+    judge_owned(context, socket, unsafe { &mut *owner }) as i32
+}
+
+#[inline(always)]
+fn judge_owned(context: &SkBuffContext, socket: *mut bpf_sock, owner: &mut SocketOwner) -> Outcome {
+    let Some(view) = View::current() else {
+        return Outcome::Refuse;
+    };
+    let Some(segment) = Segment::read(context) else {
+        return Outcome::Refuse;
+    };
+    let is_syn = segment.flags & FLAG_SYN != 0;
+    if segment.len == 0 && !is_syn {
+        return Outcome::Pass;
+    }
+    let beginning = beginning(context, socket, is_syn);
+    // SAFETY: a full socket.
+    let kind = unsafe { ptr::read_volatile(&raw const (*socket).type_) };
+    let run = Run { context, view: &view, kind };
+    if beginning.is_null() {
+        return run.refuse_unread(owner);
+    }
+    // SAFETY: as the owner's.
+    let beginning = unsafe { &mut *beginning };
+    let mut sequence = segment.sequence;
+    if is_syn {
+        sequence = sequence.wrapping_add(1);
+        begin(beginning, owner, sequence);
+        if segment.len == 0 {
+            return Outcome::Pass;
+        }
+    }
+    let is_this = beginning.has_syn != 0 && beginning.connects == u32::from(owner.connects);
+    if !is_this || segment.flags & FLAG_URGENT != 0 {
+        // Nobody saw where the stream begins, or the two ends may differ in a byte of it.
+        return run.refuse_unread(owner);
+    }
+    let read = beginning.next.wrapping_sub(sequence);
+    if read > i32::MAX as u32 {
+        // A gap: what comes before will be sent again.
+        return Outcome::Refuse;
+    }
+    if read >= segment.len {
+        return Outcome::Pass;
+    }
+    run.read(owner, beginning, segment.at.wrapping_add(read), segment.len.wrapping_sub(read))
+}
+
+/// Forgets what belongs to an earlier connection of the socket.
+#[inline(always)]
+fn begin(beginning: &mut Beginning, owner: &SocketOwner, next: u32) {
+    let connects = u32::from(owner.connects);
+    if beginning.has_syn != 0 && beginning.connects == connects && beginning.source != 0 {
+        // The same SYN again; data that it carried was read.
+        return;
+    }
+    beginning.connects = connects;
+    beginning.has_syn = 1;
+    beginning.source = 0;
+    beginning.next = next;
+    beginning.hello.begin_again();
+    beginning.talk.begin_again();
+}
+
+/// The state of the connection's beginning; with the SYN, it is made.
+#[inline(always)]
+fn beginning(context: &SkBuffContext, socket: *mut bpf_sock, is_new: bool) -> *mut Beginning {
+    if !is_new || state::is_replay() {
+        return state::stored(context, socket, End::Sender, &HELLOS, &HELLO_FLOWS);
+    }
+    let map = ptr::from_ref(&HELLOS).cast_mut().cast();
+    let flags = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
+    // SAFETY: the map is that of socket storage, and the socket a full one.
+    let stored = unsafe { bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), flags) };
+    if stored.is_null() {
+        count(Loss::Sockets);
+    }
+    stored.cast()
+}
+
+/// The set of the name that was read, under the present policy.
+#[inline(always)]
+pub(crate) fn set_now(context: &SkBuffContext, view: &View) -> u32 {
+    let socket = state::socket(context);
+    if socket.is_null() {
+        return 0;
+    }
+    let stored = state::stored(context, socket, End::Sender, &HELLOS, &HELLO_FLOWS);
+    if stored.is_null() {
+        return 0;
+    }
+    // SAFETY: the storage lives as long as the socket.
+    set_of(unsafe { &mut (*stored).key }, view)
+}
+
+#[inline(always)]
+fn set_of(key: &mut Key<NameKey>, view: &View) -> u32 {
+    key.data.bytes[0] = view.slot as u8;
+    NAMES.get(&*key).copied().unwrap_or(0)
+}
+
+/// What a run knows beside the connection.
+struct Run<'a> {
+    context: &'a SkBuffContext,
+    view: &'a View,
+    kind: u32,
+}
+
+impl Run<'_> {
+    /// Takes the next chunk of the bytes that are new.
+    #[inline(always)]
+    fn read(
+        &self,
+        owner: &mut SocketOwner,
+        beginning: &mut Beginning,
+        mut at: u32,
+        mut len: u32,
+    ) -> Outcome {
+        let passed = match beginning.source {
+            SOURCE_TLS => beginning.hello.pass(len),
+            SOURCE_HTTP => beginning.talk.pass(len),
+            _ => 0,
+        };
+        beginning.next = beginning.next.wrapping_add(passed);
+        at = at.wrapping_add(passed);
+        len = len.wrapping_sub(passed);
+        if len == 0 {
+            return Outcome::Pass;
+        }
+        let Some(scratch) = HELLO_SCRATCH.get_ptr_mut(0) else {
+            return Outcome::Refuse;
+        };
+        // SAFETY: this CPU's memory, which the flag keeps for this packet.
+        let scratch = unsafe { &mut *scratch };
+        if scratch.busy != 0 {
+            // The packet will be sent again.
+            return Outcome::Refuse;
+        }
+        scratch.busy = 1;
+        let outcome = self.read_chunk(owner, beginning, scratch, at, len);
+        scratch.busy = 0;
+        let is_more = outcome == Outcome::Pass && scratch.chunk.at < len && owner.stage != 0;
+        if is_more {
+            // SAFETY: nothing here waits to be dropped.
+            unsafe { TAILS.tail_call(self.context, tail::HELLO) };
+            return Outcome::Refuse;
+        }
+        outcome
+    }
+
+    #[inline(always)]
+    fn read_chunk(
+        &self,
+        owner: &mut SocketOwner,
+        beginning: &mut Beginning,
+        scratch: &mut HelloScratch,
+        at: u32,
+        len: u32,
+    ) -> Outcome {
+        let chunk = &mut scratch.chunk;
+        if !load_chunk(self.context, at, len, chunk) {
+            return Outcome::Refuse;
+        }
+        if beginning.source == 0 {
+            let is_tls = chunk.bytes[0] == RECORD_HANDSHAKE;
+            beginning.source = if is_tls { SOURCE_TLS } else { SOURCE_HTTP };
+        }
+        let reading = if beginning.source == SOURCE_TLS {
+            read_tls(&mut beginning.hello, chunk)
+        } else {
+            read_http(&mut beginning.talk, chunk)
+        };
+        beginning.next = beginning.next.wrapping_add(chunk.at);
+        match reading {
+            Reading::More => {
+                if beginning.source == SOURCE_HTTP && beginning.talk.is_stream() {
+                    owner.stage = 0;
+                }
+                Outcome::Pass
+            }
+            Reading::Named => self.judge_name(owner, beginning, &mut scratch.event),
+            Reading::Refused(_, true) if owner.stage == Proof::Denials as u8 => {
+                owner.stage = 0;
+                Outcome::Pass
+            }
+            Reading::Refused(code, _) => {
+                self.refuse_bytes(owner, beginning, &mut scratch.event, code)
+            }
+        }
+    }
+
+    /// A name is whole.
+    #[inline(always)]
+    fn judge_name(
+        &self,
+        owner: &mut SocketOwner,
+        beginning: &mut Beginning,
+        event: &mut NameEvent,
+    ) -> Outcome {
+        let is_plaintext = beginning.source == SOURCE_HTTP;
+        let name = if is_plaintext { &beginning.talk.request.name } else { &beginning.hello.name };
+        let slot = self.view.slot;
+        beginning.key.prefix_len = name.write_key::<Helper>(slot, &mut beginning.key.data);
+        let set = set_of(&mut beginning.key, self.view);
+        let SocketOwner { subject, address, port, protocol, .. } = *owner;
+        // SAFETY: the helper only reads the clock.
+        let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+        let flow = Flow { subject, address, port, protocol, now_ns };
+        let mut decision = Decision::FAULT;
+        let named = Named::by_bytes(set, is_plaintext);
+        let verdict = decide_named_into(self.view, &flow, named, &mut decision);
+        if !self.view.is_whole() {
+            count(Loss::Tables);
+            decision = Decision::FAULT;
+        }
+        if verdict == Verdict::Deny as u32 || decision.verdict == Verdict::Deny {
+            return self.refuse(owner, beginning, event, &decision, 0);
+        }
+        owner.name_set = set;
+        owner.flags |= socket_flag::NAMED;
+        if subject != 0 {
+            self.report(owner, beginning, event, &decision, 0);
+        }
+        if is_plaintext {
+            owner.flags |= socket_flag::PLAINTEXT;
+            beginning.talk.go_on();
+        } else {
+            owner.stage = 0;
+        }
+        Outcome::Pass
+    }
+
+    /// The bytes name nobody, and should.
+    #[inline(always)]
+    fn refuse_bytes(
+        &self,
+        owner: &mut SocketOwner,
+        beginning: &mut Beginning,
+        event: &mut NameEvent,
+        code: u8,
+    ) -> Outcome {
+        let Some(decision) = self.unnamed(owner) else {
+            return Outcome::Pass;
+        };
+        self.refuse(owner, beginning, event, &decision, code)
+    }
+
+    /// The bytes were not read from the beginning.
+    #[inline(always)]
+    fn refuse_unread(&self, owner: &mut SocketOwner) -> Outcome {
+        let Some(decision) = self.unnamed(owner) else {
+            return Outcome::Pass;
+        };
+        self.close(owner, &decision)
+    }
+
+    #[inline(always)]
+    fn unnamed(&self, owner: &SocketOwner) -> Option<Decision> {
+        let settings = self.view.subject(owner.subject)?;
+        Some(Decision {
+            verdict: Verdict::Deny,
+            reason: Reason::NoServerName,
+            mode: Mode::from_byte(settings.mode),
+            rule: settings.default_rule,
+            set: 0,
+            quiet: false,
+            proof: Proof::None,
+        })
+    }
+
+    #[inline(always)]
+    fn refuse(
+        &self,
+        owner: &mut SocketOwner,
+        beginning: &Beginning,
+        event: &mut NameEvent,
+        decision: &Decision,
+        code: u8,
+    ) -> Outcome {
+        self.report(owner, beginning, event, decision, code);
+        self.close(owner, decision)
+    }
+
+    /// Marks the socket as refused; in monitor mode it is left alone from here on.
+    #[inline(always)]
+    fn close(&self, owner: &mut SocketOwner, decision: &Decision) -> Outcome {
+        let SocketOwner { address, port, protocol, .. } = *owner;
+        let target = Target { address, port, protocol };
+        egress::report(self.context, self.view, self.kind, owner, &target, decision);
+        owner.stage = 0;
+        let outcome = Outcome::of(decision);
+        if outcome == Outcome::Refuse {
+            owner.verdict = Verdict::Deny as u8;
+        }
+        outcome
+    }
+
+    #[inline(always)]
+    fn report(
+        &self,
+        owner: &SocketOwner,
+        beginning: &Beginning,
+        event: &mut NameEvent,
+        decision: &Decision,
+        code: u8,
+    ) {
+        let Hello { alpn_len, has_ech, .. } = beginning.hello;
+        let is_plaintext = beginning.source == SOURCE_HTTP;
+        event.header = egress::header(self.context, self.view, owner, EventKind::Name);
+        event.address = owner.address;
+        event.port = owner.port;
+        event.protocol = owner.protocol;
+        event.verdict = decision.verdict as u8;
+        event.reason = decision.reason as u8;
+        event.mode = decision.mode as u8;
+        event.source = beginning.source as u8;
+        event.refusal = code;
+        event.rule = decision.rule;
+        event.set = decision.set;
+        event.cookie = egress::cookie(self.context);
+        event.has_ech = has_ech as u8;
+        event.alpn_len = alpn_len as u8;
+        event.reserved = 0;
+        copy(&mut event.alpn, &beginning.hello.alpn);
+        let name = if is_plaintext { &beginning.talk.request.name } else { &beginning.hello.name };
+        let Name { len, bytes, .. } = name;
+        event.name_len = if code == 0 { *len } else { 0 };
+        copy(&mut event.name, bytes);
+        let wake = if decision.verdict == Verdict::Deny { Wake::Now } else { Wake::OnTimer };
+        emit::bytes(ptr::from_ref(event).cast(), size_of::<NameEvent>() as u64, wake);
+    }
+}
+
+const SOURCE_TLS: u32 = NameSource::Tls as u32;
+const SOURCE_HTTP: u32 = NameSource::Http as u32;
+
+#[inline(always)]
+fn read_tls(hello: &mut Hello, chunk: &mut Chunk) -> Reading {
+    match hello.feed::<Helper>(chunk) {
+        Ok(Progress::More) => Reading::More,
+        Ok(Progress::Complete) => Reading::Named,
+        Err(refusal) => {
+            let names_nobody =
+                matches!(refusal, TlsRefusal::NotTls | TlsRefusal::NoName | TlsRefusal::Address);
+            Reading::Refused(refusal as u8, names_nobody)
+        }
+    }
+}
+
+#[inline(always)]
+fn read_http(talk: &mut Conversation, chunk: &mut Chunk) -> Reading {
+    match talk.feed::<Helper>(chunk) {
+        Ok(Progress::More) => Reading::More,
+        Ok(Progress::Complete) => Reading::Named,
+        Err(refusal) => {
+            let names_nobody = matches!(
+                refusal,
+                HttpRefusal::NotHttp | HttpRefusal::NoHost | HttpRefusal::Address
+            );
+            Reading::Refused(refusal as u8, names_nobody)
+        }
+    }
+}
+
+/// Copies up to a chunk of the packet; false if it cannot be read.
+#[inline(always)]
+fn load_chunk(context: &SkBuffContext, at: u32, len: u32, chunk: &mut Chunk) -> bool {
+    let most = CHUNK_BYTES_MAX as u32;
+    chunk.len = if len < most { len } else { most };
+    chunk.at = 0;
+    // SAFETY: reads a field back, so that the compiler does not know its range and keeps the mask,
+    // by which the verifier knows it: 1 to the maximum.
+    let len = unsafe { ptr::read_volatile(&raw const chunk.len) };
+    let len = (len.wrapping_sub(1) & (most - 1)) + 1;
+    let to = chunk.bytes.as_mut_ptr().cast();
+    // SAFETY: the length is at most that of the buffer, and the helper checks the packet's.
+    unsafe { bpf_skb_load_bytes(context.skb.skb.cast(), at, to, len) == 0 }
 }

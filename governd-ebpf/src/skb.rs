@@ -63,7 +63,7 @@ struct Round {
 }
 
 /// Loops of the programs: the helper, since Linux 5.17.
-struct Helper;
+pub(crate) struct Helper;
 
 impl Repeat for Helper {
     #[inline(always)]
@@ -307,7 +307,7 @@ fn report(view: &View, owner: &SocketOwner, source: Address, scratch: &mut DnsSc
 
 /// Copies by a helper: the verifier would follow a loop byte by byte.
 #[inline(always)]
-fn copy<T>(to: &mut T, from: &T) {
+pub(crate) fn copy<T>(to: &mut T, from: &T) {
     // SAFETY: both are of the helper's size.
     let copied = unsafe {
         bpf_probe_read_kernel(

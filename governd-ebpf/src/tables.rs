@@ -8,7 +8,8 @@ use core::ptr;
 use aya_ebpf::{
     bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
     btf_maps::{
-        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key,
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage,
+        lpm_trie::Key,
     },
     macros::btf_map,
 };
@@ -32,7 +33,12 @@ use governd_common::{
     verdict::Loss,
 };
 
-use crate::{process::ExecScratch, skb::DnsScratch, state::Flows};
+use crate::{
+    hello::{Beginning, HelloScratch},
+    process::ExecScratch,
+    skb::DnsScratch,
+    state::Flows,
+};
 
 pub(crate) const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 const SLOTS: usize = 2;
@@ -92,6 +98,12 @@ pub(crate) static EVENTS: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
 pub(crate) static EXEC_SCRATCH: PerCpuArray<ExecScratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static DNS_SCRATCH: PerCpuArray<DnsScratch, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static HELLOS: SkStorage<Beginning> = SkStorage::new();
+#[btf_map]
+pub(crate) static HELLO_FLOWS: Flows<Beginning> = Flows::new();
+#[btf_map]
+pub(crate) static HELLO_SCRATCH: PerCpuArray<HelloScratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static TAILS: ProgramArray<{ tail::ALL.len() }> = ProgramArray::new();
 

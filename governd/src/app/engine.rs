@@ -113,6 +113,7 @@ impl Engine {
                 self.discover_contact(&event, &actor);
                 self.step(Input::Flow(&event, actor));
             }
+            RawEvent::Name(_event) => {}
             RawEvent::Dns(event) => {
                 let actor = self.asker(&event);
                 self.step(Input::Dns(&event, actor));

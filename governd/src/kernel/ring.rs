@@ -17,11 +17,12 @@ use aya::{
 };
 use governd_common::{
     event::{
-        DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent, PathEvent,
+        DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent, NameEvent,
+        PathEvent,
     },
     limits::{
-        DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX, NAME_BYTES_MAX,
-        SOCKET_PATH_BYTES_MAX,
+        ALPN_BYTES_MAX, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX,
+        NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX,
     },
     names::map,
 };
@@ -48,6 +49,8 @@ pub enum RawEvent {
     Exit(ExitEvent),
     /// A DNS answer.
     Dns(Box<DnsEvent>),
+    /// The name in a connection's first bytes.
+    Name(Box<NameEvent>),
     /// A decision about something local.
     Path(PathEvent),
 }
@@ -61,6 +64,7 @@ impl RawEvent {
             Self::Exec(event) => &event.header,
             Self::Exit(event) => &event.header,
             Self::Dns(event) => &event.header,
+            Self::Name(event) => &event.header,
             Self::Path(event) => &event.header,
         }
     }
@@ -85,6 +89,11 @@ impl RawEvent {
             let fits = usize::from(event.name_len) <= NAME_BYTES_MAX
                 && event.addresses_len as usize <= DNS_ADDRESSES_MAX;
             fits.then(|| Self::Dns(Box::new(event)))
+        } else if kind == EventKind::Name as u16 {
+            let event = NameEvent::read_from_bytes(bytes).ok()?;
+            let fits = usize::from(event.name_len) <= NAME_BYTES_MAX
+                && usize::from(event.alpn_len) <= ALPN_BYTES_MAX;
+            fits.then(|| Self::Name(Box::new(event)))
         } else if kind == EventKind::Path as u16 {
             let event = PathEvent::read_from_bytes(bytes).ok()?;
             (event.path_len as usize <= SOCKET_PATH_BYTES_MAX).then_some(Self::Path(event))

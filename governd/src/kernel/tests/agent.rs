@@ -321,6 +321,7 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         "open" => python(OPEN, rest),
         "mknod" => python(MKNOD, rest),
         "echo" => python(ECHO, rest),
+        "say" => python(super::say::SAY, rest),
         "serve" => python(SERVE, rest),
         "true" => {
             Command::new("true").stdout(Stdio::null()).status().unwrap();

@@ -6,7 +6,9 @@ use governd_common::{
     address::Address,
     limits::RULES_PER_BLOCK_MAX,
     name::Pattern,
-    table::{RuleBlock, RuleEntry, SelectorSet, Subject, entry_flag, settings_flag, subject_flag},
+    table::{
+        RuleBlock, RuleEntry, SelectorSet, Subject, entry_flag, set_id, settings_flag, subject_flag,
+    },
     verdict::{Mode, Verdict},
 };
 use zerocopy::FromZeros;
@@ -104,7 +106,14 @@ impl Policy {
         let (key, bits) = Pattern::parse(pattern.as_bytes()).unwrap().key(0);
         let bytes = &key.bytes[1..bits as usize / 8];
         self.image.names.push((bytes.into(), set));
-        self.rule(set, verdict, (0, u16::MAX), 0, 1_000)
+        let policy = self.rule(set, verdict, (0, u16::MAX), 0, 1_000);
+        if policy.flags & entry_flag::VERIFY_SNI == 0 { policy } else { policy.any_address() }
+    }
+
+    /// As the compiler has it for rules that the first bytes alone decide.
+    fn any_address(mut self) -> Self {
+        self.image.blocks.retain(|(_, set, _)| *set != set_id::ANY_ADDRESS);
+        self.rule(set_id::ANY_ADDRESS, Verdict::Allow, (0, u16::MAX), 0, 1_000)
     }
 
     pub(super) fn resolver(mut self, address: &str) -> Self {
@@ -127,7 +136,7 @@ impl Policy {
         specificity: u16,
     ) -> Self {
         let verdict = verdict as u8;
-        let rule = set + 1_000;
+        let rule = set.wrapping_add(1_000);
         let entry = RuleEntry {
             port_first,
             port_last,
