@@ -1,16 +1,17 @@
 //! What governd knows of agents: the catalogue that it is extended with, and the inventory.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use governd_tests::{Lab, client::Family, command::run, daemon::Place, site, wait};
 use serde_json::Value;
 
-use crate::{Test, client, policy, record};
+use crate::{Test, client, measured, policy, record};
 
 pub(crate) const TESTS: &[Test] = &[
     ("agents::the_catalogue_is_extended_while_it_runs", the_catalogue_is_extended_while_it_runs),
     ("agents::an_agent_from_shadow_to_approved", an_agent_from_shadow_to_approved),
+    ("agents::short_lived_processes_are_attributed", short_lived_processes_are_attributed),
     ("agents::the_inventory_survives_a_kill", the_inventory_survives_a_kill),
     ("agents::a_damaged_inventory_stops_nothing", a_damaged_inventory_stops_nothing),
 ];
@@ -250,3 +251,58 @@ fn rows<'a>(value: &'a Value, list: &str, field: &str) -> Vec<&'a str> {
     let rows = value.pointer(list).and_then(Value::as_array).into_iter().flatten();
     rows.filter_map(|row| row.get(field)?.as_str()).collect()
 }
+
+/// Processes of one connection each; `BURST` in the environment takes its place.
+const BURST: u64 = 1_000;
+/// Of them at once.
+const BURST_PARALLEL: &str = "4";
+
+fn short_lived_processes_are_attributed(lab: &Lab) -> Result<()> {
+    let count = std::env::var("BURST").ok().and_then(|text| text.parse().ok()).unwrap_or(BURST);
+    let place = Place::new(lab, "burst")?;
+    let directory = lab.directory("burst-programs")?;
+    let [spawner, short] = ["burst", "short-lived"].map(|name| directory.join(name));
+    let source = lab.tools().script("burst.c");
+    run(Command::new("cc").args(["-O2", "-static", "-o"]).arg(&spawner).arg(source))?.success()?;
+    fs::copy(&spawner, &short)?;
+    let selector = format!("{{exe: {}}}", short.display());
+    let agent = policy::agent("burst-bot", &selector, &[]);
+    place.write_policy(&format!("{}{agent}", policy::host("monitor")))?;
+    let daemon = place.start()?;
+
+    let finished = lab
+        .client(Family::V4, &spawner)
+        .args([&count.to_string(), BURST_PARALLEL])
+        .args([&short.display().to_string(), "9"])
+        .run_within(BURST_PATIENCE)?;
+    let said = client::report(&finished)?;
+    ensure!(record::number(&said, "/failed") == Some(0), "{finished}");
+    let spawned_by = record::number(&said, "/pid");
+    let is_ours = |each: &Value| {
+        record::number(each, "/class_uid") == Some(4001)
+            && record::text(each, "/actor/process/file/path") == short.display().to_string()
+            && record::number(each, "/actor/process/parent_process/pid") == spawned_by
+            && record::lineage(each).first() == Some(&"burst")
+    };
+    wait::until("every connection's decision", BURST_PATIENCE, || {
+        let status = daemon.status()?;
+        Ok((record::number(&status, "/decisions/would_deny") == Some(count)).then_some(()))
+    })?;
+    let status = daemon.status()?;
+    daemon.stop_within(BURST_PATIENCE)?;
+    let records = place.records()?;
+    let attributed: std::collections::BTreeSet<Option<u64>> = records
+        .iter()
+        .filter(|each| is_ours(each))
+        .map(|each| record::number(each, "/actor/process/pid"))
+        .collect();
+    ensure!(attributed.len() as u64 == count, "{} of {count} attributed", attributed.len());
+    let lost = status.pointer("/lost").and_then(Value::as_object).context("no counters")?;
+    ensure!(lost.is_empty(), "lost: {status}");
+    ensure!(record::number(&status, "/log/lost_records") == Some(0), "lost: {status}");
+    measured(format!("{count} processes of one connection each: all attributed; {said}"));
+    Ok(())
+}
+
+/// How long a burst and what follows from it may take.
+const BURST_PATIENCE: Duration = Duration::from_secs(120);

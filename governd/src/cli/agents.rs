@@ -173,6 +173,10 @@ fn table(agents: &[&AgentSummary], now_ms: u64) -> Table {
     table.row(head.map(|word| (Tone::Dim, word.to_string())));
     for agent in agents {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        let providers = match &agent.providers[..] {
+            [] => "-".into(),
+            providers => providers.join(","),
+        };
         let state = match agent.standing.as_str() {
             "agent" => agent.state.clone(),
             _ => format!("candidate, {}%", agent.confidence),
@@ -186,7 +190,7 @@ fn table(agents: &[&AgentSummary], now_ms: u64) -> Table {
             (Tone::Plain, printable(&or_dash(&agent.user))),
             (Tone::Plain, agent.processes.to_string()),
             (Tone::Dim, ago(agent.last_ms, now_ms)),
-            (Tone::Plain, agent.providers.join(",")),
+            (Tone::Plain, providers),
         ]);
     }
     table
