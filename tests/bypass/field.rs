@@ -52,7 +52,6 @@ exec nsenter --net="$net" "$@"
 pub(crate) struct Field {
     helpers: Option<Running>,
     server: Option<Running>,
-    worker: PathBuf,
     outside: PathBuf,
     run: PathBuf,
     files: PathBuf,
@@ -62,14 +61,9 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    /// Builds it for the attempts in the cgroup `worker`; its services run in the cgroup
-    /// `outside`.
-    pub(crate) fn create(
-        number: usize,
-        programs: &Programs,
-        worker: PathBuf,
-        outside: &Path,
-    ) -> Result<Self> {
+    /// Builds it. Its services run in the cgroup `outside`, and each attempt in one of its own
+    /// below that.
+    pub(crate) fn create(number: usize, programs: &Programs, outside: &Path) -> Result<Self> {
         let name = format!("{}{}-bypass-{number}", leftover::PREFIX, std::process::id());
         let near = Namespace::create(format!("{name}-near"))?;
         let far = Namespace::create(format!("{name}-far"))?;
@@ -80,7 +74,6 @@ impl Field {
         let mut field = Self {
             helpers: None,
             server: None,
-            worker,
             outside: outside.to_owned(),
             run,
             files: programs.directory().to_owned(),
@@ -119,18 +112,21 @@ impl Field {
         attempt: &Attempt,
         further: &[(&str, String)],
     ) -> Result<Underway<'_>> {
+        // Below the cgroup of the policy, as a container's processes are.
+        let cgroup = self.outside.join(&attempt.id).join("inner");
+        fs::create_dir_all(&cgroup)?;
         let mut command = Command::new("bash");
-        command.args(["-c", ENTER, "field"]).arg(&self.worker).arg(self.near.path());
+        command.args(["-c", ENTER, "field"]).arg(&cgroup).arg(self.near.path());
         command.arg(if attempt.needs_root { "root" } else { "user" });
         command.args(attempt.command(&self.files)).current_dir("/");
         self.environment(&mut command);
         command.env("BP_FAR", self.far.path()).env("BP_FORB_LL", &self.link_local);
-        command.env("BP_INCG", &self.worker).env("BP_OUTCG", &self.outside);
+        command.env("BP_INCG", &cgroup).env("BP_OUTCG", &self.outside);
         command.envs(further.iter().map(|(name, value)| (*name, value)));
         let before = self.packets()?;
         let mut running = Running::start(&mut command)?;
         running.close_input();
-        Ok(Underway { field: self, running, before, began: Instant::now() })
+        Ok(Underway { field: self, cgroup, running, before, began: Instant::now() })
     }
 
     /// A file that tells an attempt to go on, once it exists; attempts can read it.
@@ -145,6 +141,16 @@ impl Field {
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", files.join("packages"));
         command.env("BP_DIR", files).env("BP_RUN", &self.run);
         command.env("BP_VENV", files.join("venv"))
+    }
+
+    /// Destroys connections that nobody has any more. What they could not deliver they would send
+    /// again for minutes, also when no governd is there to refuse it.
+    fn forget_connections(&self) -> Result<()> {
+        let net = format!("--net={}", self.near.path().display());
+        for state in ["fin-wait-1", "last-ack", "closing"] {
+            must("nsenter", &[&net, "ss", "--kill", "--numeric", "state", state])?;
+        }
+        Ok(())
     }
 
     /// Packets that arrived at forbidden addresses so far, once no more arrive.
@@ -162,14 +168,19 @@ impl Field {
     }
 
     fn packets(&self) -> Result<u64> {
+        let counts = self.ask("PKT")?;
+        let counts = counts.as_object().context("the far end counts by address")?;
+        Ok(counts.values().filter_map(serde_json::Value::as_u64).sum())
+    }
+
+    /// Asks the far end.
+    fn ask(&self, what: &str) -> Result<serde_json::Value> {
         let mut far_end = UnixStream::connect(self.run.join("ctl.sock"))?;
-        far_end.write_all(b"PKT\n")?;
+        far_end.write_all(format!("{what}\n").as_bytes())?;
         far_end.shutdown(Shutdown::Write)?;
         let mut text = String::new();
         far_end.read_to_string(&mut text)?;
-        let counts: serde_json::Value = serde_json::from_str(&text)?;
-        let counts = counts.as_object().context("the far end counts by address")?;
-        Ok(counts.values().filter_map(serde_json::Value::as_u64).sum())
+        Ok(serde_json::from_str(&text)?)
     }
 }
 
@@ -177,6 +188,7 @@ impl Field {
 #[derive(Debug)]
 pub(crate) struct Underway<'a> {
     field: &'a Field,
+    cgroup: PathBuf,
     running: Running,
     before: u64,
     began: Instant,
@@ -197,7 +209,7 @@ impl Underway<'_> {
 
     /// Waits for its end, and ends whatever it left running.
     pub(crate) fn finish(self) -> Result<Outcome> {
-        let Self { field, running, before, began } = self;
+        let Self { field, cgroup, running, before, began } = self;
         let pid = running.pid();
         let outcome = match running.finish(LIMIT) {
             Ok(finished) => {
@@ -208,9 +220,15 @@ impl Underway<'_> {
             Err(error) => Outcome::of(None, format!("{error:#}"), pid),
         };
         let took = began.elapsed();
-        cgroup::end_processes(&field.worker)?;
+        cgroup::end_processes(&cgroup)?;
         let packets = field.settled_packets()?.saturating_sub(before);
-        Ok(Outcome { packets, took, ..outcome })
+        field.forget_connections()?;
+        let mut said = outcome.said;
+        if packets > 0 {
+            // What leaked, for whoever reads why a row failed.
+            said.push_str(&format!(" | {}", field.ask(&format!("LOG {}", packets.min(6)))?));
+        }
+        Ok(Outcome { packets, took, said, ..outcome })
     }
 }
 

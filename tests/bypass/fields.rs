@@ -1,6 +1,6 @@
 //! All fields, the policy for their workloads, and how attempts are spread over them.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Mutex, thread};
+use std::{collections::BTreeMap, path::Path, sync::Mutex, thread};
 
 use anyhow::{Context as _, Result, anyhow};
 use governd_tests::Lab;
@@ -29,11 +29,7 @@ impl Fields {
         let outside = lab.cgroup().path();
         let mut all = Vec::new();
         for number in 0..WORKERS {
-            let worker = lab.cgroup().child(&format!("worker-{number}"))?;
-            // Below the cgroup of the policy, as a container's processes are.
-            let worker = worker.join("inner");
-            fs::create_dir(&worker)?;
-            all.push(Field::create(number, &programs, worker, outside)?);
+            all.push(Field::create(number, &programs, outside)?);
         }
         for field in &mut all {
             field.await_ready()?;
@@ -47,9 +43,10 @@ impl Fields {
         self.all.first().context("no field")
     }
 
-    /// The policy: each field's workload may reach the allowed names, and nothing else but what
-    /// `further` rules, as lines of YAML, say.
-    pub(crate) fn policy(&self, further: &str) -> String {
+    /// The policy: each attempt is an agent of its own, so that no other profits from what it made
+    /// governd believe. It may reach the allowed names, and nothing else but what `further` rules,
+    /// as lines of YAML, say.
+    pub(crate) fn policy(&self, attempts: &[Attempt], further: &str) -> String {
         let mut text = String::from(
             r#"apiVersion: governd.dev/v1
 kind: HostPolicy
@@ -60,17 +57,18 @@ spec:
   resolvers: {host: false, addresses: ["10.99.0.2"]}
 "#,
         );
-        for number in 0..self.all.len() {
-            let lab = &self.lab;
+        let lab = &self.lab;
+        for Attempt { id, .. } in attempts {
+            let agent = id.replace('_', "-");
             text.push_str(&format!(
                 r#"---
 apiVersion: governd.dev/v1
 kind: Agent
-metadata: {{name: workload-{number}}}
+metadata: {{name: {agent}}}
 spec:
   owner: {{name: Dana Smith, mail: dana@acme.example}}
   match:
-    - cgroup: /{lab}/worker-{number}
+    - cgroup: /{lab}/{id}
   egress:
     default: deny
     rules:

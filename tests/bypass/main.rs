@@ -76,7 +76,7 @@ fn under_governd(
         return Ok(Outcomes::new());
     }
     let place = Place::new(lab, "bypass")?;
-    place.write_policy(&fields.policy(""))?;
+    place.write_policy(&fields.policy(attempts, ""))?;
     let daemon = place.start()?;
     let environment = own::environment(&daemon, &place);
     let mut outcomes = fields.run_all(attempts, &environment)?;

@@ -33,7 +33,8 @@ pub(crate) fn run(lab: &Lab, fields: &Fields, attempt: &Attempt, reason: &str) -
         _ => None,
     };
     let wide = if attempt.stage == Stage::PolicyChange { WIDE } else { "" };
-    place.write_policy(&fields.policy(wide))?;
+    let attempts = std::slice::from_ref(attempt);
+    place.write_policy(&fields.policy(attempts, wide))?;
     let outcome = match attempt.stage {
         Stage::PolicyChange | Stage::LateDaemon => connected(fields, &place, attempt)?,
         _ => {
@@ -73,7 +74,7 @@ fn connected(fields: &Fields, place: &Place, attempt: &Attempt) -> Result<Outcom
     let daemon = match earlier {
         Some(daemon) => {
             let before = generation(&daemon)?;
-            place.write_policy(&fields.policy(""))?;
+            place.write_policy(&fields.policy(std::slice::from_ref(attempt), ""))?;
             daemon.reload()?;
             wait::until("the new policy", wait::PATIENCE, || {
                 Ok((generation(&daemon)? > before).then_some(()))
