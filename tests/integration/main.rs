@@ -16,6 +16,7 @@ use libtest_mimic::Trial;
 mod agents;
 mod audit;
 mod client;
+mod destroy;
 mod enforce;
 mod input;
 mod lab;
@@ -33,6 +34,7 @@ const SUBJECTS: &[&[Test]] = &[
     enforce::TESTS,
     monitor::TESTS,
     swap::TESTS,
+    destroy::TESTS,
     input::TESTS,
     verbs::TESTS,
     agents::TESTS,

@@ -31,6 +31,7 @@ use crate::{
     policy::{host::Host, image::Compiled, tables::ImageTables},
     workload::{
         host::{HostFacts, HostPaths},
+        sockets::destroy::{Destroyer, Doomed},
         table::{Known, ProcessTable},
     },
 };
@@ -62,6 +63,7 @@ pub struct Engine {
     pub(super) state: State,
     pub(super) journal: Journal,
     pub(super) discovery: Discovery,
+    pub(super) destroyer: Destroyer,
     pub(super) started: Instant,
 }
 
@@ -160,8 +162,12 @@ impl Engine {
 
     pub(super) fn step(&mut self, input: Input<'_>) {
         for command in self.state.step(input) {
-            let Command::Record(record, time_ns) = command;
-            self.journal.record(*record, time_ns);
+            match command {
+                Command::Record(record, time_ns) => self.journal.record(*record, time_ns),
+                Command::Destroy { cookie, protocol, port, tgid } => {
+                    self.destroyer.destroy(Doomed { cookie, protocol, port, tgid });
+                }
+            }
         }
     }
 
@@ -170,6 +176,7 @@ impl Engine {
             Ok(lost) => self.step(Input::Lost(&lost, clock::now_ms())),
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
+        self.step(Input::Undestroyed(self.destroyer.failed(), clock::now_ms()));
         self.discover_ended();
         self.take_digests();
         self.discover_passing_of_time();

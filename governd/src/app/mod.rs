@@ -46,7 +46,10 @@ use crate::{
     kernel::{self, Kernel, KernelError, KernelOptions, Lack},
     policy::{host::Host as _, image::Compiled},
     settings::Settings,
-    workload::{cgroup::CgroupTree, host::HostFacts, proc::ProcFs, table::ProcessTable},
+    workload::{
+        cgroup::CgroupTree, host::HostFacts, proc::ProcFs, sockets::destroy::Destroyer,
+        table::ProcessTable,
+    },
 };
 
 /// Version of the daemon.
@@ -152,6 +155,7 @@ impl App {
         let services = KnownServices::of(&catalog);
         let state = State::new(Arc::new(Compiled::default()), services);
         let discovery = Discovery::new(catalog, proc());
+        let destroyer = Destroyer::spawn(proc())?;
         let mut engine = Engine {
             kernel,
             processes,
@@ -162,6 +166,7 @@ impl App {
             state,
             journal,
             discovery,
+            destroyer,
             started,
         };
         engine.record_opened(&opened);

@@ -290,6 +290,8 @@ pub enum LossSource {
     Queue,
     /// Bytes behind the last whole record were cut when the log was opened.
     TornTail,
+    /// Refused sockets could not be ended: their packets are stopped, but their programs wait.
+    Undestroyed,
 }
 
 impl LossSource {
@@ -300,6 +302,7 @@ impl LossSource {
             Self::Log => "log-unwritable",
             Self::Queue => "queue-full",
             Self::TornTail => "torn-tail",
+            Self::Undestroyed => "sockets-not-destroyed",
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum Input<'a> {
     Exec(&'a ExecEvent, Actor),
     /// What the kernel has lost since it was loaded, at this time (milliseconds since the epoch).
     Lost(&'a [(Loss, u64)], u64),
+    /// How many [`Command::Destroy`] could not be carried out since start, at this time.
+    Undestroyed(u64, u64),
     /// A policy came into force.
     Installed {
         /// The policy.
@@ -57,6 +59,18 @@ pub enum Command {
     /// Append a record to the log and show it to watchers. The time is the event's own
     /// (`CLOCK_BOOTTIME`, in nanoseconds), or `None` for now.
     Record(Box<Record>, Option<u64>),
+    /// End a socket whose packets the kernel refuses, so that its program gets an error at once
+    /// and does not wait for an answer that cannot come. It must be connected.
+    Destroy {
+        /// The socket's cookie.
+        cookie: u64,
+        /// IP protocol number.
+        protocol: u8,
+        /// Destination port, or 0 if it is not known.
+        port: u16,
+        /// tgid of its owner.
+        tgid: u32,
+    },
 }
 
 /// Decisions since start.
@@ -147,11 +161,21 @@ impl State {
     /// Takes in what happened.
     pub fn step(&mut self, input: Input<'_>) -> Vec<Command> {
         match input {
-            Input::Flow(event, actor) => self.flow(event, actor),
+            Input::Flow(event, actor) => {
+                let mut commands = self.flow(event, actor);
+                commands.extend(destroy(event));
+                commands
+            }
             Input::Path(event, actor) => self.local(event, actor),
             Input::Dns(event, actor) => self.dns(event, actor),
             Input::Exec(event, actor) => self.exec(event, actor),
-            Input::Lost(counts, now_ms) => self.losses(counts, now_ms),
+            Input::Lost(counts, now_ms) => {
+                let lost = counts.iter().map(|(loss, total)| (LossSource::Kernel(*loss), *total));
+                self.losses(lost, now_ms)
+            }
+            Input::Undestroyed(total, now_ms) => {
+                self.losses([(LossSource::Undestroyed, total)], now_ms)
+            }
             Input::Installed { policy, generation, sources } => {
                 self.installed(policy, generation, sources)
             }
@@ -256,19 +280,19 @@ impl State {
         at(Record::Exec(record), event.header.time_ns)
     }
 
-    fn losses(&mut self, counts: &[(Loss, u64)], now_ms: u64) -> Vec<Command> {
+    fn losses(
+        &mut self,
+        totals: impl IntoIterator<Item = (LossSource, u64)>,
+        now_ms: u64,
+    ) -> Vec<Command> {
         let mut commands = Vec::new();
-        for (loss, total) in counts {
-            let (known, since_ms) = self.lost.get(loss.word()).copied().unwrap_or((0, now_ms));
-            if *total > known {
-                let record = record::Loss {
-                    source: LossSource::Kernel(*loss),
-                    count: total - known,
-                    since_ms,
-                    detail: None,
-                };
+        for (source, total) in totals {
+            let (known, since_ms) = self.lost.get(source.word()).copied().unwrap_or((0, now_ms));
+            if total > known {
+                let count = total - known;
+                let record = record::Loss { source, count, since_ms, detail: None };
                 commands.push(now(Record::Loss(record)));
-                self.lost.insert(loss.word(), (*total, now_ms));
+                self.lost.insert(source.word(), (total, now_ms));
             }
         }
         commands
@@ -334,6 +358,19 @@ impl State {
             _ => &self.policy,
         }
     }
+}
+
+/// Refused at `connect` or `sendmsg`, a program has its error. Refused at egress, the packets of a
+/// connection vanish, and it would wait.
+fn destroy(event: &FlowEvent) -> Option<Command> {
+    const CONNECTIONS: [(u32, u8); 2] = [(1, 6), (2, 17)];
+    let FlowEvent { cookie, protocol, port, socket_type, .. } = *event;
+    let is_refused = event.header.hook == Hook::Egress as u16
+        && Verdict::from_byte(event.verdict) == Verdict::Deny
+        && Mode::from_byte(event.mode) == Mode::Enforce;
+    let can_wait = cookie != 0 && CONNECTIONS.contains(&(socket_type, protocol));
+    let tgid = event.header.tgid;
+    (is_refused && can_wait).then_some(Command::Destroy { cookie, protocol, port, tgid })
 }
 
 fn hook(code: u16) -> Hook {
@@ -499,13 +536,45 @@ mod tests {
     }
 
     #[test]
+    fn only_refused_connections_at_egress_are_destroyed() {
+        let (deny, enforce) = (Verdict::Deny, Mode::Enforce);
+        let (tcp, udp) = ((1, 6), (2, 17));
+        let rows = [
+            (Hook::Egress, deny, enforce, tcp, 7, true),
+            (Hook::Egress, deny, enforce, udp, 7, true),
+            (Hook::Egress, deny, enforce, (3, 6), 7, false),
+            (Hook::Egress, deny, enforce, (2, 1), 7, false),
+            (Hook::Egress, deny, enforce, tcp, 0, false),
+            (Hook::Egress, deny, Mode::Monitor, tcp, 7, false),
+            (Hook::Egress, Verdict::Allow, enforce, tcp, 7, false),
+            (Hook::Connect, deny, enforce, tcp, 7, false),
+            (Hook::Sendmsg, deny, enforce, udp, 7, false),
+            (Hook::SockCreate, deny, enforce, tcp, 7, false),
+        ];
+        for (hook, verdict, mode, (socket_type, protocol), cookie, destroyed) in rows {
+            let mut event = flow(verdict, mode, 1);
+            event.header.hook = hook as u16;
+            event.header.tgid = 9;
+            (event.socket_type, event.protocol, event.cookie) = (socket_type, protocol, cookie);
+            let commands = state().step(Input::Flow(&event, actor()));
+            let found = commands.iter().any(|command| {
+                matches!(command, Command::Destroy { cookie: 7, port: 443, tgid: 9, .. })
+            });
+            assert_eq!((found, commands.len()), (destroyed, 1 + usize::from(destroyed)));
+        }
+    }
+
+    #[test]
     fn only_what_was_lost_since_the_last_look_is_recorded() {
         let mut state = state();
         let lost =
             |state: &mut State, total| state.step(Input::Lost(&[(Loss::Ring, total)], 5)).len();
         assert_eq!((lost(&mut state, 0), lost(&mut state, 3), lost(&mut state, 3)), (0, 1, 0));
         assert_eq!(lost(&mut state, 4), 1);
-        assert_eq!(state.lost().collect::<Vec<_>>(), [("ring-full", 4)]);
+        assert_eq!(state.step(Input::Undestroyed(2, 5)).len(), 1);
+        assert_eq!(state.step(Input::Undestroyed(2, 6)).len(), 0);
+        let lost: Vec<_> = state.lost().collect();
+        assert_eq!(lost, [("ring-full", 4), ("sockets-not-destroyed", 2)]);
     }
 
     #[test]

@@ -51,9 +51,20 @@ pub const SOCKET_FDS_MAX: usize = 1_048_576;
 pub const SOCKETS_MAX: usize = 65_536;
 /// Network namespaces whose sockets one listing reads.
 pub const NETWORK_NAMESPACES_MAX: usize = 1_024;
+/// Threads of a process whose network namespaces are looked at.
+pub const THREADS_LOOKED_AT_MAX: usize = 256;
+/// How long the kernel may take for one answer about sockets.
+pub const DIAG_TIMEOUT_MS: u64 = 250;
+/// Messages of one answer about sockets; one lists up to hundreds.
+pub const DIAG_MESSAGES_MAX: usize = 4_096;
+/// Sockets that wait for their end.
+pub const DESTROY_QUEUE_MAX: usize = 1_024;
+/// How long a socket is looked for, over all network namespaces.
+pub const DESTROY_TIMEOUT_MS: u64 = 1_000;
 
 const _: () = {
     assert!(ARGS_KEPT_BYTES_MAX <= CMDLINE_BYTES_MAX);
     assert!(LINEAGE_MAX < TABLE_PROCESSES_MAX);
+    assert!(DIAG_TIMEOUT_MS < DESTROY_TIMEOUT_MS);
     assert!(TABLE_PATHS_MAX <= TABLE_PROCESSES_MAX);
 };

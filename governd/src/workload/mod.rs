@@ -11,6 +11,7 @@ pub mod digest;
 pub mod host;
 pub mod limits;
 pub mod mounts;
+pub mod netns;
 pub mod owner;
 pub mod proc;
 mod read;

@@ -72,6 +72,12 @@ impl ProcFs {
             .collect()
     }
 
+    /// Ids of a process's threads; empty if it is gone.
+    pub fn threads(&self, pid: u32) -> Vec<u32> {
+        let entries = fs::read_dir(self.file(pid, "task")).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    }
+
     /// Everything about a process but its user's name and cgroup id, which the host's other files
     /// tell. `None` if there is no such process, or if it was replaced while it was read.
     pub fn process(&self, pid: u32, own_mounts: &Mounts) -> Option<Process> {

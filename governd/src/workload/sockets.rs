@@ -5,6 +5,9 @@
 //! Documentation/networking/proc_net_tcp.rst), and file descriptors lead from a socket's inode to
 //! its processes.
 
+pub mod destroy;
+mod diag;
+
 use std::{
     collections::{HashMap, HashSet},
     fs,

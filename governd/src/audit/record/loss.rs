@@ -2,7 +2,8 @@
 //!
 //! Application Error is OCSF's class for tools that handle OCSF events and report their own
 //! trouble. It is no finding: nobody did anything. Its severity is high, since the record has a
-//! gap; a torn tail is what a crash leaves, held nothing acknowledged, and is low.
+//! gap; a torn tail is what a crash leaves, held nothing acknowledged, and is low, as are refused
+//! sockets that could not be ended: nothing gets out of them.
 
 use serde_json::{Value, json};
 
@@ -18,11 +19,11 @@ const SEVERITY_HIGH: u8 = 4;
 
 pub(super) fn value(loss: &Loss, context: &Context, stamp: &Stamp) -> Value {
     let class = Class { category: 6, class: 6008, activity: ACTIVITY_GENERAL_ERROR };
-    let torn = loss.source == LossSource::TornTail;
-    let severity = if torn { SEVERITY_LOW } else { SEVERITY_HIGH };
+    let leaves_no_gap = matches!(loss.source, LossSource::TornTail | LossSource::Undestroyed);
+    let severity = if leaves_no_gap { SEVERITY_LOW } else { SEVERITY_HIGH };
     let place = match loss.source {
         LossSource::Kernel(_) => "kernel",
-        LossSource::Queue => "daemon",
+        LossSource::Queue | LossSource::Undestroyed => "daemon",
         LossSource::Log | LossSource::TornTail => "log",
     };
     let own = Object::default()
@@ -48,5 +49,8 @@ fn message(loss: &Loss) -> String {
         LossSource::Queue => format!("{count} records discarded: the daemon could not keep up"),
         LossSource::Log => format!("{count} records lost: the log could not be written"),
         LossSource::TornTail => format!("{count} bytes cut behind the last whole record"),
+        LossSource::Undestroyed => {
+            format!("{count} refused sockets not ended: their programs wait, nothing gets out")
+        }
     }
 }

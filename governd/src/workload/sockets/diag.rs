@@ -1,0 +1,248 @@
+//! Questions about sockets to the kernel, by sock_diag(7), in one network namespace.
+//!
+//! Messages are those of include/uapi/linux/{netlink,sock_diag,inet_diag}.h.
+
+use std::{io, os::fd::OwnedFd, time::Duration};
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+    sockopt::{Timeout, set_socket_timeout},
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, big_endian::U16};
+
+use crate::workload::limits::{DIAG_MESSAGES_MAX, DIAG_TIMEOUT_MS};
+
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLM_F_DUMP: u16 = 0x300;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
+/// What the kernel sends in one message at most when it lists (`NLMSG_GOODSIZE` and above).
+const ANSWER_BYTES_MAX: usize = 64 * 1_024;
+
+/// `AF_INET`, as messages carry it.
+pub(super) const INET: u8 = 2;
+/// `AF_INET6`.
+pub(super) const INET6: u8 = 10;
+
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+struct Header {
+    len: u32,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    port: u32,
+}
+
+/// `struct inet_diag_sockid`.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub(super) struct SocketId {
+    pub(super) source_port: U16,
+    pub(super) port: U16,
+    source: [u8; 16],
+    address: [u8; 16],
+    interface: u32,
+    cookie: [u32; 2],
+}
+
+impl SocketId {
+    /// The socket's cookie, as programs see it.
+    pub(super) fn cookie(&self) -> u64 {
+        let [low, high] = self.cookie;
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    /// Every socket with this destination port; 0 is any.
+    fn to_port(port: u16) -> Self {
+        Self {
+            source_port: U16::ZERO,
+            port: U16::new(port),
+            source: [0; 16],
+            address: [0; 16],
+            interface: 0,
+            cookie: [u32::MAX; 2],
+        }
+    }
+}
+
+/// `struct inet_diag_req_v2`.
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+struct InetRequest {
+    family: u8,
+    protocol: u8,
+    extensions: u8,
+    pad: u8,
+    states: u32,
+    id: SocketId,
+}
+
+/// `struct inet_diag_msg`, as far as it is read.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub(super) struct InetSocket {
+    pub(super) family: u8,
+    pub(super) state: u8,
+    timer: u8,
+    retransmissions: u8,
+    pub(super) id: SocketId,
+}
+
+/// A socket to ask with, in the network namespace that the thread was in when it was made.
+#[derive(Debug)]
+pub(super) struct Diag {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Diag {
+    /// In the thread's present network namespace.
+    pub(super) fn open() -> io::Result<Self> {
+        let kind = SocketType::RAW;
+        let protocol = Some(netlink::SOCK_DIAG);
+        let socket = socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, protocol)?;
+        let timeout = Some(Duration::from_millis(DIAG_TIMEOUT_MS));
+        set_socket_timeout(&socket, Timeout::Recv, timeout)?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Connections of a protocol in some states (bits by number of the state), to a port if it is
+    /// not 0; the first for which `is_wanted`.
+    pub(super) fn find(
+        &mut self,
+        (family, protocol): (u8, u8),
+        states: u32,
+        port: u16,
+        is_wanted: impl Fn(&InetSocket) -> bool,
+    ) -> io::Result<Option<InetSocket>> {
+        let id = SocketId::to_port(port);
+        let request = InetRequest { family, protocol, extensions: 0, pad: 0, states, id };
+        let mut found = None;
+        self.list(&request, |payload| {
+            if let Ok((socket, _)) = InetSocket::read_from_prefix(payload)
+                && found.is_none()
+                && is_wanted(&socket)
+            {
+                found = Some(socket);
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Aborts a connection: whoever waits on it gets `ECONNABORTED`. The kernel compares the
+    /// cookie, so that no other socket can be meant.
+    pub(super) fn destroy(&mut self, protocol: u8, socket: &InetSocket) -> io::Result<()> {
+        let InetSocket { family, state, id, .. } = *socket;
+        let states = 1 << state;
+        let request = InetRequest { family, protocol, extensions: 0, pad: 0, states, id };
+        self.ask(SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, &request)?;
+        self.read_answers(|_| {})
+    }
+
+    fn list(
+        &mut self,
+        request: &(impl IntoBytes + Immutable),
+        each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.ask(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, request)?;
+        self.read_answers(each)
+    }
+
+    fn ask(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        request: &(impl IntoBytes + Immutable),
+    ) -> io::Result<()> {
+        self.sequence += 1;
+        let body = request.as_bytes();
+        let len = (size_of::<Header>() + body.len()) as u32;
+        let header = Header { len, kind, flags, sequence: self.sequence, port: 0 };
+        send(&self.socket, &[header.as_bytes(), body].concat(), SendFlags::empty())?;
+        Ok(())
+    }
+
+    /// Reads the payloads of the answers up to the last one.
+    fn read_answers(&self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        let mut buffer = vec![0; ANSWER_BYTES_MAX];
+        for _ in 0..DIAG_MESSAGES_MAX {
+            let (len, _) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())?;
+            let mut rest = buffer.get(..len).unwrap_or_default();
+            while let Some((header, payload, after)) = split(rest) {
+                rest = after;
+                if header.sequence != self.sequence {
+                    continue;
+                }
+                match header.kind {
+                    NLMSG_DONE => return Ok(()),
+                    NLMSG_ERROR => return error(payload),
+                    _ => each(payload),
+                }
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::TimedOut))
+    }
+}
+
+/// The first message of some bytes, and what is behind it.
+fn split(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
+    let (header, _) = Header::read_from_prefix(bytes).ok()?;
+    let len = header.len as usize;
+    let payload = bytes.get(size_of::<Header>()..len)?;
+    let after = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+    Some((header, payload, after))
+}
+
+/// `struct nlmsgerr`: 0 acknowledges.
+fn error(payload: &[u8]) -> io::Result<()> {
+    match i32::read_from_prefix(payload) {
+        Ok((0, _)) => Ok(()),
+        Ok((code, _)) => Err(io::Error::from_raw_os_error(-code)),
+        Err(_) => Err(io::Error::from(io::ErrorKind::InvalidData)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_message_that_lies_about_its_length_is_not_read() {
+        let header = |len| Header { len, kind: 20, flags: 0, sequence: 1, port: 0 };
+        for len in [0, 15, 21, u32::MAX] {
+            let bytes = [header(len).as_bytes(), &[7; 4]].concat();
+            assert!(split(&bytes).is_none(), "{len}");
+        }
+        let bytes = [header(18).as_bytes(), &[7; 4], header(16).as_bytes()].concat();
+        let (_, payload, after) = split(&bytes).unwrap();
+        assert_eq!((payload, after.len()), ([7; 2].as_slice(), 16));
+        assert!(split(after).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn a_connection_is_found_by_its_cookie_whatever_its_family() {
+        for host in ["127.0.0.1", "::1"] {
+            let listener = TcpListener::bind((host, 0)).unwrap();
+            let to = listener.local_addr().unwrap();
+            let client = TcpStream::connect(to).unwrap();
+            let cookie = rustix::net::sockopt::socket_cookie(&client).unwrap();
+            let family = if to.is_ipv4() { INET } else { INET6 };
+            for port in [to.port(), 0] {
+                let found = Diag::open()
+                    .unwrap()
+                    .find((family, 6), u32::MAX, port, |socket| socket.id.cookie() == cookie)
+                    .unwrap()
+                    .unwrap();
+                assert_eq!((found.family, found.state), (family, 1));
+                assert_eq!(found.id.port.get(), to.port());
+                assert_eq!(found.id.source_port.get(), client.local_addr().unwrap().port());
+            }
+        }
+    }
+}
