@@ -115,7 +115,10 @@ impl Engine {
                 self.discover_contact(&event, &actor);
                 self.step(Input::Flow(&event, actor));
             }
-            RawEvent::Name(_event) => {}
+            RawEvent::Name(event) => {
+                let actor = actor(self.processes.attribute(&event.header));
+                self.step(Input::Name(&event, actor));
+            }
             RawEvent::Dns(event) => {
                 let actor = self.asker(&event);
                 self.step(Input::Dns(&event, actor));

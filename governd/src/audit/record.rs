@@ -156,6 +156,21 @@ impl Evidence {
     }
 }
 
+/// What the first bytes of a connection said.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Said {
+    /// `tls`, `http` or `quic`.
+    pub source: &'static str,
+    /// The server name or Host; `None` if there is none that could be read.
+    pub name: Option<Arc<str>>,
+    /// Protocols that the client offers (ALPN).
+    pub alpn: Vec<String>,
+    /// Whether the hello carries an encrypted one.
+    pub has_ech: bool,
+    /// Why there is no name.
+    pub refusal: Option<&'static str>,
+}
+
 /// Where a flow goes.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -169,6 +184,8 @@ pub struct Destination {
     pub evidence: Evidence,
     /// What the catalogue calls the service behind it, such as `openai`.
     pub service: Option<Arc<str>>,
+    /// What its first bytes said, where they were read.
+    pub said: Option<Said>,
 }
 
 /// A decision about a destination: Network Activity, 4001.

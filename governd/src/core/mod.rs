@@ -6,4 +6,5 @@ mod local;
 pub mod names;
 pub mod process;
 pub mod recent;
+pub mod said;
 pub mod state;

@@ -88,6 +88,14 @@ impl Names {
         decided.or_else(|| all().last()).map(|known| Arc::clone(&known.name))
     }
 
+    /// Whether DNS gave the address to the name, for a subject or for everybody.
+    pub fn has(&self, subject: u32, address: Address, name: &str) -> bool {
+        [subject, BindingKey::HOST].into_iter().any(|who| {
+            let known = self.known.get(&(who, address));
+            known.is_some_and(|names| names.iter().any(|known| &*known.name == name))
+        })
+    }
+
     /// Everything that DNS said to a subject, or to everybody, and that is still valid.
     pub fn bound(&self, subject: u32, now_ns: u64) -> Vec<Bound> {
         let mine =

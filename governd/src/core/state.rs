@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use governd_common::{
-    event::{DnsEvent, ExecEvent, FlowEvent, Hook, PathEvent},
+    event::{DnsEvent, ExecEvent, FlowEvent, Hook, NameEvent, PathEvent},
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
@@ -11,6 +11,7 @@ use super::{
     local,
     names::Names,
     recent::{Recent, RecentFlows},
+    said::{self, SaidNames},
 };
 use crate::{
     audit::record::{
@@ -27,6 +28,8 @@ pub enum Input<'a> {
     Flow(&'a FlowEvent, Actor),
     /// The kernel decided about something local.
     Path(&'a PathEvent, Actor),
+    /// The kernel read a name in a connection's first bytes.
+    Name(&'a NameEvent, Actor),
     /// The kernel learned from a DNS answer. The actor is the socket's owner, where known.
     Dns(&'a DnsEvent, Option<Actor>),
     /// A process executed a file.
@@ -101,6 +104,7 @@ pub struct State {
     refused: Option<String>,
     /// Names that DNS gave to addresses.
     pub names: Names,
+    said: SaidNames,
     /// The latest decisions.
     pub recent: RecentFlows,
     counts: Counts,
@@ -117,6 +121,7 @@ impl State {
             previous: None,
             refused: None,
             names: Names::default(),
+            said: SaidNames::default(),
             recent: RecentFlows::default(),
             counts: Counts::default(),
             lost: BTreeMap::new(),
@@ -167,6 +172,7 @@ impl State {
                 commands
             }
             Input::Path(event, actor) => self.local(event, actor),
+            Input::Name(event, actor) => self.named(event, actor),
             Input::Dns(event, actor) => self.dns(event, actor),
             Input::Exec(event, actor) => self.exec(event, actor),
             Input::Lost(counts, now_ms) => {
@@ -187,11 +193,38 @@ impl State {
         let verdict = Verdict::from_byte(event.verdict);
         let mode = Mode::from_byte(event.mode);
         self.count(verdict, mode);
+        self.decided(event, actor)
+    }
+
+    /// A name that is allowed is a record of its own; a refusal follows as a flow.
+    fn named(&mut self, event: &NameEvent, actor: Actor) -> Vec<Command> {
+        let is_new = self.said.observe(event);
+        if !is_new || Verdict::from_byte(event.verdict) == Verdict::Deny {
+            return Vec::new();
+        }
+        self.decided(&said::flow(event), actor)
+    }
+
+    fn decided(&mut self, event: &FlowEvent, actor: Actor) -> Vec<Command> {
+        let verdict = Verdict::from_byte(event.verdict);
+        let mode = Mode::from_byte(event.mode);
         let subject = event.header.subject;
-        let name = self.names.name(subject, event.address, event.set);
+        let at_egress = event.header.hook == Hook::Egress as u16;
+        let said = self.said.of(event.cookie).filter(|_| at_egress).cloned();
+        let spoken = said.as_ref().and_then(|said| said.name.clone());
+        let (name, evidence) = match spoken {
+            Some(name) if self.names.has(subject, event.address, &name) => {
+                (Some(name), Evidence::Both)
+            }
+            Some(name) => (Some(name), Evidence::Sni),
+            None => {
+                let name = self.names.name(subject, event.address, event.set);
+                let evidence = if name.is_some() { Evidence::Dns } else { Evidence::None };
+                (name, evidence)
+            }
+        };
         self.recent.push(Recent { event: *event, actor: actor.clone(), name: name.clone() });
         let hook = hook(event.header.hook);
-        let evidence = if name.is_some() { Evidence::Dns } else { Evidence::None };
         let service = name.as_deref().and_then(|name| self.services.provider(name));
         let generation = event.header.generation;
         let record = record::Flow {
@@ -211,6 +244,7 @@ impl State {
                 name,
                 evidence,
                 service,
+                said,
             }),
             path: None,
             protocol: event.protocol,

@@ -168,7 +168,15 @@ fn own(flow: &Flow, context: &Context) -> Object {
 /// How the destination's name is known.
 pub(super) fn name(to: &Destination) -> Object {
     let evidence = if to.name.is_some() { to.evidence } else { Evidence::None };
-    Object::default().with("evidence", evidence.word()).maybe("value", to.name.as_deref())
+    let own = Object::default().with("evidence", evidence.word());
+    let own = own.maybe("value", to.name.as_deref());
+    let Some(said) = &to.said else {
+        return own;
+    };
+    own.with("source", said.source)
+        .maybe("alpn", (!said.alpn.is_empty()).then(|| said.alpn.clone()))
+        .maybe("ech", said.has_ech.then_some(true))
+        .maybe("refusal", said.refusal)
 }
 
 fn decision(flow: &Flow, context: &Context) -> Object {

@@ -200,6 +200,7 @@ fn destination() -> Destination {
         name: Some("api.openai.com".into()),
         evidence: Evidence::Dns,
         service: Some("openai".into()),
+        said: None,
     }
 }
 
@@ -210,6 +211,7 @@ fn bare_destination() -> Destination {
         name: None,
         evidence: Evidence::None,
         service: None,
+        said: None,
     }
 }
 
