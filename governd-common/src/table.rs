@@ -2,7 +2,10 @@
 
 use crate::{
     address::Address,
+    conversation::Conversation,
+    key::NameKey,
     limits::{BINDING_SETS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS},
+    tls::Hello,
 };
 
 shared! {
@@ -256,6 +259,11 @@ shared! {
         pub reserved: u32,
     }
 }
+
+/// Bytes of what `skb_hello` remembers of a connection, which is its own business: four numbers,
+/// the length and data of a trie key, and the parsers.
+pub const BEGINNING_BYTES: usize =
+    20 + size_of::<NameKey>() + size_of::<Hello>() + size_of::<Conversation>();
 
 shared! {
     /// Offsets of kernel structures on the running kernel, from its BTF, in bytes.

@@ -440,13 +440,17 @@ impl Run<'_> {
         copy(&mut event.alpn, &beginning.hello.alpn);
         let name = if is_plaintext { &beginning.talk.request.name } else { &beginning.hello.name };
         let Name { len, bytes, .. } = name;
-        event.name_len = if code == 0 { *len } else { 0 };
+        // An address in the place of a name is well formed, and worth telling.
+        let is_address = code == if is_plaintext { HTTP_ADDRESS } else { TLS_ADDRESS };
+        event.name_len = if code == 0 || is_address { *len } else { 0 };
         copy(&mut event.name, bytes);
         let wake = if decision.verdict == Verdict::Deny { Wake::Now } else { Wake::OnTimer };
         emit::bytes(ptr::from_ref(event).cast(), size_of::<NameEvent>() as u64, wake);
     }
 }
 
+const TLS_ADDRESS: u8 = TlsRefusal::Address as u8;
+const HTTP_ADDRESS: u8 = HttpRefusal::Address as u8;
 const SOURCE_TLS: u32 = NameSource::Tls as u32;
 const SOURCE_HTTP: u32 = NameSource::Http as u32;
 

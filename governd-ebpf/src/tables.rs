@@ -27,8 +27,8 @@ use governd_common::{
     },
     names::tail,
     table::{
-        Binding, CgroupSubject, LostBlock, RuleBlock, SelectorSet, Settings, SocketOwner, Subject,
-        Task, settings_flag,
+        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, RuleBlock, SelectorSet, Settings,
+        SocketOwner, Subject, Task, settings_flag,
     },
     verdict::Loss,
 };
@@ -102,6 +102,8 @@ pub(crate) static DNS_SCRATCH: PerCpuArray<DnsScratch, 1> = PerCpuArray::new();
 pub(crate) static HELLOS: SkStorage<Beginning> = SkStorage::new();
 #[btf_map]
 pub(crate) static HELLO_FLOWS: Flows<Beginning> = Flows::new();
+// Where captures are replayed, user space makes the entries.
+const _: () = assert!(size_of::<Beginning>() == BEGINNING_BYTES);
 #[btf_map]
 pub(crate) static HELLO_SCRATCH: PerCpuArray<HelloScratch, 1> = PerCpuArray::new();
 #[btf_map]

@@ -58,11 +58,11 @@ pub struct HelloName {
     pub has_ech: bool,
 }
 
-impl From<&Hello> for HelloName {
-    fn from(hello: &Hello) -> Self {
+impl HelloName {
+    /// A name, the part of the protocol list that is kept, as sent, and whether there is ECH.
+    pub fn new(name: String, protocols: &[u8], has_ech: bool) -> Self {
         let mut alpn = Vec::new();
-        let kept = hello.alpn.get(..hello.alpn_len as usize).unwrap_or_default();
-        let mut rest = kept;
+        let mut rest = protocols;
         while let Some((len, after)) = rest.split_first() {
             let Some((protocol, after)) = after.split_at_checked(usize::from(*len)) else {
                 break;
@@ -70,7 +70,14 @@ impl From<&Hello> for HelloName {
             alpn.push(protocol.escape_ascii().to_string());
             rest = after;
         }
-        Self { name: hello.name.to_string(), alpn, has_ech: hello.has_ech != 0 }
+        Self { name, alpn, has_ech }
+    }
+}
+
+impl From<&Hello> for HelloName {
+    fn from(hello: &Hello) -> Self {
+        let kept = hello.alpn.get(..hello.alpn_len as usize).unwrap_or_default();
+        Self::new(hello.name.to_string(), kept, hello.has_ech != 0)
     }
 }
 

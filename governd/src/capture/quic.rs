@@ -1,9 +1,6 @@
 //! QUIC connections as far as their ClientHello: CRYPTO frames in any order, over several Initials.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-};
+use std::collections::{HashMap, HashSet};
 
 use governd_common::{
     quic::{Kind, Packet, Reader, Version},
@@ -39,9 +36,10 @@ mod frame {
 #[derive(Default)]
 pub(super) struct Connections {
     by_path: HashMap<Flow, Connection>,
-    /// Connections that told something, by where they went and the id that the client chose. A
-    /// capture on both sides of a NAT has them twice, and they count once.
-    seen: HashSet<(SocketAddr, Vec<u8>)>,
+    /// What was told, with the id that the client chose for the connection. A capture on both sides
+    /// of a NAT has a first packet twice, and a client that tries IPv6 and IPv4 at a time sends one
+    /// to both; it counts once.
+    seen: HashSet<(Vec<u8>, String)>,
 }
 
 struct Connection {
@@ -83,9 +81,12 @@ impl Connections {
 
     fn initial(&mut self, path: Flow, bytes: &[u8], packet: &Packet<'_>) -> Option<Told> {
         let told = self.read(path, bytes, packet)?;
+        let (Told::Tls(hello) | Told::TlsAddress(hello)) = &told else {
+            return Some(told);
+        };
         let client_id = self.by_path.get(&path)?.client_id.clone();
-        let is_copy =
-            client_id.len() >= CLIENT_ID_BYTES_MIN && !self.seen.insert((path.to, client_id));
+        let is_copy = client_id.len() >= CLIENT_ID_BYTES_MIN
+            && !self.seen.insert((client_id, hello.name.clone()));
         (!is_copy).then_some(told)
     }
 

@@ -134,6 +134,7 @@ pub(super) fn load_replay(layout: KernelLayout, flows_max: u32) -> Result<Ebpf, 
     loader.override_global(global::LAYOUT, &layout, true);
     loader.override_global(global::REPLAY, &1_u32, true);
     loader.map_max_entries(map::FLOWS, flows_max);
+    loader.map_max_entries(map::HELLO_FLOWS, flows_max);
     loader.load(OBJECT).map_err(object_error)
 }
 

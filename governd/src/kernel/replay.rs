@@ -15,7 +15,7 @@ use aya::{
 use governd_common::{
     key::FlowKey,
     names::{map, program, tail},
-    table::SocketOwner,
+    table::{BEGINNING_BYTES, SocketOwner},
 };
 
 use super::{
@@ -51,6 +51,7 @@ pub struct Replay {
     ebpf: Ebpf,
     tables: PolicyTables,
     flows: HashMap<MapData, Shared<FlowKey>, Shared<SocketOwner>>,
+    beginnings: HashMap<MapData, Shared<FlowKey>, [u8; BEGINNING_BYTES]>,
     flows_len: u32,
     events: Events,
 }
@@ -73,8 +74,9 @@ impl Replay {
         attach::fill_tails(&mut ebpf, &[])?;
         let tables = PolicyTables::take(&mut ebpf)?;
         let flows = open(&mut ebpf, map::FLOWS)?;
+        let beginnings = open(&mut ebpf, map::HELLO_FLOWS)?;
         let events = Events::take(&mut ebpf)?;
-        Ok(Self { ebpf, tables, flows, flows_len: 0, events })
+        Ok(Self { ebpf, tables, flows, beginnings, flows_len: 0, events })
     }
 
     /// Puts a policy in force and returns its generation.
@@ -88,16 +90,17 @@ impl Replay {
     /// Begins a flow with what its socket would hold. When there are too many, all are forgotten.
     ///
     /// # Errors
-    /// If the map cannot be written.
+    /// If a map cannot be written.
     pub fn begin(&mut self, key: FlowKey, owner: SocketOwner) -> Result<(), KernelError> {
+        self.end(key)?;
         if self.flows_len >= FLOWS_MAX {
             self.forget()?;
         }
         let stored = self.flows.insert(Shared(key), Shared(owner), 0);
         stored.map_err(KernelError::map("write", map::FLOWS))?;
-        // What is begun again is counted again, which only makes them forgotten sooner.
         self.flows_len += 1;
-        Ok(())
+        let stored = self.beginnings.insert(Shared(key), [0; BEGINNING_BYTES], 0);
+        stored.map_err(KernelError::map("write", map::HELLO_FLOWS))
     }
 
     /// Whether a flow was begun and not forgotten.
@@ -105,16 +108,30 @@ impl Replay {
         self.flows.get(&Shared(*key), 0).is_ok()
     }
 
+    /// Forgets a flow, if it was begun.
+    ///
+    /// # Errors
+    /// If a map cannot be written.
+    pub fn end(&mut self, key: FlowKey) -> Result<(), KernelError> {
+        if !self.knows(&key) {
+            return Ok(());
+        }
+        let removed = self.flows.remove(&Shared(key));
+        removed.map_err(KernelError::map("write", map::FLOWS))?;
+        self.flows_len = self.flows_len.saturating_sub(1);
+        let removed = self.beginnings.remove(&Shared(key));
+        removed.map_err(KernelError::map("write", map::HELLO_FLOWS))
+    }
+
     /// Forgets every flow.
     ///
     /// # Errors
-    /// If the map cannot be written.
+    /// If a map cannot be written.
     pub fn forget(&mut self) -> Result<(), KernelError> {
         let keys: Vec<_> = self.flows.keys().filter_map(Result::ok).collect();
-        for key in keys {
-            self.flows.remove(&key).map_err(KernelError::map("write", map::FLOWS))?;
+        for Shared(key) in keys {
+            self.end(key)?;
         }
-        self.flows_len = 0;
         Ok(())
     }
 

@@ -7,14 +7,18 @@
 use std::{collections::HashMap, net::SocketAddr};
 
 use governd_common::{
+    decide::Proof,
     dns::DnsRefusal,
+    event::{NameEvent, NameSource},
+    http::HttpRefusal,
     key::FlowKey,
     table::{SocketOwner, Subject},
+    tls::TlsRefusal,
     verdict::{Mode, Verdict},
 };
 
 use crate::{
-    capture::{Flow, Kind, Reader, Told},
+    capture::{Flow, HelloName, Kind, Reader, Told},
     kernel::{Direction, KernelError, RawEvent, Replay},
     policy::image::TableImage,
 };
@@ -85,6 +89,7 @@ impl Reader for KernelReader {
 
     fn begin(&mut self, flow: Flow, _kind: Kind) -> Result<(), KernelError> {
         let owner = self.owner(flow.to, packet::TCP);
+        let owner = SocketOwner { stage: Proof::Name as u8, ..owner };
         self.replay.begin(key(flow, packet::TCP), owner)?;
         self.next.insert(flow, SEQUENCE_FIRST.wrapping_add(1));
         let syn = packet::tcp(flow, SEQUENCE_FIRST, true, &[]);
@@ -105,8 +110,10 @@ impl Reader for KernelReader {
     }
 
     fn end(&mut self, flow: Flow) -> Result<(), KernelError> {
-        self.next.remove(&flow);
-        Ok(())
+        match self.next.remove(&flow) {
+            Some(_) => self.replay.end(key(flow, packet::TCP)),
+            None => Ok(()),
+        }
     }
 
     fn datagram(&mut self, flow: Flow, message: &[u8]) -> Result<Vec<Told>, KernelError> {
@@ -138,14 +145,35 @@ fn key(flow: Flow, protocol: u8) -> FlowKey {
 fn tells(event: &RawEvent) -> Option<Told> {
     match event {
         RawEvent::Dns(dns) => {
-            let name = dns.name.get(..dns.name_len.into()).unwrap_or_default();
-            let name = String::from_utf8_lossy(name).into_owned();
+            let name = text(&dns.name, dns.name_len);
             let addresses = dns.addresses.iter().take(dns.addresses_len as usize);
             let addresses = addresses.map(|found| found.address);
             Some(Told::dns(name, dns.question_type, addresses))
         }
+        RawEvent::Name(event) => Some(tells_name(event)),
         _ => None,
     }
+}
+
+fn tells_name(event: &NameEvent) -> Told {
+    let name = text(&event.name, event.name_len);
+    if event.source == NameSource::Http as u8 {
+        return match HttpRefusal::from_byte(event.refusal) {
+            Some(refusal) => Told::NoHttp(refusal),
+            None => Told::Http(name),
+        };
+    }
+    let kept = event.alpn.get(..event.alpn_len.into()).unwrap_or_default();
+    let hello = HelloName::new(name, kept, event.has_ech != 0);
+    match TlsRefusal::from_byte(event.refusal) {
+        Some(TlsRefusal::Address) => Told::TlsAddress(hello),
+        Some(refusal) => Told::NoTls(refusal),
+        None => Told::Tls(hello),
+    }
+}
+
+fn text(bytes: &[u8], len: u16) -> String {
+    String::from_utf8_lossy(bytes.get(..len.into()).unwrap_or_default()).into_owned()
 }
 
 /// One subject that may reach everything, and whose every answer is reported.

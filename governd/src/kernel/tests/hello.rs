@@ -70,7 +70,7 @@ fn an_allowed_name_passes_and_another_does_not_however_the_hello_is_cut() {
         let name = server_name(name);
         let ech = extension(0xfe0d, &[0; 200]);
         let last = hello(&[filler(1_700), extension(10, &[0; 8]), name.clone()], 16_384);
-        let plain = hello(&[name.clone()], 16_384);
+        let plain = hello(std::slice::from_ref(&name), 16_384);
         [
             ("one segment", vec![plain.clone()]),
             ("segments of one byte", bytes(&plain, 1)),
