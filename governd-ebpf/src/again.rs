@@ -12,10 +12,10 @@ use governd_common::{
 };
 
 use crate::{
+    decision::{decide_into, decide_named_into},
     egress::{Target, report},
     hello,
     outcome::Outcome,
-    sock_addr::{decide_into, decide_named_into},
     tables::View,
 };
 

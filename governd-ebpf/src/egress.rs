@@ -86,7 +86,8 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
 /// Leaves what other programs look at to them.
 #[inline(always)]
 fn leave(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
-    if owner.generation != 0 && owner.verdict == Verdict::Deny as u8 {
+    // Those of governed subjects are judged by now.
+    if owner.subject == 0 && owner.generation != 0 && owner.verdict == Verdict::Deny as u8 {
         return Outcome::Refuse;
     }
     let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);

@@ -32,11 +32,11 @@ use governd_common::{
 };
 
 use crate::{
+    decision::decide_named_into,
     egress::{self, Target},
     emit::{self, Wake, count},
     outcome::Outcome,
     skb::{Helper, copy, load},
-    sock_addr::decide_named_into,
     state::{self, End},
     tables::{FLOWS, HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, SOCKETS, TAILS, View},
 };

@@ -13,6 +13,7 @@ use aya_ebpf::{
 use governd_common::event::Hook;
 
 mod again;
+mod decision;
 mod egress;
 mod emit;
 mod hello;

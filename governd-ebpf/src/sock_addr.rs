@@ -10,18 +10,18 @@ use aya_ebpf::{
 };
 use governd_common::{
     address::Address,
-    decide::{Decision, Flow, Named, Proof, Tables as _, decide, decide_named},
+    decide::{Decision, Flow, Proof, Tables as _},
     event::{EventKind, FlowEvent, Hook},
     table::{SocketOwner, socket_flag},
     verdict::{Loss, Reason, Verdict},
 };
 
 use crate::{
+    decision::decide_into,
     emit::{self, Wake, count},
     outcome::{Fault, Outcome},
     subject::{self, Who},
     tables::{SOCKETS, View},
-    task::layout,
 };
 
 const PORT_DNS: u16 = 53;
@@ -58,7 +58,7 @@ pub(crate) fn judge(context: &SockAddrContext, hook: Hook, address: Address) -> 
     // The kernel takes the unspecified address as loopback (net/ipv4/route.c, net/ipv6/tcp_ipv6.c).
     let address = address.unspecified_to_loopback();
     let Some(view) = View::current() else {
-        return without_policy(&socket, hook, address).answer();
+        return without_policy(&socket, &address).answer();
     };
     let who = user(&view, &socket);
     let mut decision = Decision::FAULT;
@@ -69,8 +69,7 @@ pub(crate) fn judge(context: &SockAddrContext, hook: Hook, address: Address) -> 
     }
     if !decision.quiet || decision.refuses() {
         let generation = view.generation;
-        let (socket, who, decision) = (&socket, &who, &decision);
-        Report { socket, hook, address, generation, who, decision }.send();
+        socket.report(&address, generation, &who, &decision);
     }
     Outcome::of(&decision).answer()
 }
@@ -91,15 +90,15 @@ fn user(view: &View, socket: &Socket) -> Who {
     }
 }
 
-/// The decision about a known process, in a stack frame of its own; the number is for the verifier.
-#[inline(never)]
+/// The decision about a known process.
+#[inline(always)]
 fn judge_known(
     view: &View,
     who: &Who,
     socket: &Socket,
     address: &Address,
     decision: &mut Decision,
-) -> u32 {
+) {
     // SAFETY: the helper only reads the clock.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     let Socket { port, protocol, .. } = *socket;
@@ -117,7 +116,7 @@ fn judge_known(
         if !view.is_whole() {
             count(Loss::Tables);
             *decision = Fault::TornView.decision();
-            return 0;
+            return;
         }
     }
     // Nobody else's sockets need an owner, except those whose answers teach names or whose first
@@ -126,47 +125,11 @@ fn judge_known(
     if wants_owner && socket.own(who, address, view.generation, decision) == 0 && who.subject != 0 {
         *decision = Fault::SocketStorage(*decision).decision();
     }
-    0
-}
-
-/// The decision in a stack frame of its own. It returns the verdict's code, because the verifier
-/// wants a number from every function.
-#[inline(never)]
-pub(crate) fn decide_into(view: &View, flow: &Flow, decision: &mut Decision) -> u32 {
-    *decision = decide(view, flow);
-    if layout!(has_loops) == 0 {
-        leave_unread(decision);
-    }
-    decision.verdict as u32
-}
-
-/// Where nobody can read names, no first bytes prove one. A policy that enforces denials of names
-/// is not taken there, so that nothing else is to be proved.
-#[inline(always)]
-fn leave_unread(decision: &mut Decision) {
-    if decision.proof == Proof::Name {
-        decision.verdict = Verdict::Deny;
-        decision.reason = Reason::NoServerName;
-        decision.quiet = false;
-    }
-    decision.proof = Proof::None;
-}
-
-/// The decision about a flow of which a name is known, as [`decide_into`].
-#[inline(never)]
-pub(crate) fn decide_named_into(
-    view: &View,
-    flow: &Flow,
-    named: Named,
-    decision: &mut Decision,
-) -> u32 {
-    *decision = decide_named(view, flow, named);
-    decision.verdict as u32
 }
 
 /// Before the first policy nobody is governed; later this means that the tables broke.
 #[inline(always)]
-fn without_policy(socket: &Socket, hook: Hook, address: Address) -> Outcome {
+fn without_policy(socket: &Socket, address: &Address) -> Outcome {
     let tgid = subject::current_tgid();
     let (subject, root) = match subject::tracked(tgid) {
         Some(task) => (task.subject, task.root),
@@ -176,44 +139,8 @@ fn without_policy(socket: &Socket, hook: Hook, address: Address) -> Outcome {
     count(Loss::Tables);
     let who = Who { tgid, subject, root, is_lost: false };
     let decision = Fault::NoPolicy.decision();
-    Report { socket, hook, address, generation: 0, who: &who, decision: &decision }.send();
+    socket.report(address, 0, &who, &decision);
     Outcome::of(&decision)
-}
-
-/// What there is to report, together: a function takes five arguments at most.
-struct Report<'a> {
-    socket: &'a Socket,
-    hook: Hook,
-    address: Address,
-    generation: u64,
-    who: &'a Who,
-    decision: &'a Decision,
-}
-
-impl Report<'_> {
-    /// Sends the event, in a stack frame of its own; returns a number for the verifier.
-    #[inline(never)]
-    fn send(&self) -> u32 {
-        let Self { socket, decision, .. } = *self;
-        let wake = if decision.verdict == Verdict::Deny { Wake::Now } else { Wake::OnTimer };
-        let event = FlowEvent {
-            header: emit::header(EventKind::Flow, self.hook as u16, self.generation, self.who),
-            address: self.address,
-            port: socket.port,
-            protocol: socket.protocol,
-            verdict: decision.verdict as u8,
-            reason: decision.reason as u8,
-            mode: decision.mode as u8,
-            family: socket.family,
-            socket_type: socket.socket_type,
-            rule: decision.rule,
-            set: decision.set,
-            reserved: 0,
-            cookie: socket.cookie(),
-        };
-        emit::event(event, wake);
-        0
-    }
 }
 
 /// The socket of a hook, and where it wants to send.
@@ -262,6 +189,30 @@ impl Socket {
         let stored = stored.cast::<SocketOwner>();
         // SAFETY: the storage lives as long as the socket.
         if stored.is_null() { None } else { Some(unsafe { *stored }) }
+    }
+
+    /// Sends the event, in a stack frame of its own; returns a number for the verifier.
+    #[inline(never)]
+    fn report(&self, address: &Address, generation: u64, who: &Who, decision: &Decision) -> u32 {
+        let wake = if decision.verdict == Verdict::Deny { Wake::Now } else { Wake::OnTimer };
+        let hook = if self.is_connect { Hook::Connect } else { Hook::Sendmsg };
+        let event = FlowEvent {
+            header: emit::header(EventKind::Flow, hook as u16, generation, who),
+            address: *address,
+            port: self.port,
+            protocol: self.protocol,
+            verdict: decision.verdict as u8,
+            reason: decision.reason as u8,
+            mode: decision.mode as u8,
+            family: self.family,
+            socket_type: self.socket_type,
+            rule: decision.rule,
+            set: decision.set,
+            reserved: 0,
+            cookie: self.cookie(),
+        };
+        emit::event(event, wake);
+        0
     }
 
     /// Writes the socket's owner, and in `connect` its destination; 0 if there was no memory for
