@@ -72,6 +72,8 @@ pub enum Hook {
     Egress = 4,
     /// cgroup/dev: a device is opened or made.
     Device = 5,
+    /// connect_unix and sendmsg_unix: a local socket.
+    Unix = 6,
 }
 
 shared! {

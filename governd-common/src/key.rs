@@ -1,7 +1,10 @@
 //! Keys of the policy tables. Each begins with the slot (lowest bit of the generation), so that a
 //! new policy is written beside the one in force and comes into force by one store.
 
-use crate::{address::Address, limits::NAME_KEY_BYTES};
+use crate::{
+    address::Address,
+    limits::{NAME_KEY_BYTES, SOCKET_PATH_BYTES_MAX},
+};
 
 shared! {
     /// An executable: device as the kernel keeps it (`s_dev`, 12 bits major, 20 bits minor) and
@@ -150,5 +153,32 @@ shared! {
     pub struct NameKey {
         /// Slot byte, reversed name, terminator, zeroes.
         pub bytes: [u8; NAME_KEY_BYTES],
+    }
+}
+
+shared! {
+    /// Data of a key of the local sockets: a path ends in NUL, so that it matches nothing longer;
+    /// the beginning of paths does not.
+    #[derive(Hash)]
+    pub struct SocketPathKey {
+        /// Slot, in network byte order.
+        pub slot: [u8; 4],
+        /// Subject, in network byte order.
+        pub subject: [u8; 4],
+        /// For an abstract name its length with the NUL that it begins with, else 0.
+        pub abstract_len: u8,
+        /// The address, and zeroes.
+        pub path: [u8; SOCKET_PATH_BYTES_MAX + 3],
+    }
+}
+
+impl SocketPathKey {
+    /// Bits before the path.
+    pub const FIXED_BITS: u32 = 72;
+
+    /// A key without a path.
+    pub const fn new(slot: u32, subject: u32) -> Self {
+        let path = [0; SOCKET_PATH_BYTES_MAX + 3];
+        Self { slot: slot.to_be_bytes(), subject: subject.to_be_bytes(), abstract_len: 0, path }
     }
 }

@@ -57,6 +57,8 @@ pub const EXES_MAX: u32 = 65_536;
 pub const UIDS_MAX: u32 = 16_384;
 /// Entries of the cgroup map, both slots together.
 pub const CGROUPS_MAX: u32 = 65_536;
+/// Local sockets that agents may reach, both slots together.
+pub const SOCKET_PATHS_MAX: u32 = 32_768;
 /// Cgroups whose subject is kept at hand; the least recently used goes first.
 pub const CGROUP_SUBJECTS_MAX: u32 = 4_096;
 /// Entries of the name trie, both slots together.

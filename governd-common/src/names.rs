@@ -49,6 +49,8 @@ pub mod map {
     pub const EXEC_SCRATCH: &str = "EXEC_SCRATCH";
     /// Per-CPU scratch of `skb_ingress`.
     pub const DNS_SCRATCH: &str = "DNS_SCRATCH";
+    /// LPM trie of [`crate::key::SocketPathKey`] to a [`crate::table::socket_path`].
+    pub const SOCKET_PATHS: &str = "SOCKET_PATHS";
     /// LRU hash of a cgroup id to [`crate::table::CgroupSubject`].
     pub const CGROUP_SUBJECTS: &str = "CGROUP_SUBJECTS";
     /// Socket storage: the place of `skb_hello` in a connection's bytes, and the name it read.
@@ -61,7 +63,7 @@ pub mod map {
     pub const TAILS: &str = "TAILS";
 
     /// All of them.
-    pub const ALL: [&str; 26] = [
+    pub const ALL: [&str; 27] = [
         ACTIVE,
         SETTINGS,
         TASKS,
@@ -83,6 +85,7 @@ pub mod map {
         EVENTS,
         EXEC_SCRATCH,
         DNS_SCRATCH,
+        SOCKET_PATHS,
         CGROUP_SUBJECTS,
         HELLOS,
         HELLO_FLOWS,
@@ -111,6 +114,10 @@ pub mod program {
     pub const SKB_QUERY: &str = "skb_query";
     /// `cgroup_skb/egress`, called by `skb_egress`: the names in a connection's first bytes.
     pub const SKB_HELLO: &str = "skb_hello";
+    /// `cgroup/connect_unix`.
+    pub const CONNECT_UNIX: &str = "connect_unix";
+    /// `cgroup/sendmsg_unix`.
+    pub const SENDMSG_UNIX: &str = "sendmsg_unix";
     /// `cgroup/dev`.
     pub const DEVICE: &str = "device";
     /// `raw_tp/sched_process_fork`.
@@ -121,7 +128,7 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 15] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -131,6 +138,8 @@ pub mod program {
         SKB_EGRESS,
         SKB_QUERY,
         SKB_HELLO,
+        CONNECT_UNIX,
+        SENDMSG_UNIX,
         DEVICE,
         PROCESS_FORK,
         PROCESS_EXEC,

@@ -80,6 +80,14 @@ shared! {
     }
 }
 
+/// What an entry of the local sockets stands for.
+pub mod socket_path {
+    /// The whole address.
+    pub const WHOLE: u32 = 1;
+    /// Every address that begins so.
+    pub const BEGINNING: u32 = 2;
+}
+
 /// Bits of [`Subject::flags`].
 pub mod subject_flag {
     /// Loopback destinations are left alone.
@@ -91,6 +99,8 @@ pub mod subject_flag {
     pub const RAW_SOCKETS: u16 = 1 << 2;
     /// Some rule denies a name: what the subject may reach otherwise must not carry that name.
     pub const NAME_DENIALS: u16 = 1 << 3;
+    /// Local sockets are left alone.
+    pub const LOCAL_SOCKETS: u16 = 1 << 4;
 }
 
 shared! {
@@ -325,6 +335,11 @@ shared! {
         pub tcp_mptcp_mask: u32,
         /// `udp_sock.encap_type`.
         pub udp_encap_type: u32,
+        /// `bpf_sock_addr_kern.uaddr`.
+        pub sock_addr_address: u32,
+        /// `bpf_sock_addr_kern.uaddrlen`, or 0 before Linux 6.7, where no program sees local
+        /// sockets.
+        pub sock_addr_len: u32,
         /// 1 where `bpf_set_retval` exists (Linux 5.18), else 0 and a refused connect gives EPERM.
         pub has_set_retval: u32,
         /// 1 where `bpf_loop` exists (Linux 5.17), else 0 and the programs that parse are left out.

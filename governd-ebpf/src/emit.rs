@@ -86,7 +86,7 @@ pub(crate) fn bytes(start: *const c_void, len: u64, wake: Wake) {
 }
 
 #[inline(always)]
-fn wake_flags(wake: Wake) -> u64 {
+pub(crate) fn wake_flags(wake: Wake) -> u64 {
     let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
     // SAFETY: the helper only reads the ring's positions.
     let is_filling =

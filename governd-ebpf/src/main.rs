@@ -7,6 +7,7 @@
 #![no_main]
 
 use aya_ebpf::{
+    bindings::bpf_sock_addr,
     macros::{cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint},
     programs::{DeviceContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext},
 };
@@ -30,6 +31,7 @@ mod subject;
 mod tables;
 mod tails;
 mod task;
+mod unix;
 
 /// Since Linux 4.17: `connect(2)` on IPv4, TCP Fast Open included, before the first packet and in
 /// the caller's context, so that the caller gets an error.
@@ -88,6 +90,21 @@ fn skb_query(context: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 fn skb_hello(context: SkBuffContext) -> i32 {
     hello::judge(&context)
+}
+
+/// Since Linux 6.7: `connect(2)` on local sockets. aya has no name for the hook, so the section is
+/// that of another one of the same type, and the daemon loads the program by itself.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup/connect4/unix")]
+fn connect_unix(context: *mut bpf_sock_addr) -> i32 {
+    unix::judge(&SockAddrContext::new(context))
+}
+
+/// Since Linux 6.7: `sendto(2)` and `sendmsg(2)` with a destination on local sockets; as above.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup/sendmsg4/unix")]
+fn sendmsg_unix(context: *mut bpf_sock_addr) -> i32 {
+    unix::judge(&SockAddrContext::new(context))
 }
 
 /// Since Linux 4.15: a device is opened or made.

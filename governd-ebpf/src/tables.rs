@@ -18,12 +18,12 @@ use governd_common::{
     decide::{Flow, Hit, Tables},
     key::{
         BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, NameKey, ResolverKey,
-        SubjectKey, UidKey,
+        SocketPathKey, SubjectKey, UidKey,
     },
     limits::{
         BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, EXES_MAX,
         NAMES_MAX, PIDS_MAX, PIDS_PER_BLOCK, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX,
-        SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
+        SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
     },
     names::tail,
     table::{
@@ -80,6 +80,9 @@ pub(crate) static BINDINGS: LruHashMap<BindingKey, Binding, { BINDINGS_MAX as us
 static RESOLVERS: HashMap<ResolverKey, u32, { RESOLVERS_MAX as usize }, ON_DEMAND> = HashMap::new();
 #[btf_map]
 pub(crate) static SOCKETS: SocketStorage<SocketOwner> = SocketStorage::new();
+#[btf_map]
+pub(crate) static SOCKET_PATHS: LpmTrie<SocketPathKey, u32, { SOCKET_PATHS_MAX as usize }> =
+    LpmTrie::new();
 #[btf_map]
 pub(crate) static CGROUP_SUBJECTS: LruHashMap<
     u64,

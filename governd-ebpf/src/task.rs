@@ -42,6 +42,8 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     tcp_mptcp: 0,
     tcp_mptcp_mask: 0,
     udp_encap_type: 0,
+    sock_addr_address: 0,
+    sock_addr_len: 0,
     has_set_retval: 0,
     has_loops: 0,
     has_allocator: 0,
@@ -221,6 +223,37 @@ impl SocketPointer {
     #[inline(always)]
     pub(crate) fn is_tunnel(self) -> Option<bool> {
         field::<u8>(self.0, layout!(udp_encap_type)).map(|kind| kind != 0)
+    }
+}
+
+/// The `struct sockaddr_un` that a program is asked about.
+#[derive(Clone, Copy)]
+pub(crate) struct LocalAddress {
+    address: *const c_void,
+    len: u32,
+}
+
+impl LocalAddress {
+    /// Bytes before the path (unix(7)).
+    const PATH_AT: u32 = 2;
+
+    /// Of a context, which in the kernel is a `struct bpf_sock_addr_kern`.
+    #[inline(always)]
+    pub(crate) fn of(context: *const c_void) -> Option<Self> {
+        let address = field(context, layout!(sock_addr_address))?;
+        Some(Self { address, len: field(context, layout!(sock_addr_len))? })
+    }
+
+    /// Bytes of the path or name; 0 for an address that is too short.
+    #[inline(always)]
+    pub(crate) fn path_len(self) -> u32 {
+        self.len.saturating_sub(Self::PATH_AT)
+    }
+
+    /// Where the path is, in the kernel.
+    #[inline(always)]
+    pub(crate) fn path(self) -> *const c_void {
+        self.address.cast::<u8>().wrapping_add(Self::PATH_AT as usize).cast()
     }
 }
 

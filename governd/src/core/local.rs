@@ -13,15 +13,29 @@ const DEVICES: [((u32, u32), &str); 4] = [
 ];
 const MINOR_BITS: u32 = 20;
 
-/// The device's name.
+/// The device's name, or the local socket's as policies write it.
 pub(super) fn path(event: &PathEvent) -> Arc<str> {
-    if event.header.hook != Hook::Device as u16 {
-        return "unknown".into();
-    }
-    let number = (event.device >> MINOR_BITS, event.device & ((1 << MINOR_BITS) - 1));
+    if event.header.hook == Hook::Device as u16 { device(event.device) } else { socket(event) }
+}
+
+fn device(number: u32) -> Arc<str> {
+    let number = (number >> MINOR_BITS, number & ((1 << MINOR_BITS) - 1));
     let known = DEVICES.iter().find(|(device, _)| *device == number);
     match known {
         Some((_, name)) => (*name).into(),
         None => format!("device {}:{}", number.0, number.1).into(),
+    }
+}
+
+/// A path ends at its first NUL; an abstract name begins with one, and is written with `@`.
+fn socket(event: &PathEvent) -> Arc<str> {
+    let bytes = event.path.get(..event.path_len as usize).unwrap_or_default();
+    match bytes.split_first() {
+        None => "an address that cannot be read".into(),
+        Some((0, name)) => format!("@{}", name.escape_ascii()).into(),
+        Some(_) => {
+            let path = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+            String::from_utf8_lossy(path).into()
+        }
     }
 }

@@ -408,7 +408,7 @@ fn destroy(event: &FlowEvent) -> Option<Command> {
 }
 
 fn hook(code: u16) -> Hook {
-    [Hook::Sendmsg, Hook::SockCreate, Hook::Egress, Hook::Device]
+    [Hook::Sendmsg, Hook::SockCreate, Hook::Egress, Hook::Device, Hook::Unix]
         .into_iter()
         .find(|hook| *hook as u16 == code)
         .unwrap_or(Hook::Connect)

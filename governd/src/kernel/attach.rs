@@ -1,6 +1,11 @@
 //! Attaching: programs to the cgroup and to tracepoints, and the links that hold them there.
 
-use std::{collections::HashMap, fs, os::fd::AsFd as _, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
 
 use aya::{
     Ebpf,
@@ -17,6 +22,7 @@ use super::{
     lack::{Lack, left_out},
     link::{CGROUP_DEVICE, Link},
     load::load_error,
+    unix,
 };
 
 /// Why the kernel did not attach: a program's or a link's error.
@@ -42,6 +48,8 @@ const PROGRAMS: [(&str, Option<&str>); 11] = [
 #[derive(Debug)]
 pub(crate) struct Links {
     links: Vec<(&'static str, Link)>,
+    /// Programs that aya does not hold.
+    own: Vec<(&'static str, OwnedFd)>,
 }
 
 impl Links {
@@ -54,8 +62,13 @@ impl Links {
         lacks: &[Lack],
     ) -> Result<Self, KernelError> {
         let is_wanted = |name: &str| left_out(lacks, name).is_none();
+        let mut own = Vec::new();
         for name in programs().filter(|name| is_wanted(name)) {
-            load_checked(find(ebpf, name)?, name)?;
+            if unix::attach_type(name).is_some() {
+                own.push((name, unix::load(ebpf, name)?));
+            } else {
+                load_checked(find(ebpf, name)?, name)?;
+            }
         }
         fill_tails(ebpf, lacks)?;
         let mut links = Vec::with_capacity(PROGRAMS.len());
@@ -68,7 +81,20 @@ impl Links {
                 })?;
             links.push((name, link));
         }
-        Ok(Self { links })
+        for (name, fd) in &own {
+            let attach_type = unix::attach_type(name).unwrap_or_default();
+            let link = Link::to_cgroup(fd.as_fd(), directory, attach_type).map_err(|error| {
+                let target = path.display().to_string();
+                KernelError::Attach { program: name, target, source: error.into() }
+            })?;
+            links.push((name, link));
+        }
+        Ok(Self { links, own })
+    }
+
+    /// A program that aya does not hold.
+    pub(crate) fn own(&self, name: &str) -> Option<&OwnedFd> {
+        self.own.iter().find(|(program, _)| *program == name).map(|(_, fd)| fd)
     }
 
     /// Takes every program off what it is attached to.
@@ -92,7 +118,9 @@ impl Links {
 /// The names of the programs, in the order in which they are attached, and then those that others
 /// call.
 pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
-    PROGRAMS.iter().map(|(name, _)| *name).chain(tail::ALL.iter().map(|(_, name)| *name))
+    let unix = unix::PROGRAMS.iter().map(|(name, _)| *name);
+    let tails = tail::ALL.iter().map(|(_, name)| *name);
+    PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(tails)
 }
 
 /// Puts the programs that others call where those look for them. The map stays in the object: the

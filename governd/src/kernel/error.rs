@@ -62,6 +62,16 @@ pub enum KernelError {
         /// Why, with the verifier's last words.
         source: Box<ProgramError>,
     },
+    /// A program that aya does not load was refused.
+    #[error("cannot load the eBPF program {program}: {log}")]
+    LoadOwn {
+        /// Its name.
+        program: &'static str,
+        /// The verifier's words.
+        log: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A program could not be attached.
     #[error("cannot attach the eBPF program {program} to {target}")]
     Attach {
@@ -151,7 +161,7 @@ impl KernelError {
                 "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; in a container these \
                  must be granted, and a locked-down kernel refuses them"
             }
-            Self::Object(_) | Self::Load { .. } => {
+            Self::Object(_) | Self::Load { .. } | Self::LoadOwn { .. } => {
                 "run `governd doctor`; on kernels before 5.11 raise the memlock limit (`ulimit -l \
                  unlimited`)"
             }

@@ -26,6 +26,8 @@ pub enum Lack {
     /// Maps that allocate safely in any context, since Linux 6.1: before, tracepoint programs that
     /// read others make the kernel warn, and real-time kernels refuse them.
     Allocator,
+    /// Hooks on local sockets, since Linux 6.7.
+    LocalSockets,
 }
 
 impl Lack {
@@ -49,6 +51,9 @@ impl Lack {
         if layout.has_allocator == 0 {
             lacks.push(Self::Allocator);
         }
+        if layout.sock_addr_len == 0 {
+            lacks.push(Self::LocalSockets);
+        }
         lacks
     }
 
@@ -58,6 +63,7 @@ impl Lack {
             Self::Loops => "names",
             Self::RefusalErrno => "errno",
             Self::Allocator => "memory",
+            Self::LocalSockets => "local-sockets",
         }
     }
 
@@ -71,6 +77,10 @@ impl Lack {
             Self::RefusalErrno => "a refused connection gives EPERM",
             Self::Allocator => {
                 "tables of executables, users and cgroups take all their memory at once"
+            }
+            Self::LocalSockets => {
+                "no program sees local sockets: an agent may ask any service on this host that \
+                 its user may"
             }
         }
     }
@@ -86,6 +96,9 @@ impl Lack {
             Self::Allocator => {
                 "nothing to do; Linux 6.1 and later give memory to tables as they fill"
             }
+            Self::LocalSockets => {
+                "use Linux 6.7 or later, or keep sockets such as docker.sock from the agent's user"
+            }
         }
     }
 
@@ -93,6 +106,7 @@ impl Lack {
     pub(crate) const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Loops => &[program::SKB_INGRESS, program::SKB_QUERY, program::SKB_HELLO],
+            Self::LocalSockets => &[program::CONNECT_UNIX, program::SENDMSG_UNIX],
             Self::RefusalErrno | Self::Allocator => &[],
         }
     }

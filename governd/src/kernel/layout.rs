@@ -39,6 +39,8 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         tcp_mptcp,
         tcp_mptcp_mask,
         udp_encap_type: btf.offset("udp_sock", "encap_type")?,
+        sock_addr_address: btf.offset("bpf_sock_addr_kern", "uaddr")?,
+        sock_addr_len: btf.offset("bpf_sock_addr_kern", "uaddrlen").unwrap_or_default(),
         has_set_retval: u32::from(btf.has_name(SET_RETVAL)),
         has_loops: u32::from(btf.has_name(LOOP)),
         has_allocator: u32::from(btf.has_name(ALLOCATOR)),

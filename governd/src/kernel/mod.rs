@@ -16,6 +16,7 @@ mod replay;
 mod ring;
 mod status;
 mod tables;
+mod unix;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,9 @@ use super::{
     btf, cgroup,
     lack::{Lack, left_out},
     layout,
+    link::fd_info,
     load::load_object,
+    unix,
 };
 
 /// How a finding came out.
@@ -206,6 +208,17 @@ fn try_programs(layout: KernelLayout, lacks: &[Lack]) -> Vec<Probe> {
         if let Some(lack) = left_out(lacks, name) {
             let detail = format!("left out, see {}", lack.word());
             probes.push(Probe::bad(&title, Outcome::Degraded, detail, lack.hint()));
+            continue;
+        }
+        if unix::attach_type(name).is_some() {
+            probes.push(match unix::load(&ebpf, name) {
+                Ok(fd) => {
+                    let count = fd_info(&fd, "verified_insns:").ok().flatten();
+                    let count = count.map_or("unknown".to_owned(), |count| count.to_string());
+                    Probe::ok(&title, format!("loads, {count} instructions verified"))
+                }
+                Err(error) => Probe::missing(&title, &error),
+            });
             continue;
         }
         let loaded = attach::find(&mut ebpf, name)

@@ -1,6 +1,6 @@
 //! What is loaded and attached.
 
-use super::{Kernel, KernelError};
+use super::{Kernel, KernelError, link::fd_info};
 
 /// One program.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,6 +41,17 @@ impl Kernel {
     pub fn status(&self) -> Result<KernelStatus, KernelError> {
         let mut programs = Vec::new();
         for (name, is_attached) in self.links.alive()? {
+            if let Some(fd) = self.links.own(name) {
+                let info = |field| fd_info(fd, field).map_err(KernelError::OwnLink);
+                programs.push(ProgramStatus {
+                    name,
+                    id: info("prog_id:")?.unwrap_or_default(),
+                    verified_instructions: info("verified_insns:")?,
+                    translated_bytes: None,
+                    is_attached,
+                });
+                continue;
+            }
             let program = self.ebpf.program(name).ok_or(KernelError::Missing(name))?;
             let info = program
                 .info()

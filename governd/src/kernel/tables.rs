@@ -17,12 +17,12 @@ use aya::{
 };
 use governd_common::{
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, NameKey, ResolverKey, SubjectKey,
-        UidKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, NameKey, ResolverKey, SocketPathKey,
+        SubjectKey, UidKey,
     },
-    limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX},
+    limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
     names::map,
-    table::{Binding, RuleBlock, SelectorSet, Settings, Subject, Task, settings_flag},
+    table::{Binding, RuleBlock, SelectorSet, Settings, Subject, Task, settings_flag, socket_path},
     verdict::{Loss, Mode},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
@@ -33,7 +33,7 @@ use super::{
     lack::{self, Lack},
     pod::Shared,
 };
-use crate::policy::image::TableImage;
+use crate::policy::image::{LocalSocket, TableImage};
 
 /// Grace period where the kernel cannot say when all programs have ended.
 const GRACE: Duration = Duration::from_millis(100);
@@ -43,6 +43,7 @@ const READS_MAX: u32 = 8;
 
 type Hash<K, V> = HashMap<MapData, Shared<K>, V>;
 type Trie<K> = LpmTrie<MapData, Shared<K>, u32>;
+type SocketPaths = Trie<SocketPathKey>;
 
 /// Maps that the daemon writes or reads.
 pub(crate) struct PolicyTables {
@@ -56,6 +57,7 @@ pub(crate) struct PolicyTables {
     names: Slotted<Trie<NameKey>, LpmKey<Shared<NameKey>>>,
     cidrs: Slotted<Trie<CidrKey>, LpmKey<Shared<CidrKey>>>,
     decisions: Slotted<Hash<DecisionKey, Shared<RuleBlock>>, Shared<DecisionKey>>,
+    socket_paths: Slotted<SocketPaths, LpmKey<Shared<SocketPathKey>>>,
     resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
     tasks: HashMap<MapData, u32, Shared<Task>>,
     bindings: Hash<BindingKey, Shared<Binding>>,
@@ -76,6 +78,7 @@ impl PolicyTables {
             names: Slotted::take(ebpf, map::NAMES)?,
             cidrs: Slotted::take(ebpf, map::CIDRS)?,
             decisions: Slotted::take(ebpf, map::DECISIONS)?,
+            socket_paths: Slotted::take(ebpf, map::SOCKET_PATHS)?,
             resolvers: Slotted::take(ebpf, map::RESOLVERS)?,
             tasks: open(ebpf, map::TASKS)?,
             bindings: open(ebpf, map::BINDINGS)?,
@@ -110,6 +113,7 @@ impl PolicyTables {
         self.names.check_room(image.names.len())?;
         self.cidrs.check_room(image.networks.len())?;
         self.decisions.check_room(image.blocks.len())?;
+        self.socket_paths.check_room(image.local_sockets.len())?;
         self.resolvers.check_room(image.resolvers.len())
     }
 
@@ -148,6 +152,9 @@ impl PolicyTables {
             .iter()
             .map(|address| (Shared(ResolverKey { slot, address: *address }), 1));
         self.resolvers.fill(slot, resolvers)?;
+        let sockets =
+            image.local_sockets.iter().map(|(subject, socket)| socket_key(slot, *subject, socket));
+        self.socket_paths.fill(slot, sockets)?;
         let subjects = image.subjects.iter().map(|(subject, settings)| {
             (Shared(SubjectKey { slot, subject: *subject }), Shared(*settings))
         });
@@ -168,6 +175,7 @@ impl PolicyTables {
         self.names.empty(slot)?;
         self.cidrs.empty(slot)?;
         self.decisions.empty(slot)?;
+        self.socket_paths.empty(slot)?;
         self.resolvers.empty(slot)
     }
 }
@@ -292,6 +300,15 @@ fn check(image: &TableImage) -> Result<(), KernelError> {
     if image.names.iter().any(|(name, _)| name.is_empty() || name.len() >= NAME_KEY_BYTES) {
         return wrong("a name that is empty or too long".to_owned());
     }
+    let is_too_long = |socket: &LocalSocket| match socket {
+        LocalSocket::Path(path) | LocalSocket::Beginning(path) => {
+            path.len() > SOCKET_PATH_BYTES_MAX
+        }
+        LocalSocket::Abstract(name) => name.len() >= SOCKET_PATH_BYTES_MAX,
+    };
+    if image.local_sockets.iter().any(|(_, socket)| is_too_long(socket)) {
+        return wrong("a path of a local socket that is too long".to_owned());
+    }
     if image.networks.iter().any(|(_, _, prefix, _)| *prefix > 128) {
         return wrong("a network with a prefix above 128 bits".to_owned());
     }
@@ -304,6 +321,27 @@ fn name_key(slot: u32, name: &[u8]) -> LpmKey<Shared<NameKey>> {
         *place = *byte;
     }
     LpmKey::new((1 + name.len() as u32) * 8, Shared(key))
+}
+
+/// A path or an abstract name ends where it ends; the beginning of paths does not.
+fn socket_key(
+    slot: u32,
+    subject: u32,
+    socket: &LocalSocket,
+) -> (LpmKey<Shared<SocketPathKey>>, u32) {
+    let mut key = SocketPathKey::new(slot, subject);
+    let (path, shift, bytes, kind) = match socket {
+        LocalSocket::Path(path) => (path, 0, path.len() + 1, socket_path::WHOLE),
+        LocalSocket::Beginning(path) => (path, 0, path.len(), socket_path::BEGINNING),
+        LocalSocket::Abstract(name) => (name, 1, name.len() + 1, socket_path::WHOLE),
+    };
+    for (place, byte) in key.path.iter_mut().skip(shift).zip(path.bytes()) {
+        *place = byte;
+    }
+    if shift == 1 {
+        key.abstract_len = bytes as u8;
+    }
+    (LpmKey::new(SocketPathKey::FIXED_BITS + 8 * bytes as u32, Shared(key)), kind)
 }
 
 /// Waits until every program that ran when this was called has ended: they run in RCU read-side

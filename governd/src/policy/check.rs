@@ -16,6 +16,7 @@ use super::{
     value::{
         self, Fault, Mail, Posture, Target, Verify,
         approval::{Day, Sha256},
+        local::{self, LocalSockets},
         name::{self, HostGlob, HostPattern},
         network::Network,
         port::{Ports, Protocol},
@@ -52,7 +53,9 @@ impl Checker<'_> {
         let matches = self.matches(matches, &place);
         let via = egress.as_ref().and_then(|egress| egress.value.via.clone());
         let approval = self.approval(review_by, provenance, via);
+        let unix = egress.as_ref().and_then(|egress| egress.value.unix.clone());
         let (default, rules) = self.egress(egress);
+        let local_sockets = self.local_sockets(unix, default);
         let (name, place) = name?;
         let agent = Agent {
             name,
@@ -64,6 +67,7 @@ impl Checker<'_> {
             mode,
             matches,
             default,
+            local_sockets,
             rules,
         };
         Some(agent)
@@ -250,13 +254,34 @@ impl Checker<'_> {
         let Some(egress) = egress else {
             return (Verdict::Deny, Vec::new());
         };
-        let EgressDocument { default, via: _, rules } = egress.value;
+        let EgressDocument { default, via: _, unix: _, rules } = egress.value;
         let default = default.and_then(|word| self.parse(&word, value::parse_verdict));
         let rules = rules.map(|rules| rules.value).unwrap_or_default();
         let rules = rules.into_iter().enumerate();
         let rules = rules.filter_map(|(index, rule)| self.rule(index as u32 + 1, rule));
         let rules = rules.collect();
         (default.unwrap_or(Verdict::Deny), rules)
+    }
+
+    /// Local sockets. One that cannot be read is an error, and opens nothing.
+    fn local_sockets(
+        &mut self,
+        unix: Option<Located<OneOrMany>>,
+        default: Verdict,
+    ) -> LocalSockets {
+        let Some(Located { value, line, column }) = unix else {
+            return match default {
+                Verdict::Deny => LocalSockets::ordinary(),
+                Verdict::Allow => LocalSockets::Any,
+            };
+        };
+        let list = match value {
+            OneOrMany::One(word) if word == LocalSockets::ANY_WORD => return LocalSockets::Any,
+            OneOrMany::One(value) => vec![Located { value, line, column }],
+            OneOrMany::Many(many) => many,
+        };
+        let parsed = list.iter().filter_map(|one| self.parse(one, local::parse));
+        LocalSockets::Listed(parsed.flatten().collect())
     }
 
     fn rule(&mut self, index: u32, rule: Located<RuleDocument>) -> Option<Rule> {

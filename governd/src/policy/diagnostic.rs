@@ -37,6 +37,8 @@ codes! {
     BadDigest => "bad-digest",
     /// A path of an executable that cannot be one.
     BadExecutable => "bad-executable",
+    /// An address of a local socket that cannot be one, or that would be another one.
+    BadSocket => "bad-socket",
     /// A mail address that cannot be one.
     BadMail => "bad-mail",
     /// A name of an agent, policy, user or person that cannot be one.

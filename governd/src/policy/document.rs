@@ -146,6 +146,12 @@ pub struct EgressDocument {
     /// a finding; whether it is stopped is for the rules to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Located<Vec<Located<String>>>>,
+    /// Local sockets that may be reached: `any`, or a list of whole paths, beginnings of paths with
+    /// `*` at their end, abstract names with `@` before them, and `ordinary` for those of logs and
+    /// users. Where it is absent, `[ordinary]` if the default is `deny`, and else `any`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "text_or_texts")]
+    pub unix: Option<Located<OneOrMany>>,
     /// Rules. The most specific that fits counts, whatever their order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Located<Vec<Located<RuleDocument>>>>,
@@ -318,6 +324,15 @@ impl JsonSchema for OneOrMany {
             {"type": "array", "items": {"type": "string"}, "minItems": 1},
         ]})
     }
+}
+
+/// One text, or a list of them that may be empty.
+fn text_or_texts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "null"},
+    ]})
 }
 
 /// The JSON Schema (2020-12) of one document, for editors.

@@ -37,6 +37,19 @@ pub struct TableImage {
     pub blocks: Vec<(u32, u32, RuleBlock)>,
     /// Trusted resolvers.
     pub resolvers: Vec<Address>,
+    /// Local sockets that a subject may reach.
+    pub local_sockets: Vec<(u32, LocalSocket)>,
+}
+
+/// Local sockets, as a document names them.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub enum LocalSocket {
+    /// The socket at this path.
+    Path(Arc<str>),
+    /// Sockets at every path that begins so.
+    Beginning(Arc<str>),
+    /// The socket of this abstract name.
+    Abstract(Arc<str>),
 }
 
 /// A policy that is ready to be put into force.

@@ -10,6 +10,7 @@ use super::{
     value::{
         Mail, Posture, Target, Verify,
         approval::{Day, Sha256},
+        local::LocalSockets,
         name::{HostGlob, HostPattern},
         port::{Ports, Protocol},
         process::{Cgroup, Executable, User},
@@ -84,6 +85,8 @@ pub struct Agent {
     pub matches: Vec<Match>,
     /// What happens where no rule matches.
     pub default: Verdict,
+    /// Local sockets that it may reach.
+    pub local_sockets: LocalSockets,
     /// Its rules, in the order of the document.
     pub rules: Vec<Rule>,
 }

@@ -201,6 +201,7 @@ const fn hook_word(hook: Hook) -> &'static str {
         Hook::SockCreate => "sock-create",
         Hook::Egress => "egress",
         Hook::Device => "device",
+        Hook::Unix => "unix",
     }
 }
 

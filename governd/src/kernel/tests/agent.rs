@@ -171,6 +171,25 @@ peer.close()
 print(0)
 "#;
 
+/// Reaches for a local socket: `connect`s a stream, `datagram` connects one and sends, `sendto`
+/// sends without. `@` stands for the NUL that abstract names begin with.
+const UNIX: &str = r#"
+import os, socket, sys
+how, path, directory = sys.argv[1:]
+os.chdir(directory)
+path = path.replace("@", "\0")
+kind = socket.SOCK_STREAM if how == "connect" else socket.SOCK_DGRAM
+s = socket.socket(socket.AF_UNIX, kind)
+try:
+    if how == "sendto":
+        s.sendto(b"x", path)
+    else:
+        s.connect(path)
+    print(0)
+except OSError as error:
+    print(error.errno)
+"#;
+
 /// Opens a file.
 const OPEN: &str = r#"
 import os, sys
@@ -318,6 +337,7 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         "without-leader" => python(WITHOUT_LEADER, rest),
         "hold" => python(HOLD, rest),
         "use" => python(USE, rest),
+        "unix" => python(UNIX, rest),
         "open" => python(OPEN, rest),
         "mknod" => python(MKNOD, rest),
         "echo" => python(ECHO, rest),

@@ -35,6 +35,7 @@ fn agent(agent: &Agent) -> Value {
         mode,
         matches,
         default,
+        local_sockets,
         rules,
     } = agent;
     json!({
@@ -49,6 +50,7 @@ fn agent(agent: &Agent) -> Value {
         "rules": rules.iter().map(rule).collect::<Vec<_>>(),
         "sha256": digests.iter().map(|one| one.as_str()).collect::<Vec<_>>(),
         "sponsor": sponsor.as_ref().map(person),
+        "unix": local_sockets.words(),
         "via": via.iter().map(|one| one.to_string()).collect::<Vec<_>>(),
     })
 }

@@ -30,6 +30,7 @@ use super::{
     model::{Agent, Approval, HostPolicy, Policy, Rule},
     value::{
         Posture, Target, Verify,
+        local::LocalSockets,
         name::HostPattern,
         port::{Ports, Protocol},
         verdict_word,
@@ -193,6 +194,7 @@ impl<'a> Compiler<'a, '_> {
         }
         if posture != Posture::Deny {
             flags |= subject_flag::QUIET_DEFAULT | subject_flag::RAW_SOCKETS;
+            flags |= subject_flag::LOCAL_SOCKETS;
         }
         let settings =
             Subject { mode: mode as u8, default_verdict: default as u8, flags, default_rule: 0 };
@@ -209,7 +211,18 @@ impl<'a> Compiler<'a, '_> {
     }
 
     fn agent(&mut self, agent: &'a Agent) {
-        let Agent { name, place, owner, sponsor, approval, mode, default, rules, .. } = agent;
+        let Agent {
+            name,
+            place,
+            owner,
+            sponsor,
+            approval,
+            mode,
+            default,
+            local_sockets,
+            rules,
+            ..
+        } = agent;
         if self.compiled.image.subjects.len() >= SUBJECTS_MAX {
             self.limit(place, format!("the policy has more than {} agents", SUBJECTS_MAX - 1));
             return;
@@ -246,6 +259,13 @@ impl<'a> Compiler<'a, '_> {
         }
         if rules.iter().any(denies_names) {
             flags |= subject_flag::NAME_DENIALS;
+        }
+        match local_sockets {
+            LocalSockets::Any => flags |= subject_flag::LOCAL_SOCKETS,
+            LocalSockets::Listed(list) => {
+                let sockets = list.iter().map(|socket| (subject, socket.clone()));
+                self.compiled.image.local_sockets.extend(sockets);
+            }
         }
         let default_verdict = *default as u8;
         let settings = Subject { mode: mode as u8, default_verdict, flags, default_rule };

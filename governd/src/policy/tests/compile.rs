@@ -61,7 +61,10 @@ fn no_document_at_all_watches_everything_and_stops_nothing() {
     assert_eq!(compiled.agents[0].mode, Mode::Monitor);
     assert_eq!(compiled.image.names.len(), 2);
     let flags = subject_flags(&compiled, 0);
-    let expected = subject_flag::QUIET_DEFAULT | subject_flag::LOOPBACK | subject_flag::RAW_SOCKETS;
+    let expected = subject_flag::QUIET_DEFAULT
+        | subject_flag::LOOPBACK
+        | subject_flag::RAW_SOCKETS
+        | subject_flag::LOCAL_SOCKETS;
     assert_eq!(flags, expected);
     let ids: Vec<&str> = compiled.rules.iter().map(|rule| &*rule.id).collect();
     let expected = ["unregistered/default", "unregistered/ai/openai", "unregistered/ai/anthropic"];
@@ -318,7 +321,7 @@ fn the_digest_is_of_what_is_meant_and_not_of_how_it_is_written() {
     );
     assert_ne!(digest(&one), digest(&one.replace("a.example", "b.example")));
     assert_ne!(digest(&one), digest(&one.replace("Dana", "Dora")));
-    insta::assert_snapshot!(digest(&one), @"sha256:ba43964f88f23a2ccd9242d72dc65d4d56aed518ba437ab8a5b0b3009ea56736");
+    insta::assert_snapshot!(digest(&one), @"sha256:317f82aa76d3d8bf3b37cfe7fa7707523e80c637172a51ead7bec1cdce5c702b");
 }
 
 #[test]
@@ -368,4 +371,27 @@ fn a_large_policy_compiles_in_time() {
     assert_eq!(compiled.image.blocks.len(), 110_000 / PART + 20);
     // Far above what it takes; an algorithm that is not linear is farther above.
     assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn local_sockets_are_those_of_the_list_and_else_go_by_the_default() {
+    let rows = [
+        ("{default: deny}", None, Some(10)),
+        ("{default: allow}", None, None),
+        ("{default: allow, unix: []}", None, Some(0)),
+        ("{unix: any}", None, None),
+        ("{unix: [ordinary, /run/db.sock]}", Some("/run/db.sock"), Some(11)),
+        ("{unix: /run/db.sock}", Some("/run/db.sock"), Some(1)),
+    ];
+    for (egress, socket, count) in rows {
+        let compiled = compile(&agent("bot", "[{cgroup: /bot}]", egress)).unwrap();
+        let is_any = subject_flags(&compiled, 1) & subject_flag::LOCAL_SOCKETS != 0;
+        assert_eq!(is_any, count.is_none(), "{egress}");
+        let sockets = &compiled.image.local_sockets;
+        assert_eq!(sockets.len(), count.unwrap_or(0), "{egress}");
+        let last = sockets.last().map(|(subject, socket)| (*subject, socket.to_string()));
+        if let Some(socket) = socket {
+            assert_eq!(last, Some((1, socket.to_owned())), "{egress}");
+        }
+    }
 }

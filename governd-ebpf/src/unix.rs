@@ -1,0 +1,133 @@
+//! Local sockets: who listens behind one might connect in a governed process's place.
+//!
+//! A container engine, a proxy or a bus does what it is asked over a local socket, as a process of
+//! its own. The hook sees the address as it was given, and symbolic links and `..` lead anywhere;
+//! so what may be reached is a list of whole addresses, and everything else is refused.
+
+use aya_ebpf::{
+    btf_maps::lpm_trie::Key, helpers::generated::bpf_probe_read_kernel, programs::SockAddrContext,
+};
+use governd_common::{
+    decide::Tables as _,
+    event::{EventKind, Hook, PathEvent},
+    key::SocketPathKey,
+    limits::SOCKET_PATH_BYTES_MAX,
+    table::{Subject, settings_flag, socket_path, subject_flag},
+    verdict::{Loss, Mode, Reason, Verdict},
+};
+
+use crate::{
+    emit::{self, Wake, count},
+    outcome::Outcome,
+    subject::{self, Who},
+    tables::{EVENTS, SOCKET_PATHS, View},
+    task::LocalAddress,
+};
+
+/// Decides about a local address, and gives the program's return value.
+#[inline(always)]
+pub(crate) fn judge(context: &SockAddrContext) -> i32 {
+    let Some(view) = View::current() else {
+        return Outcome::Pass.answer();
+    };
+    let who = subject::current(&view);
+    if who.is_lost {
+        let enforces = view.has(settings_flag::ENFORCES);
+        return if enforces { Outcome::Refuse.answer() } else { Outcome::Pass.answer() };
+    }
+    if who.subject == 0 {
+        return Outcome::Pass.answer();
+    }
+    let Some(settings) = view.subject(who.subject) else {
+        return Outcome::Pass.answer();
+    };
+    if settings.flags & subject_flag::LOCAL_SOCKETS != 0 {
+        return Outcome::Pass.answer();
+    }
+    let key = SocketPathKey::new(view.slot, who.subject);
+    let mut key = Key::new(size_of::<SocketPathKey>() as u32 * 8, key);
+    let len = read(context, &mut key.data);
+    if len != 0 && is_listed(&key) {
+        return Outcome::Pass.answer();
+    }
+    let mode = Mode::from_byte(settings.mode);
+    report(&view, &who, &key.data, len, settings);
+    if mode == Mode::Enforce { Outcome::Refuse.answer() } else { Outcome::Pass.answer() }
+}
+
+/// Reads the address into the key; 0 if it cannot be read or is no address.
+#[inline(always)]
+fn read(context: &SockAddrContext, key: &mut SocketPathKey) -> u32 {
+    let Some(address) = LocalAddress::of(context.sock_addr.cast_const().cast()) else {
+        count(Loss::Read);
+        return 0;
+    };
+    let len = address.path_len();
+    if len == 0 || len > SOCKET_PATH_BYTES_MAX as u32 {
+        return 0;
+    }
+    // SAFETY: at most as many bytes as there is room for; the helper checks the kernel's address.
+    let read = unsafe { bpf_probe_read_kernel(key.path.as_mut_ptr().cast(), len, address.path()) };
+    if read != 0 {
+        count(Loss::Read);
+        return 0;
+    }
+    // An abstract name may hold any byte, and ends only with its length.
+    if key.path[0] == 0 {
+        key.abstract_len = len as u8;
+    }
+    len
+}
+
+#[inline(always)]
+fn is_listed(key: &Key<SocketPathKey>) -> bool {
+    match SOCKET_PATHS.get(key).copied() {
+        Some(socket_path::WHOLE) => true,
+        Some(socket_path::BEGINNING) => !climbs(&key.data),
+        _ => false,
+    }
+}
+
+/// Whether the path leaves a directory that it went into.
+#[inline(always)]
+fn climbs(key: &SocketPathKey) -> bool {
+    let mut climbs = false;
+    for window in key.path.windows(3) {
+        climbs |= window == b"/..";
+    }
+    climbs
+}
+
+/// In a stack frame of its own, and put together in the ring itself: the stack has no room for a
+/// second path. It returns a number for the verifier.
+#[inline(never)]
+fn report(view: &View, who: &Who, key: &SocketPathKey, len: u32, settings: &Subject) -> u32 {
+    let Some(mut entry) = EVENTS.reserve_untyped::<PathEvent>(0) else {
+        count(Loss::Ring);
+        return 0;
+    };
+    let event: *mut PathEvent = entry.as_mut_ptr();
+    // SAFETY: the entry is of this type and nobody else's until it is submitted; the helper writes
+    // as many bytes as both paths have.
+    let copied = unsafe {
+        (*event).header = emit::header(EventKind::Path, Hook::Unix as u16, view.generation, who);
+        (*event).device = 0;
+        (*event).rule = settings.default_rule;
+        (*event).verdict = Verdict::Deny as u8;
+        (*event).reason = Reason::UnixSocket as u8;
+        (*event).mode = settings.mode;
+        (*event).reserved = 0;
+        (*event).path_len = len;
+        (*event).padding = 0;
+        bpf_probe_read_kernel(
+            (&raw mut (*event).path).cast(),
+            SOCKET_PATH_BYTES_MAX as u32,
+            key.path.as_ptr().cast(),
+        )
+    };
+    if copied != 0 {
+        count(Loss::Read);
+    }
+    entry.submit(emit::wake_flags(Wake::Now));
+    0
+}
