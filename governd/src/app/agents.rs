@@ -111,6 +111,7 @@ impl Engine {
         AgentDetail {
             summary: summary(agent),
             program: agent.key.program.clone(),
+            image: self.image_of(agent),
             sha256: agent.digest.as_deref().map(str::to_owned),
             parent: agent.parent.as_deref().map(str::to_owned),
             children: inventory.agents().filter(is_child).map(|it| it.id.to_string()).collect(),

@@ -10,7 +10,7 @@ use governd_common::{
     verdict::Verdict,
 };
 
-use super::{KnownServices, clock, engine::Engine};
+use super::{KnownServices, clock, engine::Engine, images::Containers};
 use crate::{
     audit::record::{Actor, Confidence, Finding, Record},
     catalog::Catalog,
@@ -22,7 +22,6 @@ use crate::{
     store::Store,
     workload::{
         digest::Digests,
-        owner::CgroupOwner,
         proc::{ProcFs, Stat, TICK_NS},
         sockets,
         table::Known,
@@ -48,6 +47,7 @@ pub(super) struct Discovery {
     pub(super) digests: Option<Digests>,
     /// The process (pid, start, inode) that each agent's digest was asked for last.
     pub(super) asked: HashMap<Arc<str>, (u32, u64, u64)>,
+    pub(super) containers: Containers,
     pub(super) proc: ProcFs,
     /// The environment that was read last: events of one process come in rows.
     latest: Option<(Arc<Process>, Arc<[String]>)>,
@@ -66,6 +66,7 @@ impl Discovery {
             reassess_ms: 0,
             digests,
             asked: HashMap::new(),
+            containers: Containers::new(),
             proc,
             latest: None,
         }
@@ -74,7 +75,7 @@ impl Discovery {
     /// What a process is; of one that already ran, also its environment and loaded modules.
     fn process(&mut self, actor: &Actor, subject: u32, already_ran: bool) -> Vec<Change> {
         let environment = if already_ran { self.environment(actor) } else { Arc::new([]) };
-        let place = place(actor);
+        let place = self.containers.place(actor);
         let sighting = sighting(actor, place.as_deref(), &environment, subject);
         let mut changes = self.inventory.observe_process(&sighting, clock::now_ms());
         if already_ran && is_python(&actor.process) {
@@ -86,14 +87,14 @@ impl Discovery {
 
     fn listener(&mut self, actor: &Actor, subject: u32, port: u16) -> Vec<Change> {
         let environment = self.environment(actor);
-        let place = place(actor);
+        let place = self.containers.place(actor);
         let sighting = sighting(actor, place.as_deref(), &environment, subject);
         self.inventory.observe_listener(&sighting, port, clock::now_ms())
     }
 
     fn contact(&mut self, actor: &Actor, subject: u32, contact: &Contact<'_>) -> Vec<Change> {
         let environment = self.environment(actor);
-        let place = place(actor);
+        let place = self.containers.place(actor);
         let sighting = sighting(actor, place.as_deref(), &environment, subject);
         self.inventory.observe_contact(&sighting, contact, clock::now_ms())
     }
@@ -140,7 +141,9 @@ impl Engine {
             tasks.into_iter().map(|(tgid, task)| (tgid, task.subject)).collect();
         let subject_of = |process: &Process| tasks.get(&process.pid).copied().unwrap_or(0);
         let mut changes = Vec::new();
-        for Known { process, lineage } in self.processes.sweep() {
+        let running = self.processes.sweep();
+        self.learn_images(&running);
+        for Known { process, lineage } in running {
             let subject = subject_of(&process);
             let actor = Actor { process, lineage };
             changes.extend(self.discovery.process(&actor, subject, true));
@@ -278,11 +281,6 @@ pub(super) fn trouble(kind: &str, title: &str, evidence: Vec<String>) -> Finding
 fn is_python(process: &Process) -> bool {
     let file = process.exe.as_ref().and_then(|exe| exe.path.file_name());
     file.is_some_and(|name| name.as_encoded_bytes().starts_with(b"python"))
-}
-
-/// What stays the same of a process's unit or container when it is started again.
-fn place(actor: &Actor) -> Option<String> {
-    CgroupOwner::parse(actor.process.cgroup.as_deref()?).place()
 }
 
 fn sighting<'a>(

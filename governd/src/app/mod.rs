@@ -13,6 +13,7 @@ mod digests;
 mod discovery;
 pub mod engine;
 mod explain;
+mod images;
 mod inventory;
 pub mod journal;
 pub mod replay;

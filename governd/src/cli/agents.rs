@@ -125,7 +125,7 @@ impl List {
         if printer.is_json() {
             wanted.iter().try_for_each(|one| printer.value(one)).map_err(unwritable)?;
         } else if wanted.is_empty() {
-            printer.note("no such agent was seen");
+            printer.note("no agent was seen that fits");
         } else {
             print(&printer, table(&wanted, clock::now_ms()).lines(&printer))?;
         }

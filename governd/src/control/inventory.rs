@@ -82,6 +82,8 @@ pub struct AgentDetail {
     pub summary: AgentSummary,
     /// What makes it the same agent when it is started again.
     pub program: String,
+    /// Image of its container and the image's digest, where the runtime told them.
+    pub image: Option<String>,
     /// SHA-256 of its executable, once it is known.
     pub sha256: Option<String>,
     /// The agent that started it.

@@ -35,6 +35,7 @@ mod finding;
 mod identity;
 mod keep;
 mod ordinary;
+mod place;
 mod registry;
 
 pub use agent::{

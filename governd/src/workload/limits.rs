@@ -33,6 +33,17 @@ pub const DIGESTS_MAX: usize = 8_192;
 /// Digests that are asked for and not computed yet.
 pub const DIGESTS_WAITING_MAX: usize = 256;
 
+/// How long a container runtime may take for an answer, in milliseconds.
+pub const IMAGE_TIMEOUT_MS: u64 = 1_000;
+/// Bytes of a container runtime's answer.
+pub const IMAGE_ANSWER_BYTES_MAX: usize = 1_024 * 1_024;
+/// Bytes of an image's name.
+pub const IMAGE_NAME_BYTES_MAX: usize = 512;
+/// Containers whose images are asked for and not answered yet.
+pub const IMAGES_WAITING_MAX: usize = 64;
+/// Containers whose images are remembered.
+pub const IMAGES_MAX: usize = 4_096;
+
 /// Processes that one sweep of `/proc` looks at; `pid_max` is at most 2^22.
 pub const SWEEP_PROCESSES_MAX: usize = 65_536;
 /// Processes that the table remembers, exited ones included.

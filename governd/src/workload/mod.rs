@@ -9,6 +9,7 @@ pub mod additions;
 pub mod cgroup;
 pub mod digest;
 pub mod host;
+pub mod image;
 pub mod limits;
 pub mod mounts;
 pub mod netns;

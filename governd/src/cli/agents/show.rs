@@ -78,6 +78,9 @@ fn facts(detail: &AgentDetail, now_ms: u64) -> Table {
     if let Some(place) = &summary.place {
         fact("place", printable(place));
     }
+    if let Some(image) = &detail.image {
+        fact("image", printable(image));
+    }
     if let Some(digest) = &detail.sha256 {
         fact("sha256", digest.clone());
     }

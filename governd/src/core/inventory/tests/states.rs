@@ -192,3 +192,38 @@ fn going_around_the_gateway_and_hidden_dns_are_findings_once_each() {
     host.runs(&codex);
     assert_eq!(host.contacts(&codex, "api.openai.com"), provider("openai"));
 }
+
+#[test]
+fn agents_of_a_container_are_called_by_its_image_once_that_is_known() {
+    let mut host = Host::new();
+    let mut seen = |pid: u32, place: &str| {
+        let codex = program(pid, "/usr/local/bin/codex", "codex");
+        let sighting = Sighting { place: Some(place), ..codex.sighting() };
+        host.inventory.observe_process(&sighting, u64::from(pid));
+        let address = "203.0.113.7".parse().unwrap();
+        let name = Some("api.openai.com");
+        let contact = Contact { name, address, port: 443, is_denied: false };
+        host.inventory.observe_contact(&sighting, &contact, u64::from(pid));
+    };
+    seen(10, "docker:aaaa");
+    seen(11, "docker:bbbb");
+    seen(12, "docker:cccc");
+    host.inventory.writes(usize::MAX);
+    host.inventory.observe_image("docker:aaaa", "image acme/bot:1");
+    host.inventory.observe_image("docker:bbbb", "image acme/bot:1");
+    let places: Vec<Option<&str>> =
+        host.inventory.agents().map(|agent| agent.key.place.as_deref()).collect();
+    assert_eq!(places.len(), 2, "{places:?}");
+    let agent = host.inventory.agent_of(10).unwrap();
+    assert_eq!(agent.id, host.inventory.agent_of(11).unwrap().id);
+    assert_eq!(agent.key.id(), agent.id);
+    assert_eq!((agent.instances.len(), agent.instances_total), (2, 2));
+    assert_eq!((agent.first_ms, agent.last_ms), (10, 11));
+    assert_eq!(agent.endpoints[&("api.openai.com".to_owned(), 443)].count, 2);
+    assert_eq!(agent.latest.as_ref().unwrap().actor.process.pid, 11);
+    assert_eq!(host.inventory.agent_of(12).unwrap().key.place.as_deref(), Some("docker:cccc"));
+    // The file forgets the old names and learns the new one.
+    let writes = host.inventory.writes(usize::MAX);
+    let forgotten = writes.iter().filter(|write| matches!(write, Write::Forget(_))).count();
+    assert_eq!((writes.len(), forgotten), (3, 2));
+}

@@ -1,0 +1,121 @@
+//! Where agents run: unit, container, or the image of the container once its runtime told it.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{discovery::Discovery, engine::Engine};
+use crate::{
+    audit::record::Actor,
+    core::inventory::Agent,
+    workload::{
+        image::{Image, Images, Sockets},
+        limits::{IMAGE_TIMEOUT_MS, IMAGES_MAX},
+        owner::CgroupOwner,
+        table::Known,
+    },
+};
+
+/// How often the start looks for answers.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Containers and their images.
+#[derive(Debug)]
+pub(super) struct Containers {
+    /// `None` if the system gave no thread.
+    images: Option<Images>,
+    known: HashMap<String, Asked>,
+    /// Questions without an answer yet.
+    pending: u64,
+}
+
+/// A container that was asked about.
+#[derive(Debug)]
+struct Asked {
+    /// What it is called while its image is not known.
+    place: String,
+    image: Option<Image>,
+}
+
+impl Containers {
+    pub(super) fn new() -> Self {
+        let images = Images::start(Sockets::default());
+        let images =
+            images.inspect_err(|error| tracing::warn!(%error, "no images of containers")).ok();
+        Self { images, known: HashMap::new(), pending: 0 }
+    }
+
+    /// What stays the same of a process's unit or container when it is started again.
+    pub(super) fn place(&mut self, actor: &Actor) -> Option<String> {
+        let owner = CgroupOwner::parse(actor.process.cgroup.as_deref()?);
+        let place = owner.place();
+        let (Some(container), Some(place)) = (owner.container, &place) else { return place };
+        if let Some(known) = self.known.get(&container.id) {
+            return Some(known.image.as_ref().map_or_else(|| place.clone(), image_place));
+        }
+        let id = container.id.clone();
+        if self.images.as_ref().is_some_and(|images| images.ask(container)) {
+            if self.known.len() >= IMAGES_MAX {
+                self.known.clear();
+            }
+            self.pending += 1;
+            self.known.insert(id, Asked { place: place.clone(), image: None });
+        }
+        Some(place.clone())
+    }
+
+    /// The image of an agent's container, with its digest.
+    fn image(&self, agent: &Agent) -> Option<String> {
+        let cgroup = agent.latest.as_ref()?.actor.process.cgroup.as_deref()?;
+        let container = CgroupOwner::parse(cgroup).container?;
+        let Image { name, digest } = self.known.get(&container.id)?.image.as_ref()?;
+        let digest = digest.as_ref().map(|digest| format!(" {digest}")).unwrap_or_default();
+        Some(format!("{name}{digest}"))
+    }
+}
+
+fn image_place(image: &Image) -> String {
+    format!("image {}", image.name)
+}
+
+impl Discovery {
+    /// Agents in containers are called by the image from now on.
+    fn take_images(&mut self) {
+        while let Some(answer) = self.containers.images.as_ref().and_then(Images::next) {
+            self.containers.pending = self.containers.pending.saturating_sub(1);
+            let known = self.containers.known.get_mut(&answer.container);
+            if let (Some(known), Some(image)) = (known, answer.image) {
+                self.inventory.observe_image(&known.place, &image_place(&image));
+                known.image = Some(image);
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Asks for the images of all containers that have processes, and waits for the answers as long
+    /// as one may take: what was known by its image before must not be found anew at each start.
+    pub(super) fn learn_images(&mut self, running: &[Known]) {
+        for Known { process, lineage } in running {
+            let actor = Actor { process: Arc::clone(process), lineage: Arc::clone(lineage) };
+            self.discovery.containers.place(&actor);
+        }
+        let deadline = Instant::now() + Duration::from_millis(IMAGE_TIMEOUT_MS);
+        while self.discovery.containers.pending > 0 && Instant::now() < deadline {
+            self.discovery.take_images();
+            std::thread::sleep(ANSWER_INTERVAL);
+        }
+    }
+
+    /// Takes what runtimes answered.
+    pub(super) fn take_images(&mut self) {
+        self.discovery.take_images();
+    }
+
+    /// The image of an agent's container, where it is known.
+    pub(super) fn image_of(&self, agent: &Agent) -> Option<String> {
+        self.discovery.containers.image(agent)
+    }
+}

@@ -1,0 +1,348 @@
+//! Images of containers, asked of the runtime that made them, by a thread of its own.
+//!
+//! Docker, Podman and CRI-O answer HTTP on a local socket; containerd speaks gRPC there and is not
+//! asked. An answer takes at most [`IMAGE_TIMEOUT_MS`] and [`IMAGE_ANSWER_BYTES_MAX`]. A runtime
+//! that does not answer in time is left alone for a while. Nobody waits for an answer.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use serde_json::Value;
+
+use super::{
+    limits::{IMAGE_ANSWER_BYTES_MAX, IMAGE_NAME_BYTES_MAX, IMAGE_TIMEOUT_MS, IMAGES_WAITING_MAX},
+    owner::{Container, Runtime},
+};
+
+/// How long a runtime that did not answer is left alone.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// A container's image.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Image {
+    /// As whoever started the container named it, such as `ghcr.io/acme/bot:1.2`.
+    pub name: Arc<str>,
+    /// `sha256:` and its digest, where the runtime told it.
+    pub digest: Option<Arc<str>>,
+}
+
+/// What a runtime said of a container.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The container's id.
+    pub container: String,
+    /// `None` if the runtime does not know it or cannot be asked.
+    pub image: Option<Image>,
+}
+
+/// Where runtimes listen.
+#[derive(Clone, Debug)]
+pub struct Sockets {
+    /// Docker Engine.
+    pub docker: PathBuf,
+    /// Podman's service.
+    pub podman: PathBuf,
+    /// CRI-O.
+    pub crio: PathBuf,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self {
+            docker: "/run/docker.sock".into(),
+            podman: "/run/podman/podman.sock".into(),
+            crio: "/run/crio/crio.sock".into(),
+        }
+    }
+}
+
+/// The thread. It ends with what it is doing when this is dropped.
+#[derive(Debug)]
+pub struct Images {
+    wanted: SyncSender<Container>,
+    done: Receiver<Answer>,
+}
+
+impl Images {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(sockets: Sockets) -> io::Result<Self> {
+        let (wanted, asked) = sync_channel::<Container>(IMAGES_WAITING_MAX);
+        // As many answers as questions: the thread waits where nobody takes them.
+        let (answers, done) = sync_channel(IMAGES_WAITING_MAX);
+        thread::Builder::new().name("images".into()).spawn(move || {
+            let mut asker = Asker { sockets, paused: HashMap::new() };
+            for container in asked {
+                let image = asker.image(&container);
+                if answers.send(Answer { container: container.id, image }).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { wanted, done })
+    }
+
+    /// Asks for a container's image; never waits. False if too many are asked for already.
+    pub fn ask(&self, container: Container) -> bool {
+        self.wanted.try_send(container).is_ok()
+    }
+
+    /// An answer that has come.
+    pub fn next(&self) -> Option<Answer> {
+        self.done.try_recv().ok()
+    }
+}
+
+struct Asker {
+    sockets: Sockets,
+    paused: HashMap<PathBuf, Instant>,
+}
+
+impl Asker {
+    fn image(&mut self, container: &Container) -> Option<Image> {
+        // It becomes a part of a path.
+        if !container.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let Sockets { docker, podman, crio } = self.sockets.clone();
+        let api = format!("/containers/{}/json", container.id);
+        let asked: Vec<(PathBuf, String)> = match container.runtime {
+            Runtime::Docker => vec![(docker, api)],
+            Runtime::Podman => vec![(podman, api)],
+            Runtime::Crio => vec![(crio, format!("/containers/{}", container.id))],
+            Runtime::Unknown => vec![(docker, api.clone()), (podman, api)],
+            Runtime::Containerd | Runtime::Lxc | Runtime::Machine => Vec::new(),
+        };
+        asked.iter().find_map(|(socket, path)| self.ask(socket, path))
+    }
+
+    fn ask(&mut self, socket: &Path, path: &str) -> Option<Image> {
+        if self.paused.get(socket).is_some_and(|since| since.elapsed() < PAUSE) {
+            return None;
+        }
+        match get(socket, path) {
+            Ok(answer) => {
+                self.paused.remove(socket);
+                image_of(&serde_json::from_slice(&answer?).ok()?)
+            }
+            Err(error) => {
+                let is_absent = error.kind() == io::ErrorKind::NotFound;
+                if !is_absent {
+                    tracing::warn!(%error, socket = %socket.display(), "a runtime does not answer");
+                }
+                self.paused.insert(socket.to_owned(), Instant::now());
+                None
+            }
+        }
+    }
+}
+
+/// The body of an answer with status 200; `None` for another status.
+fn get(socket: &Path, path: &str) -> io::Result<Option<Vec<u8>>> {
+    let deadline = Instant::now() + Duration::from_millis(IMAGE_TIMEOUT_MS);
+    let mut stream = open(socket)?;
+    stream.set_write_timeout(Some(remaining(deadline)?))?;
+    // Version 1.0, so that the answer ends with the connection and comes in one piece.
+    let request =
+        format!("GET {path} HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    let mut chunk = [0; 16 * 1_024];
+    loop {
+        stream.set_read_timeout(Some(remaining(deadline)?))?;
+        let read = stream.read(&mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        answer.extend_from_slice(chunk.get(..read).unwrap_or_default());
+        if answer.len() > IMAGE_ANSWER_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+    }
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.ok_or(io::ErrorKind::InvalidData)?;
+    let head = answer.get(..end).unwrap_or_default();
+    let is_found = head.split(|byte| *byte == b' ').nth(1) == Some(b"200");
+    Ok(is_found.then(|| answer.split_off(end + 4)))
+}
+
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Connects without waiting: a listener whose queue is full gives an error at once.
+fn open(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// Docker and Podman: `Config.Image` and `Image` (Engine API, ContainerInspect); CRI-O: `image` and
+/// `image_ref` (server/inspect.go).
+fn image_of(answer: &Value) -> Option<Image> {
+    let text = |pointer: &str| {
+        let text = answer.pointer(pointer)?.as_str()?;
+        let is_fine = (1..=IMAGE_NAME_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_fine.then(|| text.to_owned())
+    };
+    let name = text("/Config/Image").or_else(|| text("/image"))?;
+    let digest = text("/Image").or_else(|| text("/image_ref")).and_then(|digest| {
+        let digest = digest.rsplit('@').next()?;
+        let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
+        let is_digest = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_digest.then(|| format!("sha256:{digits}").into())
+    });
+    Some(Image { name: name.into(), digest })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::BufRead as _, io::BufReader, os::unix::net::UnixListener};
+
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    /// An HTTP server on a Unix socket, which answers every request with what `answer` makes of
+    /// its path.
+    fn serve(path: &Path, answer: fn(&str) -> Vec<u8>) {
+        let listener = UnixListener::bind(path).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut line = String::new();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                reader.read_line(&mut line).unwrap();
+                while reader.read_line(&mut String::new()).unwrap() > 2 {}
+                let path = line.split(' ').nth(1).unwrap().to_owned();
+                // The asker may have gone because it heard enough.
+                stream.write_all(&answer(&path)).ok();
+            }
+        });
+    }
+
+    fn ok(body: &str) -> Vec<u8> {
+        format!("HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{body}").into_bytes()
+    }
+
+    fn docker(path: &str) -> Vec<u8> {
+        if path != format!("/containers/{ID}/json") {
+            return b"HTTP/1.0 404 Not Found\r\n\r\n{\"message\":\"No such container\"}".to_vec();
+        }
+        ok(&format!(r#"{{"Image":"sha256:{ID}","Config":{{"Image":"ghcr.io/acme/bot:1.2"}}}}"#))
+    }
+
+    fn crio(path: &str) -> Vec<u8> {
+        assert_eq!(path, format!("/containers/{ID}"));
+        ok(&format!(r#"{{"image":"quay.io/a/b","image_ref":"quay.io/a/b@sha256:{ID}"}}"#))
+    }
+
+    fn asker(dir: &Path) -> Asker {
+        let sockets = Sockets {
+            docker: dir.join("docker.sock"),
+            podman: dir.join("podman.sock"),
+            crio: dir.join("crio.sock"),
+        };
+        Asker { sockets, paused: HashMap::new() }
+    }
+
+    fn container(runtime: Runtime) -> Container {
+        Container { runtime, id: ID.to_owned() }
+    }
+
+    fn image(name: &str) -> Option<Image> {
+        Some(Image { name: name.into(), digest: Some(format!("sha256:{ID}").into()) })
+    }
+
+    #[test]
+    fn runtimes_tell_name_and_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut asker = asker(dir.path());
+        serve(&asker.sockets.docker, docker);
+        serve(&asker.sockets.crio, crio);
+        for runtime in [Runtime::Docker, Runtime::Unknown] {
+            assert_eq!(asker.image(&container(runtime)), image("ghcr.io/acme/bot:1.2"));
+        }
+        assert_eq!(asker.image(&container(Runtime::Crio)), image("quay.io/a/b"));
+        for runtime in [Runtime::Podman, Runtime::Containerd, Runtime::Lxc] {
+            assert_eq!(asker.image(&container(runtime)), None);
+        }
+        let other = Container { runtime: Runtime::Docker, id: "ab".repeat(32) };
+        assert_eq!(asker.image(&other), None);
+        let path = Container { runtime: Runtime::Docker, id: "../images".into() };
+        assert_eq!(asker.image(&path), None);
+        assert!(!asker.paused.contains_key(&asker.sockets.docker));
+    }
+
+    #[test]
+    fn answers_that_are_none_are_no_image() {
+        for answer in [
+            |_: &str| Vec::new(),
+            |_: &str| b"nonsense".to_vec(),
+            |_: &str| ok("nonsense"),
+            |_: &str| ok("{}"),
+            |_: &str| ok(r#"{"Config":{"Image":""}}"#),
+            |_: &str| ok(r#"{"Config":{"Image":"a\nb"}}"#),
+            |_: &str| ok(&format!(r#"{{"Config":{{"Image":"{}"}}}}"#, "x".repeat(2_000_000))),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut asker = asker(dir.path());
+            serve(&asker.sockets.docker, answer);
+            assert_eq!(asker.image(&container(Runtime::Docker)), None);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_hangs_is_left_alone_after_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut asker = asker(dir.path());
+        // Nobody accepts: the kernel's queue takes the connection, and nobody answers.
+        let _listener = UnixListener::bind(&asker.sockets.docker).unwrap();
+        let started = Instant::now();
+        assert_eq!(asker.image(&container(Runtime::Docker)), None);
+        let took = started.elapsed();
+        let limit = Duration::from_millis(IMAGE_TIMEOUT_MS);
+        assert!(took >= limit && took < 2 * limit, "{took:?}");
+        let started = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(asker.image(&container(Runtime::Docker)), None);
+        }
+        assert!(started.elapsed() < limit, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn the_thread_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let sockets = asker(dir.path()).sockets;
+        serve(&sockets.docker, docker);
+        let images = Images::start(sockets).unwrap();
+        assert!(images.ask(container(Runtime::Docker)));
+        let started = Instant::now();
+        let answer = loop {
+            match images.next() {
+                Some(answer) => break answer,
+                None => thread::sleep(Duration::from_millis(1)),
+            }
+            assert!(started.elapsed() < Duration::from_secs(10));
+        };
+        assert_eq!((&*answer.container, answer.image), (ID, image("ghcr.io/acme/bot:1.2")));
+    }
+}
