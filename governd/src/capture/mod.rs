@@ -26,7 +26,7 @@ mod quic;
 mod tcp;
 
 pub use direction::{Flow, Kind, Reader};
-pub use parsers::{HelloName, Parsers, Told};
+pub use parsers::{HelloName, Parsers, Told, first_message};
 
 /// Where DNS servers answer.
 const PORT_DNS: u16 = 53;

@@ -176,15 +176,18 @@ fn chunk(bytes: &[u8]) -> Chunk {
 /// Reads the whole messages at the beginning of the buffer, and says how many bytes they were.
 fn dns_messages(buffer: &[u8]) -> (Vec<Told>, usize) {
     let (mut told, mut taken) = (Vec::new(), 0);
-    while let Some((prefix, rest)) = buffer.get(taken..).and_then(|rest| rest.split_at_checked(2)) {
-        let len = prefix.iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
-        let Some(message) = rest.get(..len) else {
-            break;
-        };
+    while let Some(message) = first_message(buffer.get(taken..).unwrap_or_default()) {
         told.extend(dns_message(message));
-        taken += 2 + len;
+        taken += 2 + message.len();
     }
     (told, taken)
+}
+
+/// The first message of a stream of DNS over TCP (RFC 1035 section 4.2.2), once it is whole.
+pub fn first_message(stream: &[u8]) -> Option<&[u8]> {
+    let (prefix, rest) = stream.split_at_checked(2)?;
+    let len = prefix.iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
+    rest.get(..len)
 }
 
 /// Reads one message; a query tells nothing.

@@ -59,7 +59,8 @@ pub(super) struct Replay {
 enum Engine {
     /// The parsers, in this process.
     User,
-    /// The eBPF programs, loaded for this and attached to nothing; QUIC stays with this process.
+    /// The eBPF programs, loaded for this and attached to nothing. This process decrypts QUIC, and
+    /// puts fragments, streams and messages of DNS over TCP together.
     Kernel,
 }
 

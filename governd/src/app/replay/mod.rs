@@ -18,7 +18,7 @@ use governd_common::{
 };
 
 use crate::{
-    capture::{Flow, HelloName, Kind, Reader, Told},
+    capture::{self, Flow, HelloName, Kind, Reader, Told},
     kernel::{Direction, KernelError, RawEvent, Replay},
     policy::image::TableImage,
 };
@@ -41,6 +41,8 @@ pub struct KernelReader {
     generation: u64,
     /// Sequence number of the next byte of the flows of TCP.
     next: HashMap<Flow, u32>,
+    /// DNS over TCP that is not a whole message yet.
+    messages: HashMap<Flow, Vec<u8>>,
 }
 
 impl KernelReader {
@@ -52,7 +54,7 @@ impl KernelReader {
     pub fn load() -> Result<Self, KernelError> {
         let mut replay = Replay::load()?;
         let generation = replay.install(&image())?;
-        Ok(Self { replay, generation, next: HashMap::new() })
+        Ok(Self { replay, generation, next: HashMap::new(), messages: HashMap::new() })
     }
 
     /// Forgets every connection, before another capture.
@@ -61,6 +63,7 @@ impl KernelReader {
     /// If the map of flows cannot be written.
     pub fn forget(&mut self) -> Result<(), KernelError> {
         self.next.clear();
+        self.messages.clear();
         self.replay.forget()
     }
 
@@ -68,6 +71,21 @@ impl KernelReader {
     fn run(&mut self, direction: Direction, packet: &[u8]) -> Result<Vec<Told>, KernelError> {
         let mut told = Vec::new();
         self.replay.run(direction, packet, |event| told.extend(tells(&event)))?;
+        Ok(told)
+    }
+
+    /// Puts messages of DNS over TCP together, and shows each to the programs as a datagram: they
+    /// do not read this stream themselves.
+    fn feed_messages(&mut self, flow: Flow, bytes: &[u8]) -> Result<Vec<Told>, KernelError> {
+        let mut buffer = self.messages.remove(&flow).unwrap_or_default();
+        buffer.extend_from_slice(bytes);
+        let (mut told, mut taken) = (Vec::new(), 0);
+        while let Some(message) = capture::first_message(buffer.get(taken..).unwrap_or_default()) {
+            told.extend(self.datagram(flow, message)?);
+            taken += 2 + message.len();
+        }
+        buffer.drain(..taken);
+        self.messages.insert(flow, buffer);
         Ok(told)
     }
 
@@ -87,7 +105,11 @@ impl KernelReader {
 impl Reader for KernelReader {
     type Error = KernelError;
 
-    fn begin(&mut self, flow: Flow, _kind: Kind) -> Result<(), KernelError> {
+    fn begin(&mut self, flow: Flow, kind: Kind) -> Result<(), KernelError> {
+        if kind == Kind::Dns {
+            self.messages.insert(flow, Vec::new());
+            return Ok(());
+        }
         let owner = self.owner(flow.to, packet::TCP);
         let owner = SocketOwner { stage: Proof::Name as u8, ..owner };
         self.replay.begin(key(flow, packet::TCP), owner)?;
@@ -97,6 +119,9 @@ impl Reader for KernelReader {
     }
 
     fn feed(&mut self, flow: Flow, bytes: &[u8]) -> Result<Vec<Told>, KernelError> {
+        if self.messages.contains_key(&flow) {
+            return self.feed_messages(flow, bytes);
+        }
         let Some(mut at) = self.next.get(&flow).copied() else {
             return Ok(Vec::new());
         };
@@ -110,6 +135,7 @@ impl Reader for KernelReader {
     }
 
     fn end(&mut self, flow: Flow) -> Result<(), KernelError> {
+        self.messages.remove(&flow);
         match self.next.remove(&flow) {
             Some(_) => self.replay.end(key(flow, packet::TCP)),
             None => Ok(()),
@@ -147,8 +173,10 @@ fn tells(event: &RawEvent) -> Option<Told> {
         RawEvent::Dns(dns) => {
             let name = text(&dns.name, dns.name_len);
             let addresses = dns.addresses.iter().take(dns.addresses_len as usize);
-            let addresses = addresses.map(|found| found.address);
-            Some(Told::dns(name, dns.question_type, addresses))
+            let addresses: Vec<_> = addresses.map(|found| found.address).collect();
+            // Without addresses it is a refusal, which tells no name.
+            let is_answer = !addresses.is_empty();
+            is_answer.then(|| Told::dns(name, dns.question_type, addresses.into_iter()))
         }
         RawEvent::Name(event) => Some(tells_name(event)),
         _ => None,
