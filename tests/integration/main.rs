@@ -25,6 +25,7 @@ mod monitor;
 mod policy;
 mod record;
 mod swap;
+mod unseen;
 mod verbs;
 
 type Test = (&'static str, fn(&Lab) -> Result<()>);
@@ -35,6 +36,7 @@ const SUBJECTS: &[&[Test]] = &[
     monitor::TESTS,
     swap::TESTS,
     destroy::TESTS,
+    unseen::TESTS,
     input::TESTS,
     verbs::TESTS,
     agents::TESTS,

@@ -19,6 +19,7 @@ use super::{
     discovery::Discovery,
     journal::Journal,
     rulebook::{Rulebook, RulebookError},
+    unseen::Watch,
 };
 use crate::{
     audit::record::Actor,
@@ -38,6 +39,8 @@ use crate::{
 
 /// How often files, cgroups and counters are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what was found of sockets that no program sees is recorded.
+const UNSEEN_INTERVAL: Duration = Duration::from_millis(250);
 /// Passes over the processes until a pass finds nothing new: children can be born meanwhile.
 const SWEEPS_MAX: usize = 5;
 
@@ -64,6 +67,7 @@ pub struct Engine {
     pub(super) journal: Journal,
     pub(super) discovery: Discovery,
     pub(super) destroyer: Destroyer,
+    pub(super) watch: Watch,
     pub(super) started: Instant,
 }
 
@@ -90,6 +94,8 @@ impl Engine {
     ) -> Result<&'static str, KernelError> {
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unseen = interval(UNSEEN_INTERVAL);
+        unseen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = std::pin::pin!(stop);
         loop {
             let Wakes { events, calls, hangups } = wakes;
@@ -98,6 +104,7 @@ impl Engine {
                 call = calls.recv() => if let Some(call) = call { self.answer(call) },
                 _ = hangups.recv() => self.reload(),
                 _ = looks.tick() => self.look(),
+                _ = unseen.tick() => self.look_for_unseen(),
                 read = events.batch(|event| self.event(event)) => { read?; }
             }
         }

@@ -19,6 +19,7 @@ pub mod journal;
 pub mod replay;
 pub mod rulebook;
 pub mod sources;
+mod unseen;
 
 use std::{io, path::Path, sync::Arc, time::Instant};
 
@@ -33,6 +34,7 @@ use discovery::Discovery;
 use engine::{Engine, Wakes, host_paths};
 use journal::Journal;
 use rulebook::{Rulebook, RulebookError};
+use unseen::Watch;
 
 use crate::{
     audit::{
@@ -48,7 +50,10 @@ use crate::{
     policy::{host::Host as _, image::Compiled},
     settings::Settings,
     workload::{
-        cgroup::CgroupTree, host::HostFacts, proc::ProcFs, sockets::destroy::Destroyer,
+        cgroup::CgroupTree,
+        host::HostFacts,
+        proc::ProcFs,
+        sockets::{destroy::Destroyer, unseen::Lookout},
         table::ProcessTable,
     },
 };
@@ -157,6 +162,7 @@ impl App {
         let state = State::new(Arc::new(Compiled::default()), services);
         let discovery = Discovery::new(catalog, proc());
         let destroyer = Destroyer::spawn(proc())?;
+        let watch = Watch::new(Lookout::spawn(proc())?);
         let mut engine = Engine {
             kernel,
             processes,
@@ -168,6 +174,7 @@ impl App {
             journal,
             discovery,
             destroyer,
+            watch,
             started,
         };
         engine.record_opened(&opened);

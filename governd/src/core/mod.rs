@@ -8,3 +8,4 @@ pub mod process;
 pub mod recent;
 pub mod said;
 pub mod state;
+pub mod unseen;

@@ -12,6 +12,7 @@ use super::{
     names::Names,
     recent::{Recent, RecentFlows},
     said::{self, SaidNames},
+    unseen::Unseen,
 };
 use crate::{
     audit::record::{
@@ -36,6 +37,8 @@ pub enum Input<'a> {
     Exec(&'a ExecEvent, Actor),
     /// What the kernel has lost since it was loaded, at this time (milliseconds since the epoch).
     Lost(&'a [(Loss, u64)], u64),
+    /// A governed process has something whose traffic no program sees, at this time.
+    Unseen(Unseen, u64),
     /// How many [`Command::Destroy`] could not be carried out since start, at this time.
     Undestroyed(u64, u64),
     /// A policy came into force.
@@ -178,6 +181,10 @@ impl State {
             Input::Lost(counts, now_ms) => {
                 let lost = counts.iter().map(|(loss, total)| (LossSource::Kernel(*loss), *total));
                 self.losses(lost, now_ms)
+            }
+            Input::Unseen(unseen, now_ms) => {
+                let subject = self.subject(unseen.subject);
+                vec![now(Record::Finding(unseen.finding(subject, now_ms)))]
             }
             Input::Undestroyed(total, now_ms) => {
                 self.losses([(LossSource::Undestroyed, total)], now_ms)
@@ -596,6 +603,18 @@ mod tests {
             });
             assert_eq!((found, commands.len()), (destroyed, 1 + usize::from(destroyed)));
         }
+    }
+
+    #[test]
+    fn what_no_program_sees_is_a_finding_with_process_kind_and_agent() {
+        let name = "socket:[7]".into();
+        let unseen = Unseen { kind: "packet-socket", name, actor: actor(), subject: 1 };
+        let commands = state().step(Input::Unseen(unseen, 5));
+        let [Command::Record(record, None)] = commands.as_slice() else { panic!("{commands:?}") };
+        let Record::Finding(finding) = &**record else { panic!("{record:?}") };
+        assert_eq!((&*finding.kind, finding.first_seen_ms), ("packet-socket", 5));
+        assert!(finding.title.starts_with("invoice-bot (python3, process 7) has a packet socket"));
+        assert_eq!(&*finding.subject.as_ref().unwrap().agent, "invoice-bot");
     }
 
     #[test]

@@ -70,6 +70,12 @@ pub const DIAG_TIMEOUT_MS: u64 = 250;
 pub const DIAG_MESSAGES_MAX: usize = 4_096;
 /// Sockets that wait for their end.
 pub const DESTROY_QUEUE_MAX: usize = 1_024;
+/// How often the descriptors of governed processes are looked at.
+pub const UNSEEN_INTERVAL_MS: u64 = 250;
+/// Descriptors of governed processes that are remembered; the rest is not looked at.
+pub const UNSEEN_KNOWN_MAX: usize = 262_144;
+/// What was found and not yet told.
+pub const UNSEEN_QUEUE_MAX: usize = 256;
 /// How long a socket is looked for, over all network namespaces.
 pub const DESTROY_TIMEOUT_MS: u64 = 1_000;
 

@@ -1,6 +1,6 @@
 //! Questions about sockets to the kernel, by sock_diag(7), in one network namespace.
 //!
-//! Messages are those of include/uapi/linux/{netlink,sock_diag,inet_diag}.h.
+//! Messages are those of include/uapi/linux/{netlink,sock_diag,inet_diag,packet_diag}.h.
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
@@ -26,6 +26,8 @@ const ANSWER_BYTES_MAX: usize = 64 * 1_024;
 pub(super) const INET: u8 = 2;
 /// `AF_INET6`.
 pub(super) const INET6: u8 = 10;
+/// `AF_PACKET`.
+const PACKET: u8 = 17;
 
 #[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
@@ -92,6 +94,28 @@ pub(super) struct InetSocket {
     pub(super) id: SocketId,
 }
 
+/// `struct packet_diag_req`.
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+struct PacketRequest {
+    family: u8,
+    protocol: u8,
+    pad: u16,
+    inode: u32,
+    show: u32,
+    cookie: [u32; 2],
+}
+
+/// `struct packet_diag_msg`.
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+struct PacketSocket {
+    family: u8,
+    kind: u8,
+    protocol: u16,
+    inode: u32,
+}
+
 /// A socket to ask with, in the network namespace that the thread was in when it was made.
 #[derive(Debug)]
 pub(super) struct Diag {
@@ -141,6 +165,19 @@ impl Diag {
         let request = InetRequest { family, protocol, extensions: 0, pad: 0, states, id };
         self.ask(SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, &request)?;
         self.read_answers(|_| {})
+    }
+
+    /// Inodes of the packet sockets.
+    pub(super) fn packet_inodes(&mut self) -> io::Result<Vec<u64>> {
+        let cookie = [u32::MAX; 2];
+        let request =
+            PacketRequest { family: PACKET, protocol: 0, pad: 0, inode: 0, show: 0, cookie };
+        let mut inodes = Vec::new();
+        self.list(&request, |payload| {
+            let socket = PacketSocket::read_from_prefix(payload).ok();
+            inodes.extend(socket.map(|(socket, _)| u64::from(socket.inode)));
+        })?;
+        Ok(inodes)
     }
 
     fn list(

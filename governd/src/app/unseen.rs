@@ -1,0 +1,58 @@
+//! Has the descriptors of governed processes looked at, and records what no program sees.
+
+use std::collections::HashMap;
+
+use super::{
+    clock,
+    engine::{Engine, actor},
+};
+use crate::{
+    core::{state::Input, unseen::Unseen},
+    workload::sockets::unseen::Lookout,
+};
+
+/// The thread that looks, and whose processes it looks at.
+#[derive(Debug)]
+pub(super) struct Watch {
+    lookout: Lookout,
+    subjects: HashMap<u32, u32>,
+    /// The processes are listed every other time: that costs more than to take what was found.
+    is_listed: bool,
+}
+
+impl Watch {
+    pub(super) fn new(lookout: Lookout) -> Self {
+        Self { lookout, subjects: HashMap::new(), is_listed: false }
+    }
+}
+
+impl Engine {
+    /// Records what was found since, and names the processes that are governed now.
+    pub(super) fn look_for_unseen(&mut self) {
+        let found: Vec<_> = self.watch.lookout.found().collect();
+        for found in found {
+            let (Some(known), Some(subject)) =
+                (self.processes.process(found.pid), self.watch.subjects.get(&found.pid))
+            else {
+                continue;
+            };
+            let (kind, subject) = (found.kind.word(), *subject);
+            let unseen = Unseen { kind, name: found.name.into(), actor: actor(known), subject };
+            self.step(Input::Unseen(unseen, clock::now_ms()));
+        }
+        self.watch.is_listed = !self.watch.is_listed;
+        if !self.watch.is_listed {
+            return;
+        }
+        let tasks = match self.kernel.tasks() {
+            Ok(tasks) => tasks,
+            Err(error) => {
+                tracing::warn!(%error, "governed processes cannot be listed");
+                return;
+            }
+        };
+        let governed = tasks.into_iter().filter(|(_, task)| task.subject != 0);
+        self.watch.subjects = governed.map(|(tgid, task)| (tgid, task.subject)).collect();
+        self.watch.lookout.watch(self.watch.subjects.keys().copied().collect());
+    }
+}

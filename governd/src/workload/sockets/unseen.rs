@@ -1,0 +1,306 @@
+//! What carries data past every hook of the programs: packet, vsock and XDP sockets, and network
+//! interfaces made of a file (`/dev/net/tun`).
+//!
+//! Nothing in the kernel announces them, so the descriptors of governed processes are looked at a
+//! few times a second. sockfs tells a socket's kind without touching it (`system.sockprotoname`,
+//! net/socket.c), in whichever network namespace it is. A socket that io_uring holds without a
+//! descriptor is listed with its ring, and its kind is asked of the kernel by sock_diag(7). What
+//! comes and goes between two looks is missed, and so are vsock and XDP sockets that only a ring
+//! holds.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::Path,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    thread,
+    time::Duration,
+};
+
+use super::diag::Diag;
+use crate::workload::{
+    limits::{
+        SMALL_FILE_BYTES_MAX, SOCKET_FDS_MAX, UNSEEN_INTERVAL_MS, UNSEEN_KNOWN_MAX,
+        UNSEEN_QUEUE_MAX,
+    },
+    netns::{NetworkNamespace, VisitError, Visitor},
+    proc::{ProcFs, bracketed},
+    read,
+};
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Kind {
+    /// `AF_PACKET`: frames that the program writes itself.
+    Packet,
+    /// `AF_VSOCK`: to the hypervisor or to another machine of the host.
+    Vsock,
+    /// `AF_XDP`: frames, past the kernel's network stack.
+    Xdp,
+    /// A tun or tap device: the packets of an interface.
+    Tun,
+}
+
+impl Kind {
+    /// The word that records use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Packet => "packet-socket",
+            Self::Vsock => "vsock-socket",
+            Self::Xdp => "xdp-socket",
+            Self::Tun => "tun-device",
+        }
+    }
+
+    /// By the name of its protocol in the kernel (`struct proto`).
+    fn of_protocol(name: &[u8]) -> Option<Self> {
+        match name {
+            b"PACKET" => Some(Self::Packet),
+            b"AF_VSOCK" => Some(Self::Vsock),
+            b"XDP" => Some(Self::Xdp),
+            _ => None,
+        }
+    }
+}
+
+/// A process that has something of this sort.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unseen {
+    /// The process.
+    pub pid: u32,
+    /// What it has.
+    pub kind: Kind,
+    /// What tells it from others: `socket:[INODE]`, or the interface.
+    pub name: String,
+}
+
+/// The thread that looks.
+#[derive(Debug)]
+pub struct Lookout {
+    pids: SyncSender<Vec<u32>>,
+    found: Receiver<Unseen>,
+}
+
+impl Lookout {
+    /// Starts it. It ends when this value is dropped.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn spawn(proc: ProcFs) -> io::Result<Self> {
+        let (pids, watched) = sync_channel(1);
+        let (tell, found) = sync_channel(UNSEEN_QUEUE_MAX);
+        thread::Builder::new()
+            .name("lookout".into())
+            .spawn(move || look_out(Sweep::new(proc), &watched, &tell))?;
+        Ok(Self { pids, found })
+    }
+
+    /// Looks at these processes from now on. If the thread is behind, it keeps to those before.
+    pub fn watch(&self, pids: Vec<u32>) {
+        self.pids.try_send(pids).ok();
+    }
+
+    /// What was found since; each thing once, as long as somebody has it.
+    pub fn found(&self) -> impl Iterator<Item = Unseen> + '_ {
+        self.found.try_iter()
+    }
+}
+
+fn look_out(mut sweep: Sweep, watched: &Receiver<Vec<u32>>, tell: &SyncSender<Unseen>) {
+    let mut pids = Vec::new();
+    loop {
+        match watched.recv_timeout(Duration::from_millis(UNSEEN_INTERVAL_MS)) {
+            Ok(newer) => pids = newer,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        for unseen in sweep.look(&pids) {
+            if tell.send(unseen).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What one thread remembers from look to look.
+#[derive(Debug)]
+struct Sweep {
+    proc: ProcFs,
+    visitor: io::Result<Visitor>,
+    /// What each descriptor's target is, by its name; `None` for the ordinary.
+    known: HashMap<String, Option<Kind>>,
+}
+
+impl Sweep {
+    /// For the calling thread.
+    fn new(proc: ProcFs) -> Self {
+        Self { proc, visitor: Visitor::new(), known: HashMap::new() }
+    }
+
+    /// What these processes have that they had not at the last look.
+    fn look(&mut self, pids: &[u32]) -> Vec<Unseen> {
+        let mut found = Vec::new();
+        let mut present = HashSet::new();
+        let mut fds_left = SOCKET_FDS_MAX;
+        for pid in pids {
+            let entries = fs::read_dir(self.proc.file(*pid, "fd")).into_iter().flatten();
+            for entry in entries.filter_map(Result::ok).take(fds_left) {
+                fds_left -= 1;
+                let path = entry.path();
+                let target = fs::read_link(&path).unwrap_or_default();
+                let Some(target) = target.to_str() else { continue };
+                if target == "anon_inode:[io_uring]" {
+                    let number = entry.file_name();
+                    let fdinfo = Path::new("fdinfo").join(number);
+                    self.look_at_ring(*pid, &fdinfo, &mut present, &mut found);
+                    continue;
+                }
+                let Some(name) = self.name(*pid, &path, target) else { continue };
+                let tell = |kind| Unseen { pid: *pid, kind, name: name.clone() };
+                if !self.known.contains_key(&name) && self.known.len() < UNSEEN_KNOWN_MAX {
+                    let kind = kind(&path, &name);
+                    found.extend(kind.map(tell));
+                    self.known.insert(name.clone(), kind);
+                }
+                present.insert(name);
+            }
+        }
+        self.known.retain(|name, _| present.contains(name));
+        found
+    }
+
+    /// The name of what may be something of this sort.
+    fn name(&self, pid: u32, path: &Path, target: &str) -> Option<String> {
+        if target.starts_with("socket:[") {
+            return Some(target.to_owned());
+        }
+        if target.starts_with("/dev/tap") {
+            return Some(target.to_owned());
+        }
+        let number = (target == "/dev/net/tun").then(|| path.file_name()?.to_str()).flatten()?;
+        let fdinfo = self.proc.file(pid, &format!("fdinfo/{number}"));
+        let text = read::text(&fdinfo, SMALL_FILE_BYTES_MAX).ok()?;
+        let interface = text.lines().find_map(|line| line.strip_prefix("iff:"))?.trim();
+        // Without an interface it carries nothing yet.
+        let namespace = self.proc.namespace(pid, "net").filter(|_| !interface.is_empty())?;
+        Some(format!("{target} {interface} in net:[{namespace}]"))
+    }
+
+    /// Sockets that a ring holds without a descriptor (`UserFiles` in its fdinfo).
+    fn look_at_ring(
+        &mut self,
+        pid: u32,
+        fdinfo: &Path,
+        present: &mut HashSet<String>,
+        found: &mut Vec<Unseen>,
+    ) {
+        let path = self.proc.file(pid, "").join(fdinfo);
+        let text = read::text(&path, SMALL_FILE_BYTES_MAX).unwrap_or_default();
+        let names = text.lines().filter_map(|line| {
+            let start = line.find("socket:[")?;
+            line.get(start..)?.split_whitespace().next()
+        });
+        let names: Vec<&str> = names.collect();
+        if names.iter().any(|name| !self.known.contains_key(*name)) {
+            let inodes = self.packet_inodes(pid);
+            for name in &names {
+                let is_packet = bracketed(name).is_some_and(|inode| inodes.contains(&inode));
+                let kind = is_packet.then_some(Kind::Packet);
+                if !self.known.contains_key(*name) && self.known.len() < UNSEEN_KNOWN_MAX {
+                    let name = (*name).to_owned();
+                    found.extend(kind.map(|kind| Unseen { pid, kind, name: name.clone() }));
+                    self.known.insert(name, kind);
+                }
+            }
+        }
+        present.extend(names.into_iter().map(str::to_owned));
+    }
+
+    /// Inodes of the packet sockets in the namespaces of a process's threads.
+    fn packet_inodes(&mut self, pid: u32) -> HashSet<u64> {
+        let mut inodes = HashSet::new();
+        for namespace in NetworkNamespace::of_threads(&self.proc, pid) {
+            let Ok(visitor) = &self.visitor else { break };
+            match visitor.within(&namespace, Diag::open) {
+                Ok(diag) => {
+                    let listed = diag.and_then(|mut diag| diag.packet_inodes());
+                    inodes.extend(listed.unwrap_or_default());
+                }
+                Err(VisitError::Enter(_)) => {}
+                // In the wrong place: no more visits.
+                Err(VisitError::Return(error)) => self.visitor = Err(error),
+            }
+        }
+        inodes
+    }
+}
+
+/// What a descriptor leads to.
+fn kind(path: &Path, name: &str) -> Option<Kind> {
+    if !name.starts_with("socket:[") {
+        return Some(Kind::Tun);
+    }
+    let mut buffer = [0; 32];
+    let len = rustix::fs::getxattr(path, "system.sockprotoname", &mut buffer[..]).ok()?;
+    let protocol = buffer.get(..len)?;
+    Kind::of_protocol(protocol.strip_suffix(b"\0").unwrap_or(protocol))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketType, socket};
+
+    use super::*;
+
+    fn sweep() -> Sweep {
+        Sweep::new(ProcFs::new(Path::new("/proc")))
+    }
+
+    #[test]
+    fn an_ordinary_process_has_nothing_and_a_missing_one_neither() {
+        let _socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        // Other tests of this process may open what is looked for.
+        let child = std::process::Command::new("sleep").arg("10").spawn();
+        let mut child = child.unwrap();
+        assert_eq!(sweep().look(&[child.id(), u32::MAX]), []);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn each_kind_is_found_once_as_long_as_somebody_has_it() {
+        if !rustix::process::geteuid().is_root() {
+            assert!(std::env::var("CI").is_err(), "these tests need root, and CI must run them");
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let pid = std::process::id();
+        let vsock = AddressFamily::from_raw(40);
+        let rows = [(AddressFamily::PACKET, Kind::Packet), (vsock, Kind::Vsock)];
+        for (family, kind) in rows {
+            // A host without the protocol has no such socket either.
+            let Ok(open) = socket(family, SocketType::DGRAM, None) else { continue };
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+            let name = fs::read_link(path).unwrap().to_str().unwrap().to_owned();
+            let unseen = Unseen { pid, kind, name };
+            let mut sweep = sweep();
+            assert_eq!(sweep.look(&[pid]).iter().filter(|found| **found == unseen).count(), 1);
+            assert!(!sweep.look(&[pid, pid]).contains(&unseen));
+            drop(open);
+            sweep.look(&[pid]);
+            assert!(!sweep.known.contains_key(&unseen.name));
+        }
+    }
+
+    #[test]
+    fn the_kernel_lists_the_packet_sockets_of_a_namespace() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let open = socket(AddressFamily::PACKET, SocketType::RAW, None).unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        let inode = bracketed(fs::read_link(path).unwrap().to_str().unwrap()).unwrap();
+        let look = || sweep().packet_inodes(std::process::id());
+        assert!(thread::spawn(look).join().unwrap().contains(&inode));
+    }
+}

@@ -1,0 +1,55 @@
+//! Sockets and devices whose traffic no program sees are found within two seconds, once each.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use governd_tests::{Lab, client::Family, daemon::Place, wait};
+use serde_json::Value;
+
+use crate::{Test, client, measured, policy, record};
+
+pub(crate) const TESTS: &[Test] =
+    &[("unseen::what_no_program_sees_is_found", what_no_program_sees_is_found)];
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+fn what_no_program_sees_is_found(lab: &Lab) -> Result<()> {
+    for mode in ["enforce", "monitor"] {
+        let place = Place::new(lab, &format!("unseen-{mode}"))?;
+        place.write_policy(&policy::both_agents(lab, mode, &[]))?;
+        let daemon = place.start()?;
+        let mut client = client::python(lab, Family::Any, "unseen.py").start()?;
+        let said = client.line(wait::PATIENCE, |line| line.starts_with('{'))?;
+        let began = Instant::now();
+        let said: Value = serde_json::from_str(&said)?;
+        let pid = record::number(&said, "/pid").context("no pid")?;
+        let held = said.get("held").and_then(Value::as_array).context("nothing held")?;
+        ensure!(held.iter().any(|kind| kind == "packet-socket"), "no packet socket: {said}");
+        let kinds: Vec<&str> = held.iter().filter_map(Value::as_str).collect();
+        for kind in &kinds {
+            let found =
+                place.record(&format!("the finding of a {kind}"), |each| is_finding(each, kind))?;
+            ensure!(began.elapsed() < LIMIT, "{mode}: {kind} after {:?}", began.elapsed());
+            ensure!(record::text(&found, "/unmapped/governd/agent/name") == policy::PYTHON);
+            let process = record::number(&found, "/evidences/0/actor/process/pid");
+            ensure!(process.is_some_and(|found| found >= pid), "{found}");
+            measured(format!("{mode}: {kind} found after {:?}", began.elapsed()));
+        }
+        // Two looks later there is still one finding of each.
+        std::thread::sleep(LIMIT);
+        let records = place.records()?;
+        for kind in &kinds {
+            let count = records.iter().filter(|each| is_finding(each, kind)).count();
+            ensure!(count == 1, "{mode}: {count} findings of one {kind}");
+        }
+        client.close_input();
+        client.finish(wait::PATIENCE)?;
+        daemon.stop()?;
+    }
+    Ok(())
+}
+
+fn is_finding(each: &Value, kind: &str) -> bool {
+    record::number(each, "/class_uid") == Some(2004)
+        && record::text(each, "/unmapped/governd/kind") == kind
+}

@@ -1,0 +1,39 @@
+"""unseen.py: opens a packet socket, a vsock socket and a tun device, prints which it got, and holds
+them until standard input ends. A forked child holds them too."""
+
+import fcntl
+import json
+import os
+import socket
+import struct
+import sys
+
+TUNSETIFF = 0x400454CA
+IFF_TUN_NO_PI = 0x1001
+
+
+def tun():
+    device = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"labtun", IFF_TUN_NO_PI))
+    return device
+
+
+def main():
+    held = {}
+    kinds = {
+        "packet-socket": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0),
+        "vsock-socket": lambda: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM),
+        "tun-device": tun,
+    }
+    for kind, make in kinds.items():
+        try:
+            held[kind] = make()
+        except OSError:
+            pass
+    child = os.fork()
+    if child != 0:
+        print(json.dumps({"pid": os.getpid(), "held": list(held)}), flush=True)
+    sys.stdin.read()
+
+
+main()
