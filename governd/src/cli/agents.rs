@@ -173,6 +173,10 @@ fn table(agents: &[&AgentSummary], now_ms: u64) -> Table {
     table.row(head.map(|word| (Tone::Dim, word.to_string())));
     for agent in agents {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        let seen = match agent.processes {
+            0 => ago(agent.last_ms, now_ms),
+            _ => "runs".into(),
+        };
         let providers = match &agent.providers[..] {
             [] => "-".into(),
             providers => providers.join(","),
@@ -189,7 +193,7 @@ fn table(agents: &[&AgentSummary], now_ms: u64) -> Table {
             (Tone::Plain, agent.owner.clone().unwrap_or_else(|| "nobody".into())),
             (Tone::Plain, printable(&or_dash(&agent.user))),
             (Tone::Plain, agent.processes.to_string()),
-            (Tone::Dim, ago(agent.last_ms, now_ms)),
+            (Tone::Dim, seen),
             (Tone::Plain, providers),
         ]);
     }

@@ -9,7 +9,14 @@
 //! - [`Inventory::observe_contact`]: for each connection of the sweep, then for each flow decision
 //!   and whatever names it (DNS, SNI);
 //! - [`Inventory::observe_exit`]: when a process ended;
-//! - [`Inventory::set_registered`]: after each policy that came into force.
+//! - [`Inventory::set_registered`] and [`Inventory::observe_subjects`]: after each policy that came
+//!   into force;
+//! - [`Inventory::observe_digest`] and [`Inventory::observe_image`]: when the digest of an agent's
+//!   executable or the image of a container is known;
+//! - [`Inventory::reassess_all`]: from time to time, since approvals end without an event.
+//!
+//! What changed is given out by [`Inventory::writes`] for whoever saves it, and taken back by
+//! [`Inventory::restore`].
 //!
 //! An agent is what a process is (a product, or an executable with its script or module), where
 //! it runs (unit or container) and as whom. It needs two independent signals, one of them network
