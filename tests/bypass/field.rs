@@ -102,7 +102,7 @@ impl Field {
     }
 
     /// Runs one attempt to its end, with `further` in its environment.
-    pub(crate) fn run(&self, attempt: &Attempt, further: &[(&str, String)]) -> Result<Outcome> {
+    pub(crate) fn attempt(&self, attempt: &Attempt, further: &[(&str, String)]) -> Result<Outcome> {
         self.start(attempt, further)?.finish()
     }
 
@@ -127,6 +127,11 @@ impl Field {
         let mut running = Running::start(&mut command)?;
         running.close_input();
         Ok(Underway { field: self, cgroup, running, before, began: Instant::now() })
+    }
+
+    /// Where its services have their sockets.
+    pub(crate) fn run(&self) -> &Path {
+        &self.run
     }
 
     /// A file that tells an attempt to go on, once it exists; attempts can read it.

@@ -104,7 +104,7 @@ fn again(
     for attempt in attempts {
         let should_reach = [REACHED, FOUND].contains(&expected(find(rows, &attempt.id)?));
         if should_reach && find(outcomes, &attempt.id)?.word != REACHED {
-            outcomes.insert(attempt.id.clone(), fields.first()?.run(attempt, environment)?);
+            outcomes.insert(attempt.id.clone(), fields.first()?.attempt(attempt, environment)?);
         }
     }
     Ok(())

@@ -39,7 +39,7 @@ pub(crate) fn run(lab: &Lab, fields: &Fields, attempt: &Attempt, reason: &str) -
         Stage::PolicyChange | Stage::LateDaemon => connected(fields, &place, attempt)?,
         _ => {
             let daemon = place.start()?;
-            let outcome = fields.first()?.run(attempt, &environment(&daemon, &place))?;
+            let outcome = fields.first()?.attempt(attempt, &environment(&daemon, &place))?;
             if let Some(spool) = &spool {
                 spool.empty()?;
             }

@@ -7,6 +7,7 @@
 import sys, os; sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from bp import *
 def f():
+    resolve('dns.' + ANAME)
     for dst in (FORB, ALLOW):
         try:
             q = dnsq(f'{TOK}.{FNAME}'); ch, ob, i, o = client_hello('dns.' + ANAME); s = socket.create_connection((dst, P_DOT), 3); s.sendall(ch); finish_tls(s, ob, i, o, len(q).to_bytes(2, 'big') + q)
