@@ -142,9 +142,9 @@ fn the_programs_decide_as_user_space_does() {
 }
 
 /// The image's tables, with bindings by set and not by name.
-struct Bound<'a> {
-    tables: ImageTables<'a>,
-    bindings: &'a [(BindingKey, Binding)],
+pub(super) struct Bound<'a> {
+    pub(super) tables: ImageTables<'a>,
+    pub(super) bindings: &'a [(BindingKey, Binding)],
 }
 
 impl Tables for Bound<'_> {

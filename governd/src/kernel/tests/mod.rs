@@ -5,6 +5,7 @@
 
 mod agent;
 mod differential;
+mod differential_bytes;
 mod dns;
 mod egress;
 mod foreign;
