@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     env, fs,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use std::{
 use governd::{
     app::replay::KernelReader,
     capture::{
-        self, Found, Parsers, Proto, Reader, Seen,
+        self, Flow, Found, Kind, Parsers, Proto, Reader, Seen, Told,
         engine::Engine,
         file::{Frame, Frames},
     },
@@ -30,6 +31,8 @@ use proptest::{
 /// A name in a frame, with its addresses in order.
 type Name = (u64, String, String, BTreeSet<IpAddr>);
 
+/// Bytes of a connection's beginning that are kept: more than a hello may have.
+const STREAM_BYTES_MAX: usize = 17_000;
 /// Frames of one capture that are damaged together.
 const FRAMES_DAMAGED: usize = 8;
 
@@ -103,6 +106,72 @@ fn frames(file: &str) -> Vec<Frame> {
     let bytes = fs::read(captures().join(file)).unwrap();
     let mut frames = Frames::open(bytes.as_slice()).unwrap();
     std::iter::from_fn(|| frames.next_frame().unwrap()).collect()
+}
+
+/// Keeps what connections begin with.
+#[derive(Default)]
+struct Recorder {
+    streams: BTreeMap<Flow, (Kind, Vec<u8>)>,
+}
+
+impl Reader for &mut Recorder {
+    type Error = Infallible;
+
+    fn begin(&mut self, flow: Flow, kind: Kind) -> Result<(), Infallible> {
+        self.streams.entry(flow).or_insert((kind, Vec::new()));
+        Ok(())
+    }
+
+    fn feed(&mut self, flow: Flow, bytes: &[u8]) -> Result<Vec<Told>, Infallible> {
+        if let Some((_, stream)) = self.streams.get_mut(&flow) {
+            stream.extend_from_slice(bytes);
+            stream.truncate(STREAM_BYTES_MAX);
+        }
+        Ok(Vec::new())
+    }
+
+    fn end(&mut self, _: Flow) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn datagram(&mut self, _: Flow, _: &[u8]) -> Result<Vec<Told>, Infallible> {
+        Ok(Vec::new())
+    }
+}
+
+/// The beginnings of all connections.
+fn streams() -> Vec<(Flow, Kind, Vec<u8>)> {
+    let mut recorder = Recorder::default();
+    for file in files() {
+        read(&mut recorder, &frames(&file));
+    }
+    let streams = recorder.streams.into_iter();
+    streams.map(|(flow, (kind, bytes))| (flow, kind, bytes)).collect()
+}
+
+/// What a reader says first about a stream that comes in pieces.
+fn first_told<R: Reader>(mut reader: R, flow: Flow, kind: Kind, pieces: &[&[u8]]) -> Option<Told> {
+    reader.begin(flow, kind).unwrap();
+    // The programs count the DNS answers that teach nothing, and do not report them.
+    let is_reported = |told: &Told| !matches!(told, Told::NoDns(_));
+    let told = pieces.iter().find_map(|piece| {
+        reader.feed(flow, piece).unwrap().into_iter().find(|told| is_reported(told))
+    });
+    reader.end(flow).unwrap();
+    told
+}
+
+/// Cuts bytes into pieces of these lengths, and a last one.
+fn cut<'a>(mut bytes: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    for length in lengths {
+        let Some((piece, rest)) = bytes.split_at_checked(*length) else { break };
+        pieces.push(piece);
+        bytes = rest;
+    }
+    pieces.push(bytes);
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
 }
 
 fn files() -> Vec<String> {
@@ -199,6 +268,32 @@ fn both_engines_find_the_same_names_in_damaged_packets() {
         let mut kernel = kernel.borrow_mut();
         kernel.forget().unwrap();
         prop_assert_eq!(read(&mut **kernel, &frames), read(Parsers::default(), &frames));
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn both_engines_say_the_same_about_damaged_streams_in_any_pieces() {
+    let Some(kernel) = kernel() else { return };
+    let kernel = std::cell::RefCell::new(kernel);
+    let streams = streams();
+    // The first byte says what the rest is read as.
+    let lengths = proptest::collection::vec(prop_oneof![1..8_usize, 1..2_000_usize], 0..40);
+    let damage = proptest::collection::vec((1..600_usize, any::<u8>()), 0..3);
+    let stream = any::<prop::sample::Index>();
+    let config = Config { cases: 2_000, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&(stream, lengths, damage), |case| {
+        let (stream, lengths, damage) = case;
+        let (flow, kind, mut bytes) = stream.get(&streams).clone();
+        for (at, byte) in damage {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        let pieces = cut(&bytes, &lengths);
+        let by_kernel = first_told(&mut **kernel.borrow_mut(), flow, kind, &pieces);
+        prop_assert_eq!(by_kernel, first_told(Parsers::default(), flow, kind, &pieces));
         Ok(())
     });
     outcome.unwrap();
