@@ -101,6 +101,8 @@ pub mod subject_flag {
     pub const NAME_DENIALS: u16 = 1 << 3;
     /// Local sockets are left alone.
     pub const LOCAL_SOCKETS: u16 = 1 << 4;
+    /// Connections that others open are judged as if the subject had opened them.
+    pub const JUDGE_ACCEPTED: u16 = 1 << 5;
 }
 
 shared! {
@@ -230,6 +232,8 @@ pub mod socket_flag {
     pub const NAMED: u8 = 1 << 3;
     /// That name was the Host of a plaintext request.
     pub const PLAINTEXT: u8 = 1 << 4;
+    /// The other side opened the connection.
+    pub const ACCEPTED: u8 = 1 << 5;
 }
 
 impl SocketOwner {

@@ -98,6 +98,8 @@ codes! {
         UnixSocket = 15 => "unix-socket",
         /// A device that packets leave the host by.
         Device = 16 => "device",
+        /// The other side opened the connection, and the policy leaves those alone.
+        Accepted = 17 => "accepted",
     }
 }
 

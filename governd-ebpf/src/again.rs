@@ -7,7 +7,7 @@
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
 use governd_common::{
     decide::{Decision, Flow, Named, Proof, Tables as _},
-    table::{SocketOwner, socket_flag},
+    table::{SocketOwner, socket_flag, subject_flag},
     verdict::{Reason, Verdict},
 };
 
@@ -23,11 +23,13 @@ use crate::{
 #[inline(always)]
 pub(crate) fn judge(context: &SkBuffContext, view: &View, kind: u32, owner: &mut SocketOwner) {
     owner.generation = view.generation;
-    if view.subject(owner.subject).is_none() {
+    let Some(settings) = view.subject(owner.subject) else {
         owner.verdict = Verdict::Allow as u8;
         owner.stage = 0;
         return;
-    }
+    };
+    let judges_accepted = settings.flags & subject_flag::JUDGE_ACCEPTED != 0;
+    let is_left_alone = owner.flags & socket_flag::ACCEPTED != 0 && !judges_accepted;
     let SocketOwner { subject, address, port, protocol, .. } = *owner;
     // SAFETY: the helper only reads the clock.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };
@@ -52,6 +54,12 @@ pub(crate) fn judge(context: &SkBuffContext, view: &View, kind: u32, owner: &mut
             }
         }
         verdict = decide_named_into(view, &flow, named, &mut decision);
+    }
+    if is_left_alone {
+        verdict = 0;
+        decision.verdict = Verdict::Allow;
+        decision.reason = Reason::Accepted;
+        decision.proof = Proof::None;
     }
     match decision.proof {
         Proof::Name if owner.stage == 0 => {

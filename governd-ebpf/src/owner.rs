@@ -6,7 +6,7 @@
 //!   before. The mark is in the socket's storage, because the retransmission of a refused packet
 //!   runs in anybody's context.
 //! - A socket that is still nobody's is that of its cgroup, if selectors ask for nothing else.
-//! - What a server accepted stays unjudged, as with sockets that the programs saw being accepted.
+//! - What a server accepted is its own. The policy says whether it is judged; it is reported.
 //!
 //! The current task is the sender only in some contexts: a packet may as well be sent by a softirq
 //! that interrupted it. A TCP socket is "owned" while a process works with it, and everything else
@@ -44,6 +44,7 @@ use crate::{
 };
 
 const AF_INET6: u32 = 10;
+const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
 const SOCK_RAW: u32 = 3;
 const PROTOCOL_TCP: u32 = 6;
@@ -102,7 +103,12 @@ pub(crate) fn settle(context: &SkBuffContext, socket: *mut bpf_sock, kind: u32) 
         claim.flags = socket_flag::FOREIGN;
         return take(&view, skb, socket, &claim);
     }
-    if owned_by != 0 || !view.has(settings_flag::HAS_CGROUPS) {
+    if owned_by != 0 {
+        // SAFETY: not null, as it says whose it is.
+        note_accepted(skb, socket, kind, unsafe { &mut *owner });
+        return Outcome::Pass;
+    }
+    if !view.has(settings_flag::HAS_CGROUPS) {
         return Outcome::Pass;
     }
     claim = Claim { subject: subject_of_cgroups(&view, skb), ..Claim::NONE };
@@ -110,6 +116,28 @@ pub(crate) fn settle(context: &SkBuffContext, socket: *mut bpf_sock, kind: u32) 
         return Outcome::Pass;
     }
     take(&view, skb, socket, &claim)
+}
+
+/// Stores where a connection goes that the other side opened, to be judged or reported next. This
+/// host's own clients are left alone.
+#[inline(always)]
+fn note_accepted(skb: *mut __sk_buff, socket: *mut bpf_sock, kind: u32, owner: &mut SocketOwner) {
+    if owner.generation != 0 || kind != SOCK_STREAM || field!(socket, protocol) != PROTOCOL_TCP {
+        return;
+    }
+    let state = field!(socket, state);
+    if state == STATE_CLOSE || state == STATE_LISTEN {
+        return;
+    }
+    let peer = peer_address(skb, socket);
+    if peer.is_loopback() {
+        return;
+    }
+    owner.protocol = PROTOCOL_TCP as u8;
+    owner.port = u16::from_be(field!(socket, dst_port));
+    owner.address = peer;
+    owner.flags |= socket_flag::ACCEPTED;
+    owner.generation = SocketOwner::NOT_JUDGED;
 }
 
 /// Who a socket is to belong to.

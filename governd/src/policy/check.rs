@@ -53,6 +53,8 @@ impl Checker<'_> {
         let matches = self.matches(matches, &place);
         let via = egress.as_ref().and_then(|egress| egress.value.via.clone());
         let approval = self.approval(review_by, provenance, via);
+        let accepted = egress.as_ref().and_then(|egress| egress.value.accepted.clone());
+        let accepted = accepted.and_then(|word| self.parse(&word, value::parse_verdict));
         let unix = egress.as_ref().and_then(|egress| egress.value.unix.clone());
         let (default, rules) = self.egress(egress);
         let local_sockets = self.local_sockets(unix, default);
@@ -67,6 +69,7 @@ impl Checker<'_> {
             mode,
             matches,
             default,
+            accepted: accepted.unwrap_or(Verdict::Allow),
             local_sockets,
             rules,
         };
@@ -254,7 +257,7 @@ impl Checker<'_> {
         let Some(egress) = egress else {
             return (Verdict::Deny, Vec::new());
         };
-        let EgressDocument { default, via: _, unix: _, rules } = egress.value;
+        let EgressDocument { default, via: _, accepted: _, unix: _, rules } = egress.value;
         let default = default.and_then(|word| self.parse(&word, value::parse_verdict));
         let rules = rules.map(|rules| rules.value).unwrap_or_default();
         let rules = rules.into_iter().enumerate();

@@ -146,6 +146,11 @@ pub struct EgressDocument {
     /// a finding; whether it is stopped is for the rules to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Located<Vec<Located<String>>>>,
+    /// Whether a connection that another host opens is left alone (`allow`, if absent), or judged
+    /// as if the agent had opened it (`deny`: what no rule on its address allows is refused).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["deny", "allow"]))]
+    pub accepted: Option<Located<String>>,
     /// Local sockets that may be reached: `any`, or a list of whole paths, beginnings of paths with
     /// `*` at their end, abstract names with `@` before them, and `ordinary` for those of logs and
     /// users. Where it is absent, `[ordinary]` if the default is `deny`, and else `any`.

@@ -337,6 +337,7 @@ fn words_of(reason: Reason) -> &'static str {
         }
         Reason::Mptcp => "further paths of a multipath TCP connection could not be judged",
         Reason::UnixSocket => "the process behind this local socket could act in the agent's place",
+        Reason::Accepted => "the other side opened the connection",
         Reason::Device => "packets that leave by this device could not be judged",
     }
 }

@@ -85,6 +85,8 @@ pub struct Agent {
     pub matches: Vec<Match>,
     /// What happens where no rule matches.
     pub default: Verdict,
+    /// Whether connections that other hosts open are left alone.
+    pub accepted: Verdict,
     /// Local sockets that it may reach.
     pub local_sockets: LocalSockets,
     /// Its rules, in the order of the document.

@@ -88,7 +88,10 @@ fn start(verb: &str) -> Option<Command> {
         "netns" => {
             let mut command = Command::new("unshare");
             let range = "/proc/sys/net/ipv4/ping_group_range";
-            let text = format!("echo 0 2147483647 > {range} && ip link set lo up && \"$0\" \"$@\"");
+            let text = format!(
+                "echo 0 2147483647 > {range} && ip link set lo up \
+                && ip addr add 192.0.2.2 dev lo && ip addr add 192.0.2.3 dev lo && \"$0\" \"$@\""
+            );
             command.args(["--net", "sh", "-c", &text]).arg(exe);
             command
         }
@@ -169,6 +172,21 @@ peer, _ = s.accept()
 peer.sendall(peer.recv(100))
 peer.close()
 print(0)
+"#;
+
+/// A server and its client, at addresses of their own; the server speaks first.
+const ACCEPT: &str = r#"
+import errno, socket, sys
+server = socket.create_server((sys.argv[1], 0))
+client = socket.create_connection(server.getsockname(), 5, (sys.argv[2], 0))
+peer, _ = server.accept()
+peer.sendall(b"token")
+client.settimeout(0.7)
+try:
+    client.recv(5)
+    print(0)
+except TimeoutError:
+    print(errno.ETIMEDOUT)
 "#;
 
 /// Reaches for a local socket: `connect`s a stream, `datagram` connects one and sends, `sendto`
@@ -337,6 +355,7 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         "without-leader" => python(WITHOUT_LEADER, rest),
         "hold" => python(HOLD, rest),
         "use" => python(USE, rest),
+        "accept" => python(ACCEPT, "192.0.2.2 192.0.2.3"),
         "unix" => python(UNIX, rest),
         "open" => python(OPEN, rest),
         "mknod" => python(MKNOD, rest),

@@ -14,7 +14,7 @@ use std::{
 use governd_common::{
     event::{FlowEvent, Hook},
     key::BindingKey,
-    table::{Binding, BoundSet, Task, entry_flag},
+    table::{Binding, BoundSet, Task, entry_flag, subject_flag},
     verdict::{Mode, Reason, Verdict},
 };
 use tempfile::TempDir;
@@ -27,6 +27,9 @@ use super::{
 use crate::kernel::KernelOptions;
 
 const EVERY_PORT: (u16, u16) = (0, u16::MAX);
+const JUDGE_ACCEPTED: u16 = subject_flag::JUDGE_ACCEPTED;
+/// What a read gives to which nothing came.
+const TIMEOUT: &str = "errno 110";
 /// Within this time a packet that was refused is sent again several times (200 ms and doubling).
 const RETRANSMISSIONS: Duration = Duration::from_millis(700);
 
@@ -285,5 +288,32 @@ fn a_connection_that_is_older_than_the_programs_is_judged_at_its_next_packet() {
                 assert_eq!(refused, [(Reason::NoRule as u8, AGENT)], "tracked: {is_tracked}");
             }
         }
+    }
+}
+
+#[test]
+fn what_another_host_opens_is_reported_and_judged_if_the_policy_says_so() {
+    if !is_root() {
+        return;
+    }
+    let mut host = Host::with_own_exe(KernelOptions::default());
+    let exe = host.agent_exe();
+    let rows = [
+        (0, "192.0.2.2", "ok", Some((Verdict::Allow, Reason::Accepted))),
+        (JUDGE_ACCEPTED, "192.0.2.2", TIMEOUT, Some((Verdict::Deny, Reason::NoRule))),
+        (JUDGE_ACCEPTED, "192.0.2.0/24", "ok", None),
+    ];
+    for (flags, network, outcome, reported) in rows {
+        let policy = Policy::of_exe(exe, Mode::Enforce)
+            .subject(Mode::Enforce, Verdict::Deny, flags)
+            .network(Verdict::Allow, network, EVERY_PORT, 0);
+        host.kernel.install(&policy.image).unwrap();
+        host.drain();
+        assert_eq!(host.one("netns; accept"), outcome, "{network}");
+        let flows = egress(&mut host);
+        let seen: Vec<_> = flows.iter().map(|flow| (flow.verdict, flow.reason)).collect();
+        let expected = reported.map(|(verdict, reason)| (verdict as u8, reason as u8));
+        assert_eq!(seen, Vec::from_iter(expected), "{network}");
+        assert!(flows.iter().all(|flow| destination(flow).ip().to_string() == "192.0.2.3"));
     }
 }

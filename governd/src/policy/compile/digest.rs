@@ -35,12 +35,14 @@ fn agent(agent: &Agent) -> Value {
         mode,
         matches,
         default,
+        accepted,
         local_sockets,
         rules,
     } = agent;
     json!({
         "a_kind": "Agent",
         "a_name": **name,
+        "accepted": verdict_word(*accepted),
         "default": verdict_word(*default),
         "match": matches.iter().map(one_match).collect::<Vec<_>>(),
         "mode": mode.map(mode_word),

@@ -219,6 +219,7 @@ impl<'a> Compiler<'a, '_> {
             approval,
             mode,
             default,
+            accepted,
             local_sockets,
             rules,
             ..
@@ -260,13 +261,10 @@ impl<'a> Compiler<'a, '_> {
         if rules.iter().any(denies_names) {
             flags |= subject_flag::NAME_DENIALS;
         }
-        match local_sockets {
-            LocalSockets::Any => flags |= subject_flag::LOCAL_SOCKETS,
-            LocalSockets::Listed(list) => {
-                let sockets = list.iter().map(|socket| (subject, socket.clone()));
-                self.compiled.image.local_sockets.extend(sockets);
-            }
+        if *accepted == Verdict::Deny {
+            flags |= subject_flag::JUDGE_ACCEPTED;
         }
+        flags |= self.local_sockets(subject, local_sockets);
         let default_verdict = *default as u8;
         let settings = Subject { mode: mode as u8, default_verdict, flags, default_rule };
         self.compiled.image.subjects.push((subject, settings));
@@ -278,6 +276,18 @@ impl<'a> Compiler<'a, '_> {
             approval: approval.clone(),
             mode,
         });
+    }
+
+    /// Writes the list of an agent's local sockets, and gives the flags that say so.
+    fn local_sockets(&mut self, subject: u32, sockets: &LocalSockets) -> u16 {
+        match sockets {
+            LocalSockets::Any => subject_flag::LOCAL_SOCKETS,
+            LocalSockets::Listed(list) => {
+                let sockets = list.iter().map(|socket| (subject, socket.clone()));
+                self.compiled.image.local_sockets.extend(sockets);
+                0
+            }
+        }
     }
 
     fn rule(
