@@ -11,6 +11,7 @@ use crate::{Test, client, measured, policy, record};
 pub(crate) const TESTS: &[Test] = &[
     ("agents::the_catalogue_is_extended_while_it_runs", the_catalogue_is_extended_while_it_runs),
     ("agents::an_agent_from_shadow_to_approved", an_agent_from_shadow_to_approved),
+    ("agents::contacts_around_the_gateway_are_findings", contacts_around_the_gateway),
     ("agents::short_lived_processes_are_attributed", short_lived_processes_are_attributed),
     ("agents::the_inventory_survives_a_kill", the_inventory_survives_a_kill),
     ("agents::a_damaged_inventory_stops_nothing", a_damaged_inventory_stops_nothing),
@@ -250,6 +251,25 @@ fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
 fn rows<'a>(value: &'a Value, list: &str, field: &str) -> Vec<&'a str> {
     let rows = value.pointer(list).and_then(Value::as_array).into_iter().flatten();
     rows.filter_map(|row| row.get(field)?.as_str()).collect()
+}
+
+fn contacts_around_the_gateway(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "gateway")?;
+    let text = policy::both_agents(lab, "monitor", &[]);
+    let via = "  egress:\n    via: [llm-gateway.acme.example]\n";
+    place.write_policy(&text.replace("  egress:\n", via))?;
+    let daemon = place.start()?;
+    let finished = client::python(lab, Family::V4, SCRIPT).arg(site::OPENAI.name).run()?;
+    client::answer(&finished)?;
+    let bypass = place.record("the bypass", |each| is_finding(each, "gateway-bypass"))?;
+    ensure!(bypass.to_string().contains(site::OPENAI.name), "{bypass}");
+    ensure!(record::text(&bypass, "/unmapped/governd/agent/name") == policy::PYTHON, "{bypass}");
+    // Nobody listens there; that it was tried is what counts.
+    client::python(lab, Family::V4, "flows.py").args(["tcp", site::LEFT.name, "853", "1"]).run()?;
+    let hidden = place.record("hidden DNS", |each| is_finding(each, "hidden-dns"))?;
+    ensure!(hidden.to_string().contains(site::LEFT.name), "{hidden}");
+    daemon.stop()?;
+    Ok(())
 }
 
 /// Processes of one connection each; `BURST` in the environment takes its place.
