@@ -4,7 +4,7 @@ use crate::{
     address::Address,
     limits::{
         ALPN_BYTES_MAX, COMM_BYTES, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX,
-        NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX,
+        INITIAL_BYTES_MAX, NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX,
     },
     name::NAME_BUFFER_BYTES,
 };
@@ -25,6 +25,8 @@ pub enum EventKind {
     Dns = 5,
     /// [`NameEvent`].
     Name = 6,
+    /// [`InitialEvent`], cut after the bytes in use.
+    Initial = 7,
     /// [`PathEvent`].
     Path = 8,
 }
@@ -262,5 +264,29 @@ shared! {
         pub alpn: [u8; ALPN_BYTES_MAX],
         /// The name, lower case.
         pub name: [u8; NAME_BUFFER_BYTES],
+    }
+}
+
+shared! {
+    /// Datagrams of a QUIC connection's beginning, for user space to read the name in them.
+    pub struct InitialEvent {
+        /// Common part, as in a [`FlowEvent`] of [`Hook::Egress`].
+        pub header: EventHeader,
+        /// Destination.
+        pub address: Address,
+        /// Destination port, host byte order.
+        pub port: u16,
+        /// Zero.
+        pub reserved: u16,
+        /// Bytes of each datagram but the last; 0 for one datagram.
+        pub piece: u32,
+        /// Socket cookie.
+        pub cookie: u64,
+        /// Bytes of `bytes` in use.
+        pub len: u32,
+        /// Zero.
+        pub reserved_too: u32,
+        /// The datagrams, one after the other.
+        pub bytes: [u8; INITIAL_BYTES_MAX],
     }
 }

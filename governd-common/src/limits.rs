@@ -36,6 +36,14 @@ pub const HELLO_BYTES_MAX: usize = 16_384;
 pub const CHUNK_BYTES_MAX: usize = 4_096;
 /// Bytes of a ClientHello's protocol list (ALPN) that are kept.
 pub const ALPN_BYTES_MAX: usize = 32;
+/// Bytes of a QUIC client's datagrams that are looked at together: three of a first flight.
+pub const INITIAL_BYTES_MAX: usize = 4_096;
+/// Datagrams of a socket that may wait for user space to read the names in them.
+pub const INITIALS_MAX: u32 = 64;
+/// Datagrams that the kernel sends together (`UDP_MAX_SEGMENTS`, include/linux/udp.h).
+pub const DATAGRAMS_MAX: u32 = 128;
+/// Sockets with QUIC that are kept; the least recently used goes first.
+pub const QUIC_SOCKETS_MAX: u32 = 16_384;
 /// Bytes of a program's file name that an exec event carries.
 pub const EXEC_PATH_BYTES_MAX: usize = 256;
 /// Bytes of a local socket's address (`sun_path`, unix(7)).

@@ -57,13 +57,15 @@ pub mod map {
     pub const HELLOS: &str = "HELLOS";
     /// The same by flow, where captures are replayed.
     pub const HELLO_FLOWS: &str = "HELLO_FLOWS";
+    /// LRU hash of a socket cookie to [`crate::table::QuicSocket`].
+    pub const QUIC_SOCKETS: &str = "QUIC_SOCKETS";
     /// Per-CPU scratch of `skb_hello`.
     pub const HELLO_SCRATCH: &str = "HELLO_SCRATCH";
     /// Array of the programs that egress calls, indexed by [`super::tail`].
     pub const TAILS: &str = "TAILS";
 
     /// All of them.
-    pub const ALL: [&str; 27] = [
+    pub const ALL: [&str; 28] = [
         ACTIVE,
         SETTINGS,
         TASKS,
@@ -89,6 +91,7 @@ pub mod map {
         CGROUP_SUBJECTS,
         HELLOS,
         HELLO_FLOWS,
+        QUIC_SOCKETS,
         HELLO_SCRATCH,
         TAILS,
     ];

@@ -280,6 +280,16 @@ pub const BEGINNING_BYTES: usize =
     20 + size_of::<NameKey>() + size_of::<Hello>() + size_of::<Conversation>();
 
 shared! {
+    /// A socket with QUIC.
+    pub struct QuicSocket {
+        /// Datagrams that user space has not judged yet.
+        pub waiting: u32,
+        /// 1 once user space read a name that is not allowed.
+        pub refused: u32,
+    }
+}
+
+shared! {
     /// Offsets of kernel structures on the running kernel, from its BTF, in bytes.
     pub struct KernelLayout {
         /// `task_struct.tgid`.

@@ -24,7 +24,7 @@ use governd_common::{
     event::{EventHeader, EventKind, FlowEvent, Hook},
     limits::COMM_BYTES,
     names::tail,
-    table::{SocketOwner, settings_flag, subject_flag},
+    table::{SocketOwner, settings_flag, socket_flag, subject_flag},
     verdict::{Mode, Reason, Verdict},
 };
 
@@ -91,7 +91,9 @@ fn leave(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
         return Outcome::Refuse;
     }
     let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
+    let is_quic = owner.flags & socket_flag::QUIC != 0 && packet.protocol == PROTOCOL_UDP;
     let index = match owner.stage {
+        0 if is_quic => tail::HELLO,
         0 if packet.asks_dns() => tail::QUERY,
         0 => return Outcome::Pass,
         _ => tail::HELLO,

@@ -19,7 +19,7 @@ use aya_ebpf::{
 use governd_common::{
     conversation::Conversation,
     decide::{Decision, Flow, Named, Proof, Tables as _},
-    event::{EventKind, NameEvent, NameSource},
+    event::{EventKind, InitialEvent, NameEvent, NameSource},
     http::HttpRefusal,
     key::NameKey,
     limits::CHUNK_BYTES_MAX,
@@ -36,6 +36,7 @@ use crate::{
     egress::{self, Target},
     emit::{self, Wake, count},
     outcome::Outcome,
+    quic,
     skb::{Helper, copy, load},
     state::{self, End},
     tables::{FLOWS, HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, SOCKETS, TAILS, View},
@@ -70,6 +71,27 @@ pub(crate) struct HelloScratch {
     reserved: u32,
     event: NameEvent,
     chunk: Chunk,
+    pub(crate) initial: InitialEvent,
+}
+
+impl HelloScratch {
+    /// This CPU's memory, for one packet; `None` while another one has it.
+    #[inline(always)]
+    pub(crate) fn take() -> Option<&'static mut Self> {
+        let scratch = HELLO_SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: this CPU's memory, which the flag keeps for one packet.
+        let scratch = unsafe { &mut *scratch };
+        if scratch.busy != 0 {
+            return None;
+        }
+        scratch.busy = 1;
+        Some(scratch)
+    }
+
+    #[inline(always)]
+    pub(crate) fn give_back(&mut self) {
+        self.busy = 0;
+    }
 }
 
 /// What a packet brings.
@@ -114,7 +136,11 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
         return Outcome::Pass as i32;
     }
     // SAFETY: the storage lives as long as the socket, whose lock keeps other packets of it away.
-    judge_owned(context, socket, unsafe { &mut *owner }) as i32
+    let owner = unsafe { &mut *owner };
+    if owner.stage == 0 {
+        return quic::judge(context, owner) as i32;
+    }
+    judge_owned(context, socket, owner) as i32
 }
 
 #[inline(always)]
@@ -243,18 +269,12 @@ impl Run<'_> {
         if len == 0 {
             return Outcome::Pass;
         }
-        let Some(scratch) = HELLO_SCRATCH.get_ptr_mut(0) else {
-            return Outcome::Refuse;
-        };
-        // SAFETY: this CPU's memory, which the flag keeps for this packet.
-        let scratch = unsafe { &mut *scratch };
-        if scratch.busy != 0 {
+        let Some(scratch) = HelloScratch::take() else {
             // The packet will be sent again.
             return Outcome::Refuse;
-        }
-        scratch.busy = 1;
+        };
         let outcome = self.read_chunk(owner, beginning, scratch, at, len);
-        scratch.busy = 0;
+        scratch.give_back();
         let is_more = outcome == Outcome::Pass && scratch.chunk.at < len && owner.stage != 0;
         if is_more {
             // SAFETY: nothing here waits to be dropped.

@@ -23,6 +23,7 @@ mod outcome;
 mod owner;
 mod process;
 mod query;
+mod quic;
 mod skb;
 mod sock;
 mod sock_addr;

@@ -22,13 +22,13 @@ use governd_common::{
     },
     limits::{
         BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, EXES_MAX,
-        NAMES_MAX, PIDS_MAX, PIDS_PER_BLOCK, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX,
-        SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
+        NAMES_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUIC_SOCKETS_MAX, RESOLVERS_MAX, RING_BYTES,
+        SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
     },
     names::tail,
     table::{
-        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, RuleBlock, SelectorSet, Settings,
-        SocketOwner, Subject, Task, settings_flag,
+        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, QuicSocket, RuleBlock, SelectorSet,
+        Settings, SocketOwner, Subject, Task, settings_flag,
     },
     verdict::Loss,
 };
@@ -107,6 +107,9 @@ pub(crate) static HELLOS: SkStorage<Beginning> = SkStorage::new();
 pub(crate) static HELLO_FLOWS: Flows<Beginning> = Flows::new();
 // Where captures are replayed, user space makes the entries.
 const _: () = assert!(size_of::<Beginning>() == BEGINNING_BYTES);
+#[btf_map]
+pub(crate) static QUIC_SOCKETS: LruHashMap<u64, QuicSocket, { QUIC_SOCKETS_MAX as usize }> =
+    LruHashMap::new();
 #[btf_map]
 pub(crate) static HELLO_SCRATCH: PerCpuArray<HelloScratch, 1> = PerCpuArray::new();
 #[btf_map]

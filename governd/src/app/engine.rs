@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     audit::record::Actor,
+    capture::QuicConnections,
     control::server::Call,
     core::{
         classify::{Candidate, Classifier, TaskChange, reconcile},
@@ -68,6 +69,7 @@ pub struct Engine {
     pub(super) discovery: Discovery,
     pub(super) destroyer: Destroyer,
     pub(super) watch: Watch,
+    pub(super) quic: QuicConnections,
     pub(super) started: Instant,
 }
 
@@ -121,6 +123,10 @@ impl Engine {
                 let actor = actor(self.processes.attribute(&event.header));
                 self.discover_contact(&event, &actor);
                 self.step(Input::Flow(&event, actor));
+            }
+            RawEvent::Initial(event) => {
+                let actor = actor(self.processes.attribute(&event.header));
+                self.initial(&event, &actor);
             }
             RawEvent::Name(event) => {
                 let actor = actor(self.processes.attribute(&event.header));

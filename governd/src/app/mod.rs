@@ -16,6 +16,7 @@ mod explain;
 mod images;
 mod inventory;
 pub mod journal;
+mod quic;
 pub mod replay;
 pub mod rulebook;
 pub mod sources;
@@ -175,6 +176,7 @@ impl App {
             discovery,
             destroyer,
             watch,
+            quic: Default::default(),
             started,
         };
         engine.record_opened(&opened);

@@ -27,6 +27,7 @@ mod tcp;
 
 pub use direction::{Flow, Kind, Reader};
 pub use parsers::{HelloName, Parsers, Told, first_message};
+pub use quic::Connections as QuicConnections;
 
 /// Where DNS servers answer.
 const PORT_DNS: u16 = 53;

@@ -34,7 +34,7 @@ mod frame {
 
 /// The clients' sides of the connections of a capture.
 #[derive(Default)]
-pub(super) struct Connections {
+pub struct Connections {
     by_path: HashMap<Flow, Connection>,
     /// What was told, with the id that the client chose for the connection. A capture on both sides
     /// of a NAT has a first packet twice, and a client that tries IPv6 and IPv4 at a time sends one
@@ -68,7 +68,7 @@ struct Crypto {
 
 impl Connections {
     /// Reads the packets of a datagram.
-    pub(super) fn datagram(&mut self, flow: Flow, mut bytes: &[u8]) -> Vec<Told> {
+    pub fn datagram(&mut self, flow: Flow, mut bytes: &[u8]) -> Vec<Told> {
         let mut told = Vec::new();
         while let Ok(packet) = Packet::parse(bytes) {
             if packet.kind == Kind::Initial {

@@ -28,12 +28,16 @@ impl SaidNames {
     /// Takes in what a connection said; false if it said the same before, as with every request of
     /// a plaintext connection.
     pub fn observe(&mut self, event: &NameEvent) -> bool {
-        let said = said(event);
-        if self.by_cookie.get(&event.cookie).is_some_and(|before| before.name == said.name) {
+        self.keep(event.cookie, said(event))
+    }
+
+    /// Takes in what was read elsewhere of a connection; false if it was known.
+    pub fn keep(&mut self, cookie: u64, said: Said) -> bool {
+        if self.by_cookie.get(&cookie).is_some_and(|before| before.name == said.name) {
             return false;
         }
-        if self.by_cookie.insert(event.cookie, said).is_none() {
-            self.oldest_first.push_back(event.cookie);
+        if self.by_cookie.insert(cookie, said).is_none() {
+            self.oldest_first.push_back(cookie);
             if self.oldest_first.len() > CONNECTIONS_MAX
                 && let Some(oldest) = self.oldest_first.pop_front()
             {

@@ -31,6 +31,8 @@ pub enum Input<'a> {
     Path(&'a PathEvent, Actor),
     /// The kernel read a name in a connection's first bytes.
     Name(&'a NameEvent, Actor),
+    /// User space read the beginning of a QUIC connection, and decided about it.
+    Quic(&'a FlowEvent, record::Said, Actor),
     /// The kernel learned from a DNS answer. The actor is the socket's owner, where known.
     Dns(&'a DnsEvent, Option<Actor>),
     /// A process executed a file.
@@ -176,6 +178,10 @@ impl State {
             }
             Input::Path(event, actor) => self.local(event, actor),
             Input::Name(event, actor) => self.named(event, actor),
+            Input::Quic(event, said, actor) => {
+                self.said.keep(event.cookie, said);
+                self.decided(event, actor)
+            }
             Input::Dns(event, actor) => self.dns(event, actor),
             Input::Exec(event, actor) => self.exec(event, actor),
             Input::Lost(counts, now_ms) => {

@@ -17,12 +17,12 @@ use aya::{
 };
 use governd_common::{
     event::{
-        DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent, NameEvent,
-        PathEvent,
+        DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent, InitialEvent,
+        NameEvent, PathEvent,
     },
     limits::{
         ALPN_BYTES_MAX, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX,
-        NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX,
+        INITIAL_BYTES_MAX, NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX,
     },
     names::map,
 };
@@ -51,6 +51,8 @@ pub enum RawEvent {
     Dns(Box<DnsEvent>),
     /// The name in a connection's first bytes.
     Name(Box<NameEvent>),
+    /// The beginning of a QUIC connection.
+    Initial(Box<InitialEvent>),
     /// A decision about something local.
     Path(PathEvent),
 }
@@ -65,6 +67,7 @@ impl RawEvent {
             Self::Exit(event) => &event.header,
             Self::Dns(event) => &event.header,
             Self::Name(event) => &event.header,
+            Self::Initial(event) => &event.header,
             Self::Path(event) => &event.header,
         }
     }
@@ -89,6 +92,11 @@ impl RawEvent {
             let fits = usize::from(event.name_len) <= NAME_BYTES_MAX
                 && event.addresses_len as usize <= DNS_ADDRESSES_MAX;
             fits.then(|| Self::Dns(Box::new(event)))
+        } else if kind == EventKind::Initial as u16 {
+            let event: InitialEvent = read_cut(bytes)?;
+            let used = offset_of!(InitialEvent, bytes) + event.len as usize;
+            let fits = event.len as usize <= INITIAL_BYTES_MAX && bytes.len() >= used;
+            fits.then(|| Self::Initial(Box::new(event)))
         } else if kind == EventKind::Name as u16 {
             let event = NameEvent::read_from_bytes(bytes).ok()?;
             let fits = usize::from(event.name_len) <= NAME_BYTES_MAX

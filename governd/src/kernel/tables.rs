@@ -22,7 +22,10 @@ use governd_common::{
     },
     limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
     names::map,
-    table::{Binding, RuleBlock, SelectorSet, Settings, Subject, Task, settings_flag, socket_path},
+    table::{
+        Binding, QuicSocket, RuleBlock, SelectorSet, Settings, Subject, Task, settings_flag,
+        socket_path,
+    },
     verdict::{Loss, Mode},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
@@ -61,6 +64,7 @@ pub(crate) struct PolicyTables {
     resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
     tasks: HashMap<MapData, u32, Shared<Task>>,
     bindings: Hash<BindingKey, Shared<Binding>>,
+    quic_sockets: HashMap<MapData, u64, Shared<QuicSocket>>,
     lost: PerCpuArray<MapData, u64>,
     generation: u64,
 }
@@ -82,6 +86,7 @@ impl PolicyTables {
             resolvers: Slotted::take(ebpf, map::RESOLVERS)?,
             tasks: open(ebpf, map::TASKS)?,
             bindings: open(ebpf, map::BINDINGS)?,
+            quic_sockets: open(ebpf, map::QUIC_SOCKETS)?,
             lost: open(ebpf, map::LOST)?,
             generation: 0,
         })
@@ -248,6 +253,17 @@ impl Kernel {
             written.map_err(KernelError::map("write", map::BINDINGS))?;
         }
         Ok(())
+    }
+
+    /// What user space read in the beginning of a QUIC connection: refused sockets send nothing any
+    /// more.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn judge_quic(&mut self, cookie: u64, is_refused: bool) -> Result<(), KernelError> {
+        let socket = QuicSocket { waiting: 0, refused: u32::from(is_refused) };
+        let stored = self.tables.quic_sockets.insert(cookie, Shared(socket), 0);
+        stored.map_err(KernelError::map("write", map::QUIC_SOCKETS))
     }
 
     /// What the programs could not do since they were loaded, for every reason.

@@ -351,6 +351,15 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
             let mut answer = [0; 4_096];
             rustix::net::recv(&socket, &mut answer, RecvFlags::empty()).map(drop)
         }
+        // A packet with a long header of this version.
+        "quic" => {
+            let (version, to) = rest.split_once(' ').unwrap();
+            let socket = connect(SocketType::DGRAM, to.parse().unwrap())?;
+            let mut packet = vec![0; 1_200];
+            packet[0] = 0xc0;
+            packet[4] = version.parse().unwrap();
+            rustix::net::send(&socket, &packet, SendFlags::empty()).map(drop)
+        }
         "udp-open" => connect(SocketType::DGRAM, address()).map(drop),
         "without-leader" => python(WITHOUT_LEADER, rest),
         "hold" => python(HOLD, rest),

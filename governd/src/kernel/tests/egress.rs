@@ -25,7 +25,7 @@ use crate::kernel::KernelOptions;
 const EVERY_PORT: (u16, u16) = (0, u16::MAX);
 
 /// Starts an agent that holds a socket, lets `change` happen, and returns what its send gave.
-fn hold(cgroup: &Path, step: &str, change: impl FnOnce()) -> String {
+pub(super) fn hold(cgroup: &Path, step: &str, change: impl FnOnce()) -> String {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let script = format!("hold {} {step}", path.display());

@@ -9,6 +9,7 @@ use governd_common::{
 };
 
 use super::{
+    egress::hold,
     host::{Host, is_root},
     image::{AGENT, FIRST_SET, Policy},
     say::{LOST, bind, extension, hello, hello_to, say, say_by, serve, server_name},
@@ -258,4 +259,35 @@ fn monitor_mode_reports_what_it_would_refuse() {
     assert_eq!(say(&host, to, &[hello_to(BAD), vec![23; 50]]), "ok");
     let (names, reasons) = events(&mut host);
     assert_eq!((text(&names[0]).as_str(), reasons), (BAD, vec![Reason::ServerName]));
+}
+
+#[test]
+fn beginnings_of_quic_connections_are_shown_and_a_refused_socket_is_silent() {
+    if !is_root() {
+        return;
+    }
+    let mut host = host_with(entry_flag::QUIC, "127.0.0.8");
+    let server = std::net::UdpSocket::bind("127.0.0.8:0").unwrap();
+    let to = server.local_addr().unwrap();
+    assert_eq!(host.one(&format!("quic 1 {to}")), "ok");
+    let initials = |host: &mut Host| -> Vec<_> {
+        let initial = |event| match event {
+            RawEvent::Initial(event) => Some(event),
+            _ => None,
+        };
+        host.drain().into_iter().filter_map(initial).collect()
+    };
+    let shown = initials(&mut host);
+    assert_eq!((shown.len(), shown[0].len, shown[0].port), (1, 1_200, to.port()));
+    assert_eq!(shown[0].bytes[..5], [0xc0, 0, 0, 0, 1]);
+    assert_eq!(host.one(&format!("quic 9 {to}")), "errno 1", "a version that nobody can read");
+    for (is_refused, outcome) in [(false, "ok"), (true, "errno 1")] {
+        let path = host.cgroup.path.clone();
+        host.drain();
+        let sent = hold(&path, &format!("udp {} {}", to.ip(), to.port()), || {
+            let cookie = host.flows()[0].cookie;
+            host.kernel.judge_quic(cookie, is_refused).unwrap();
+        });
+        assert_eq!(sent, outcome);
+    }
 }
