@@ -140,6 +140,8 @@ directory, kind, host, port = sys.argv[1:]
 address = (host, int(port))
 if kind == "tcp":
     s = socket.create_connection(address)
+elif kind.startswith("raw-protocol-"):
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, int(kind.rsplit("-", 1)[1]))
 elif kind == "raw-icmp":
     s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 elif kind == "raw-udp":
@@ -187,6 +189,30 @@ try:
     print(0)
 except TimeoutError:
     print(errno.ETIMEDOUT)
+"#;
+
+/// Sends over UDP and IPv6 with extension headers that an ordinary socket may ask for: none, hop
+/// by hop, destination, or a routing header (RFC 8200 section 4), by its type.
+const HEADERS: &str = r#"
+import socket, sys
+kind, host, port = sys.argv[1:]
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+padding = bytes([0, 0, 1, 4, 0, 0, 0, 0])
+address = socket.inet_pton(socket.AF_INET6, host)
+headers = {
+    "plain": None,
+    "hop-by-hop": (54, padding),
+    "destination": (59, padding),
+    "routing-2": (57, bytes([0, 2, 2, 1, 0, 0, 0, 0]) + address),
+    "routing-4": (57, bytes([0, 2, 4, 0, 0, 0, 0, 0]) + address),
+}
+try:
+    if headers[kind]:
+        s.setsockopt(socket.IPPROTO_IPV6, *headers[kind])
+    s.sendto(b"x", (host, int(port)))
+    print(0)
+except OSError as error:
+    print(error.errno)
 "#;
 
 /// Reaches for a local socket: `connect`s a stream, `datagram` connects one and sends, `sendto`
@@ -365,6 +391,7 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         "hold" => python(HOLD, rest),
         "use" => python(USE, rest),
         "accept" => python(ACCEPT, "192.0.2.2 192.0.2.3"),
+        "headers" => python(HEADERS, rest),
         "unix" => python(UNIX, rest),
         "open" => python(OPEN, rest),
         "mknod" => python(MKNOD, rest),

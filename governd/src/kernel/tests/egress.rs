@@ -22,6 +22,7 @@ use super::{
 };
 use crate::kernel::KernelOptions;
 
+const EINVAL: &str = "errno 22";
 const EVERY_PORT: (u16, u16) = (0, u16::MAX);
 
 /// Starts an agent that holds a socket, lets `change` happen, and returns what its send gave.
@@ -141,19 +142,52 @@ fn a_raw_socket_that_is_older_than_the_programs_belongs_to_its_cgroup() {
     if !is_root() {
         return;
     }
-    let cgroup = TestCgroup::new();
-    let path = cgroup.path.clone();
-    let id = cgroup.id();
-    let mut slot = None;
-    let mut cgroup = Some(cgroup);
-    let sent = hold(&path, "raw-icmp 127.0.0.2 0", || {
-        let mut host = Host::of(cgroup.take().unwrap(), KernelOptions::default());
-        host.kernel.install(&Policy::of_cgroup(id, Mode::Enforce).image).unwrap();
-        slot = Some(host);
-    });
-    assert_eq!(sent, EPERM);
-    let flows = egress(slot.as_mut().unwrap());
-    assert_eq!((flows[0].reason, flows[0].header.subject), (Reason::RawSocket as u8, AGENT));
+    // ICMP, then tunnels: IPv4 and IPv6 in IPv4, GRE, and a number that nobody has.
+    for kind in
+        ["raw-icmp", "raw-protocol-4", "raw-protocol-41", "raw-protocol-47", "raw-protocol-253"]
+    {
+        let cgroup = TestCgroup::new();
+        let path = cgroup.path.clone();
+        let id = cgroup.id();
+        let mut slot = None;
+        let mut cgroup = Some(cgroup);
+        let sent = hold(&path, &format!("{kind} 127.0.0.2 0"), || {
+            let mut host = Host::of(cgroup.take().unwrap(), KernelOptions::default());
+            host.kernel.install(&Policy::of_cgroup(id, Mode::Enforce).image).unwrap();
+            slot = Some(host);
+        });
+        assert_eq!(sent, EPERM);
+        let flows = egress(slot.as_mut().unwrap());
+        assert_eq!((flows[0].reason, flows[0].header.subject), (Reason::RawSocket as u8, AGENT));
+    }
+}
+
+#[test]
+fn extension_headers_of_a_governed_process_do_not_go_out() {
+    if !is_root() {
+        return;
+    }
+    let mut host = Host::new(KernelOptions::default());
+    let server = UdpSocket::bind("[::1]:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let image = Policy::of_cgroup(host.cgroup.id(), Mode::Enforce)
+        .network(Verdict::Allow, "::1", EVERY_PORT, 0)
+        .image;
+    host.kernel.install(&image).unwrap();
+    for kind in ["plain", "hop-by-hop", "destination", "routing-2", "routing-4"] {
+        host.drain();
+        let outcome = host.one(&format!("headers {kind} ::1 {port}"));
+        let flows = egress(&mut host);
+        if kind == "plain" {
+            assert_eq!((outcome.as_str(), flows.as_slice()), ("ok", &[][..]));
+        } else if outcome == EINVAL {
+            // The kernel was built without headers of this type.
+            assert!(kind.starts_with("routing"), "{kind}");
+        } else {
+            assert!([EPERM, "EACCES"].contains(&outcome.as_str()), "{kind}: {outcome}");
+            assert_eq!(flows[0].reason, Reason::RawSocket as u8, "{kind}");
+        }
+    }
 }
 
 #[test]
