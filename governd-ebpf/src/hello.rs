@@ -2,9 +2,9 @@
 //!
 //! The bytes are read in the order of the stream, from the SYN on: what was read before is passed
 //! over, and what leaves a gap goes no further, so that both ends see the same bytes. Pieces of a
-//! name that is not whole yet pass. The one that completes a forbidden name is dropped, and all that
-//! comes after it. A TLS hello is read once; plaintext HTTP for as long as the connection lives,
-//! since every request names a host of its own.
+//! name that is not whole yet pass. The one that completes a forbidden name is dropped, and all
+//! that comes after it. A TLS hello is read once; plaintext HTTP for as long as the connection
+//! lives, since every request names a host of its own.
 //!
 //! One run takes one chunk; if the packet holds more, the program calls itself.
 
