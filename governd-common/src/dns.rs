@@ -8,6 +8,8 @@
 //!
 //! The message and everything that changes live in one [`Dns`], see [`crate::repeat`].
 
+mod query;
+
 use core::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -41,6 +43,12 @@ pub mod dns_type {
     pub const HTTPS: u16 = 65;
     /// Every type.
     pub const ANY: u16 = 255;
+
+    /// True for the types that lead to other names and hide names (RFC 9460, RFC 9849).
+    #[inline(always)]
+    pub const fn is_service_binding(kind: u16) -> bool {
+        kind == SVCB || kind == HTTPS
+    }
 }
 
 const CLASS_IN: u16 = 1;
@@ -80,6 +88,8 @@ codes! {
         Rcode = 7 => "rcode",
         /// The message breaks its own format.
         Malformed = 8 => "malformed",
+        /// A query carries more than a question and what clients add to one.
+        Extra = 9 => "extra",
     }
 }
 
@@ -186,7 +196,7 @@ impl Dns {
         self.service_bindings = 0;
         self.refusal = 0;
         self.question_type = 0;
-        self.name.clear();
+        self.name.wipe();
         if self.len < HEADER_BYTES || self.len > DNS_MESSAGE_BYTES_MAX as u32 {
             return Err(DnsRefusal::Length);
         }

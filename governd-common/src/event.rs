@@ -190,7 +190,7 @@ shared! {
 }
 
 shared! {
-    /// A DNS answer that made bindings.
+    /// A DNS answer that made bindings, or a query that the policy refuses: `reason` tells.
     pub struct DnsEvent {
         /// Common part. The current task means nothing here: `tgid` is the socket's owner, or 0.
         pub header: EventHeader,
@@ -206,6 +206,18 @@ shared! {
         pub name: [u8; NAME_BYTES_MAX + 3],
         /// Addresses in use.
         pub addresses_len: u32,
+        /// Rule number of a refusal: the subject's default rule.
+        pub rule: u32,
+        /// Cookie of the socket.
+        pub cookie: u64,
+        /// A [`crate::verdict::Verdict`].
+        pub verdict: u8,
+        /// A [`crate::verdict::Reason`] of a refusal; 0 for answers.
+        pub reason: u8,
+        /// A [`crate::verdict::Mode`]: in monitor mode a denial was not carried out.
+        pub mode: u8,
+        /// IP protocol number.
+        pub protocol: u8,
         /// Zero.
         pub reserved: u32,
         /// The addresses.

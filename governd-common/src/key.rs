@@ -4,6 +4,7 @@
 use crate::{
     address::Address,
     limits::{NAME_KEY_BYTES, SOCKET_PATH_BYTES_MAX},
+    name::NAME_BUFFER_BYTES,
 };
 
 shared! {
@@ -120,6 +121,25 @@ impl FlowKey {
         remote_port: 0,
         protocol: 0,
     };
+}
+
+shared! {
+    /// A DNS query that waits for its answer: everything that the answer must repeat.
+    #[derive(Hash)]
+    pub struct QueryKey {
+        /// Cookie of the socket that asked.
+        pub cookie: u64,
+        /// Address that was asked.
+        pub resolver: Address,
+        /// Transaction id.
+        pub id: u16,
+        /// Question type.
+        pub question_type: u16,
+        /// IP protocol number.
+        pub protocol: u32,
+        /// The name in lower case, then zeroes.
+        pub name: [u8; NAME_BUFFER_BYTES],
+    }
 }
 
 shared! {

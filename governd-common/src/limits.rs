@@ -27,6 +27,10 @@ pub const DNS_MESSAGE_BYTES_MAX: usize = 4_096;
 pub const DNS_RECORDS_MAX: usize = 64;
 /// Addresses of one DNS answer that are bound and reported.
 pub const DNS_ADDRESSES_MAX: usize = 64;
+/// EDNS options of one query that are looked at; one with more is not a client's.
+pub const DNS_OPTIONS_MAX: usize = 16;
+/// Longest time after a query in which its answer is believed, in seconds.
+pub const PENDING_MAX_S: u32 = 30;
 /// Compression pointers followed in one name; each must point backwards.
 pub const DNS_POINTERS_MAX: usize = 16;
 /// Bytes of a connection's beginning, record headers included, in which a ClientHello or the head
@@ -81,6 +85,8 @@ pub const SUBJECTS_MAX: u32 = 8_192;
 pub const RESOLVERS_MAX: u32 = 1_024;
 /// Entries of the bindings table; the least recently used goes first.
 pub const BINDINGS_MAX: u32 = 131_072;
+/// DNS queries that wait for their answer; the least recently used goes first.
+pub const PENDING_MAX: u32 = 16_384;
 /// Bytes of the event ring; a power of two and a multiple of the page size.
 pub const RING_BYTES: u32 = 16 * 1_024 * 1_024;
 

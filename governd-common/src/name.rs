@@ -89,6 +89,13 @@ impl Name {
         self.numeric = 0;
     }
 
+    /// Begins again with a buffer of zeroes, so that the whole of it can be compared.
+    #[inline(always)]
+    pub fn wipe(&mut self) {
+        self.clear();
+        self.bytes = [0; NAME_BUFFER_BYTES];
+    }
+
     /// Appends a byte of the written form; a dot ends a label.
     #[inline(always)]
     pub fn push(&mut self, byte: u8) -> Result<(), NameError> {

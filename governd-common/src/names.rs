@@ -32,6 +32,8 @@ pub mod map {
     pub const DECISIONS: &str = "DECISIONS";
     /// LRU hash of [`crate::key::BindingKey`] to [`crate::table::Binding`].
     pub const BINDINGS: &str = "BINDINGS";
+    /// LRU hash of [`crate::key::QueryKey`] to [`crate::table::Pending`].
+    pub const PENDING: &str = "PENDING";
     /// Hash of [`crate::key::ResolverKey`] to `u32` flags.
     pub const RESOLVERS: &str = "RESOLVERS";
     /// Socket storage: [`crate::table::SocketOwner`].
@@ -47,7 +49,7 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU scratch of `process_exec`.
     pub const EXEC_SCRATCH: &str = "EXEC_SCRATCH";
-    /// Per-CPU scratch of `skb_ingress`.
+    /// Per-CPU scratch of `skb_ingress` and `skb_query`.
     pub const DNS_SCRATCH: &str = "DNS_SCRATCH";
     /// LPM trie of [`crate::key::SocketPathKey`] to a [`crate::table::socket_path`].
     pub const SOCKET_PATHS: &str = "SOCKET_PATHS";
@@ -65,7 +67,7 @@ pub mod map {
     pub const TAILS: &str = "TAILS";
 
     /// All of them.
-    pub const ALL: [&str; 28] = [
+    pub const ALL: [&str; 29] = [
         ACTIVE,
         SETTINGS,
         TASKS,
@@ -79,6 +81,7 @@ pub mod map {
         CIDRS,
         DECISIONS,
         BINDINGS,
+        PENDING,
         RESOLVERS,
         SOCKETS,
         FLOWS,

@@ -6,6 +6,7 @@ use crate::{
     key::NameKey,
     limits::{BINDING_SETS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS},
     tls::Hello,
+    verdict::Verdict,
 };
 
 shared! {
@@ -103,6 +104,8 @@ pub mod subject_flag {
     pub const LOCAL_SOCKETS: u16 = 1 << 4;
     /// Connections that others open are judged as if the subject had opened them.
     pub const JUDGE_ACCEPTED: u16 = 1 << 5;
+    /// Only names that a rule of the subject allows somewhere may be asked for.
+    pub const DNS_RESTRICT: u16 = 1 << 6;
 }
 
 shared! {
@@ -182,6 +185,18 @@ shared! {
 }
 
 shared! {
+    /// A DNS query that waits for its answer.
+    pub struct Pending {
+        /// `CLOCK_BOOTTIME` at which it went out, in nanoseconds.
+        pub time_ns: u64,
+        /// Who learns from the answer: the subject, or [`crate::key::BindingKey::HOST`].
+        pub subject: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
+shared! {
     /// Marks of the processes of [`PIDS_PER_BLOCK`] consecutive ids: a byte is 1 while a process is
     /// the descendant of a tracked one and could not be tracked itself.
     pub struct LostBlock {
@@ -234,6 +249,23 @@ pub mod socket_flag {
     pub const PLAINTEXT: u8 = 1 << 4;
     /// The other side opened the connection.
     pub const ACCEPTED: u8 = 1 << 5;
+}
+
+impl RuleBlock {
+    /// Whether some port of some protocol is allowed. An entry of no port (first above last) says
+    /// that the name may be asked for, and no more.
+    #[inline(always)]
+    pub fn speaks_for(&self) -> bool {
+        for entry in self.entries.iter().take(self.len as usize) {
+            if entry.verdict == Verdict::Allow as u8 {
+                return true;
+            }
+            if entry.protocol == 0 && entry.port_first == 0 && entry.port_last == u16::MAX {
+                return false;
+            }
+        }
+        false
+    }
 }
 
 impl SocketOwner {
@@ -354,6 +386,12 @@ shared! {
         /// `bpf_sock_addr_kern.uaddrlen`, or 0 before Linux 6.7, where no program sees local
         /// sockets.
         pub sock_addr_len: u32,
+        /// `sock.__sk_common.skc_net.net`; 0 on kernels without network namespaces.
+        pub sock_net: u32,
+        /// `net.user_ns`.
+        pub net_user_ns: u32,
+        /// `user_namespace.level`: 0 is the initial one.
+        pub user_ns_level: u32,
         /// 1 where `bpf_set_retval` exists (Linux 5.18), else 0 and a refused connect gives EPERM.
         pub has_set_retval: u32,
         /// 1 where `bpf_loop` exists (Linux 5.17), else 0 and the programs that parse are left out.

@@ -100,6 +100,8 @@ codes! {
         Device = 16 => "device",
         /// The other side opened the connection, and the policy leaves those alone.
         Accepted = 17 => "accepted",
+        /// A packet that says to come from a trusted resolver.
+        DnsAnswer = 18 => "dns-answer",
     }
 }
 
@@ -120,5 +122,9 @@ codes! {
         Dns = 5 => "dns-malformed",
         /// The policy tables of the slot in force were incomplete.
         Tables = 6 => "tables-incomplete",
+        /// A DNS answer that matched no query of its socket, and taught nothing.
+        Unasked = 7 => "dns-unasked",
+        /// A DNS query that could not be kept, so that its answer teaches nothing.
+        Pending = 8 => "pending-full",
     }
 }

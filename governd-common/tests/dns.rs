@@ -123,6 +123,86 @@ fn a_query_gives_its_id_and_question() {
     assert_eq!(load(&message.bytes).query::<Plain>(), Err(DnsRefusal::Direction));
 }
 
+/// A query with these options, none if `None`, and these bytes after it.
+fn query(flags: u16, options: Option<&[u8]>, after: &[u8]) -> Vec<u8> {
+    let mut message =
+        Message::answer(&wire("api.example"), A, [0, 0, u16::from(options.is_some())]);
+    message.bytes[2..4].copy_from_slice(&flags.to_be_bytes());
+    if let Some(options) = options {
+        message.bytes.extend([0, 0, 41, 16, 0, 0, 0, 0x80, 0]);
+        message.word(u16::try_from(options.len()).unwrap());
+        message.bytes.extend(options);
+    }
+    message.bytes.extend(after);
+    message.bytes
+}
+
+fn carries_nothing_else(bytes: &[u8]) -> bool {
+    let mut dns = load(bytes);
+    dns.query::<Plain>().unwrap();
+    dns.carries_nothing_else::<Plain>().is_ok()
+}
+
+#[test]
+fn what_clients_add_to_a_question_is_let_through() {
+    let cookie = [&[0, 10, 0, 8][..], &[7; 8]].concat();
+    let long_cookie = [&[0, 10, 0, 24][..], &[7; 24]].concat();
+    let padded = [&cookie[..], &[0, 12, 0, 100], &[0; 100]].concat();
+    let empty: Option<&[u8]> = None;
+    for (flags, options) in [
+        (0x0100, empty),
+        (0x0120, empty),
+        (0x0110, Some(&[])),
+        (0x0100, Some(&cookie)),
+        (0x0100, Some(&long_cookie)),
+        (0x0100, Some(&padded)),
+        (0x0100, Some(&[0, 11, 0, 0, 0, 3, 0, 0])),
+        (0x0100, Some(&[0, 5, 0, 2, 8, 13])),
+    ] {
+        assert!(carries_nothing_else(&query(flags, options, &[])), "{flags:x} {options:?}");
+    }
+}
+
+#[test]
+fn what_could_carry_data_besides_the_question_is_not() {
+    let short_cookie = [&[0, 10, 0, 9][..], &[7; 9]].concat();
+    let long_cookie = [&[0, 10, 0, 41][..], &[7; 41]].concat();
+    let many = [0, 3, 0, 0].repeat(17);
+    let empty: Option<&[u8]> = None;
+    let rows: [(u16, Option<&[u8]>, &[u8]); 14] = [
+        (0x0140, empty, &[]),
+        (0x0101, empty, &[]),
+        (0x0180, empty, &[]),
+        (0x0300, empty, &[]),
+        (0x0500, empty, &[]),
+        (0x0100, empty, &[0]),
+        (0x0100, Some(&[]), &[0]),
+        (0x0100, Some(&[0xfd, 0xe9, 0, 1, 7]), &[]),
+        (0x0100, Some(&[0, 12, 0, 2, 0, 1]), &[]),
+        (0x0100, Some(&[0, 3, 0, 1, 1]), &[]),
+        (0x0100, Some(&short_cookie), &[]),
+        (0x0100, Some(&long_cookie), &[]),
+        (0x0100, Some(&many), &[]),
+        (0x0100, Some(&[0, 12, 0, 9, 0]), &[]),
+    ];
+    for (flags, options, after) in rows {
+        assert!(!carries_nothing_else(&query(flags, options, after)), "{flags:x} {options:?}");
+    }
+    // Another record in the place of EDNS, another version of it, a second one.
+    for (at, byte) in [(2, 16), (6, 1), (8, 1)] {
+        let mut bytes = query(0x0100, Some(&[]), &[]);
+        let record = bytes.len() - 11;
+        bytes[record + at] = byte;
+        assert!(!carries_nothing_else(&bytes), "{at}");
+    }
+    let mut twice = query(0x0100, Some(&[]), &[0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0]);
+    twice[11] = 2;
+    assert!(!carries_nothing_else(&twice));
+    let mut answered = query(0x0100, None, &[]);
+    answered[7] = 1;
+    assert!(!carries_nothing_else(&answered));
+}
+
 #[test]
 fn the_cname_chain_is_followed_in_order() {
     let mut message = Message::answer(&wire("a.example"), AAAA, [4, 0, 0]);

@@ -54,7 +54,8 @@ struct Packet {
     /// No options, no extension headers.
     is_plain: bool,
     destination: Address,
-    /// Destination port of TCP and UDP, host byte order; 0 where it cannot be told.
+    /// Ports of TCP and UDP, host byte order; 0 where they cannot be told.
+    source_port: u16,
     port: u16,
     is_neighbour_discovery: bool,
 }
@@ -94,7 +95,7 @@ fn leave(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
     let is_quic = owner.flags & socket_flag::QUIC != 0 && packet.protocol == PROTOCOL_UDP;
     let index = match owner.stage {
         0 if is_quic => tail::HELLO,
-        0 if packet.asks_dns() => tail::QUERY,
+        0 if packet.is_dns() => tail::QUERY,
         0 => return Outcome::Pass,
         _ => tail::HELLO,
     };
@@ -229,6 +230,7 @@ impl Packet {
         protocol: 0,
         is_plain: false,
         destination: Address::UNSPECIFIED,
+        source_port: 0,
         port: 0,
         is_neighbour_discovery: false,
     };
@@ -246,6 +248,7 @@ impl Packet {
                 protocol,
                 is_plain: first >> 4 == 6,
                 destination: Address::v6(load(context, 24)?),
+                source_port: u16::from_be_bytes(load(context, 40).unwrap_or_default()),
                 port: u16::from_be_bytes(load(context, 42).unwrap_or_default()),
                 is_neighbour_discovery: protocol == PROTOCOL_ICMPV6
                     && NEIGHBOUR_DISCOVERY.contains(&kind),
@@ -255,14 +258,17 @@ impl Packet {
             protocol: load(context, 9)?,
             is_plain: first == 0x45,
             destination: Address::v4(load(context, 16)?),
+            source_port: u16::from_be_bytes(load(context, 20).unwrap_or_default()),
             port: u16::from_be_bytes(load(context, 22).unwrap_or_default()),
             is_neighbour_discovery: false,
         })
     }
 
+    /// To a resolver, or from one.
     #[inline(always)]
-    fn asks_dns(&self) -> bool {
+    fn is_dns(&self) -> bool {
         let has_ports = self.protocol == PROTOCOL_TCP || self.protocol == PROTOCOL_UDP;
-        self.is_plain && has_ports && self.port == PORT_DNS
+        let is_dns = self.port == PORT_DNS || self.source_port == PORT_DNS;
+        self.is_plain && has_ports && is_dns
     }
 }

@@ -14,7 +14,9 @@ use aya_ebpf::{
 use governd_common::event::Hook;
 
 mod again;
+mod answer;
 mod decision;
+mod dns;
 mod egress;
 mod emit;
 mod hello;
@@ -70,8 +72,7 @@ fn sock_create(context: SockContext) -> i32 {
 /// that an address is bound to its name before anybody can connect to it.
 #[cgroup_skb(ingress)]
 fn skb_ingress(context: SkBuffContext) -> i32 {
-    skb::learn(&context);
-    1
+    answer::judge(&context)
 }
 
 /// Since Linux 4.10: packets on their way out, whichever socket they come from.

@@ -1,11 +1,184 @@
-//! DNS queries on their way out.
+//! DNS queries on their way out: who asked what, so that only its answer is believed, and whether
+//! it may be asked.
+//!
+//! What is kept is the whole question with its socket, server and id; [`crate::answer`] takes it
+//! when the answer comes. It is kept only where the server is a trusted resolver and the network
+//! namespace is one that root made: in a namespace that a user made for himself anybody is the
+//! resolver.
+//!
+//! Refused are packets of governed subjects that say to come from a trusted resolver, their queries
+//! for service bindings (RFC 9460), and of restricted ones everything but plain questions for names
+//! that some rule of the subject allows.
 
-use aya_ebpf::programs::SkBuffContext;
+use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
+use governd_common::{
+    decide::Tables as _,
+    dns::dns_type,
+    key::DecisionKey,
+    table::{Pending, SocketOwner, Subject, subject_flag},
+    verdict::{Loss, Mode, Reason},
+};
 
-use crate::outcome::Outcome;
+use crate::{
+    dns::{DnsScratch, Report, take_scratch},
+    emit::count,
+    outcome::Outcome,
+    skb::{Helper, PORT_DNS, PROTOCOL_UDP, Segment, load_message},
+    state::{self, End},
+    tables::{DECISIONS, FLOWS, PENDING, SOCKETS, View},
+    task::SocketPointer,
+};
 
 /// Decides about a query, and gives the program's return value.
 #[inline(always)]
-pub(crate) fn judge(_context: &SkBuffContext) -> i32 {
-    Outcome::Pass as i32
+pub(crate) fn judge(context: &SkBuffContext) -> i32 {
+    let socket = state::socket(context);
+    if socket.is_null() {
+        return Outcome::Pass as i32;
+    }
+    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
+    if owner.is_null() {
+        return Outcome::Pass as i32;
+    }
+    // SAFETY: the storage lives as long as the socket.
+    let owner = unsafe { &*owner };
+    let Some(view) = View::current() else {
+        return Outcome::Pass as i32;
+    };
+    // The policy no longer has the subject: its sockets are nobody's.
+    let Some(settings) = view.subject(owner.subject) else {
+        return Outcome::Pass as i32;
+    };
+    let Some(segment) = Segment::read(context) else {
+        return Outcome::Pass as i32;
+    };
+    let is_answer = segment.source_port == PORT_DNS && view.is_resolver(&segment.source);
+    let is_forged = owner.subject != 0 && is_answer;
+    if !is_forged && (segment.protocol != PROTOCOL_UDP || segment.destination_port != PORT_DNS) {
+        return Outcome::Pass as i32;
+    }
+    let Some(scratch) = take_scratch() else {
+        count(Loss::Pending);
+        let is_refused = owner.subject != 0 && settings.mode != Mode::Monitor as u8;
+        return if is_refused { Outcome::Refuse } else { Outcome::Pass } as i32;
+    };
+    let asking = Asking { context, view: &view, owner, settings, segment: &segment };
+    let outcome = if is_forged { asking.forge(scratch) } else { asking.datagram(scratch) };
+    scratch.release();
+    outcome as i32
+}
+
+/// Who asks, and how.
+struct Asking<'a> {
+    context: &'a SkBuffContext,
+    view: &'a View,
+    owner: &'a SocketOwner,
+    settings: &'a Subject,
+    segment: &'a Segment,
+}
+
+impl Asking<'_> {
+    /// A governed process does not answer in the place of a resolver, least of all itself.
+    #[inline(always)]
+    fn forge(&self, scratch: &mut DnsScratch) -> Outcome {
+        scratch.set = 0;
+        scratch.dns.question_type = 0;
+        scratch.dns.name.clear();
+        let mode = Mode::from_byte(self.settings.mode);
+        self.report(Reason::DnsAnswer, mode, scratch);
+        if mode == Mode::Enforce { Outcome::Refuse } else { Outcome::Pass }
+    }
+
+    #[inline(always)]
+    fn datagram(&self, scratch: &mut DnsScratch) -> Outcome {
+        let is_read = load_message(self.context, self.segment.datagram_at(), &mut scratch.dns);
+        if !is_read {
+            scratch.dns.len = 0;
+        }
+        self.message(scratch)
+    }
+
+    /// Decides about the message in the scratch memory; one of no length could not be read.
+    #[inline(always)]
+    fn message(&self, scratch: &mut DnsScratch) -> Outcome {
+        let is_question = scratch.dns.query::<Helper>().is_ok();
+        scratch.set = 0;
+        if is_question {
+            scratch.find_set(self.view);
+        }
+        if let Some(reason) = self.reason_against(is_question, scratch) {
+            let mode = Mode::from_byte(self.settings.mode);
+            self.report(reason, mode, scratch);
+            if mode == Mode::Enforce {
+                return Outcome::Refuse;
+            }
+        }
+        // What ordinary programs ask about ordinary names is nobody's business.
+        let is_of_interest = self.owner.subject != 0 || scratch.set != 0;
+        if is_question && is_of_interest {
+            self.keep(scratch);
+        }
+        Outcome::Pass
+    }
+
+    #[inline(always)]
+    fn reason_against(&self, is_question: bool, scratch: &mut DnsScratch) -> Option<Reason> {
+        let subject = self.owner.subject;
+        if subject == 0 {
+            return None;
+        }
+        if self.settings.flags & subject_flag::DNS_RESTRICT != 0 {
+            let is_plain = is_question && scratch.dns.carries_nothing_else::<Helper>().is_ok();
+            if !is_plain || may_ask(self.view.slot, subject, scratch.set) == 0 {
+                return Some(Reason::DnsName);
+            }
+        }
+        let is_binding = dns_type::is_service_binding(scratch.dns.question_type);
+        (is_question && is_binding).then_some(Reason::DnsRecord)
+    }
+
+    /// Keeps the question until its answer comes.
+    #[inline(always)]
+    fn keep(&self, scratch: &mut DnsScratch) {
+        let Self { context, view, owner, segment, .. } = *self;
+        let skb = context.skb.skb.cast_const().cast();
+        let is_roots =
+            SocketPointer::of_packet(skb).is_some_and(SocketPointer::is_in_initial_user_namespace);
+        if !is_roots || !view.is_resolver(&segment.destination) {
+            return;
+        }
+        scratch.write_query(context, segment.destination, segment.protocol);
+        // SAFETY: the helper only reads the clock.
+        let time_ns = unsafe { bpf_ktime_get_boot_ns() };
+        let pending = Pending { time_ns, subject: owner.subject, reserved: 0 };
+        if PENDING.insert(&scratch.query, pending, u64::from(BPF_ANY)).is_err() {
+            count(Loss::Pending);
+        }
+    }
+
+    #[inline(always)]
+    fn report(&self, reason: Reason, mode: Mode, scratch: &mut DnsScratch) {
+        let Self { context, view, owner, settings, segment } = *self;
+        let report = Report {
+            // SAFETY: the helper only reads the clock.
+            time_ns: unsafe { bpf_ktime_get_boot_ns() },
+            subject: owner.subject,
+            resolver: segment.destination,
+            protocol: segment.protocol,
+            reason: reason as u8,
+            mode,
+            rule: settings.default_rule,
+        };
+        report.send(context, view, owner, scratch);
+    }
+}
+
+/// 1 if a rule of the subject allows something to the names of a set. Global, for the verifier to
+/// check it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn may_ask(slot: u32, subject: u32, set: u32) -> u32 {
+    // SAFETY: entries of a slot in force are neither changed nor removed.
+    let block = unsafe { DECISIONS.get(DecisionKey { slot, subject, set }) };
+    block.is_some_and(|block| block.speaks_for()).into()
 }

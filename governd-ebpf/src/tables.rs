@@ -1,7 +1,7 @@
 //! The maps, and the decision's view of the policy in force.
 //!
-//! Policy maps are written only by the daemon, so they need no memory set aside; `TASKS` and
-//! `BINDINGS` are written by programs and have theirs from the beginning.
+//! Policy maps are written only by the daemon, so they need no memory set aside; `TASKS`,
+//! `BINDINGS` and `PENDING` are written by programs and have theirs from the beginning.
 
 use core::ptr;
 
@@ -17,26 +17,26 @@ use governd_common::{
     address::Address,
     decide::{Flow, Hit, Tables},
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, NameKey, ResolverKey,
-        SocketPathKey, SubjectKey, UidKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, NameKey, QueryKey,
+        ResolverKey, SocketPathKey, SubjectKey, UidKey,
     },
     limits::{
         BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, EXES_MAX,
-        NAMES_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUIC_SOCKETS_MAX, RESOLVERS_MAX, RING_BYTES,
-        SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
+        NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUIC_SOCKETS_MAX, RESOLVERS_MAX,
+        RING_BYTES, SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
     },
     names::tail,
     table::{
-        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, QuicSocket, RuleBlock, SelectorSet,
-        Settings, SocketOwner, Subject, Task, settings_flag,
+        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, Pending, QuicSocket, RuleBlock,
+        SelectorSet, Settings, SocketOwner, Subject, Task, settings_flag,
     },
     verdict::Loss,
 };
 
 use crate::{
+    dns::{DnsScratch, SCRATCHES},
     hello::{Beginning, HelloScratch},
     process::ExecScratch,
-    skb::DnsScratch,
     state::Flows,
 };
 
@@ -71,10 +71,17 @@ pub(crate) static NAMES: LpmTrie<NameKey, u32, { NAMES_MAX as usize }> = LpmTrie
 #[btf_map]
 static CIDRS: LpmTrie<CidrKey, u32, { CIDRS_MAX as usize }> = LpmTrie::new();
 #[btf_map]
-static DECISIONS: HashMap<DecisionKey, RuleBlock, { DECISIONS_MAX as usize }, ON_DEMAND> =
-    HashMap::new();
+pub(crate) static DECISIONS: HashMap<
+    DecisionKey,
+    RuleBlock,
+    { DECISIONS_MAX as usize },
+    ON_DEMAND,
+> = HashMap::new();
 #[btf_map]
 pub(crate) static BINDINGS: LruHashMap<BindingKey, Binding, { BINDINGS_MAX as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub(crate) static PENDING: LruHashMap<QueryKey, Pending, { PENDING_MAX as usize }> =
     LruHashMap::new();
 #[btf_map]
 static RESOLVERS: HashMap<ResolverKey, u32, { RESOLVERS_MAX as usize }, ON_DEMAND> = HashMap::new();
@@ -100,7 +107,7 @@ pub(crate) static EVENTS: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
 #[btf_map]
 pub(crate) static EXEC_SCRATCH: PerCpuArray<ExecScratch, 1> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static DNS_SCRATCH: PerCpuArray<DnsScratch, 1> = PerCpuArray::new();
+pub(crate) static DNS_SCRATCH: PerCpuArray<DnsScratch, SCRATCHES> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static HELLOS: SkStorage<Beginning> = SkStorage::new();
 #[btf_map]

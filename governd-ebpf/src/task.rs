@@ -44,6 +44,9 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     udp_encap_type: 0,
     sock_addr_address: 0,
     sock_addr_len: 0,
+    sock_net: 0,
+    net_user_ns: 0,
+    user_ns_level: 0,
     has_set_retval: 0,
     has_loops: 0,
     has_allocator: 0,
@@ -223,6 +226,20 @@ impl SocketPointer {
     #[inline(always)]
     pub(crate) fn is_tunnel(self) -> Option<bool> {
         field::<u8>(self.0, layout!(udp_encap_type)).map(|kind| kind != 0)
+    }
+
+    /// Whether its network namespace belongs to the initial user namespace, so that only root can
+    /// have made it and changed its addresses.
+    #[inline(always)]
+    pub(crate) fn is_in_initial_user_namespace(self) -> bool {
+        let net_at = layout!(sock_net);
+        if net_at == 0 {
+            return true;
+        }
+        let level = field::<*const c_void>(self.0, net_at)
+            .and_then(|net| field::<*const c_void>(net, layout!(net_user_ns)))
+            .and_then(|user_ns| field::<u32>(user_ns, layout!(user_ns_level)));
+        level == Some(0)
     }
 }
 

@@ -23,6 +23,7 @@ pub struct Asked {
     users: Vec<(String, Option<u32>)>,
     cgroups: Vec<(String, Vec<u64>)>,
     resolvers: Option<Vec<IpAddr>>,
+    search_domains: Option<Vec<String>>,
 }
 
 impl<'a, H: Host> Asking<'a, H> {
@@ -44,6 +45,7 @@ impl Asked {
             || self.users.iter().any(|(name, known)| host.user(name) != *known)
             || self.cgroups.iter().any(|(pattern, known)| host.cgroups(pattern) != *known)
             || self.resolvers.as_ref().is_some_and(|known| host.resolvers() != *known)
+            || self.search_domains.as_ref().is_some_and(|known| host.search_domains() != *known)
     }
 
     /// Whether some selector asked for an executable at this path.
@@ -77,6 +79,12 @@ impl<H: Host> Host for Asking<'_, H> {
         answer
     }
 
+    fn search_domains(&self) -> Vec<String> {
+        let answer = self.host.search_domains();
+        self.asked.borrow_mut().search_domains = Some(answer.clone());
+        answer
+    }
+
     fn name(&self) -> &str {
         self.host.name()
     }
@@ -99,6 +107,9 @@ mod tests {
             vec![self.0]
         }
         fn resolvers(&self) -> Vec<IpAddr> {
+            Vec::new()
+        }
+        fn search_domains(&self) -> Vec<String> {
             Vec::new()
         }
         fn name(&self) -> &str {

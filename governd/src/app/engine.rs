@@ -132,6 +132,10 @@ impl Engine {
                 let actor = actor(self.processes.attribute(&event.header));
                 self.step(Input::Name(&event, actor));
             }
+            RawEvent::Dns(event) if event.reason != 0 => {
+                let actor = actor(self.processes.attribute(&event.header));
+                self.step(Input::Query(&event, actor));
+            }
             RawEvent::Dns(event) => {
                 let actor = self.asker(&event);
                 self.step(Input::Dns(&event, actor));

@@ -152,6 +152,9 @@ mod tests {
         fn resolvers(&self) -> Vec<IpAddr> {
             Vec::new()
         }
+        fn search_domains(&self) -> Vec<String> {
+            Vec::new()
+        }
         fn name(&self) -> &str {
             "host"
         }

@@ -25,6 +25,7 @@ mod lifecycle;
 mod loss;
 mod object;
 mod policy;
+mod query;
 mod redact;
 #[cfg(test)]
 mod tests;
@@ -228,6 +229,17 @@ pub struct DnsAnswer {
     pub addresses: Vec<(IpAddr, u32)>,
 }
 
+/// A DNS query that the policy refuses: DNS Activity, 4003.
+#[derive(Clone, Debug)]
+pub struct DnsQuery {
+    /// Who asked whom, and the decision.
+    pub flow: Flow,
+    /// The name in the question as far as it could be read, without a final dot.
+    pub name: Arc<str>,
+    /// Question type (1 is A, 28 is AAAA); 0 where it could not be read.
+    pub question_type: u16,
+}
+
 /// A tracked process executed a file: Process Activity, 1007.
 #[derive(Clone, Debug)]
 pub struct Exec {
@@ -380,6 +392,8 @@ pub enum Record {
     Flow(Flow),
     /// A DNS answer that made bindings.
     Dns(DnsAnswer),
+    /// A DNS query that the policy refuses.
+    Query(DnsQuery),
     /// A tracked process executed a file.
     Exec(Exec),
     /// The policy changed, or should have.
@@ -403,6 +417,7 @@ impl Record {
         match self {
             Self::Flow(flow) => flow::value(flow, context, stamp),
             Self::Dns(answer) => dns::value(answer, context, stamp),
+            Self::Query(query) => query::value(query, context, stamp),
             Self::Exec(exec) => exec::value(exec, context, stamp),
             Self::Policy(change) => policy::value(change, context, stamp),
             Self::Lifecycle(lifecycle) => lifecycle::value(lifecycle, context, stamp),

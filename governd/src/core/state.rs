@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use governd_common::{
-    event::{DnsEvent, ExecEvent, FlowEvent, Hook, NameEvent, PathEvent},
+    event::{DnsEvent, EventHeader, ExecEvent, FlowEvent, Hook, NameEvent, PathEvent},
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
@@ -16,11 +16,14 @@ use super::{
 };
 use crate::{
     audit::record::{
-        self, Actor, Decision, Destination, DnsAnswer, Evidence, Exec, LossSource, PolicyChange,
-        PolicyOutcome, PolicyRef, Record, RuleRef, Subject,
+        self, Actor, Decision, Destination, DnsAnswer, DnsQuery, Evidence, Exec, LossSource,
+        PolicyChange, PolicyOutcome, PolicyRef, Record, RuleRef, Subject,
     },
     policy::image::Compiled,
 };
+
+const PORT_DNS: u16 = 53;
+const PROTOCOL_TCP: u8 = 6;
 
 /// What happens to the daemon.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub enum Input<'a> {
     Quic(&'a FlowEvent, record::Said, Actor),
     /// The kernel learned from a DNS answer. The actor is the socket's owner, where known.
     Dns(&'a DnsEvent, Option<Actor>),
+    /// A query that the policy refuses, and who asked.
+    Query(&'a DnsEvent, Actor),
     /// A process executed a file.
     Exec(&'a ExecEvent, Actor),
     /// What the kernel has lost since it was loaded, at this time (milliseconds since the epoch).
@@ -183,6 +188,7 @@ impl State {
                 self.decided(event, actor)
             }
             Input::Dns(event, actor) => self.dns(event, actor),
+            Input::Query(event, actor) => self.query(event, actor),
             Input::Exec(event, actor) => self.exec(event, actor),
             Input::Lost(counts, now_ms) => {
                 let lost = counts.iter().map(|(loss, total)| (LossSource::Kernel(*loss), *total));
@@ -219,8 +225,6 @@ impl State {
     }
 
     fn decided(&mut self, event: &FlowEvent, actor: Actor) -> Vec<Command> {
-        let verdict = Verdict::from_byte(event.verdict);
-        let mode = Mode::from_byte(event.mode);
         let subject = event.header.subject;
         let at_egress = event.header.hook == Hook::Egress as u16;
         let said = self.said.of(event.cookie).filter(|_| at_egress).cloned();
@@ -239,17 +243,10 @@ impl State {
         self.recent.push(Recent { event: *event, actor: actor.clone(), name: name.clone() });
         let hook = hook(event.header.hook);
         let service = name.as_deref().and_then(|name| self.services.provider(name));
-        let generation = event.header.generation;
         let record = record::Flow {
             actor,
             subject: self.subject(subject),
-            decision: Decision {
-                verdict,
-                reason: Reason::from_byte(event.reason).unwrap_or(Reason::Fault),
-                mode,
-                rule: self.rule(generation, event.rule),
-                policy: self.policy_at(generation),
-            },
+            decision: self.decision(event),
             hook,
             destination: (hook != Hook::SockCreate).then(|| Destination {
                 address: event.address.into(),
@@ -313,6 +310,51 @@ impl State {
             addresses: answer.addresses,
         };
         at(Record::Dns(record), event.header.time_ns)
+    }
+
+    /// A query that the policy refuses, or would.
+    fn query(&mut self, event: &DnsEvent, actor: Actor) -> Vec<Command> {
+        let name = event.name.get(..usize::from(event.name_len)).unwrap_or_default();
+        let name: Arc<str> = String::from_utf8_lossy(name).into();
+        let flow = flow_of_query(event);
+        self.count(Verdict::from_byte(flow.verdict), Mode::from_byte(flow.mode));
+        let known = (!name.is_empty()).then(|| Arc::clone(&name));
+        self.recent.push(Recent { event: flow, actor: actor.clone(), name: known });
+        let record = DnsQuery {
+            flow: record::Flow {
+                actor,
+                subject: self.subject(event.header.subject),
+                decision: self.decision(&flow),
+                hook: Hook::Egress,
+                destination: Some(Destination {
+                    address: flow.address.into(),
+                    port: flow.port,
+                    name: None,
+                    evidence: Evidence::None,
+                    service: None,
+                    said: None,
+                }),
+                path: None,
+                protocol: flow.protocol,
+                cookie: flow.cookie,
+            },
+            name,
+            question_type: event.question_type,
+        };
+        let mut commands = at(Record::Query(record), event.header.time_ns);
+        commands.extend(destroy(&flow).filter(|_| flow.protocol == PROTOCOL_TCP));
+        commands
+    }
+
+    fn decision(&self, event: &FlowEvent) -> Decision {
+        let generation = event.header.generation;
+        Decision {
+            verdict: Verdict::from_byte(event.verdict),
+            reason: Reason::from_byte(event.reason).unwrap_or(Reason::Fault),
+            mode: Mode::from_byte(event.mode),
+            rule: self.rule(generation, event.rule),
+            policy: self.policy_at(generation),
+        }
     }
 
     fn exec(&mut self, event: &ExecEvent, actor: Actor) -> Vec<Command> {
@@ -418,6 +460,25 @@ fn destroy(event: &FlowEvent) -> Option<Command> {
     let can_wait = cookie != 0 && CONNECTIONS.contains(&(socket_type, protocol));
     let tgid = event.header.tgid;
     (is_refused && can_wait).then_some(Command::Destroy { cookie, protocol, port, tgid })
+}
+
+/// A query as the decision about its packet.
+fn flow_of_query(event: &DnsEvent) -> FlowEvent {
+    FlowEvent {
+        header: EventHeader { hook: Hook::Egress as u16, ..event.header },
+        address: event.resolver,
+        port: PORT_DNS,
+        protocol: event.protocol,
+        verdict: event.verdict,
+        reason: event.reason,
+        mode: event.mode,
+        family: if event.resolver.is_v4() { 2 } else { 10 },
+        socket_type: if event.protocol == PROTOCOL_TCP { 1 } else { 2 },
+        rule: event.rule,
+        set: 0,
+        reserved: 0,
+        cookie: event.cookie,
+    }
 }
 
 fn hook(code: u16) -> Hook {

@@ -41,6 +41,9 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         udp_encap_type: btf.offset("udp_sock", "encap_type")?,
         sock_addr_address: btf.offset("bpf_sock_addr_kern", "uaddr")?,
         sock_addr_len: btf.offset("bpf_sock_addr_kern", "uaddrlen").unwrap_or_default(),
+        sock_net: btf.offset("sock", "__sk_common.skc_net.net")?,
+        net_user_ns: btf.offset("net", "user_ns")?,
+        user_ns_level: btf.offset("user_namespace", "level")?,
         has_set_retval: u32::from(btf.has_name(SET_RETVAL)),
         has_loops: u32::from(btf.has_name(LOOP)),
         has_allocator: u32::from(btf.has_name(ALLOCATOR)),
@@ -67,5 +70,7 @@ mod tests {
         assert_ne!(layout.mm_arg_end, layout.mm_arg_start);
         assert_ne!(layout.sock_own_v6, layout.sock_peer_v6);
         assert!(layout.sock_kernel_mask.is_power_of_two() && layout.sock_kernel_mask < 256);
+        assert_ne!(layout.sock_net, 0);
+        assert_ne!(layout.user_ns_level, 0);
     }
 }

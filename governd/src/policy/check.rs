@@ -14,7 +14,7 @@ use super::{
     model::{Agent, Approval, HostPolicy, Match, Person, Placed, Policy, Rule},
     shape::Located,
     value::{
-        self, Fault, Mail, Posture, Target, Verify,
+        self, Fault, Mail, Posture, Questions, Target, Verify,
         approval::{Day, Sha256},
         local::{self, LocalSockets},
         name::{self, HostGlob, HostPattern},
@@ -56,7 +56,7 @@ impl Checker<'_> {
         let accepted = egress.as_ref().and_then(|egress| egress.value.accepted.clone());
         let accepted = accepted.and_then(|word| self.parse(&word, value::parse_verdict));
         let unix = egress.as_ref().and_then(|egress| egress.value.unix.clone());
-        let (default, rules) = self.egress(egress);
+        let (default, questions, rules) = self.egress(egress);
         let local_sockets = self.local_sockets(unix, default);
         let (name, place) = name?;
         let agent = Agent {
@@ -71,6 +71,7 @@ impl Checker<'_> {
             default,
             accepted: accepted.unwrap_or(Verdict::Allow),
             local_sockets,
+            questions,
             rules,
         };
         Some(agent)
@@ -253,17 +254,37 @@ impl Checker<'_> {
         parsed.into_iter().collect()
     }
 
-    fn egress(&mut self, egress: Option<Located<EgressDocument>>) -> (Verdict, Vec<Rule>) {
+    fn egress(
+        &mut self,
+        egress: Option<Located<EgressDocument>>,
+    ) -> (Verdict, Questions, Vec<Rule>) {
         let Some(egress) = egress else {
-            return (Verdict::Deny, Vec::new());
+            return (Verdict::Deny, Questions::Restrict, Vec::new());
         };
-        let EgressDocument { default, via: _, accepted: _, unix: _, rules } = egress.value;
+        let EgressDocument { default, via: _, accepted: _, unix: _, dns, rules } = egress.value;
         let default = default.and_then(|word| self.parse(&word, value::parse_verdict));
+        let default = default.unwrap_or(Verdict::Deny);
+        let questions = self.questions(dns, default);
         let rules = rules.map(|rules| rules.value).unwrap_or_default();
         let rules = rules.into_iter().enumerate();
         let rules = rules.filter_map(|(index, rule)| self.rule(index as u32 + 1, rule));
         let rules = rules.collect();
-        (default.unwrap_or(Verdict::Deny), rules)
+        (default, questions, rules)
+    }
+
+    fn questions(&mut self, dns: Option<Located<String>>, default: Verdict) -> Questions {
+        let own = if default == Verdict::Deny { Questions::Restrict } else { Questions::Any };
+        let Some(dns) = dns else {
+            return own;
+        };
+        let questions = self.parse(&dns, Questions::parse).unwrap_or(own);
+        if questions == Questions::Restrict && default == Verdict::Allow {
+            let message = "names that only the default allows cannot be asked for, nor reached";
+            let hint = "leave `dns` out, or set `default: deny`";
+            let warning = Diagnostic::warning(Code::Unaskable, &self.place(&dns), message);
+            self.out.push(warning.hint(hint));
+        }
+        questions
     }
 
     /// Local sockets. One that cannot be read is an error, and opens nothing.

@@ -71,6 +71,8 @@ codes! {
     PublicSuffix => "public-suffix",
     /// A file that is too large.
     TooLarge => "too-large",
+    /// Names that would be allowed, and may not be asked for.
+    Unaskable => "unaskable",
     /// A file that cannot be read.
     Unreadable => "unreadable",
     /// A field that does not exist.

@@ -157,6 +157,11 @@ pub struct EgressDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "text_or_texts")]
     pub unix: Option<Located<OneOrMany>>,
+    /// Names that it may ask DNS for: `restrict` to those that a rule allows (if absent, where the
+    /// default is `deny`), or `any`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["restrict", "any"]))]
+    pub dns: Option<Located<String>>,
     /// Rules. The most specific that fits counts, whatever their order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Located<Vec<Located<RuleDocument>>>>,

@@ -338,6 +338,9 @@ fn words_of(reason: Reason) -> &'static str {
         Reason::Mptcp => "further paths of a multipath TCP connection could not be judged",
         Reason::UnixSocket => "the process behind this local socket could act in the agent's place",
         Reason::Accepted => "the other side opened the connection",
+        Reason::DnsAnswer => {
+            "a packet of an agent must not pass for an answer of a trusted resolver"
+        }
         Reason::Device => "packets that leave by this device could not be judged",
     }
 }

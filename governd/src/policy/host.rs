@@ -14,6 +14,8 @@ pub trait Host {
     fn cgroups(&self, pattern: &str) -> Vec<u64>;
     /// Addresses of the resolvers that this host trusts by its own configuration.
     fn resolvers(&self) -> Vec<std::net::IpAddr>;
+    /// Domains that resolvers of this host append to names (resolv.conf(5), `search`).
+    fn search_domains(&self) -> Vec<String>;
     /// Host name, for selectors of host policies.
     fn name(&self) -> &str;
 }

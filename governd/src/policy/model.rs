@@ -8,7 +8,7 @@ use super::{
     diagnostic::Place,
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
-        Mail, Posture, Target, Verify,
+        Mail, Posture, Questions, Target, Verify,
         approval::{Day, Sha256},
         local::LocalSockets,
         name::{HostGlob, HostPattern},
@@ -89,6 +89,8 @@ pub struct Agent {
     pub accepted: Verdict,
     /// Local sockets that it may reach.
     pub local_sockets: LocalSockets,
+    /// Names that it may ask DNS for.
+    pub questions: Questions,
     /// Its rules, in the order of the document.
     pub rules: Vec<Rule>,
 }

@@ -33,6 +33,7 @@ pub struct HostFacts {
     boot_id: Option<String>,
     kernel_release: Option<String>,
     resolvers: Vec<IpAddr>,
+    search_domains: Vec<String>,
     users: Users,
     mounts: Mounts,
     cgroups: CgroupTree,
@@ -46,6 +47,7 @@ impl HostFacts {
             .or_else(|| read::first_line(&file("etc/hostname")))
             .unwrap_or_else(|| "localhost".to_owned());
         Self {
+            search_domains: search_domains(&paths.root, &name),
             name,
             machine_id: read::first_line(&file("etc/machine-id")),
             boot_id: read::first_line(&file("proc/sys/kernel/random/boot_id")),
@@ -94,21 +96,52 @@ impl Host for HostFacts {
         self.resolvers.clone()
     }
 
+    fn search_domains(&self) -> Vec<String> {
+        self.search_domains.clone()
+    }
+
     fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// Resolvers of resolv.conf, and of systemd-resolved's own when resolv.conf names its stub.
+/// The host's configuration of resolvers, and what systemd-resolved asks where that names its stub.
+fn resolv_confs(root: &Path) -> impl Iterator<Item = String> + use<> {
+    ["etc/resolv.conf", "run/systemd/resolve/resolv.conf"]
+        .map(|name| read::text(&root.join(name), RESOLV_CONF_BYTES_MAX).unwrap_or_default())
+        .into_iter()
+}
+
 fn resolvers(root: &Path) -> Vec<IpAddr> {
     let mut found = Vec::new();
-    for name in ["etc/resolv.conf", "run/systemd/resolve/resolv.conf"] {
-        let text = read::text(&root.join(name), RESOLV_CONF_BYTES_MAX).unwrap_or_default();
+    for text in resolv_confs(root) {
         for address in nameservers(&text) {
             if !found.contains(&address) {
                 found.push(address);
             }
         }
+    }
+    found
+}
+
+/// `search` and `domain` lines, of which the last one of a file counts; without any, what follows
+/// the first dot of the host's name (resolv.conf(5)).
+fn search_domains(root: &Path, name: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for text in resolv_confs(root) {
+        let lists = text.lines().filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            matches!(words.next()?, "search" | "domain").then(|| words.collect::<Vec<_>>())
+        });
+        for domain in lists.last().unwrap_or_default() {
+            let domain = domain.trim_matches('.').to_ascii_lowercase();
+            if !domain.is_empty() && !found.contains(&domain) {
+                found.push(domain);
+            }
+        }
+    }
+    if found.is_empty() {
+        found.extend(name.split_once('.').map(|(_, domain)| domain.to_ascii_lowercase()));
     }
     found
 }
@@ -136,9 +169,13 @@ mod tests {
             (
                 "etc/resolv.conf",
                 "# nameserver 9.9.9.9\nnameserver 127.0.0.53\nsearch a.example\n\
+                 domain b.example.\n\
                  nameserver fe80::1%eth0\nnameserver ::ffff:10.0.0.2\nnameserver nonsense\n",
             ),
-            ("run/systemd/resolve/resolv.conf", "nameserver 10.0.0.2\nnameserver 10.0.0.3\n"),
+            (
+                "run/systemd/resolve/resolv.conf",
+                "nameserver 10.0.0.2\nnameserver 10.0.0.3\nsearch B.example c.example\n",
+            ),
             ("proc/sys/kernel/hostname", "web-1\n"),
             ("proc/sys/kernel/osrelease", "6.18.0-test\n"),
             ("proc/sys/kernel/random/boot_id", "b\n"),
@@ -165,6 +202,7 @@ mod tests {
         assert_eq!((facts.user("svc-invoice"), facts.user("nobody")), (Some(1001), None));
         let expected = ["127.0.0.53", "fe80::1", "10.0.0.2", "10.0.0.3"];
         assert_eq!(facts.resolvers(), expected.map(|text| text.parse::<IpAddr>().unwrap()));
+        assert_eq!(facts.search_domains(), ["b.example", "c.example"]);
         let inode = fs::metadata(dir.path().join("cgroup/system.slice/a.service")).unwrap().ino();
         assert_eq!(facts.cgroups("/system.slice/*.service"), [inode]);
     }

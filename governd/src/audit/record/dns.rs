@@ -34,7 +34,7 @@ pub(super) fn value(answer: &DnsAnswer, context: &Context, stamp: &Stamp) -> Val
         .with("disposition_id", 1)
         .with("dst_endpoint", json!({"hostname": &*context.hostname}))
         .with("message", message(answer))
-        .with("query", query(answer))
+        .with("query", question(&answer.name, answer.question_type))
         .with("rcode_id", 0)
         .with("src_endpoint", json!({"ip": answer.resolver.to_string(), "port": PORT_DNS}))
         .with("status_id", 1)
@@ -42,14 +42,15 @@ pub(super) fn value(answer: &DnsAnswer, context: &Context, stamp: &Stamp) -> Val
         .into()
 }
 
-fn query(answer: &DnsAnswer) -> Value {
-    let kind = match answer.question_type {
+/// What is asked.
+pub(super) fn question(name: &str, question_type: u16) -> Value {
+    let kind = match question_type {
         1 => "A".to_owned(),
         28 => "AAAA".to_owned(),
         // RFC 3597 section 5.
         other => format!("TYPE{other}"),
     };
-    json!({"class": "IN", "hostname": &*answer.name, "type": kind})
+    json!({"class": "IN", "hostname": name, "type": kind})
 }
 
 fn message(answer: &DnsAnswer) -> String {

@@ -19,17 +19,17 @@ const ACTIVITY_TRAFFIC: u32 = 6;
 const DIRECTION_OUTBOUND: u8 = 2;
 
 /// What OCSF says of an outcome.
-struct Outcome {
-    action: u8,
-    disposition: u8,
-    severity: u8,
-    status: u8,
-    word: &'static str,
+pub(super) struct Outcome {
+    pub(super) action: u8,
+    pub(super) disposition: u8,
+    pub(super) severity: u8,
+    pub(super) status: u8,
+    pub(super) word: &'static str,
 }
 
 /// Allowed is 1 and 1, denied 2 and 2; what monitor mode let pass against the policy was observed
 /// and logged: 3 and 17.
-fn outcome(decision: &Decision) -> Outcome {
+pub(super) fn outcome(decision: &Decision) -> Outcome {
     const SUCCESS: u8 = 1;
     const FAILURE: u8 = 2;
     match (decision.verdict, decision.mode) {
@@ -70,7 +70,7 @@ pub(super) fn value(flow: &Flow, context: &Context, stamp: &Stamp) -> Value {
         .into()
 }
 
-fn connection(flow: &Flow) -> Object {
+pub(super) fn connection(flow: &Flow) -> Object {
     let address = flow.destination.as_ref().map(|to| to.address);
     let version = address.map(|ip| if ip.is_ipv4() { 4 } else { 6 });
     Object::default()
@@ -109,11 +109,11 @@ fn protocol_name(protocol: u8) -> Option<&'static str> {
     })
 }
 
-fn firewall_rule(rule: &super::RuleRef) -> Value {
+pub(super) fn firewall_rule(rule: &super::RuleRef) -> Value {
     json!({"desc": &*rule.text, "name": &*rule.id, "uid": &*rule.id})
 }
 
-fn policy(flow: &Flow) -> Value {
+pub(super) fn policy(flow: &Flow) -> Value {
     json!({
         "is_applied": flow.decision.mode == Mode::Enforce,
         "name": &*flow.subject.agent,
@@ -152,7 +152,7 @@ fn in_words(to: &Destination, protocol: u8) -> String {
     }
 }
 
-fn own(flow: &Flow, context: &Context) -> Object {
+pub(super) fn own(flow: &Flow, context: &Context) -> Object {
     let own = Object::default()
         .with("agent", object::agent(&flow.subject))
         .with("decision", decision(flow, context))

@@ -261,6 +261,7 @@ fn full() -> Vec<(&'static str, Record)> {
         ("flow_denied", Record::Flow(flow(Verdict::Deny, Reason::NoRule, Mode::Enforce))),
         ("flow_would_deny", Record::Flow(flow(Verdict::Deny, Reason::NoRule, Mode::Monitor))),
         ("dns", Record::Dns(answer())),
+        ("dns_query_denied", Record::Query(query(Mode::Enforce))),
         ("exec", Record::Exec(Exec { actor: actor(), subject: subject(), policy: policy() })),
         ("policy_installed", Record::Policy(change(installed))),
         ("policy_refused", Record::Policy(change(refused))),
@@ -283,6 +284,22 @@ fn full() -> Vec<(&'static str, Record)> {
         ),
         ("finding", Record::Finding(finding())),
     ]
+}
+
+fn query(mode: Mode) -> DnsQuery {
+    let flow = flow(Verdict::Deny, Reason::DnsName, mode);
+    let to = Destination {
+        name: None,
+        evidence: Evidence::None,
+        service: None,
+        port: 53,
+        ..destination()
+    };
+    DnsQuery {
+        flow: Flow { destination: Some(to), hook: Hook::Egress, protocol: 17, ..flow },
+        name: "tunnel.example.net".into(),
+        question_type: 16,
+    }
 }
 
 fn answer() -> DnsAnswer {
@@ -360,6 +377,7 @@ fn minimal() -> Vec<Record> {
             question_type: 65,
             ..answer()
         }),
+        Record::Query(DnsQuery { name: "".into(), question_type: 0, ..query(Mode::Monitor) }),
         Record::Exec(Exec { actor: bare_actor(), subject: unregistered(), policy: policy() }),
         Record::Policy(change(PolicyOutcome::Installed { previous: None, agents: 0, rules: 0 })),
         Record::Policy(change(PolicyOutcome::Refused { errors: Vec::new() })),
@@ -511,6 +529,11 @@ fn hostile(unit: &str) -> Vec<Record> {
             name: Arc::clone(&text),
             addresses: vec![("2001:db8::1".parse().unwrap(), u32::MAX); 300],
             ..answer()
+        }),
+        Record::Query(DnsQuery {
+            name: Arc::clone(&text),
+            flow: Flow { actor: actor.clone(), ..query(Mode::Enforce).flow },
+            question_type: u16::MAX,
         }),
         Record::Exec(Exec { actor: actor.clone(), subject: subject.clone(), policy }),
         Record::Policy(PolicyChange {

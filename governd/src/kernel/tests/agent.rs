@@ -95,6 +95,13 @@ fn start(verb: &str) -> Option<Command> {
             command.args(["--net", "sh", "-c", &text]).arg(exe);
             command
         }
+        // The same in a user namespace of its own, as anybody can make one.
+        "userns" => {
+            let mut command = Command::new("unshare");
+            let text = "ip link set lo up && \"$0\" \"$@\"";
+            command.args(["--user", "--map-root-user", "--net", "sh", "-c", text]).arg(exe);
+            command
+        }
         // The middle process ends at once; the pipe shows when the orphan has ended.
         "orphan" => through_shell("(\"$0\" \"$@\" & ) | cat"),
         "copy" => {
@@ -157,6 +164,25 @@ while not os.path.exists(directory + "/go"):
 data = bytes([8, 0, 0xf7, 0xff] + [0] * 4)
 try:
     s.sendto(data, address) if kind.startswith("raw") else s.send(data)
+    print(0)
+except OSError as error:
+    print(error.errno)
+"#;
+
+/// A resolver and who asks it, in one process.
+const ASK_ONESELF: &str = r#"
+import socket, sys
+host, query, answer = sys.argv[1:]
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind((host, 53))
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.settimeout(5)
+client.connect((host, 53))
+try:
+    client.send(bytes.fromhex(query))
+    _, peer = server.recvfrom(512)
+    server.sendto(bytes.fromhex(answer), peer)
+    client.recv(512)
     print(0)
 except OSError as error:
     print(error.errno)
@@ -372,8 +398,15 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
             socket(family, kind, protocol).map(drop)
         }
         "ask" => {
-            let socket = connect(SocketType::DGRAM, address())?;
-            rustix::net::send(&socket, b"question", SendFlags::empty())?;
+            let (address, question) = rest.split_once(' ').unwrap();
+            let socket = connect(SocketType::DGRAM, address.parse().unwrap())?;
+            rustix::net::send(&socket, &unhex(question), SendFlags::empty())?;
+            let wait = Some(std::time::Duration::from_secs(2));
+            rustix::net::sockopt::set_socket_timeout(
+                &socket,
+                rustix::net::sockopt::Timeout::Recv,
+                wait,
+            )?;
             let mut answer = [0; 4_096];
             rustix::net::recv(&socket, &mut answer, RecvFlags::empty()).map(drop)
         }
@@ -389,6 +422,7 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         "udp-open" => connect(SocketType::DGRAM, address()).map(drop),
         "without-leader" => python(WITHOUT_LEADER, rest),
         "hold" => python(HOLD, rest),
+        "ask-oneself" => python(ASK_ONESELF, rest),
         "use" => python(USE, rest),
         "accept" => python(ACCEPT, "192.0.2.2 192.0.2.3"),
         "headers" => python(HEADERS, rest),
@@ -404,6 +438,11 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         }
         other => panic!("unknown step {other}"),
     }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
 /// Connects many times, in bursts so that other work comes between them, and returns how often it

@@ -12,7 +12,8 @@ use governd_common::{
     event::DnsEvent,
     key::BindingKey,
     limits::BINDING_TTL_MIN_S,
-    verdict::{Loss, Mode, Verdict},
+    table::subject_flag,
+    verdict::{Loss, Mode, Reason, Verdict},
 };
 
 use super::{
@@ -73,11 +74,20 @@ pub(super) fn v4(owner: &str) -> Vec<u8> {
     record(owner, 1, &[203, 0, 113, 9])
 }
 
-/// Lets the agent ask, and returns the learned answer.
-fn ask(host: &mut Host, resolver: &str, answer: Vec<u8>) -> Option<DnsEvent> {
+fn query(question: &str) -> Vec<u8> {
+    let header = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    [&header[..], &name(question), &[0, 1, 0, 1]].concat()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Lets the agent ask for a name, and returns the learned answer.
+fn ask(host: &mut Host, resolver: &str, asked: &str, answer: Vec<u8>) -> Option<DnsEvent> {
     let server = answer_once(resolver, answer);
     let to = SocketAddr::new(resolver.parse().unwrap(), PORT_DNS);
-    assert_eq!(host.one(&format!("ask {to}")), "ok");
+    assert_eq!(host.one(&format!("ask {to} {}", hex(&query(asked)))), "ok");
     server.join().unwrap();
     host.drain().into_iter().find_map(|event| match event {
         RawEvent::Dns(dns) => Some(*dns),
@@ -113,7 +123,7 @@ fn an_answer_of_the_resolver_opens_the_address_to_a_name_rule() {
     ] {
         let mut host = host_with(resolver, &patterns);
         assert!(!reach(&host), "before the answer");
-        let event = ask(&mut host, resolver, message(asked, &[v4(asked)])).unwrap();
+        let event = ask(&mut host, resolver, asked, message(asked, &[v4(asked)])).unwrap();
         assert!(reach(&host), "{asked} {patterns:?} {resolver}");
         assert_eq!(event.set, FIRST_SET);
         assert_eq!(IpAddr::from(event.resolver), resolver.parse::<IpAddr>().unwrap());
@@ -141,7 +151,7 @@ fn a_chain_of_aliases_binds_to_the_name_in_the_question() {
     let mut host = host_with("127.0.0.102", &["api.example.com"]);
     let alias = record("api.example.com", 5, &name("edge.cdn.example"));
     let answer = message("api.example.com", &[alias, v4("edge.cdn.example")]);
-    assert!(ask(&mut host, "127.0.0.102", answer).is_some());
+    assert!(ask(&mut host, "127.0.0.102", "api.example.com", answer).is_some());
     assert!(reach(&host));
 }
 
@@ -156,7 +166,14 @@ fn what_is_not_an_answer_of_the_resolver_about_the_name_teaches_nothing() {
     query[2] &= 0x7f;
     let mut refused = good.clone();
     refused[3] |= 5;
-    let rows: [(&str, &str, Vec<u8>, u64); 8] = [
+    let asked = "api.example.com";
+    let mut other_id = good.clone();
+    other_id[0] ^= 1;
+    let mut other_type = good.clone();
+    other_type[12 + 17 + 1] = 28;
+    let rows: [(&str, &str, Vec<u8>, u64); 10] = [
+        ("another id", resolver, other_id, 0),
+        ("another type", resolver, other_type, 0),
         ("another server", "127.0.0.104", good.clone(), 0),
         ("a question", resolver, query, 0),
         ("an error", resolver, refused, 0),
@@ -173,11 +190,123 @@ fn what_is_not_an_answer_of_the_resolver_about_the_name_teaches_nothing() {
     ];
     for (what, server, answer, malformed) in rows {
         let mut host = host_with(resolver, &["api.example.com", "*.example.com"]);
-        let event = ask(&mut host, server, answer);
+        let event = ask(&mut host, server, asked, answer);
         assert!(!reach(&host), "{what}");
         assert_eq!(host.kernel.bindings().unwrap(), [], "{what}");
         assert_eq!(host.lost(Loss::Dns), malformed, "{what}");
         assert!(event.is_none_or(|event| event.set == 0), "{what}");
+    }
+}
+
+/// A restricted agent that may ask for one name.
+fn restricted(resolver: &str, mode: Mode) -> Host {
+    let mut host = Host::new(KernelOptions::default());
+    let policy = Policy::of_cgroup(host.cgroup.id(), mode)
+        .subject(mode, Verdict::Deny, subject_flag::DNS_RESTRICT)
+        .resolver(resolver)
+        .name(Verdict::Allow, "api.example.com")
+        .name(Verdict::Deny, "no.example.com")
+        .network(Verdict::Allow, "127.0.0.0/8", (0, u16::MAX), 17);
+    host.kernel.install(&policy.image).unwrap();
+    host
+}
+
+/// What is refused on its way out.
+const EPERM: &str = "errno 1";
+
+fn refusals(host: &mut Host) -> Vec<DnsEvent> {
+    let events = host.drain().into_iter().filter_map(|event| match event {
+        RawEvent::Dns(dns) if dns.reason != 0 => Some(*dns),
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn a_restricted_agent_asks_for_names_of_its_rules_and_nothing_else() {
+    if !is_root() {
+        return;
+    }
+    let resolver = "127.0.0.107";
+    let mut host = restricted(resolver, Mode::Enforce);
+    let allowed = "api.example.com";
+    let mut with_type = query(allowed);
+    *with_type.iter_mut().rev().nth(2).unwrap() = 65;
+    let mut with_option = query(allowed);
+    with_option[11] = 1;
+    with_option.extend([0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 6, 0xfd, 0xe9, 0, 2, 7, 7]);
+    let mut with_bit = query(allowed);
+    with_bit[3] |= 0x40;
+    let mut twice = query(allowed);
+    twice[5] = 2;
+    let mut label = query("api.example.com");
+    label[12 + 6] = b'.';
+    let (name, record) = (Reason::DnsName, Reason::DnsRecord);
+    let rows: [(&str, Vec<u8>, Reason, &str); 9] = [
+        ("another name", query("data.example.net"), name, "data.example.net"),
+        ("a name below", query("data.api.example.com"), name, "data.api.example.com"),
+        ("a denied name", query("no.example.com"), name, "no.example.com"),
+        ("a service binding", with_type, record, allowed),
+        ("an option", with_option, name, allowed),
+        ("a reserved bit", with_bit, name, allowed),
+        ("several questions", twice, name, ""),
+        ("a dot in a label", label, name, "api.e"),
+        ("no message", b"data".to_vec(), name, ""),
+    ];
+    for (what, message, reason, asked) in rows {
+        assert_eq!(host.one(&format!("ask {resolver}:53 {}", hex(&message))), EPERM, "{what}");
+        let refused = refusals(&mut host);
+        let [event] = refused.as_slice() else { panic!("{what}: {refused:?}") };
+        assert_eq!((event.reason, event.header.subject), (reason as u8, AGENT), "{what}");
+        assert_eq!(&event.name[..usize::from(event.name_len)], asked.as_bytes(), "{what}");
+        assert_ne!((event.cookie, event.header.tgid), (0, 0));
+    }
+    let upper = "API.example.com";
+    assert!(ask(&mut host, resolver, upper, message(upper, &[v4(upper)])).is_some());
+    assert!(reach(&host));
+    // In monitor mode it would be refused, and is not.
+    let mut host = restricted(resolver, Mode::Monitor);
+    let asked = "data.example.net";
+    ask(&mut host, resolver, asked, message(asked, &[v4(asked)]));
+    assert_eq!(host.kernel.bindings().unwrap(), []);
+}
+
+#[test]
+fn an_answer_with_service_bindings_does_not_reach_an_enforced_agent() {
+    if !is_root() {
+        return;
+    }
+    let (resolver, asked) = ("127.0.0.108", "api.example.com");
+    for (mode, outcome) in [(Mode::Enforce, "errno 11"), (Mode::Monitor, "ok")] {
+        let mut host = restricted(resolver, mode);
+        let binding = record(asked, 65, &[0, 1, 0]);
+        let server = answer_once(resolver, message(asked, &[v4(asked), binding]));
+        let step = format!("ask {resolver}:53 {}", hex(&query(asked)));
+        assert_eq!(host.one(&step), outcome);
+        server.join().unwrap();
+        let refused = refusals(&mut host);
+        assert_eq!(refused[0].reason, Reason::DnsRecord as u8);
+        assert_eq!(host.kernel.bindings().unwrap().is_empty(), mode == Mode::Enforce);
+    }
+}
+
+#[test]
+fn nobody_teaches_himself() {
+    if !is_root() {
+        return;
+    }
+    let (resolver, asked) = ("127.0.0.109", "api.example.com");
+    let answer = hex(&message(asked, &[v4(asked)]));
+    let step = format!("ask-oneself {resolver} {} {answer}", hex(&query(asked)));
+    let mut host = restricted(resolver, Mode::Enforce);
+    assert_eq!(host.run(&format!("netns; {step}")), [EPERM]);
+    assert_eq!(refusals(&mut host)[0].reason, Reason::DnsAnswer as u8);
+    // In monitor mode the answer arrives. It is root's in a namespace of root's alone.
+    for (namespace, is_learned) in [("netns", true), ("userns", false)] {
+        let host = restricted(resolver, Mode::Monitor);
+        assert_eq!(host.run(&format!("{namespace}; {step}")), ["ok"], "{namespace}");
+        assert_eq!(!host.kernel.bindings().unwrap().is_empty(), is_learned, "{namespace}");
+        assert_eq!(host.lost(Loss::Unasked), u64::from(!is_learned), "{namespace}");
     }
 }
 
@@ -193,7 +322,7 @@ fn an_answer_teaches_only_the_subject_that_asked() {
     let mut others = Policy::empty().resolver(resolver).name(Verdict::Allow, "api.example.com");
     others = others.subject(Mode::Enforce, Verdict::Deny, 0);
     host.kernel.install(&others.image).unwrap();
-    let event = ask(&mut host, resolver, answer()).unwrap();
+    let event = ask(&mut host, resolver, "api.example.com", answer()).unwrap();
     assert_eq!(event.header.subject, 0);
     assert_ne!(event.header.tgid, 0, "sockets to port 53 have an owner");
     let bindings = host.kernel.bindings().unwrap();
@@ -215,7 +344,7 @@ fn an_address_keeps_the_names_it_had() {
     let patterns: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut host = host_with(resolver, &patterns);
     for asked in &names {
-        assert!(ask(&mut host, resolver, message(asked, &[v4(asked)])).is_some());
+        assert!(ask(&mut host, resolver, asked, message(asked, &[v4(asked)])).is_some());
     }
     let bindings = host.kernel.bindings().unwrap();
     let mut sets: Vec<u32> = bindings[0].1.sets.iter().map(|bound| bound.set).collect();

@@ -70,10 +70,15 @@ pub(super) fn block(claims: &[Claim<'_>]) -> Result<RuleBlock, TooMany> {
     Ok(block)
 }
 
+/// No port is between these: the entry only says that the name may be asked for.
+const NO_PORT: (u16, u16) = (1, 0);
+
 fn entries<'a>(claim: &'a Claim<'_>) -> impl Iterator<Item = RuleEntry> + 'a {
-    claim.ports.iter().map(|ports| RuleEntry {
-        port_first: ports.first(),
-        port_last: ports.last(),
+    let ports = claim.ports.iter().map(|ports| (ports.first(), ports.last()));
+    let question = claim.is_question.then_some(NO_PORT);
+    ports.chain(question).map(|(port_first, port_last)| RuleEntry {
+        port_first,
+        port_last,
         protocol: claim.protocol.number(),
         verdict: claim.verdict as u8,
         specificity: claim.specificity,

@@ -37,6 +37,7 @@ fn agent(agent: &Agent) -> Value {
         default,
         accepted,
         local_sockets,
+        questions,
         rules,
     } = agent;
     json!({
@@ -44,6 +45,7 @@ fn agent(agent: &Agent) -> Value {
         "a_name": **name,
         "accepted": verdict_word(*accepted),
         "default": verdict_word(*default),
+        "dns": questions.word(),
         "match": matches.iter().map(one_match).collect::<Vec<_>>(),
         "mode": mode.map(mode_word),
         "owner": person(owner),

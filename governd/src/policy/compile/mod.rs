@@ -29,7 +29,7 @@ use super::{
     load::Documents,
     model::{Agent, Approval, HostPolicy, Policy, Rule},
     value::{
-        Posture, Target, Verify,
+        Posture, Questions, Target, Verify,
         local::LocalSockets,
         name::HostPattern,
         port::{Ports, Protocol},
@@ -60,6 +60,8 @@ struct Claim<'a> {
     protocol: Protocol,
     /// Bits of `entry_flag`.
     flags: u8,
+    /// The name may be asked for, as a name that resolvers try before the one that is meant.
+    is_question: bool,
 }
 
 /// Every port, for rules that name none.
@@ -82,6 +84,7 @@ impl Documents {
         let mut compiler = Compiler {
             mode: around.mode,
             host,
+            search_domains: around.host.search_domains(),
             ids,
             out: &mut out,
             compiled: Compiled::default(),
@@ -149,6 +152,8 @@ fn endpoints<'a>(list: &[(&str, &'a str)], out: &mut Diagnostics) -> Vec<(HostPa
 struct Compiler<'a, 'b> {
     mode: Option<Mode>,
     host: &'a HostPolicy,
+    /// Domains that resolver libraries append to names.
+    search_domains: Vec<String>,
     ids: &'b mut Ids,
     out: &'b mut Diagnostics,
     compiled: Compiled,
@@ -185,7 +190,16 @@ impl<'a> Compiler<'a, '_> {
             let (ports, protocol) = (EVERY_PORT, Protocol::Any);
             // What is allowed here is only to be recorded.
             let flags = entry_flag::VERIFY_DNS | entry_flag::QUIC;
-            let claim = Claim { subject: 0, rule, verdict, specificity, ports, protocol, flags };
+            let claim = Claim {
+                subject: 0,
+                rule,
+                verdict,
+                specificity,
+                ports,
+                protocol,
+                flags,
+                is_question: false,
+            };
             self.names.push((pattern.clone(), claim));
         }
         let mut flags = subject_flag::LOOPBACK;
@@ -221,6 +235,7 @@ impl<'a> Compiler<'a, '_> {
             default,
             accepted,
             local_sockets,
+            questions,
             rules,
             ..
         } = agent;
@@ -247,9 +262,15 @@ impl<'a> Compiler<'a, '_> {
                     ports: ports.unwrap_or(EVERY_PORT),
                     protocol: rule.protocol,
                     flags: entry_flags(rule),
+                    is_question: false,
                 };
                 match target {
-                    Target::Name(pattern) => self.names.push((pattern.clone(), claim)),
+                    Target::Name(pattern) => {
+                        self.names.push((pattern.clone(), claim));
+                        if rule.verdict == Verdict::Allow && *questions == Questions::Restrict {
+                            self.below_search_domains(pattern, claim);
+                        }
+                    }
                     Target::Network(network) => self.networks.push((*network, claim)),
                 }
             }
@@ -263,6 +284,9 @@ impl<'a> Compiler<'a, '_> {
         }
         if *accepted == Verdict::Deny {
             flags |= subject_flag::JUDGE_ACCEPTED;
+        }
+        if *questions == Questions::Restrict {
+            flags |= subject_flag::DNS_RESTRICT;
         }
         flags |= self.local_sockets(subject, local_sockets);
         let default_verdict = *default as u8;
@@ -286,6 +310,18 @@ impl<'a> Compiler<'a, '_> {
                 let sockets = list.iter().map(|socket| (subject, socket.clone()));
                 self.compiled.image.local_sockets.extend(sockets);
                 0
+            }
+        }
+    }
+
+    /// Resolver libraries may append the host's search domains to a name before they ask for the
+    /// name itself, and some give up when a query is refused. So these may be asked for as well;
+    /// nothing is reached by them.
+    fn below_search_domains(&mut self, pattern: &HostPattern, claim: Claim<'a>) {
+        let claim = Claim { ports: &[], specificity: 0, is_question: true, ..claim };
+        for domain in &self.search_domains {
+            if let Ok(appended) = HostPattern::parse(&format!("{pattern}.{domain}")) {
+                self.names.push((appended, claim));
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::policy::value::{Target, name::HostPattern};
 pub(super) fn nodes<'a>(claims: &[(HostPattern, Claim<'a>)]) -> Vec<Node<'a>> {
     let mut own: BTreeMap<&HostPattern, Vec<Claim<'a>>> = BTreeMap::new();
     for (pattern, claim) in claims {
-        if !claim.ports.is_empty() {
+        if !claim.ports.is_empty() || claim.is_question {
             own.entry(pattern).or_default().push(*claim);
         }
     }

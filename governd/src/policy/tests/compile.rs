@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use governd_common::{
+    decide::Hit,
     limits::RULES_PER_BLOCK_MAX,
     table::{settings_flag, subject_flag},
     verdict::{Mode, Verdict},
@@ -197,17 +198,55 @@ fn two_agents_that_can_claim_one_process_are_an_error() {
 }
 
 #[test]
+fn questions_are_restricted_where_the_default_denies() {
+    for (egress, restricts, warns) in [
+        ("{}", true, false),
+        ("{default: deny}", true, false),
+        ("{default: allow}", false, false),
+        ("{default: deny, dns: any}", false, false),
+        ("{default: allow, dns: restrict}", true, true),
+    ] {
+        let compiled = compile(&agent("bot", "[{exe: /a}]", egress)).unwrap();
+        let flags = subject_flags(&compiled, 1);
+        assert_eq!(flags & subject_flag::DNS_RESTRICT != 0, restricts, "{egress}");
+        let codes: Vec<Code> = compiled.warnings.iter().map(|one| one.code).collect();
+        assert_eq!(codes.contains(&Code::Unaskable), warns, "{egress}");
+    }
+}
+
+#[test]
+fn names_below_a_search_domain_may_be_asked_for_and_reach_nothing() {
+    let rules = "{rules: [{allow: [api.example.com, '*.example.net']}, {deny: [no.example.com]}]}";
+    let text = agent("bot", "[{exe: /a}]", rules);
+    let host = TestHost { search_domains: vec!["corp.example".into()], ..TestHost::new(&[]) };
+    let compiled = compile_with(&text, &host, &mut Ids::default()).unwrap();
+    let speaks = |pattern: &str| {
+        let (set, _) = compiled.sets.iter().find(|(_, text)| &***text == pattern)?;
+        let mut blocks = compiled.image.blocks.iter();
+        let (_, _, block) = blocks.find(|(subject, of, _)| *subject == 1 && of == set)?;
+        let reaches = (0..=u16::MAX).any(|port| Hit::in_block(block, port, 6) != Hit::NONE);
+        Some((block.speaks_for(), reaches))
+    };
+    assert_eq!(speaks("api.example.com"), Some((true, true)));
+    assert_eq!(speaks("api.example.com.corp.example"), Some((true, false)));
+    assert_eq!(speaks("*.example.net.corp.example"), Some((true, false)));
+    assert_eq!(speaks("no.example.com"), Some((false, true)));
+    assert_eq!(speaks("no.example.com.corp.example"), None);
+}
+
+#[test]
 fn the_host_policy_that_says_most_about_the_host_counts() {
     let all = host_policy("all", "{hosts: ['*'], mode: monitor}");
     let web = host_policy("web", "{hosts: ['web-*'], mode: enforce, loopback: allow}");
     let text = [all.clone(), web.clone(), agent("bot", "[{exe: /a}]", "{}")].concat();
     let compiled = compile(&text).unwrap();
     assert_eq!(compiled.agents[1].mode, Mode::Enforce);
-    assert_eq!(subject_flags(&compiled, 1), subject_flag::LOOPBACK);
+    let flags = subject_flag::LOOPBACK | subject_flag::DNS_RESTRICT;
+    assert_eq!(subject_flags(&compiled, 1), flags);
     let other = TestHost { name: "db-1".into(), ..TestHost::default() };
     let compiled = compile_with(&text, &other, &mut Ids::default()).unwrap();
     assert_eq!(compiled.agents[1].mode, Mode::Monitor);
-    assert_eq!(subject_flags(&compiled, 1), 0);
+    assert_eq!(subject_flags(&compiled, 1), subject_flag::DNS_RESTRICT);
     let twice = [web, host_policy("web-too", "{hosts: ['WEB-*']}")].concat();
     insta::assert_snapshot!(compile(&twice).unwrap_err());
 }
@@ -321,7 +360,7 @@ fn the_digest_is_of_what_is_meant_and_not_of_how_it_is_written() {
     );
     assert_ne!(digest(&one), digest(&one.replace("a.example", "b.example")));
     assert_ne!(digest(&one), digest(&one.replace("Dana", "Dora")));
-    insta::assert_snapshot!(digest(&one), @"sha256:48f80bef7cc2f19fdd598b6ba7e2154d538cedd7c14989dd8dfa1aa50db26a85");
+    insta::assert_snapshot!(digest(&one), @"sha256:899a849c67c21aa2575351cff92058a91b8497a7f7140221591f34e125b57516");
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub(super) struct TestHost {
     pub(super) users: HashMap<String, u32>,
     pub(super) cgroups: HashMap<String, Vec<u64>>,
     pub(super) resolvers: Vec<IpAddr>,
+    pub(super) search_domains: Vec<String>,
 }
 
 impl TestHost {
@@ -36,6 +37,10 @@ impl Host for TestHost {
 
     fn resolvers(&self) -> Vec<IpAddr> {
         self.resolvers.clone()
+    }
+
+    fn search_domains(&self) -> Vec<String> {
+        self.search_domains.clone()
     }
 
     fn name(&self) -> &str {

@@ -110,6 +110,33 @@ impl Verify {
     }
 }
 
+/// Which names an agent may ask DNS for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Questions {
+    /// Those that one of its rules allows.
+    Restrict,
+    /// Every name.
+    Any,
+}
+
+impl Questions {
+    /// The word in a document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Restrict => "restrict",
+            Self::Any => "any",
+        }
+    }
+
+    /// Reads `restrict` or `any`.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        word(text, &[Self::Restrict, Self::Any].map(|one| (one.word(), one)))
+    }
+}
+
 /// The word of a mode in a document.
 pub const fn mode_word(mode: Mode) -> &'static str {
     match mode {
