@@ -31,6 +31,7 @@ pub mod key;
 pub mod limits;
 pub mod name;
 pub mod names;
+mod packed;
 pub mod quic;
 pub mod repeat;
 pub mod stream;

@@ -180,10 +180,11 @@ fn tree() -> Probe {
 }
 
 /// What works where nothing is lacking.
-const WORKING: [(Lack, &str); 3] = [
+const WORKING: [(Lack, &str); 4] = [
     (Lack::Loops, "are read in DNS answers and in first bytes"),
     (Lack::RefusalErrno, "a refused connection gives EACCES"),
     (Lack::Allocator, "tables take what they hold"),
+    (Lack::LocalSockets, "agents reach the listed ones, and no others"),
 ];
 
 fn lacking(lacks: &[Lack], lack: Lack, otherwise: &str) -> Probe {

@@ -43,7 +43,7 @@ fn what_the_doctor_calls_degraded_is_and_the_rest_works() {
         let outcome = |name: &str| probes.iter().find(|probe| probe.name == name).unwrap().outcome;
         let host = Host::on(TestCgroup::new(), KernelOptions::default(), layout);
         assert_eq!(host.kernel.lacks(), lacks);
-        for lack in [Lack::Loops, Lack::RefusalErrno, Lack::Allocator] {
+        for lack in [Lack::Loops, Lack::RefusalErrno, Lack::Allocator, Lack::LocalSockets] {
             let expected = if lacks.contains(&lack) { Outcome::Degraded } else { Outcome::Ok };
             assert_eq!(outcome(lack.word()), expected, "{lack:?}");
         }
