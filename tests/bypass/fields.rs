@@ -77,6 +77,7 @@ spec:
     - cgroup: /{lab}/{id}
   egress:
     default: deny
+    accepted: deny
     unix: [ordinary{sockets}]
     rules:
       - allow: [allowed.test, "*.allowed.test"]
