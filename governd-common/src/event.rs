@@ -76,6 +76,8 @@ pub enum Hook {
     Device = 5,
     /// connect_unix and sendmsg_unix: a local socket.
     Unix = 6,
+    /// tcx egress: a frame of a packet socket.
+    Frame = 7,
 }
 
 shared! {

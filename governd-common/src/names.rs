@@ -126,6 +126,8 @@ pub mod program {
     pub const SENDMSG_UNIX: &str = "sendmsg_unix";
     /// `cgroup/dev`.
     pub const DEVICE: &str = "device";
+    /// tcx egress.
+    pub const FRAME: &str = "frame";
     /// `raw_tp/sched_process_fork`.
     pub const PROCESS_FORK: &str = "process_fork";
     /// `raw_tp/sched_process_exec`.
@@ -134,7 +136,7 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -147,6 +149,7 @@ pub mod program {
         CONNECT_UNIX,
         SENDMSG_UNIX,
         DEVICE,
+        FRAME,
         PROCESS_FORK,
         PROCESS_EXEC,
         PROCESS_EXIT,

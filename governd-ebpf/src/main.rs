@@ -8,8 +8,12 @@
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
-    macros::{cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint},
-    programs::{DeviceContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext},
+    macros::{
+        cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, raw_tracepoint,
+    },
+    programs::{
+        DeviceContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, TcContext,
+    },
 };
 use governd_common::event::Hook;
 
@@ -19,6 +23,7 @@ mod decision;
 mod dns;
 mod egress;
 mod emit;
+mod frame;
 mod hello;
 mod local;
 mod outcome;
@@ -113,6 +118,12 @@ fn sendmsg_unix(context: *mut bpf_sock_addr) -> i32 {
 #[cgroup_device]
 fn device(context: DeviceContext) -> i32 {
     local::judge_device(&context)
+}
+
+/// Since Linux 6.6 at this place (tcx): frames that an interface is about to send.
+#[classifier]
+fn frame(context: TcContext) -> i32 {
+    frame::judge(&context)
 }
 
 /// Since Linux 4.17 as a raw tracepoint: in the parent, before the child runs.

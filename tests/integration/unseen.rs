@@ -43,7 +43,18 @@ fn what_no_program_sees_is_found(lab: &Lab) -> Result<()> {
             ensure!(count == 1, "{mode}: {count} findings of one {kind}");
         }
         client.close_input();
-        client.finish(wait::PATIENCE)?;
+        let said = client.finish(wait::PATIENCE)?;
+        let sent = said.stdout.lines().last().unwrap_or_default();
+        if mode == "enforce" {
+            // ENOBUFS, as from an interface that drops what it is given.
+            ensure!(sent.contains("OSError 105"), "the frame: {sent}");
+            place.record("the refusal of the frame", |each| {
+                record::text(each, "/unmapped/governd/decision/hook") == "frame"
+                    && record::verdict(each) == "deny"
+            })?;
+        } else {
+            ensure!(sent.contains("60"), "the frame: {sent}");
+        }
         daemon.stop()?;
     }
     Ok(())

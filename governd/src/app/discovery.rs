@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use governd_common::{
     address::Address,
     decide::{Flow, decide},
-    event::FlowEvent,
+    event::{FlowEvent, Hook},
     key::BindingKey,
     verdict::Verdict,
 };
@@ -175,6 +175,10 @@ impl Engine {
 
     /// A process connects somewhere.
     pub(super) fn discover_contact(&mut self, event: &FlowEvent, actor: &Actor) {
+        if event.header.hook == Hook::Frame as u16 {
+            // A frame has no destination that an inventory knows.
+            return;
+        }
         let subject = event.header.subject;
         let name = self.state.names.name(subject, event.address, event.set);
         let contact = Contact {

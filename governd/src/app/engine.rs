@@ -17,6 +17,7 @@ use super::{
     catalogue::Catalogue,
     clock,
     discovery::Discovery,
+    frames::FrameGuard,
     journal::Journal,
     rulebook::{Rulebook, RulebookError},
     unseen::Watch,
@@ -70,6 +71,7 @@ pub struct Engine {
     pub(super) destroyer: Destroyer,
     pub(super) watch: Watch,
     pub(super) quic: QuicConnections,
+    pub(super) frames: Option<FrameGuard>,
     pub(super) started: Instant,
 }
 
@@ -141,6 +143,7 @@ impl Engine {
                 self.step(Input::Dns(&event, actor));
             }
             RawEvent::Exec(event) => {
+                self.guard_frames(event.header.tgid, event.header.subject);
                 let known = self.processes.exec(&event);
                 let untracked = event.header.subject == 0;
                 let exe = known.process.exe.as_ref().map(|exe| exe.path.clone());

@@ -13,6 +13,7 @@ mod digests;
 mod discovery;
 pub mod engine;
 mod explain;
+mod frames;
 mod images;
 mod inventory;
 pub mod journal;
@@ -33,6 +34,7 @@ use tokio::{
 use catalogue::{Catalogue, CatalogueError};
 use discovery::Discovery;
 use engine::{Engine, Wakes, host_paths};
+use frames::FrameGuard;
 use journal::Journal;
 use rulebook::{Rulebook, RulebookError};
 use unseen::Watch;
@@ -163,6 +165,12 @@ impl App {
         let state = State::new(Arc::new(Compiled::default()), services);
         let discovery = Discovery::new(catalog, proc());
         let destroyer = Destroyer::spawn(proc())?;
+        // Where it does not load, packet sockets are found and not stopped.
+        let frames = kernel.load_frames().map_err(|error| error.to_string());
+        let frames = frames.and_then(|frames| {
+            FrameGuard::spawn(frames, proc()).map_err(|error| error.to_string())
+        });
+        let frames = frames.inspect_err(|error| tracing::warn!(%error, "no program at interfaces"));
         let watch = Watch::new(Lookout::spawn(proc())?);
         let mut engine = Engine {
             kernel,
@@ -177,6 +185,7 @@ impl App {
             destroyer,
             watch,
             quic: Default::default(),
+            frames: frames.ok(),
             started,
         };
         engine.record_opened(&opened);

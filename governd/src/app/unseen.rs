@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use governd_common::verdict::Mode;
+
 use super::{
     clock,
     engine::{Engine, actor},
@@ -53,6 +55,23 @@ impl Engine {
         };
         let governed = tasks.into_iter().filter(|(_, task)| task.subject != 0);
         self.watch.subjects = governed.map(|(tgid, task)| (tgid, task.subject)).collect();
+        let is_enforced = |subject: u32| {
+            let agent = self.state.policy().agent(subject);
+            agent.is_some_and(|agent| agent.mode == Mode::Enforce)
+        };
+        if let Some(frames) = &self.frames {
+            let enforced = self.watch.subjects.iter().filter(|(_, subject)| is_enforced(**subject));
+            frames.set(enforced.map(|(pid, _)| *pid).collect());
+        }
         self.watch.lookout.watch(self.watch.subjects.keys().copied().collect());
+    }
+    /// A governed process runs another program, perhaps in a namespace that nobody was in.
+    pub(super) fn guard_frames(&self, pid: u32, subject: u32) {
+        let agent = self.state.policy().agent(subject);
+        if let Some(frames) = &self.frames
+            && agent.is_some_and(|agent| agent.mode == Mode::Enforce)
+        {
+            frames.add(pid);
+        }
     }
 }

@@ -248,7 +248,7 @@ impl State {
             subject: self.subject(subject),
             decision: self.decision(event),
             hook,
-            destination: (hook != Hook::SockCreate).then(|| Destination {
+            destination: (!matches!(hook, Hook::SockCreate | Hook::Frame)).then(|| Destination {
                 address: event.address.into(),
                 port: event.port,
                 name,
@@ -482,7 +482,7 @@ fn flow_of_query(event: &DnsEvent) -> FlowEvent {
 }
 
 fn hook(code: u16) -> Hook {
-    [Hook::Sendmsg, Hook::SockCreate, Hook::Egress, Hook::Device, Hook::Unix]
+    [Hook::Sendmsg, Hook::SockCreate, Hook::Egress, Hook::Device, Hook::Unix, Hook::Frame]
         .into_iter()
         .find(|hook| *hook as u16 == code)
         .unwrap_or(Hook::Connect)

@@ -63,7 +63,7 @@ impl Links {
     ) -> Result<Self, KernelError> {
         let is_wanted = |name: &str| left_out(lacks, name).is_none();
         let mut own = Vec::new();
-        for name in programs().filter(|name| is_wanted(name)) {
+        for name in programs().filter(|name| is_wanted(name) && *name != program::FRAME) {
             if unix::attach_type(name).is_some() {
                 own.push((name, unix::load(ebpf, name)?));
             } else {
@@ -115,12 +115,12 @@ impl Links {
     }
 }
 
-/// The names of the programs, in the order in which they are attached, and then those that others
-/// call.
+/// The names of the programs, in the order in which they are attached, then those that others
+/// call, and the one that belongs to interfaces.
 pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     let unix = unix::PROGRAMS.iter().map(|(name, _)| *name);
     let tails = tail::ALL.iter().map(|(_, name)| *name);
-    PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(tails)
+    PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(tails).chain([program::FRAME])
 }
 
 /// Puts the programs that others call where those look for them. The map stays in the object: the
@@ -163,6 +163,7 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupDevice(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

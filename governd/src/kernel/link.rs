@@ -30,20 +30,29 @@ impl Link {
         cgroup: &fs::File,
         attach_type: u32,
     ) -> io::Result<Self> {
+        Self::create(program, cgroup.as_raw_fd(), attach_type)
+    }
+
+    /// Attaches a program to a network interface of the thread's namespace, by its index.
+    pub(super) fn to_interface(
+        program: BorrowedFd<'_>,
+        interface: u32,
+        attach_type: u32,
+    ) -> io::Result<Self> {
+        Self::create(program, interface.cast_signed(), attach_type)
+    }
+
+    /// To a target, which is a descriptor or an interface's index.
+    fn create(program: BorrowedFd<'_>, target: i32, attach_type: u32) -> io::Result<Self> {
         /// The member `link_create` of `union bpf_attr`, as far as it is used.
         #[repr(C)]
         struct LinkCreate {
             prog_fd: i32,
-            target_fd: i32,
+            target: i32,
             attach_type: u32,
             flags: u32,
         }
-        let attributes = LinkCreate {
-            prog_fd: program.as_raw_fd(),
-            target_fd: cgroup.as_raw_fd(),
-            attach_type,
-            flags: 0,
-        };
+        let attributes = LinkCreate { prog_fd: program.as_raw_fd(), target, attach_type, flags: 0 };
         // SAFETY: the attributes live through the call, and have the size that is told.
         let fd = unsafe {
             libc::syscall(

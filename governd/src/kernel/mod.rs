@@ -5,6 +5,7 @@ mod attach;
 mod btf;
 pub mod cgroup;
 mod error;
+mod frames;
 mod lack;
 mod layout;
 mod link;
@@ -22,6 +23,7 @@ mod unix;
 mod tests;
 
 pub use error::KernelError;
+pub use frames::{FrameLink, Frames};
 pub use lack::Lack;
 pub use load::{Kernel, KernelOptions};
 pub use replay::{Direction, Replay};

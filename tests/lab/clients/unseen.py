@@ -1,5 +1,6 @@
 """unseen.py: opens a packet socket, a vsock socket and a tun device, prints which it got, and holds
-them until standard input ends. A forked child holds them too."""
+them until standard input ends. A forked child holds them too. At the end it sends a frame and prints
+what that gave."""
 
 import fcntl
 import json
@@ -34,6 +35,15 @@ def main():
     if child != 0:
         print(json.dumps({"pid": os.getpid(), "held": list(held)}), flush=True)
     sys.stdin.read()
+    if child != 0:
+        print(json.dumps({"sent": sent(held["packet-socket"])}), flush=True)
+
+
+def sent(packets):
+    try:
+        return packets.sendto(b"\xff" * 6 + b"\x02" * 6 + b"\x88\xb5" + bytes(46), ("lab0", 0))
+    except OSError as error:
+        return f"{type(error).__name__} {error.errno}"
 
 
 main()

@@ -202,6 +202,7 @@ const fn hook_word(hook: Hook) -> &'static str {
         Hook::Egress => "egress",
         Hook::Device => "device",
         Hook::Unix => "unix",
+        Hook::Frame => "frame",
     }
 }
 

@@ -1,0 +1,102 @@
+//! Frames of packet sockets, at the interface: no other hook sees them.
+//!
+//! A packet socket sends in the context of the process that calls, so the current task is the
+//! sender. Everything that does not come from such a socket passes before anything is looked up.
+//! Sockets that ask for it (`PACKET_QDISC_BYPASS`) and XDP sockets send past this hook too.
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_skb_cgroup_id},
+    programs::TcContext,
+};
+use governd_common::{
+    address::Address,
+    decide::{Decision, Tables as _},
+    event::{EventHeader, EventKind, FlowEvent, Hook},
+    limits::COMM_BYTES,
+    table::subject_flag,
+    verdict::{Mode, Reason, Verdict},
+};
+
+use crate::{
+    emit::{self, Wake},
+    subject::tracked,
+    tables::View,
+    task::TaskPointer,
+};
+
+const AF_PACKET: u32 = 17;
+const SOCK_RAW: u32 = 3;
+/// To the next program at the interface (include/uapi/linux/bpf.h).
+const TCX_NEXT: i32 = -1;
+const TCX_DROP: i32 = 2;
+
+/// Decides about a frame, and gives the program's return value.
+#[inline(always)]
+pub(crate) fn judge(context: &TcContext) -> i32 {
+    let skb: *mut __sk_buff = context.skb.skb;
+    // SAFETY: the kernel fills the context.
+    let socket: *mut bpf_sock = unsafe { (*skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return TCX_NEXT;
+    }
+    // SAFETY: every socket has a family.
+    if unsafe { ptr::read_volatile(&raw const (*socket).family) } != AF_PACKET {
+        return TCX_NEXT;
+    }
+    let tgid = TaskPointer::current().tgid().unwrap_or(0);
+    let Some(task) = tracked(tgid) else {
+        return TCX_NEXT;
+    };
+    let Some(view) = View::current() else {
+        return TCX_DROP;
+    };
+    let Some(settings) = view.subject(task.subject) else {
+        return TCX_NEXT;
+    };
+    if settings.flags & subject_flag::RAW_SOCKETS != 0 {
+        return TCX_NEXT;
+    }
+    let decision = Decision {
+        verdict: Verdict::Deny,
+        reason: Reason::RawSocket,
+        mode: Mode::from_byte(settings.mode),
+        rule: settings.default_rule,
+        ..Decision::FAULT
+    };
+    let header = EventHeader {
+        kind: EventKind::Flow as u16,
+        hook: Hook::Frame as u16,
+        tgid,
+        // SAFETY: the helpers read the clock and the packet's socket.
+        time_ns: unsafe { bpf_ktime_get_boot_ns() },
+        generation: view.generation,
+        // SAFETY: see above.
+        cgroup: unsafe { bpf_skb_cgroup_id(skb) },
+        uid: 0,
+        gid: 0,
+        subject: task.subject,
+        root: task.root,
+        comm: [0; COMM_BYTES],
+    };
+    let event = FlowEvent {
+        header,
+        address: Address::UNSPECIFIED,
+        port: 0,
+        protocol: 0,
+        verdict: decision.verdict as u8,
+        reason: decision.reason as u8,
+        mode: decision.mode as u8,
+        family: AF_PACKET as u16,
+        socket_type: SOCK_RAW,
+        rule: decision.rule,
+        set: 0,
+        reserved: 0,
+        // SAFETY: the helper takes the context of this program's type.
+        cookie: unsafe { bpf_get_socket_cookie(skb.cast()) },
+    };
+    emit::event(event, Wake::Now);
+    if decision.refuses() { TCX_DROP } else { TCX_NEXT }
+}

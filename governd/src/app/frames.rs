@@ -1,0 +1,137 @@
+//! Keeps the program that sees packet sockets at every interface of each network namespace in which
+//! an enforced agent has processes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    thread,
+    time::Duration,
+};
+
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+
+use crate::{
+    kernel::{FrameLink, Frames},
+    workload::{
+        netns::{NetworkNamespace, VisitError, Visitor},
+        proc::ProcFs,
+    },
+};
+
+/// How often namespaces and interfaces are looked at.
+const INTERVAL: Duration = Duration::from_millis(500);
+const INTERFACES_MAX: usize = 4_096;
+const QUEUE_MAX: usize = 64;
+
+/// The thread that attaches.
+#[derive(Debug)]
+pub(super) struct FrameGuard {
+    orders: SyncSender<Order>,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// These processes are enforced, and no others.
+    Are(Vec<u32>),
+    /// This one is, too.
+    Is(u32),
+}
+
+impl FrameGuard {
+    /// Starts it. What it attached goes with it when this value is dropped.
+    pub(super) fn spawn(frames: Frames, proc: ProcFs) -> io::Result<Self> {
+        let (orders, queue) = sync_channel(QUEUE_MAX);
+        thread::Builder::new().name("frames".into()).spawn(move || match Visitor::new() {
+            Ok(visitor) => Cover { frames, proc, visitor, links: HashMap::new() }.keep(&queue),
+            Err(error) => tracing::warn!(%error, "packet sockets are found and not stopped"),
+        })?;
+        Ok(Self { orders })
+    }
+
+    /// These processes are enforced now. If the thread is behind, the next time counts.
+    pub(super) fn set(&self, pids: Vec<u32>) {
+        self.orders.try_send(Order::Are(pids)).ok();
+    }
+
+    /// This process is enforced from now on.
+    pub(super) fn add(&self, pid: u32) {
+        self.orders.try_send(Order::Is(pid)).ok();
+    }
+}
+
+/// What is attached, by namespace and interface.
+struct Cover {
+    frames: Frames,
+    proc: ProcFs,
+    visitor: Visitor,
+    links: HashMap<u64, HashMap<u32, FrameLink>>,
+}
+
+impl Cover {
+    fn keep(&mut self, queue: &Receiver<Order>) {
+        let mut pids = Vec::new();
+        loop {
+            let is_kept = match queue.recv_timeout(INTERVAL) {
+                Ok(Order::Is(pid)) => {
+                    pids.push(pid);
+                    self.cover(&[pid]).map(drop)
+                }
+                Ok(Order::Are(newer)) => {
+                    pids = newer;
+                    self.refresh(&pids)
+                }
+                Err(RecvTimeoutError::Timeout) => self.refresh(&pids),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Err(error) = is_kept {
+                tracing::warn!(%error, "packet sockets are not stopped any more");
+                return;
+            }
+        }
+    }
+
+    fn refresh(&mut self, pids: &[u32]) -> Result<(), VisitError> {
+        let present = self.cover(pids)?;
+        self.links.retain(|inode, _| present.contains(inode));
+        Ok(())
+    }
+
+    /// Attaches to what is not yet covered, and gives the namespaces.
+    fn cover(&mut self, pids: &[u32]) -> Result<HashSet<u64>, VisitError> {
+        let mut present = HashSet::new();
+        for pid in pids {
+            for namespace in NetworkNamespace::of_threads(&self.proc, *pid) {
+                if !present.insert(namespace.inode) {
+                    continue;
+                }
+                let links = self.links.entry(namespace.inode).or_default();
+                let frames = &self.frames;
+                match self.visitor.within(&namespace, || cover_here(frames, links)) {
+                    Ok(Ok(())) | Err(VisitError::Enter(_)) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "interfaces not covered"),
+                    Err(error @ VisitError::Return(_)) => return Err(error),
+                }
+            }
+        }
+        Ok(present)
+    }
+}
+
+/// In the thread's present namespace.
+fn cover_here(frames: &Frames, links: &mut HashMap<u32, FrameLink>) -> io::Result<()> {
+    let any = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let listed = fs::read_to_string("/proc/thread-self/net/dev")?;
+    let names = listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
+    let mut present = HashSet::new();
+    for name in names.take(INTERFACES_MAX) {
+        // An interface may go between the two.
+        let Ok(index) = netdevice::name_to_index(&any, name) else { continue };
+        present.insert(index);
+        if !links.contains_key(&index) {
+            links.insert(index, frames.attach(index)?);
+        }
+    }
+    links.retain(|index, _| present.contains(index));
+    Ok(())
+}
