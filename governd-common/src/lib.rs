@@ -25,6 +25,7 @@ pub mod conversation;
 pub mod decide;
 pub mod dns;
 pub mod event;
+mod hit;
 pub mod http;
 mod index;
 pub mod key;

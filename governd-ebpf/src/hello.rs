@@ -37,6 +37,7 @@ use crate::{
     emit::{self, Wake, count},
     outcome::Outcome,
     quic,
+    segment::Segment,
     skb::{Helper, copy, load},
     state::{self, End},
     tables::{FLOWS, HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, SOCKETS, TAILS, View},
@@ -91,27 +92,6 @@ impl HelloScratch {
     #[inline(always)]
     pub(crate) fn give_back(&mut self) {
         self.busy = 0;
-    }
-}
-
-/// What a packet brings.
-struct Segment {
-    sequence: u32,
-    flags: u8,
-    /// Where the bytes begin in the packet, and how many there are.
-    at: u32,
-    len: u32,
-}
-
-impl Segment {
-    #[inline(always)]
-    fn read(context: &SkBuffContext) -> Option<Self> {
-        let first: u8 = load(context, 0)?;
-        let header = if first >> 4 == 4 { u32::from(first & 0xf) * 4 } else { 40 };
-        let [offset, flags]: [u8; 2] = load(context, header + 12)?;
-        let at = header + u32::from(offset >> 4) * 4;
-        let len = context.len().saturating_sub(at);
-        Some(Self { sequence: u32::from_be_bytes(load(context, header + 4)?), flags, at, len })
     }
 }
 

@@ -31,6 +31,7 @@ mod owner;
 mod process;
 mod query;
 mod quic;
+mod segment;
 mod skb;
 mod sock;
 mod sock_addr;

@@ -13,6 +13,7 @@ mod load;
 mod object;
 mod pod;
 pub mod probe;
+mod quic;
 mod replay;
 mod ring;
 mod status;

@@ -64,7 +64,7 @@ pub(crate) struct PolicyTables {
     resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
     tasks: HashMap<MapData, u32, Shared<Task>>,
     bindings: Hash<BindingKey, Shared<Binding>>,
-    quic_sockets: HashMap<MapData, u64, Shared<QuicSocket>>,
+    pub(super) quic_sockets: HashMap<MapData, u64, Shared<QuicSocket>>,
     lost: PerCpuArray<MapData, u64>,
     generation: u64,
 }
@@ -253,17 +253,6 @@ impl Kernel {
             written.map_err(KernelError::map("write", map::BINDINGS))?;
         }
         Ok(())
-    }
-
-    /// What user space read in the beginning of a QUIC connection: refused sockets send nothing any
-    /// more.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn judge_quic(&mut self, cookie: u64, is_refused: bool) -> Result<(), KernelError> {
-        let socket = QuicSocket { waiting: 0, refused: u32::from(is_refused) };
-        let stored = self.tables.quic_sockets.insert(cookie, Shared(socket), 0);
-        stored.map_err(KernelError::map("write", map::QUIC_SOCKETS))
     }
 
     /// What the programs could not do since they were loaded, for every reason.

@@ -10,7 +10,7 @@ use std::{
 
 use governd_common::{
     address::Address,
-    decide::{Decision, Flow, Tables, decide},
+    decide::{Decision, Flow, Proof, Tables, decide},
     key::BindingKey,
     table::{Binding, RuleBlock, Subject},
     verdict::{Mode, Reason, Verdict},
@@ -279,6 +279,9 @@ impl Answer {
         let mut lines = vec![who, format!("{destination}: {outcome}"), self.why()];
         if !matches!(decision.reason, Reason::Loopback | Reason::Resolver) {
             lines.push(known.clone());
+        }
+        if decision.proof == Proof::Name {
+            lines.push("its first bytes have to name it: the TLS server name, or the Host".into());
         }
         lines.extend(nearest.as_ref().map(Nearest::to_string));
         if decision.verdict == Verdict::Deny {
