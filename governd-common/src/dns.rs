@@ -8,6 +8,7 @@
 //!
 //! The message and everything that changes live in one [`Dns`], see [`crate::repeat`].
 
+pub mod dns_type;
 mod query;
 
 use core::marker::PhantomData;
@@ -28,28 +29,6 @@ use crate::{
 
 /// Bytes of the message buffer: reads of up to 16 bytes at any masked offset stay inside.
 pub const DNS_BUFFER_BYTES: usize = DNS_MESSAGE_BYTES_MAX + 16;
-
-/// Record and question types (IANA "DNS parameters").
-pub mod dns_type {
-    /// IPv4 address.
-    pub const A: u16 = 1;
-    /// Canonical name.
-    pub const CNAME: u16 = 5;
-    /// IPv6 address (RFC 3596).
-    pub const AAAA: u16 = 28;
-    /// Service binding (RFC 9460).
-    pub const SVCB: u16 = 64;
-    /// Service binding of HTTPS (RFC 9460).
-    pub const HTTPS: u16 = 65;
-    /// Every type.
-    pub const ANY: u16 = 255;
-
-    /// True for the types that lead to other names and hide names (RFC 9460, RFC 9849).
-    #[inline(always)]
-    pub const fn is_service_binding(kind: u16) -> bool {
-        kind == SVCB || kind == HTTPS
-    }
-}
 
 const CLASS_IN: u16 = 1;
 const HEADER_BYTES: u32 = 12;

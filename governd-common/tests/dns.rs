@@ -168,8 +168,9 @@ fn what_could_carry_data_besides_the_question_is_not() {
     let short_cookie = [&[0, 10, 0, 9][..], &[7; 9]].concat();
     let long_cookie = [&[0, 10, 0, 41][..], &[7; 41]].concat();
     let many = [0, 3, 0, 0].repeat(17);
-    let empty: Option<&[u8]> = None;
-    let rows: [(u16, Option<&[u8]>, &[u8]); 14] = [
+    type Options<'a> = Option<&'a [u8]>;
+    let empty: Options<'_> = None;
+    let rows: [(u16, Options<'_>, &[u8]); 14] = [
         (0x0140, empty, &[]),
         (0x0101, empty, &[]),
         (0x0180, empty, &[]),

@@ -134,6 +134,7 @@ fn is_trusted(view: &View, segment: &Segment) -> bool {
 /// Takes the query that the answer repeats, and with it who learns; false if there is none, or one
 /// that is too old.
 #[inline(always)]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "a copy would be on the stack")]
 fn take_pending(scratch: &mut DnsScratch) -> bool {
     // SAFETY: the helper only reads the clock.
     let now_ns = unsafe { bpf_ktime_get_boot_ns() };

@@ -38,7 +38,7 @@ use crate::{
     outcome::Outcome,
     quic,
     segment::Segment,
-    skb::{Helper, copy, load},
+    skb::{Helper, copy},
     state::{self, End},
     tables::{FLOWS, HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, SOCKETS, TAILS, View},
 };

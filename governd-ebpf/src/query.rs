@@ -139,6 +139,7 @@ impl Asking<'_> {
 
     /// Keeps the question until its answer comes.
     #[inline(always)]
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "a copy would be on the stack")]
     fn keep(&self, scratch: &mut DnsScratch) {
         let Self { context, view, owner, segment, .. } = *self;
         let skb = context.skb.skb.cast_const().cast();

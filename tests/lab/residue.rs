@@ -1,10 +1,13 @@
 //! What a process holds in the kernel's BPF tables, and whether any of it is still there.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{command::must, wait};
+use crate::{
+    command::{must, run},
+    wait,
+};
 
 /// Programs, maps and links by kernel id.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -43,17 +46,28 @@ impl Residue {
         (self.programs.len(), self.maps.len(), self.links.len())
     }
 
-    /// What of it the kernel still has.
+    /// What of it the kernel still has. Maps are looked for once the programs are gone, and only
+    /// these: to look at a program array is to open it, and one that is opened while the kernel
+    /// empties it stays for good (`prog_array_map_clear`, kernel/bpf/arraymap.c, takes a reference
+    /// for work that is queued already).
     ///
     /// # Errors
     ///
     /// Fails if `bpftool` does.
     pub fn remaining(&self) -> Result<Self> {
-        Ok(Self {
-            programs: &self.programs & &listed("prog")?,
-            maps: &self.maps & &listed("map")?,
-            links: &self.links & &listed("link")?,
-        })
+        let programs = &self.programs & &listed("prog")?;
+        let links = &self.links & &listed("link")?;
+        if !programs.is_empty() {
+            return Ok(Self { programs, maps: self.maps.clone(), links });
+        }
+        let mut maps = BTreeSet::new();
+        for id in &self.maps {
+            let shown = run(Command::new("bpftool").args(["map", "show", "id", &id.to_string()]))?;
+            if shown.code == Some(0) {
+                maps.insert(*id);
+            }
+        }
+        Ok(Self { programs, maps, links })
     }
 
     /// Waits until nothing of it is left; the kernel frees some of it a moment later.

@@ -89,7 +89,7 @@ impl<R: Repeat> Work<Dns> for QueryOption<R> {
             option::DAU..=option::N3U => len <= ALGORITHMS_MAX,
             option::COOKIE => {
                 len == CLIENT_COOKIE_BYTES
-                    || (len >= 2 * CLIENT_COOKIE_BYTES && len <= COOKIE_BYTES_MAX)
+                    || (2 * CLIENT_COOKIE_BYTES..=COOKIE_BYTES_MAX).contains(&len)
             }
             option::PADDING => {
                 dns.walk.at = at + OPTION_BYTES;

@@ -2,7 +2,7 @@
 //! an enforced agent has processes.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     fs, io,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread,
@@ -128,8 +128,8 @@ fn cover_here(frames: &Frames, links: &mut HashMap<u32, FrameLink>) -> io::Resul
         // An interface may go between the two.
         let Ok(index) = netdevice::name_to_index(&any, name) else { continue };
         present.insert(index);
-        if !links.contains_key(&index) {
-            links.insert(index, frames.attach(index)?);
+        if let Entry::Vacant(place) = links.entry(index) {
+            place.insert(frames.attach(index)?);
         }
     }
     links.retain(|index, _| present.contains(index));

@@ -129,11 +129,11 @@ fn resolvers(root: &Path) -> Vec<IpAddr> {
 fn search_domains(root: &Path, name: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for text in resolv_confs(root) {
-        let lists = text.lines().filter_map(|line| {
+        let mut lists = text.lines().filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
             matches!(words.next()?, "search" | "domain").then(|| words.collect::<Vec<_>>())
         });
-        for domain in lists.last().unwrap_or_default() {
+        for domain in lists.next_back().unwrap_or_default() {
             let domain = domain.trim_matches('.').to_ascii_lowercase();
             if !domain.is_empty() && !found.contains(&domain) {
                 found.push(domain);

@@ -249,31 +249,7 @@ impl<'a> Compiler<'a, '_> {
         let id = format!("{name}/default");
         let default_rule = self.rule(&id, subject, text, *default, Some(place.clone()));
         for rule in rules {
-            let id = format!("{name}/egress/{}", rule.index);
-            let number =
-                self.rule(&id, subject, rule.text(), rule.verdict, Some(rule.place.clone()));
-            let ports = rule.ports.as_deref();
-            for target in &rule.targets {
-                let claim = Claim {
-                    subject,
-                    rule: number,
-                    verdict: rule.verdict,
-                    specificity: specificity::of(target, ports.is_some(), rule.protocol),
-                    ports: ports.unwrap_or(EVERY_PORT),
-                    protocol: rule.protocol,
-                    flags: entry_flags(rule),
-                    is_question: false,
-                };
-                match target {
-                    Target::Name(pattern) => {
-                        self.names.push((pattern.clone(), claim));
-                        if rule.verdict == Verdict::Allow && *questions == Questions::Restrict {
-                            self.below_search_domains(pattern, claim);
-                        }
-                    }
-                    Target::Network(network) => self.networks.push((*network, claim)),
-                }
-            }
+            self.egress_rule(name, subject, rule, *questions);
         }
         let mut flags = 0;
         if self.host.loopback == Verdict::Allow {
@@ -300,6 +276,33 @@ impl<'a> Compiler<'a, '_> {
             approval: approval.clone(),
             mode,
         });
+    }
+
+    fn egress_rule(&mut self, agent: &str, subject: u32, rule: &'a Rule, questions: Questions) {
+        let id = format!("{agent}/egress/{}", rule.index);
+        let number = self.rule(&id, subject, rule.text(), rule.verdict, Some(rule.place.clone()));
+        let ports = rule.ports.as_deref();
+        for target in &rule.targets {
+            let claim = Claim {
+                subject,
+                rule: number,
+                verdict: rule.verdict,
+                specificity: specificity::of(target, ports.is_some(), rule.protocol),
+                ports: ports.unwrap_or(EVERY_PORT),
+                protocol: rule.protocol,
+                flags: entry_flags(rule),
+                is_question: false,
+            };
+            match target {
+                Target::Name(pattern) => {
+                    self.names.push((pattern.clone(), claim));
+                    if rule.verdict == Verdict::Allow && questions == Questions::Restrict {
+                        self.below_search_domains(pattern, claim);
+                    }
+                }
+                Target::Network(network) => self.networks.push((*network, claim)),
+            }
+        }
     }
 
     /// Writes the list of an agent's local sockets, and gives the flags that say so.
