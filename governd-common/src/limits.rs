@@ -83,6 +83,8 @@ pub const DECISIONS_MAX: u32 = 524_288;
 pub const SUBJECTS_MAX: u32 = 8_192;
 /// Trusted resolvers, both slots together.
 pub const RESOLVERS_MAX: u32 = 1_024;
+/// Executables of resolver processes, in both slots.
+pub const RESOLVER_EXES_MAX: u32 = 256;
 /// Entries of the bindings table; the least recently used goes first.
 pub const BINDINGS_MAX: u32 = 131_072;
 /// DNS queries that wait for their answer; the least recently used goes first.

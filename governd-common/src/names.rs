@@ -36,6 +36,8 @@ pub mod map {
     pub const PENDING: &str = "PENDING";
     /// Hash of [`crate::key::ResolverKey`] to `u32` flags.
     pub const RESOLVERS: &str = "RESOLVERS";
+    /// Hash of [`crate::key::ExeKey`] to `u32` flags: executables that resolve names for the host.
+    pub const RESOLVER_EXES: &str = "RESOLVER_EXES";
     /// Socket storage: [`crate::table::SocketOwner`].
     pub const SOCKETS: &str = "SOCKETS";
     /// Hash of [`crate::key::FlowKey`] to [`crate::table::SocketOwner`]: in the place of
@@ -67,7 +69,7 @@ pub mod map {
     pub const TAILS: &str = "TAILS";
 
     /// All of them.
-    pub const ALL: [&str; 29] = [
+    pub const ALL: [&str; 30] = [
         ACTIVE,
         SETTINGS,
         TASKS,
@@ -83,6 +85,7 @@ pub mod map {
         BINDINGS,
         PENDING,
         RESOLVERS,
+        RESOLVER_EXES,
         SOCKETS,
         FLOWS,
         FLOW_KEY,

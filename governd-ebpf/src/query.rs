@@ -25,6 +25,7 @@ use crate::{
     outcome::Outcome,
     skb::{Helper, PORT_DNS, PROTOCOL_UDP, Segment, load_message},
     state::{self, End},
+    subject::learner,
     tables::{DECISIONS, FLOWS, PENDING, SOCKETS, View},
     task::SocketPointer,
 };
@@ -151,7 +152,7 @@ impl Asking<'_> {
         scratch.write_query(context, segment.destination, segment.protocol);
         // SAFETY: the helper only reads the clock.
         let time_ns = unsafe { bpf_ktime_get_boot_ns() };
-        let pending = Pending { time_ns, subject: owner.subject, reserved: 0 };
+        let pending = Pending { time_ns, subject: learner(view.slot, owner.subject), reserved: 0 };
         if PENDING.insert(&scratch.query, pending, u64::from(BPF_ANY)).is_err() {
             count(Loss::Pending);
         }

@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use governd_common::{
     decide::Tables,
-    key::{CgroupKey, ExeKey, UidKey},
+    key::{BindingKey, CgroupKey, ExeKey, UidKey},
     limits::{CGROUP_DEPTH_MAX, PIDS_PER_BLOCK, SELECTORS_MAX},
     table::{SelectorSet, Task, settings_flag},
     verdict::Loss,
@@ -22,7 +22,7 @@ use governd_common::{
 
 use crate::{
     emit::count,
-    tables::{CGROUPS, EXES, SELECTORS, SETTINGS, TASKS, UIDS, UNTRACKED, View},
+    tables::{CGROUPS, EXES, RESOLVER_EXES, SELECTORS, SETTINGS, TASKS, UIDS, UNTRACKED, View},
     task::{Executable, TaskPointer, layout},
 };
 
@@ -121,6 +121,24 @@ pub(crate) fn mark_lost(tgid: u32, lost: bool) {
         // SAFETY: the index is masked to the block; one byte belongs to one process.
         unsafe { *mark = u8::from(lost) };
     }
+}
+
+/// For whom the answer to a query of the subject counts: for the whole host where the current
+/// process resolves names for it. A descendant of an agent never does, whatever it runs: its
+/// subject stays. Global, for the verifier to check it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn learner(slot: u32, subject: u32) -> u32 {
+    let task = TaskPointer::current();
+    let (Some(tgid), Some(Executable { device, inode })) = (task.tgid(), task.executable()) else {
+        return subject;
+    };
+    // The socket may have been an ordinary program's before an agent got it.
+    if subject != 0 || is_lost(tgid) || TASKS.get_ptr(tgid).is_some() {
+        return subject;
+    }
+    let is_resolver = RESOLVER_EXES.get_ptr(ExeKey { slot, device, inode }).is_some();
+    if is_resolver { BindingKey::HOST } else { subject }
 }
 
 /// The subject of the first selector that executable, user and cgroup have in common, or 0. Global,

@@ -22,8 +22,9 @@ use governd_common::{
     },
     limits::{
         BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, EXES_MAX,
-        NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUIC_SOCKETS_MAX, RESOLVERS_MAX,
-        RING_BYTES, SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
+        NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUIC_SOCKETS_MAX, RESOLVER_EXES_MAX,
+        RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX,
+        UIDS_MAX,
     },
     names::tail,
     table::{
@@ -83,6 +84,9 @@ pub(crate) static BINDINGS: LruHashMap<BindingKey, Binding, { BINDINGS_MAX as us
 #[btf_map]
 pub(crate) static PENDING: LruHashMap<QueryKey, Pending, { PENDING_MAX as usize }> =
     LruHashMap::new();
+#[btf_map]
+pub(crate) static RESOLVER_EXES: HashMap<ExeKey, u32, { RESOLVER_EXES_MAX as usize }, ON_DEMAND> =
+    HashMap::new();
 #[btf_map]
 static RESOLVERS: HashMap<ResolverKey, u32, { RESOLVERS_MAX as usize }, ON_DEMAND> = HashMap::new();
 #[btf_map]

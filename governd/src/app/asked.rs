@@ -20,6 +20,7 @@ pub struct Asking<'a, H> {
 #[derive(Debug, Default)]
 pub struct Asked {
     executables: Vec<(PathBuf, Option<(u32, u64)>)>,
+    system_executables: Vec<(PathBuf, Option<(u32, u64)>)>,
     users: Vec<(String, Option<u32>)>,
     cgroups: Vec<(String, Vec<u64>)>,
     resolvers: Option<Vec<IpAddr>>,
@@ -42,6 +43,10 @@ impl Asked {
     /// Whether the host would now answer anything else.
     pub fn is_stale(&self, host: &impl Host) -> bool {
         self.executables.iter().any(|(path, known)| host.executable(path) != *known)
+            || self
+                .system_executables
+                .iter()
+                .any(|(path, known)| host.system_executable(path) != *known)
             || self.users.iter().any(|(name, known)| host.user(name) != *known)
             || self.cgroups.iter().any(|(pattern, known)| host.cgroups(pattern) != *known)
             || self.resolvers.as_ref().is_some_and(|known| host.resolvers() != *known)
@@ -58,6 +63,12 @@ impl<H: Host> Host for Asking<'_, H> {
     fn executable(&self, path: &Path) -> Option<(u32, u64)> {
         let answer = self.host.executable(path);
         self.asked.borrow_mut().executables.push((path.to_path_buf(), answer));
+        answer
+    }
+
+    fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {
+        let answer = self.host.system_executable(path);
+        self.asked.borrow_mut().system_executables.push((path.to_path_buf(), answer));
         answer
     }
 
@@ -100,6 +111,10 @@ mod tests {
         fn executable(&self, _: &Path) -> Option<(u32, u64)> {
             Some((1, self.0))
         }
+        fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {
+            self.executable(path)
+        }
+
         fn user(&self, _: &str) -> Option<u32> {
             None
         }

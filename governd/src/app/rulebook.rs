@@ -143,6 +143,10 @@ mod tests {
         fn executable(&self, _: &Path) -> Option<(u32, u64)> {
             Some((1, self.0))
         }
+        fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {
+            self.executable(path)
+        }
+
         fn user(&self, _: &str) -> Option<u32> {
             None
         }

@@ -32,6 +32,8 @@ struct Known {
 /// What a DNS answer said, for a record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
+    /// Who asked; what the host's resolver asks is nobody's, though it counts for all.
+    pub subject: u32,
     /// The name that was asked for.
     pub name: Arc<str>,
     /// Its addresses, with their TTL in seconds.
@@ -52,7 +54,9 @@ impl Names {
             self.learn((event.header.subject, answer.address), known, event.header.time_ns);
             addresses.push((answer.address.into(), answer.ttl_s));
         }
-        Some(Answer { name, addresses })
+        let learner = event.header.subject;
+        let subject = if learner == BindingKey::HOST { 0 } else { learner };
+        Some(Answer { subject, name, addresses })
     }
 
     fn learn(&mut self, key: (u32, Address), known: Known, now_ns: u64) {

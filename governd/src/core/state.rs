@@ -302,7 +302,7 @@ impl State {
         };
         let record = DnsAnswer {
             actor,
-            subject: self.subject(event.header.subject),
+            subject: self.subject(answer.subject),
             policy: self.policy_at(event.header.generation),
             resolver: event.resolver.into(),
             name: answer.name,

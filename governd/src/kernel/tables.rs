@@ -61,6 +61,7 @@ pub(crate) struct PolicyTables {
     cidrs: Slotted<Trie<CidrKey>, LpmKey<Shared<CidrKey>>>,
     decisions: Slotted<Hash<DecisionKey, Shared<RuleBlock>>, Shared<DecisionKey>>,
     socket_paths: Slotted<SocketPaths, LpmKey<Shared<SocketPathKey>>>,
+    resolver_exes: Slotted<Hash<ExeKey, u32>, Shared<ExeKey>>,
     resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
     tasks: HashMap<MapData, u32, Shared<Task>>,
     bindings: Hash<BindingKey, Shared<Binding>>,
@@ -83,6 +84,7 @@ impl PolicyTables {
             cidrs: Slotted::take(ebpf, map::CIDRS)?,
             decisions: Slotted::take(ebpf, map::DECISIONS)?,
             socket_paths: Slotted::take(ebpf, map::SOCKET_PATHS)?,
+            resolver_exes: Slotted::take(ebpf, map::RESOLVER_EXES)?,
             resolvers: Slotted::take(ebpf, map::RESOLVERS)?,
             tasks: open(ebpf, map::TASKS)?,
             bindings: open(ebpf, map::BINDINGS)?,
@@ -119,6 +121,7 @@ impl PolicyTables {
         self.cidrs.check_room(image.networks.len())?;
         self.decisions.check_room(image.blocks.len())?;
         self.socket_paths.check_room(image.local_sockets.len())?;
+        self.resolver_exes.check_room(image.resolver_exes.len())?;
         self.resolvers.check_room(image.resolvers.len())
     }
 
@@ -130,10 +133,9 @@ impl PolicyTables {
             let stored = self.selectors.set(at, *subject, 0);
             stored.map_err(KernelError::map("write", map::SELECTORS))?;
         }
-        let exes = image.exes.iter().map(|((device, inode), set)| {
-            (Shared(ExeKey { slot, device: *device, inode: *inode }), Shared(*set))
-        });
-        self.exes.fill(slot, exes)?;
+        let exe = |&(device, inode): &_| Shared(ExeKey { slot, device, inode });
+        self.exes.fill(slot, image.exes.iter().map(|(file, set)| (exe(file), Shared(*set))))?;
+        self.resolver_exes.fill(slot, image.resolver_exes.iter().map(|file| (exe(file), 1)))?;
         let uids =
             image.uids.iter().map(|(uid, set)| (Shared(UidKey { slot, uid: *uid }), Shared(*set)));
         self.uids.fill(slot, uids)?;
@@ -181,6 +183,7 @@ impl PolicyTables {
         self.cidrs.empty(slot)?;
         self.decisions.empty(slot)?;
         self.socket_paths.empty(slot)?;
+        self.resolver_exes.empty(slot)?;
         self.resolvers.empty(slot)
     }
 }

@@ -100,6 +100,10 @@ impl Checker<'_> {
             };
             list.value.iter().filter_map(|one| self.parse(one, address)).collect()
         });
+        let processes = resolvers.processes.map(|list| {
+            let parsed = list.value.iter().map(|one| self.executable(one));
+            parsed.flatten().collect()
+        });
         let (name, place) = name?;
         Some(HostPolicy {
             name,
@@ -110,6 +114,7 @@ impl Checker<'_> {
             loopback: loopback.unwrap_or(Verdict::Deny),
             host_resolvers: resolvers.host.is_none_or(|flag| flag.value),
             resolvers: addresses.unwrap_or_default(),
+            resolver_processes: processes.unwrap_or_default(),
         })
     }
 
@@ -246,12 +251,13 @@ impl Checker<'_> {
             );
             return None;
         }
-        let parsed = list.iter().map(|one| {
-            let value = self.parse(one, Executable::parse)?;
-            Some(Placed { value, place: self.place(one) })
-        });
-        let parsed: Vec<_> = parsed.collect();
+        let parsed: Vec<_> = list.iter().map(|one| self.executable(one)).collect();
         parsed.into_iter().collect()
+    }
+
+    fn executable(&mut self, path: &Located<String>) -> Option<Placed<Executable>> {
+        let value = self.parse(path, Executable::parse)?;
+        Some(Placed { value, place: self.place(path) })
     }
 
     fn egress(

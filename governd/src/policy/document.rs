@@ -235,6 +235,10 @@ pub struct ResolversDocument {
     /// Further addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Located<Vec<Located<String>>>>,
+    /// Further executables of root's that resolve names for the whole host: what they learn from a
+    /// trusted resolver counts for every agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Located<Vec<Located<String>>>>,
 }
 
 /// Text, or a number as text.

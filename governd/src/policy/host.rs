@@ -7,6 +7,8 @@ pub trait Host {
     /// Device (`s_dev`) and inode of an executable, symbolic links followed; `None` if there is no
     /// such file.
     fn executable(&self, path: &Path) -> Option<(u32, u64)>;
+    /// The same of an executable that belongs to root and that nobody else may write.
+    fn system_executable(&self, path: &Path) -> Option<(u32, u64)>;
     /// User id of a user name.
     fn user(&self, name: &str) -> Option<u32>;
     /// cgroup v2 ids of the cgroups that a path (below the mount, leading slash, `*` matches within

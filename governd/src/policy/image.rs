@@ -37,6 +37,8 @@ pub struct TableImage {
     pub blocks: Vec<(u32, u32, RuleBlock)>,
     /// Trusted resolvers.
     pub resolvers: Vec<Address>,
+    /// Executables that resolve names for the host, by device and inode.
+    pub resolver_exes: Vec<(u32, u64)>,
     /// Local sockets that a subject may reach.
     pub local_sockets: Vec<(u32, LocalSocket)>,
 }

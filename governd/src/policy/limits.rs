@@ -45,6 +45,8 @@ pub const BLOCKS_MAX: usize = limits::DECISIONS_MAX as usize / 2;
 pub const SUBJECTS_MAX: usize = limits::SUBJECTS_MAX as usize / 2;
 /// Trusted resolvers of one policy.
 pub const RESOLVERS_MAX: usize = limits::RESOLVERS_MAX as usize / 2;
+/// Executables of resolver processes of one policy.
+pub const RESOLVER_EXES_MAX: usize = limits::RESOLVER_EXES_MAX as usize / 2;
 /// Executables of one policy.
 pub const EXES_MAX: usize = limits::EXES_MAX as usize / 2;
 /// User ids of one policy.

@@ -46,6 +46,8 @@ pub struct HostPolicy {
     pub host_resolvers: bool,
     /// Further trusted resolvers.
     pub resolvers: Vec<IpAddr>,
+    /// Further executables that resolve names for the host.
+    pub resolver_processes: Vec<Placed<Executable>>,
 }
 
 impl HostPolicy {
@@ -60,6 +62,7 @@ impl HostPolicy {
             loopback: Verdict::Deny,
             host_resolvers: true,
             resolvers: Vec::new(),
+            resolver_processes: Vec::new(),
         }
     }
 }

@@ -84,6 +84,11 @@ impl Host for HostFacts {
         Some((identity.device(&self.mounts), identity.inode))
     }
 
+    fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {
+        let is_roots = FileIdentity::of(path).is_some_and(|identity| identity.is_roots);
+        if is_roots { self.executable(path) } else { None }
+    }
+
     fn user(&self, name: &str) -> Option<u32> {
         self.users.id(name)
     }

@@ -59,6 +59,8 @@ pub(super) struct FileIdentity {
     pub(super) links: u32,
     /// True for a regular file.
     pub(super) is_file: bool,
+    /// True if it belongs to root and only root may write it.
+    pub(super) is_roots: bool,
 }
 
 impl FileIdentity {
@@ -72,6 +74,7 @@ impl FileIdentity {
             inode: stat.stx_ino,
             links: stat.stx_nlink,
             is_file: u32::from(stat.stx_mode) & 0o170_000 == 0o100_000,
+            is_roots: stat.stx_uid == 0 && stat.stx_mode & 0o022 == 0,
         })
     }
 

@@ -12,9 +12,11 @@ use governd_common::{
     event::DnsEvent,
     key::BindingKey,
     limits::BINDING_TTL_MIN_S,
-    table::subject_flag,
+    table::{Binding, subject_flag},
     verdict::{Loss, Mode, Reason, Verdict},
 };
+
+use zerocopy::FromZeros as _;
 
 use super::{
     host::{Host, is_root, reads_names},
@@ -332,6 +334,47 @@ fn an_answer_teaches_only_the_subject_that_asked() {
         .name(Verdict::Allow, "api.example.com");
     host.kernel.install(&agents.image).unwrap();
     assert!(!reach(&host));
+}
+
+#[test]
+fn what_a_resolver_process_learns_counts_for_the_whole_host() {
+    if !is_root() || !reads_names() {
+        return;
+    }
+    let (resolver, name) = ("127.0.0.107", "api.example.com");
+    let mut host = Host::with_own_exe(KernelOptions::default());
+    let exe = host.agent_exe();
+    let agent = Policy::of_cgroup(host.cgroup.id(), Mode::Enforce);
+    let agent = agent.resolver(resolver).name(Verdict::Allow, name);
+    let mut nobody = Policy::empty().resolver(resolver).name(Verdict::Allow, name);
+    nobody = nobody.subject(Mode::Enforce, Verdict::Deny, 0);
+    for (mut asking, exes, learner) in [
+        (nobody.clone(), vec![], 0),
+        (nobody.clone(), vec![(exe.0, exe.1 + 1)], 0),
+        // An agent may run what resolves for the host, and is an agent.
+        (agent.clone(), vec![exe], AGENT),
+        (nobody, vec![exe], BindingKey::HOST),
+    ] {
+        asking.image.resolver_exes = exes;
+        host.kernel.install(&asking.image).unwrap();
+        let event = ask(&mut host, resolver, name, message(name, &[v4(name)])).unwrap();
+        assert_eq!(event.header.subject, learner);
+        let bindings = host.kernel.bindings().unwrap();
+        let is_bound = |key: &BindingKey| bindings.iter().any(|(bound, _)| bound == key);
+        let address = Address::from(ADDRESS.parse::<IpAddr>().unwrap());
+        assert!(is_bound(&BindingKey { subject: learner, address }), "{bindings:?}");
+        assert_eq!(
+            is_bound(&BindingKey { subject: BindingKey::HOST, address }),
+            learner == BindingKey::HOST
+        );
+        // What the agent learned itself is not what this is about.
+        let own = BindingKey { subject: AGENT, address };
+        let forgotten = bindings.into_iter().filter(|(key, _)| *key == own);
+        let forgotten = forgotten.map(|(key, _)| (key, Binding::new_zeroed())).collect::<Vec<_>>();
+        host.kernel.rebind(&forgotten).unwrap();
+        host.kernel.install(&agent.image).unwrap();
+        assert_eq!(reach(&host), learner == BindingKey::HOST, "{learner}");
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(super) const DEFAULT_RULE: u32 = 100;
 pub(super) const FIRST_SET: u32 = 1;
 
 /// A policy under construction.
+#[derive(Clone)]
 pub(super) struct Policy {
     pub(super) image: TableImage,
     next_set: u32,

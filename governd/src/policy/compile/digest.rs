@@ -69,8 +69,9 @@ fn host(host: &HostPolicy) -> Value {
         loopback,
         host_resolvers,
         resolvers,
+        resolver_processes,
     } = host;
-    json!({
+    let mut value = json!({
         "a_kind": "HostPolicy",
         "a_name": **name,
         "hosts": hosts.iter().map(|glob| glob.as_str()).collect::<Vec<_>>(),
@@ -79,7 +80,12 @@ fn host(host: &HostPolicy) -> Value {
         "resolvers": resolvers.iter().map(|one| one.to_string()).collect::<Vec<_>>(),
         "resolvers_host": host_resolvers,
         "unregistered": unregistered.word(),
-    })
+    });
+    if let (Some(fields), false) = (value.as_object_mut(), resolver_processes.is_empty()) {
+        let paths = resolver_processes.iter().map(|exe| exe.value.as_str()).collect::<Vec<_>>();
+        fields.insert("resolvers_processes".to_owned(), json!(paths));
+    }
+    value
 }
 
 fn person(person: &Person) -> Value {

@@ -9,6 +9,7 @@ mod blocks;
 mod digest;
 mod names;
 mod networks;
+mod resolvers;
 mod selectors;
 pub mod specificity;
 
@@ -25,7 +26,7 @@ use super::{
     host::Host,
     ids::Ids,
     image::{AgentFacts, Compiled, RuleFacts, TableImage},
-    limits::{BLOCKS_MAX, NAMES_MAX, NETWORKS_MAX, RESOLVERS_MAX, SUBJECTS_MAX},
+    limits::{BLOCKS_MAX, NAMES_MAX, NETWORKS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX, SUBJECTS_MAX},
     load::Documents,
     model::{Agent, Approval, HostPolicy, Policy, Rule},
     value::{
@@ -413,6 +414,9 @@ impl<'a> Compiler<'a, '_> {
         all.dedup();
         self.limit_count(all.len(), RESOLVERS_MAX, "trusted resolvers");
         self.compiled.image.resolvers = all;
+        let exes = resolvers::executables(self.host, host, self.out);
+        self.limit_count(exes.len(), RESOLVER_EXES_MAX, "executables of resolvers");
+        self.compiled.image.resolver_exes = exes;
     }
 
     fn limit_count(&mut self, count: usize, max: usize, what: &str) {

@@ -27,6 +27,10 @@ impl Host for TestHost {
         self.executables.get(path.to_str()?).copied()
     }
 
+    fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {
+        self.executable(path)
+    }
+
     fn user(&self, name: &str) -> Option<u32> {
         self.users.get(name).copied()
     }
