@@ -163,7 +163,10 @@ fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::MetadataExt as _};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    };
 
     use super::*;
 
@@ -221,6 +224,19 @@ mod tests {
         assert_eq!(facts.executable(&dir.path().join("bin")), None);
         assert_eq!(facts.executable(&dir.path().join("bin/none")), None);
         assert_eq!(facts.executable(Path::new("bin/tool")), None);
+    }
+
+    #[test]
+    fn an_executable_of_the_system_is_roots_and_only_roots_to_write() {
+        let (dir, facts) = host();
+        let path = dir.path().join("bin/tool-1.2");
+        let is_mine_roots = fs::metadata(&path).unwrap().uid() == 0;
+        for (mode, is_closed) in [(0o755, true), (0o775, false), (0o757, false), (0o700, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let found = facts.system_executable(&path);
+            assert_eq!(found.is_some(), is_mine_roots && is_closed, "{mode:o}");
+        }
+        assert_eq!(facts.system_executable(&dir.path().join("bin")), None);
     }
 
     #[test]

@@ -298,6 +298,25 @@ fn resolvers_are_the_hosts_and_the_documents_without_doubles() {
 }
 
 #[test]
+fn resolver_processes_are_those_of_the_system_and_of_the_document() {
+    let host = TestHost::new(&[("/usr/sbin/dnsmasq", 7), ("/usr/bin/dnsmasq", 7), ("/opt/f", 9)]);
+    let with = |spec: &str| {
+        let text = host_policy("h", spec);
+        let compiled = compile_with(&text, &host, &mut Ids::default()).unwrap();
+        let codes: Vec<Code> = compiled.warnings.iter().map(|one| one.code).collect();
+        (compiled.image.resolver_exes, codes)
+    };
+    assert_eq!(with("{}"), (vec![(8, 7)], vec![]));
+    let ours = with("{resolvers: {processes: [/opt/f, /usr/sbin/dnsmasq]}}");
+    assert_eq!(ours, (vec![(8, 7), (8, 9)], vec![]));
+    assert_eq!(with("{resolvers: {host: false, processes: [/opt/f]}}"), (vec![(8, 9)], vec![]));
+    let missing = with("{resolvers: {host: false, processes: [/opt/g]}}");
+    assert_eq!(missing, (vec![], vec![Code::NoExecutable]));
+    let text = host_policy("h", "{resolvers: {processes: [f]}}");
+    assert!(load(&[("p.yaml", &*text)]).is_err());
+}
+
+#[test]
 fn more_port_ranges_than_a_block_holds_are_an_error_and_touching_ones_are_merged() {
     let ports = |step: usize| -> String {
         let list: Vec<String> =
