@@ -37,7 +37,8 @@ spec:
     )
 }
 
-/// An agent; `selector` is one entry of `match`, in YAML's flow style.
+/// An agent; `selector` is one entry of `match`, in YAML's flow style. It may ask for every name,
+/// so that what is tried is its connections.
 pub(crate) fn agent(name: &str, selector: &str, rules: &[&str]) -> String {
     let mut text = format!(
         "---
@@ -50,6 +51,7 @@ spec:
     - {selector}
   egress:
     default: deny
+    dns: any
 "
     );
     if !rules.is_empty() {

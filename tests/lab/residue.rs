@@ -9,6 +9,9 @@ use crate::{
     wait,
 };
 
+/// The `fdinfo` line of a program array (`BPF_MAP_TYPE_PROG_ARRAY`, include/uapi/linux/bpf.h).
+const PROGRAM_ARRAY: [&str; 2] = ["map_type:", "3"];
+
 /// Programs, maps and links by kernel id.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Residue {
@@ -18,7 +21,10 @@ pub struct Residue {
 }
 
 impl Residue {
-    /// What a process holds open, by its `fdinfo`.
+    /// What a process holds open, by its `fdinfo`, but for program arrays: to look for one is to
+    /// open it, and one that is opened while the kernel empties it can stay for good
+    /// (`prog_array_map_clear`, kernel/bpf/arraymap.c, takes a reference for work that is queued
+    /// already). What such an array holds are programs, and these have to vanish.
     ///
     /// # Errors
     ///
@@ -29,6 +35,9 @@ impl Residue {
         for entry in fs::read_dir(&directory).with_context(|| format!("reading {directory}"))? {
             // A file that was closed in between holds nothing.
             let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+            if text.lines().any(|line| line.split_whitespace().eq(PROGRAM_ARRAY)) {
+                continue;
+            }
             for (field, ids) in [
                 ("prog_id:", &mut held.programs),
                 ("map_id:", &mut held.maps),
@@ -46,10 +55,7 @@ impl Residue {
         (self.programs.len(), self.maps.len(), self.links.len())
     }
 
-    /// What of it the kernel still has. Maps are looked for once the programs are gone, and only
-    /// these: to look at a program array is to open it, and one that is opened while the kernel
-    /// empties it stays for good (`prog_array_map_clear`, kernel/bpf/arraymap.c, takes a reference
-    /// for work that is queued already).
+    /// What of it the kernel still has. Only these maps are looked at, see [`Residue::held_by`].
     ///
     /// # Errors
     ///
@@ -57,9 +63,6 @@ impl Residue {
     pub fn remaining(&self) -> Result<Self> {
         let programs = &self.programs & &listed("prog")?;
         let links = &self.links & &listed("link")?;
-        if !programs.is_empty() {
-            return Ok(Self { programs, maps: self.maps.clone(), links });
-        }
         let mut maps = BTreeSet::new();
         for id in &self.maps {
             let shown = run(Command::new("bpftool").args(["map", "show", "id", &id.to_string()]))?;

@@ -12,6 +12,15 @@ const DEVICES: [((u32, u32), &str); 4] = [
     ((108, 0), "/dev/ppp"),
 ];
 const MINOR_BITS: u32 = 20;
+/// Where glibc looks for its cache daemon (`_PATH_NSCDSOCKET`, nscd/nscd-client.h).
+const NSCD: &[u8] = b"/var/run/nscd/socket\0";
+
+/// Whether every program of a kind reaches for it, whether it is there or not, so that records of
+/// it would say nothing and hide what does: glibc looks for nscd whenever a user or a host is
+/// looked up, and goes on without it.
+pub(super) fn is_habitual(event: &PathEvent) -> bool {
+    event.header.hook != Hook::Device as u16 && event.path.starts_with(NSCD)
+}
 
 /// The device's name, or the local socket's as policies write it.
 pub(super) fn path(event: &PathEvent) -> Arc<str> {

@@ -181,6 +181,7 @@ impl State {
                 commands.extend(destroy(event));
                 commands
             }
+            Input::Path(event, _) if local::is_habitual(event) => Vec::new(),
             Input::Path(event, actor) => self.local(event, actor),
             Input::Name(event, actor) => self.named(event, actor),
             Input::Quic(event, said, actor) => {
