@@ -11,7 +11,7 @@ use crate::attempt::{EXPECTED, REACHED, STOPPED};
 pub(crate) struct Row {
     /// Outcome without governd: `reached`, or another one with the reason.
     pub(crate) without: String,
-    /// Outcome with governd in enforce mode.
+    /// Outcome with governd in enforce mode; two, with `|` between, where it is a race.
     pub(crate) with: String,
     /// Why it is not stopped, or cannot run; may be empty for what is. For what is found it names
     /// the kind of the finding.
@@ -33,8 +33,8 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, Row>> {
         let without = column().with_context(place)?;
         let with = column().with_context(place)?;
         let reason = column().unwrap_or_default();
-        for word in [&without, &with] {
-            ensure!(EXPECTED.contains(&word.as_str()), "{}: {word} is no outcome", place());
+        for word in without.split('|').chain(with.split('|')) {
+            ensure!(EXPECTED.contains(&word), "{}: {word} is no outcome", place());
         }
         let needs_reason = with != STOPPED || without != REACHED;
         ensure!(!needs_reason || !reason.is_empty(), "{}: the reason is missing", place());
