@@ -76,12 +76,12 @@ pub(super) fn v4(owner: &str) -> Vec<u8> {
     record(owner, 1, &[203, 0, 113, 9])
 }
 
-fn query(question: &str) -> Vec<u8> {
+pub(super) fn query(question: &str) -> Vec<u8> {
     let header = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     [&header[..], &name(question), &[0, 1, 0, 1]].concat()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

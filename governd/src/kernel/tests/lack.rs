@@ -11,7 +11,7 @@ use zerocopy::FromZeros;
 
 use super::{
     agent,
-    dns::{answer_once, message, v4},
+    dns::{answer_once, hex, message, query, v4},
     host::{EPERM, Host, TestCgroup, is_root},
     image::{AGENT, Policy, block},
 };
@@ -96,15 +96,16 @@ fn names_work_if(works: bool, mut host: Host) {
     assert_eq!(run(&host, &format!("udp-open {NAMED}")), refused);
     host.drain();
     let answer = message("api.example.com", &[v4("api.example.com")]);
+    let ask = format!("ask {RESOLVER}:53 {}", hex(&query("api.example.com")));
     if works {
         let server = answer_once(RESOLVER, answer);
-        assert_eq!(run(&host, &format!("ask {RESOLVER}:53")), "ok");
+        assert_eq!(run(&host, &ask), "ok");
         server.join().unwrap();
         assert_eq!(run(&host, &format!("udp-open {NAMED}")), "ok");
         return;
     }
     // Nobody can read what is asked for, so it is not asked.
-    assert_eq!(run(&host, &format!("ask {RESOLVER}:53")), EPERM);
+    assert_eq!(run(&host, &ask), EPERM);
     let flows = host.flows();
     let [flow] = flows.as_slice() else { panic!("one denial: {flows:?}") };
     assert_eq!((flow.verdict, flow.reason), (Verdict::Deny as u8, Reason::DnsName as u8));
@@ -112,7 +113,7 @@ fn names_work_if(works: bool, mut host: Host) {
     assert_eq!(run(&host, &format!("udp-open {NAMED}")), refused);
     host.kernel.install(&monitored.image).unwrap();
     let server = answer_once(RESOLVER, answer);
-    assert_eq!(run(&host, &format!("ask {RESOLVER}:53")), "ok", "in monitor mode");
+    assert_eq!(run(&host, &ask), "ok", "in monitor mode");
     server.join().unwrap();
     assert_eq!(host.kernel.bindings().unwrap(), []);
 }
