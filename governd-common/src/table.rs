@@ -237,8 +237,6 @@ shared! {
 
 /// Bits of [`SocketOwner::flags`].
 pub mod socket_flag {
-    /// Answers to this socket come from a resolver that its network namespace may trust.
-    pub const RESOLVER_TRUSTED: u8 = 1 << 0;
     /// The socket came from another process than its present owner.
     pub const FOREIGN: u8 = 1 << 1;
     /// A rule allows QUIC here; its Initial packets are sampled.

@@ -102,10 +102,11 @@ impl<H: Host> Host for Asking<'_, H> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    struct Fixed(u64);
+    /// A host whose executables have this inode, and whose cgroups this id.
+    pub(in crate::app) struct Fixed(pub(in crate::app) u64);
 
     impl Host for Fixed {
         fn executable(&self, _: &Path) -> Option<(u32, u64)> {

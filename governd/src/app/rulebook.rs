@@ -132,37 +132,10 @@ impl Rulebook {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::IpAddr};
+    use std::fs;
 
     use super::*;
-
-    /// A host whose executables have this inode.
-    struct Inode(u64);
-
-    impl Host for Inode {
-        fn executable(&self, _: &Path) -> Option<(u32, u64)> {
-            Some((1, self.0))
-        }
-        fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {
-            self.executable(path)
-        }
-
-        fn user(&self, _: &str) -> Option<u32> {
-            None
-        }
-        fn cgroups(&self, _: &str) -> Vec<u64> {
-            Vec::new()
-        }
-        fn resolvers(&self) -> Vec<IpAddr> {
-            Vec::new()
-        }
-        fn search_domains(&self) -> Vec<String> {
-            Vec::new()
-        }
-        fn name(&self) -> &str {
-            "host"
-        }
-    }
+    use crate::app::asked::tests::Fixed;
 
     const AGENT: &str = "\
 apiVersion: governd.dev/v1
@@ -180,13 +153,13 @@ spec:
         let file = dir.path().join("bot.yaml");
         fs::write(&file, AGENT).unwrap();
         let mut rulebook = Rulebook::new(PolicySource::Path(file.clone()), None, Vec::new());
-        rulebook.compile(&Inode(1)).unwrap();
+        rulebook.compile(&Fixed(1)).unwrap();
         assert!(rulebook.names_executable(Path::new("/opt/bot")));
-        assert!(!rulebook.is_stale(&Inode(1)));
-        assert!(rulebook.is_stale(&Inode(2)));
+        assert!(!rulebook.is_stale(&Fixed(1)));
+        assert!(rulebook.is_stale(&Fixed(2)));
         fs::write(&file, AGENT.replace("egress", "egres")).unwrap();
-        assert!(rulebook.is_stale(&Inode(1)));
-        rulebook.compile(&Inode(1)).unwrap_err();
-        assert!(!rulebook.is_stale(&Inode(2)));
+        assert!(rulebook.is_stale(&Fixed(1)));
+        rulebook.compile(&Fixed(1)).unwrap_err();
+        assert!(!rulebook.is_stale(&Fixed(2)));
     }
 }
