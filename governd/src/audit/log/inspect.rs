@@ -22,7 +22,7 @@ use crate::audit::{
 /// If it is not there or is no key.
 pub fn public_key<F: Filesystem>(filesystem: &F, directory: &Path) -> Result<Verifier, ReadError> {
     let path = directory.join(key::PUBLIC_FILE);
-    let text = key::read_line(filesystem, &path);
+    let text = key::read_text(filesystem, &path);
     let parsed = text.and_then(|text| {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         Verifier::parse(&text).map_err(invalid)

@@ -57,6 +57,17 @@ pub struct Keeper {
     thread: Option<JoinHandle<Result<u64, CommitError>>>,
 }
 
+/// How far the log is durable, for readers on other threads: what lies behind it may still vanish.
+#[derive(Clone)]
+pub struct Progress(Arc<Shared>);
+
+impl Progress {
+    /// Index behind the last durable record.
+    pub fn durable(&self) -> u64 {
+        self.0.durable.load(Ordering::Relaxed)
+    }
+}
+
 enum Order {
     Record { time_ms: u64, record: Box<Record> },
     Commit { done: SyncSender<u64> },
@@ -125,7 +136,12 @@ impl Keeper {
 
     /// Index behind the last durable record.
     pub fn durable(&self) -> u64 {
-        self.shared.durable.load(Ordering::Relaxed)
+        self.progress().durable()
+    }
+
+    /// How far the log is durable, for who reads it elsewhere.
+    pub fn progress(&self) -> Progress {
+        Progress(Arc::clone(&self.shared))
     }
 
     /// Records that were lost since the start.

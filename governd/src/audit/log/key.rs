@@ -32,14 +32,14 @@ pub(super) fn load<F: Filesystem>(filesystem: &F, directory: &Path) -> io::Resul
         Err(error) => return Err(error),
     };
     let public = signer.verifier().to_string();
-    if read_line(filesystem, &directory.join(PUBLIC_FILE)).ok().as_ref() != Some(&public) {
+    if read_text(filesystem, &directory.join(PUBLIC_FILE)).ok().as_ref() != Some(&public) {
         write(filesystem, directory, PUBLIC_FILE, &public)?;
     }
     Ok(signer)
 }
 
-/// The first line of a small file.
-pub(super) fn read_line<F: Filesystem>(filesystem: &F, path: &Path) -> io::Result<String> {
+/// The text of a small file, without the newlines at its end.
+pub(super) fn read_text<F: Filesystem>(filesystem: &F, path: &Path) -> io::Result<String> {
     text(&filesystem.open(path)?)
 }
 
@@ -67,7 +67,7 @@ fn generate() -> io::Result<Signer> {
 }
 
 /// Puts a small file into place, whole or not at all.
-fn write<F: Filesystem>(
+pub(super) fn write<F: Filesystem>(
     filesystem: &F,
     directory: &Path,
     name: &str,

@@ -39,6 +39,7 @@
 //! tree before the segment, so that opening reads one segment and not all.
 
 mod append;
+mod cursor;
 mod inspect;
 #[cfg(test)]
 mod inspect_tests;
@@ -60,8 +61,9 @@ use std::{io, path::PathBuf};
 
 pub use self::{
     append::{Damage, Log, Opened},
+    cursor::Cursor,
     inspect::{public_key, verify},
-    keeper::{Keeper, KeeperOptions, Observer, Refused},
+    keeper::{Keeper, KeeperOptions, Observer, Progress, Refused},
     prove::{ProveError, prove},
     reader::{Line, Reader},
     storage::{Disk, File, Filesystem},

@@ -337,7 +337,7 @@ fn every_commit_is_signed_by_a_key_that_stays() {
     drop(log);
     let (log, _) = Log::open(sim.clone(), options()).unwrap();
     assert_eq!(log.verifier(), &verifier);
-    let public = key::read_line(&sim, &Path::new(DIRECTORY).join(key::PUBLIC_FILE)).unwrap();
+    let public = key::read_text(&sim, &Path::new(DIRECTORY).join(key::PUBLIC_FILE)).unwrap();
     assert_eq!(public, verifier.to_string());
 }
 
