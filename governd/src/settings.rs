@@ -8,6 +8,8 @@ use governd_common::verdict::Mode;
 pub const POLICY_DIR: &str = "/etc/governd/policies";
 /// Files that extend the catalogue.
 pub const CATALOG_DIR: &str = "/etc/governd/catalog.d";
+/// Where records go beside the log.
+pub const EXPORTERS_FILE: &str = "/etc/governd/exporters.toml";
 /// State that outlives the daemon: the log and the inventory.
 pub const STATE_DIR: &str = "/var/lib/governd";
 /// File of the inventory, in the state directory.
@@ -26,6 +28,8 @@ pub struct Settings {
     pub catalog: PathBuf,
     /// Directory of the log and the inventory.
     pub state_dir: PathBuf,
+    /// File that says where records go beside the log.
+    pub exporters: PathBuf,
     /// Socket of the local API.
     pub socket: PathBuf,
     /// Overrides the mode of every document.

@@ -3,7 +3,7 @@
 #
 # DIRECTORY/agent is a virtual environment whose interpreter is a file of its own, so that a policy
 # which names it concerns no other Python; DIRECTORY/node holds the npm client; DIRECTORY/bypass what
-# the bypass attempts import. Run it again at any time: what is there in the pinned versions is kept.
+# the bypass attempts import, DIRECTORY/receivers what receivers of records do. Run it again at any time: what is there in the pinned versions is kept.
 # Prints a line for each thing that it installed. Needs python3 with venv, node and npm.
 set -euo pipefail
 
@@ -30,14 +30,18 @@ if ! is_current "$directory/agent.stamp" "$here/requirements.txt" "$python"; the
     echo "installed the lab's Python clients in $directory/agent"
 fi
 
-bypass=$here/../bypass/requirements.txt
-if ! is_current "$directory/bypass.stamp" "$bypass" "$python"; then
-    rm -rf "$directory/bypass" "$directory/bypass.stamp"
+# packages NAME REQUIREMENTS PURPOSE: Python packages in DIRECTORY/NAME.
+packages() {
+    is_current "$directory/$1.stamp" "$2" "$python" && return
+    rm -rf "${directory:?}/$1" "$directory/$1.stamp"
     "$directory/agent/bin/python3" -m pip install --quiet --disable-pip-version-check \
-        --only-binary :all: --no-deps --requirement "$bypass" --target "$directory/bypass"
-    wanted "$bypass" "$python" > "$directory/bypass.stamp"
-    echo "installed the bypass attempts' Python packages in $directory/bypass"
-fi
+        --only-binary :all: --no-deps --requirement "$2" --target "$directory/$1"
+    wanted "$2" "$python" > "$directory/$1.stamp"
+    echo "installed the $3 Python packages in $directory/$1"
+}
+
+packages bypass "$here/../bypass/requirements.txt" "bypass attempts'"
+packages receivers "$here/receivers.txt" "receivers'"
 
 if ! is_current "$directory/node.stamp" "$here/package.json"; then
     rm -rf "$directory/node" "$directory/node.stamp"

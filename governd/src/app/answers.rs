@@ -134,6 +134,7 @@ impl Engine {
                 .map(|lack| (lack.word().to_owned(), lack.detail().to_owned()))
                 .collect(),
             log: self.journal.status(),
+            exporters: self.exporting.status(),
         })
     }
 }

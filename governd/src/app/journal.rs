@@ -1,9 +1,9 @@
 //! Where records go: to the log's keeper, and as lines to those who watch.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,7 +14,7 @@ use tokio::{sync::broadcast, task};
 use super::clock;
 use crate::{
     audit::{
-        log::{Disk, Keeper, KeeperOptions, Log, ReadError, Reader},
+        log::{Disk, Keeper, KeeperOptions, Log, Progress, ReadError, Reader},
         record::{Context, Record},
     },
     control::{
@@ -34,6 +34,20 @@ pub struct Journal {
     watchers: broadcast::Sender<Line>,
     next_index: Arc<AtomicU64>,
     directory: PathBuf,
+    origin: String,
+}
+
+/// Records something from another thread, for as long as the log is open.
+pub struct Recorder(Weak<Keeper>);
+
+impl Recorder {
+    /// Hands over a record of something that happens now.
+    pub fn record(&self, record: Record) {
+        let refused = self.0.upgrade().map(|keeper| keeper.append(clock::now_ms(), record));
+        if !matches!(refused, Some(Ok(()))) {
+            tracing::debug!("record lost");
+        }
+    }
 }
 
 impl Journal {
@@ -44,6 +58,7 @@ impl Journal {
     pub fn start(log: Log<Disk>, directory: PathBuf, context: Context) -> std::io::Result<Self> {
         let (watchers, _) = broadcast::channel(WATCHER_LAG_MAX);
         let next_index = Arc::new(AtomicU64::new(log.next_index()));
+        let origin = log.verifier().name().to_owned();
         let (shown, counted) = (watchers.clone(), Arc::clone(&next_index));
         let observer = move |index: u64, text: &str| {
             counted.store(index + 1, Ordering::Relaxed);
@@ -54,7 +69,7 @@ impl Journal {
         };
         let options = KeeperOptions::default();
         let keeper = Arc::new(Keeper::spawn(log, context, options, Box::new(observer))?);
-        Ok(Self { keeper, watchers, next_index, directory })
+        Ok(Self { keeper, watchers, next_index, directory, origin })
     }
 
     /// Hands over a record and the time at which it happened (`CLOCK_BOOTTIME`, nanoseconds), or
@@ -65,6 +80,26 @@ impl Journal {
         if let Err(error) = self.keeper.append(time_ms, record) {
             tracing::debug!(%error, "record lost");
         }
+    }
+
+    /// The same for other threads.
+    pub fn recorder(&self) -> Recorder {
+        Recorder(Arc::downgrade(&self.keeper))
+    }
+
+    /// The log's name, as its key and checkpoints have it.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Where the log is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How far the log is durable.
+    pub fn progress(&self) -> Progress {
+        self.keeper.progress()
     }
 
     /// Events from now on.

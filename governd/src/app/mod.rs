@@ -13,6 +13,7 @@ mod digests;
 mod discovery;
 pub mod engine;
 mod explain;
+pub mod exporting;
 mod frames;
 mod images;
 mod inventory;
@@ -34,6 +35,7 @@ use tokio::{
 use catalogue::{Catalogue, CatalogueError};
 use discovery::Discovery;
 use engine::{Engine, Wakes, host_paths};
+use exporting::{ExportError, Exporting};
 use frames::FrameGuard;
 use journal::Journal;
 use rulebook::{Rulebook, RulebookError};
@@ -84,6 +86,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
+    /// Exporters cannot be set up.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The control socket cannot be made.
     #[error(transparent)]
     Control(#[from] ServerError),
@@ -103,6 +108,7 @@ impl StartError {
             Self::Catalogue(error) => error.hint().into(),
             Self::Kernel(error) => error.hint().into(),
             Self::Log(error) => error.hint().into(),
+            Self::Export(error) => error.hint().into(),
             Self::Control(ServerError::InUse(_)) => {
                 "stop that daemon, or name another socket with --socket".into()
             }
@@ -152,9 +158,11 @@ impl App {
             Rulebook::new(settings.policy.clone(), settings.mode, catalog.endpoint_patterns());
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
+        let exporters = exporting::configured(settings)?;
         let lacks = Lack::of_kernel()?;
         let (journal, opened) = open_journal(settings, &host, &lacks)?;
         let shown = journal.events();
+        let exporting = Exporting::start(&exporters, settings, &journal)?;
         let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
         let mut kernel = Kernel::load(&options)?;
         let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
@@ -181,6 +189,7 @@ impl App {
             catalogue,
             state,
             journal,
+            exporting,
             discovery,
             destroyer,
             watch,
@@ -231,8 +240,9 @@ impl App {
         let reason = *ended.as_ref().unwrap_or(&"the kernel's events cannot be read");
         engine.record_phase(Phase::Stop { reason: reason.into(), stays_attached: false });
         engine.close_inventory();
-        let Engine { kernel, journal, .. } = engine;
+        let Engine { kernel, journal, exporting, .. } = engine;
         drop(kernel);
+        exporting.stop();
         drop(journal);
         ended.map(|_| ())
     }

@@ -7,6 +7,7 @@
 
 pub mod canonical;
 pub mod checkpoint;
+pub mod export;
 pub mod log;
 pub mod proof;
 pub mod record;

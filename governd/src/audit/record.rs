@@ -319,6 +319,8 @@ pub enum LossSource {
     Queue,
     /// Bytes behind the last whole record were cut when the log was opened.
     TornTail,
+    /// An exporter did not deliver: the log had deleted it before, or the receiver refuses it.
+    Export,
     /// Refused sockets could not be ended: their packets are stopped, but their programs wait.
     Undestroyed,
 }
@@ -331,6 +333,7 @@ impl LossSource {
             Self::Log => "log-unwritable",
             Self::Queue => "queue-full",
             Self::TornTail => "torn-tail",
+            Self::Export => "not-exported",
             Self::Undestroyed => "sockets-not-destroyed",
         }
     }

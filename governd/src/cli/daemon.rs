@@ -10,7 +10,7 @@ use super::{
     watch,
 };
 use crate::{
-    app::{self, App, StartError, catalogue::CatalogueError},
+    app::{self, App, StartError, catalogue::CatalogueError, exporting::ExportError},
     settings::{PolicySource, Settings},
     telemetry,
 };
@@ -85,10 +85,13 @@ fn greet(printer: &Printer, settings: &Settings, app: &App) {
 
 fn failure(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Policy(_) | StartError::Catalogue(CatalogueError::Invalid(_)) => Exit::Invalid,
+        StartError::Policy(_)
+        | StartError::Catalogue(CatalogueError::Invalid(_))
+        | StartError::Export(ExportError::Invalid(_) | ExportError::SetUp(_)) => Exit::Invalid,
         StartError::Catalogue(CatalogueError::Unreadable(_))
         | StartError::Kernel(_)
         | StartError::Log(_)
+        | StartError::Export(ExportError::Unreadable { .. } | ExportError::Start { .. })
         | StartError::Control(_)
         | StartError::System(_) => Exit::Environment,
     };

@@ -42,6 +42,14 @@ pub(super) struct Daemon {
     /// Directory of the log and the inventory.
     #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]
     state_dir: PathBuf,
+    /// File that says where records go beside the log: files, syslog, OTLP, webhooks, NATS.
+    #[arg(
+        long,
+        env = "GOVERND_EXPORTERS",
+        value_name = "FILE",
+        default_value = settings::EXPORTERS_FILE
+    )]
+    exporters: PathBuf,
     #[command(flatten)]
     socket: Socket,
     /// Override the mode of every document.
@@ -58,6 +66,7 @@ impl Daemon {
             policy: PolicySource::Path(policy),
             catalog: self.catalog.catalog,
             state_dir: self.state_dir,
+            exporters: self.exporters,
             socket: self.socket.socket,
             mode: self.mode.map(verdict::Mode::from),
         }

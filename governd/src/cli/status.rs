@@ -11,7 +11,7 @@ use super::{
 };
 use crate::control::{
     client::{self, ClientError},
-    protocol::{AgentStatus, ErrorKind, Request, StatusReport},
+    protocol::{AgentStatus, ErrorKind, ExporterStatus, Request, StatusReport},
 };
 
 /// Flags of `governd status`.
@@ -130,9 +130,27 @@ fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
         let text = format!("{} records did not get into the log", report.log.lost_records);
         fact("log lost", Tone::Bad, text);
     }
+    for exporter in &report.exporters {
+        let (tone, text) = exporter_line(exporter);
+        fact("exporter", tone, text);
+    }
     let mut lines = facts.lines(printer);
     lines.extend(agents(&report.agents).lines(printer));
     lines
+}
+
+fn exporter_line(exporter: &ExporterStatus) -> (Tone, String) {
+    let ExporterStatus { name, kind, delivered, behind, missed, rejected, failing, .. } = exporter;
+    let mut text = format!("{name} ({kind}): {delivered} delivered, {behind} behind");
+    for (count, what) in [(missed, "missed"), (rejected, "rejected")] {
+        if *count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    let Some(reason) = failing else {
+        return (if missed + rejected > 0 { Tone::Warn } else { Tone::Plain }, text);
+    };
+    (Tone::Bad, format!("{text}; {reason}"))
 }
 
 fn programs(report: &StatusReport) -> (Tone, String) {

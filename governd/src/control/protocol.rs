@@ -129,6 +129,9 @@ pub struct StatusReport {
     pub degraded: std::collections::BTreeMap<String, String>,
     /// The log.
     pub log: LogStatus,
+    /// Where records go beside the log.
+    #[serde(default)]
+    pub exporters: Vec<ExporterStatus>,
 }
 
 /// The policy in force.
@@ -219,6 +222,27 @@ pub struct LogStatus {
     /// Records that could not be written since start.
     pub lost_records: u64,
     /// Why the latest write failed, until one succeeds.
+    pub failing: Option<String>,
+}
+
+/// An exporter.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ExporterStatus {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Records delivered since start.
+    pub delivered: u64,
+    /// Durable records that are not delivered yet.
+    pub behind: u64,
+    /// Records that the log had no more, or damaged.
+    pub missed: u64,
+    /// Records that the receiver will never take.
+    pub rejected: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Why the latest attempt failed, until one succeeds.
     pub failing: Option<String>,
 }
 

@@ -37,6 +37,8 @@ const PEERS: &[Peer] = &[
     peer("jq", "jq", "reads records as an outsider does"),
     peer("openssl", "openssl", "checks signatures as an outsider does"),
     peer("nft", "nftables", "counts packets in the lab"),
+    peer("rsyslogd", "rsyslog", "receives records as syslog"),
+    peer("nats-server", "nats-server", "receives records in a stream"),
     peer("setpriv", "util-linux", "takes privileges away from a client"),
 ];
 
@@ -45,8 +47,10 @@ const EMULATOR: &[Peer] =
     &[peer("qemu-system-x86_64", "qemu-system-x86", "boots the kernels that governd is tried on")];
 
 /// Services that a package enables although only its program is wanted.
-const SERVICES: &[&str] = &["nginx"];
+const SERVICES: &[&str] = &["nginx", "rsyslog", "nats-server"];
 
+/// What rsyslogd loads for TLS, below a library folder that has the architecture's name.
+const RSYSLOG_TLS: &str = "rsyslog/lmnsd_ossl.so";
 const LIBURING_HEADER: &str = "/usr/include/liburing.h";
 const POLICY_RC_D: &str = "/usr/sbin/policy-rc.d";
 
@@ -58,7 +62,15 @@ pub(super) fn provide(is_root: bool) -> Result<usize> {
     if !Path::new(LIBURING_HEADER).is_file() {
         missing.push(("liburing-dev", "builds the bypass attempts that use io_uring"));
     }
+    if !has_library(RSYSLOG_TLS) {
+        missing.push(("rsyslog-openssl", "receives records as syslog over TLS"));
+    }
     supply(&missing, is_root)
+}
+
+fn has_library(file: &str) -> bool {
+    let mut folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    folders.any(|folder| folder.path().join(file).is_file())
 }
 
 /// The same for what boots other kernels.

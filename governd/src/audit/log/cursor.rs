@@ -1,5 +1,6 @@
 //! Where a reader of the log stands, in a file of its own, so that it goes on there after it starts
 //! anew.
+//!
 //! A cursor names the log that it belongs to: one that was left by another log, whose indices mean
 //! other records, begins anew. Saving replaces the file whole, and is durable when it returns.
 

@@ -19,12 +19,17 @@ const SEVERITY_HIGH: u8 = 4;
 
 pub(super) fn value(loss: &Loss, context: &Context, stamp: &Stamp) -> Value {
     let class = Class { category: 6, class: 6008, activity: ACTIVITY_GENERAL_ERROR };
-    let leaves_no_gap = matches!(loss.source, LossSource::TornTail | LossSource::Undestroyed);
-    let severity = if leaves_no_gap { SEVERITY_LOW } else { SEVERITY_HIGH };
+    let severity = match loss.source {
+        LossSource::TornTail | LossSource::Undestroyed => SEVERITY_LOW,
+        LossSource::Kernel(_) | LossSource::Queue | LossSource::Log | LossSource::Export => {
+            SEVERITY_HIGH
+        }
+    };
     let place = match loss.source {
         LossSource::Kernel(_) => "kernel",
         LossSource::Queue | LossSource::Undestroyed => "daemon",
         LossSource::Log | LossSource::TornTail => "log",
+        LossSource::Export => "export",
     };
     let own = Object::default()
         .with("count", integer(loss.count))
@@ -49,6 +54,7 @@ fn message(loss: &Loss) -> String {
         LossSource::Queue => format!("{count} records discarded: the daemon could not keep up"),
         LossSource::Log => format!("{count} records lost: the log could not be written"),
         LossSource::TornTail => format!("{count} bytes cut behind the last whole record"),
+        LossSource::Export => format!("{count} records were not exported"),
         LossSource::Undestroyed => {
             format!("{count} refused sockets not ended: their programs wait, nothing gets out")
         }

@@ -390,6 +390,7 @@ fn minimal() -> Vec<Record> {
         Record::Loss(lost(LossSource::Log)),
         Record::Loss(lost(LossSource::Queue)),
         Record::Loss(lost(LossSource::TornTail)),
+        Record::Loss(lost(LossSource::Export)),
         Record::Loss(lost(LossSource::Undestroyed)),
         Record::Finding(Finding {
             subject: None,

@@ -1,0 +1,194 @@
+//! The exporters: each is a thread that reads the log from its own cursor and hands records on. None
+//! waits for another, and nothing waits for them; while one cannot deliver, the log keeps what it has.
+
+mod worker;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+
+use self::worker::Worker;
+use super::journal::Journal;
+use crate::{
+    audit::{
+        export::{
+            self, SetUpError,
+            config::{self, ConfigError, Exporter},
+        },
+        log::{Cursor, Disk, Progress},
+    },
+    control::protocol::ExporterStatus,
+    settings::{self, Settings},
+};
+
+/// Where cursors are, in the state directory.
+const CURSORS_DIR: &str = "cursors";
+/// How long the end of the daemon waits for exporters that are busy. They go on where they were.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+const END_POLL: Duration = Duration::from_millis(10);
+
+/// Why there are no exporters.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is wrong.
+    #[error(transparent)]
+    Invalid(#[from] ConfigError),
+    /// An exporter cannot be set up.
+    #[error(transparent)]
+    SetUp(#[from] SetUpError),
+    /// A cursor cannot be read, or the system gives no thread.
+    #[error("exporter {exporter}: cannot be started")]
+    Start {
+        /// The exporter.
+        exporter: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl ExportError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "name a readable file with --exporters",
+            Self::Invalid(error) => error.hint(),
+            Self::SetUp(error) => error.hint(),
+            Self::Start { .. } => "check that the state directory is on a working file system",
+        }
+    }
+}
+
+/// How an exporter fares; its thread writes, others read.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    /// Index of the first record that is not delivered.
+    next: AtomicU64,
+    delivered: AtomicU64,
+    /// Records that the log had no more, or damaged.
+    missed: AtomicU64,
+    /// Records that the receiver will never take.
+    rejected: AtomicU64,
+    /// Attempts that failed.
+    failures: AtomicU64,
+    /// Why the latest attempt failed, until one succeeds.
+    trouble: ArcSwapOption<String>,
+}
+
+/// All exporters.
+pub(super) struct Exporting {
+    running: Vec<Running>,
+    progress: Progress,
+}
+
+struct Running {
+    name: String,
+    kind: &'static str,
+    stats: Arc<Stats>,
+    /// Dropped when it should end.
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// The exporters that the settings name.
+///
+/// # Errors
+/// The file is wrong, or is named and not there.
+pub(super) fn configured(settings: &Settings) -> Result<Vec<Exporter>, ExportError> {
+    let path = &settings.exporters;
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        // Without a file there is nobody to export to, unless somebody wants it.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                && path == Path::new(settings::EXPORTERS_FILE) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(source) => return Err(ExportError::Unreadable { path: path.clone(), source }),
+    };
+    Ok(config::parse(&path.display().to_string(), &text)?)
+}
+
+impl Exporting {
+    /// Starts the exporters.
+    ///
+    /// # Errors
+    /// One of them cannot be set up.
+    pub(super) fn start(
+        exporters: &[Exporter],
+        settings: &Settings,
+        journal: &Journal,
+    ) -> Result<Self, ExportError> {
+        let mut running = Vec::with_capacity(exporters.len());
+        for exporter in exporters {
+            let name = exporter.name();
+            let failed = |source| ExportError::Start { exporter: name.to_owned(), source };
+            let directory = settings.state_dir.join(CURSORS_DIR);
+            let mut cursor =
+                Cursor::open(Disk, &directory, name, journal.origin()).map_err(failed)?;
+            if cursor.is_new() && exporter.from() == config::From::Now {
+                cursor.advance(journal.progress().durable());
+            }
+            cursor.save().map_err(failed)?;
+            let destination = export::destination(exporter)?;
+            let stats = Arc::new(Stats::default());
+            let worker = Worker::new(name, cursor, destination, journal, Arc::clone(&stats));
+            let (stop, stopped) = mpsc::channel();
+            let thread = thread::Builder::new().name(format!("export-{name}"));
+            let thread = thread.spawn(move || worker.run(&stopped)).map_err(failed)?;
+            let kind = exporter.kind();
+            running.push(Running { name: name.to_owned(), kind, stats, stop, thread });
+        }
+        Ok(Self { running, progress: journal.progress() })
+    }
+
+    /// How each fares.
+    pub(super) fn status(&self) -> Vec<ExporterStatus> {
+        let durable = self.progress.durable();
+        let status = |exporter: &Running| {
+            let stats = &exporter.stats;
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            ExporterStatus {
+                name: exporter.name.clone(),
+                kind: exporter.kind.to_owned(),
+                delivered: count(&stats.delivered),
+                behind: durable.saturating_sub(count(&stats.next)),
+                missed: count(&stats.missed),
+                rejected: count(&stats.rejected),
+                failures: count(&stats.failures),
+                failing: stats.trouble.load().as_ref().map(|reason| reason.as_ref().clone()),
+            }
+        };
+        self.running.iter().map(status).collect()
+    }
+
+    /// Ends them. One that is busy with a receiver that does not answer is left behind: what it had
+    /// not delivered is delivered after the next start.
+    pub(super) fn stop(self) {
+        let (stops, threads): (Vec<_>, Vec<_>) =
+            self.running.into_iter().map(|exporter| (exporter.stop, exporter.thread)).unzip();
+        drop(stops);
+        let deadline = Instant::now() + END_TIMEOUT;
+        while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+            thread::sleep(END_POLL);
+        }
+    }
+}
