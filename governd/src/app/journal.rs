@@ -82,6 +82,12 @@ impl Journal {
         }
     }
 
+    /// Waits until what was handed over is durable.
+    #[cfg(test)]
+    pub fn commit(&self) -> Option<u64> {
+        self.keeper.commit(Duration::from_secs(120))
+    }
+
     /// The same for other threads.
     pub fn recorder(&self) -> Recorder {
         Recorder(Arc::downgrade(&self.keeper))
