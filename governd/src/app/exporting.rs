@@ -1,5 +1,6 @@
-//! The exporters: each is a thread that reads the log from its own cursor and hands records on. None
-//! waits for another, and nothing waits for them; while one cannot deliver, the log keeps what it has.
+//! The exporters: each is a thread that reads the log from its own cursor and hands records on.
+//! None waits for another, and nothing waits for them; while one cannot deliver, the log keeps what
+//! it has.
 
 #[cfg(test)]
 mod tests;

@@ -115,28 +115,36 @@ fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
     );
     fact("decisions", Tone::Plain, text);
     fact("tracked", Tone::Plain, format!("{} processes", report.tracked_processes));
-    let lost: Vec<String> = report.lost.iter().map(|(why, n)| format!("{n} {why}")).collect();
-    let tone = if lost.is_empty() { Tone::Good } else { Tone::Bad };
-    fact("lost", tone, if lost.is_empty() { "nothing".into() } else { lost.join(", ") });
-    fact(
-        "log",
-        Tone::Plain,
-        format!("{}, {} records", report.log.directory, report.log.next_index),
-    );
-    if let Some(reason) = &report.log.failing {
-        fact("log fails", Tone::Bad, reason.clone());
-    }
-    if report.log.lost_records > 0 {
-        let text = format!("{} records did not get into the log", report.log.lost_records);
-        fact("log lost", Tone::Bad, text);
-    }
-    for exporter in &report.exporters {
-        let (tone, text) = exporter_line(exporter);
-        fact("exporter", tone, text);
+    for (name, tone, text) in losses_and_log(report) {
+        fact(name, tone, text);
     }
     let mut lines = facts.lines(printer);
     lines.extend(agents(&report.agents).lines(printer));
     lines
+}
+
+/// What was lost, how the log fares, and who gets it.
+fn losses_and_log(report: &StatusReport) -> Vec<(&'static str, Tone, String)> {
+    let lost: Vec<String> = report.lost.iter().map(|(why, n)| format!("{n} {why}")).collect();
+    let mut facts = vec![if lost.is_empty() {
+        ("lost", Tone::Good, "nothing".to_owned())
+    } else {
+        ("lost", Tone::Bad, lost.join(", "))
+    }];
+    let log = &report.log;
+    facts.push(("log", Tone::Plain, format!("{}, {} records", log.directory, log.next_index)));
+    if let Some(reason) = &log.failing {
+        facts.push(("log fails", Tone::Bad, reason.clone()));
+    }
+    if log.lost_records > 0 {
+        let text = format!("{} records did not get into the log", log.lost_records);
+        facts.push(("log lost", Tone::Bad, text));
+    }
+    for exporter in &report.exporters {
+        let (tone, text) = exporter_line(exporter);
+        facts.push(("exporter", tone, text));
+    }
+    facts
 }
 
 fn exporter_line(exporter: &ExporterStatus) -> (Tone, String) {

@@ -372,7 +372,7 @@ fn pair(tls: &Tls) -> Result<(), Wrong> {
 mod tests {
     use super::*;
 
-    const EVERY_KIND: &str = include_str!("testdata/exporters.toml");
+    const EVERY_KIND: &str = include_str!("../../../../deploy/exporters.toml");
 
     #[test]
     fn every_kind_is_read_in_the_order_of_the_file() {

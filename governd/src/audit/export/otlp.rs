@@ -1,4 +1,4 @@
-//! OpenTelemetry logs over HTTP, as protobuf (OTLP 1.x), with the names of its semantic conventions.
+//! OpenTelemetry logs over HTTP, as protobuf (OTLP 1.x), with the names of its conventions.
 
 use opentelemetry_proto::tonic::{
     collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse},

@@ -91,8 +91,8 @@ impl Syslog {
         Ok(Connection::Tls(Box::new(StreamOwned::new(client, stream))))
     }
 
-    /// The connection that is there and not ended by the other side, or a new one, to which has been
-    /// written what may not have arrived over the one before.
+    /// The connection that is there and not ended by the other side, or a new one, to which has
+    /// been written what may not have arrived over the one before.
     fn connection(&mut self) -> io::Result<&mut Connection> {
         let open = self.connection.take().filter(Connection::is_open);
         let connection = match open {
