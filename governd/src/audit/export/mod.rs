@@ -1,8 +1,8 @@
 //! Where records go beside the log: files, syslog, OpenTelemetry, webhooks, NATS.
 //!
 //! A [`Destination`] takes batches and says when they are safe with the other side. It neither
-//! reads the log nor remembers how far it came: who drives it gives a batch again until it is delivered,
-//! so a receiver may see a record twice, and knows it by the log's name and the record's index.
+//! reads the log nor remembers how far it came: who drives it gives a batch again until it is
+//! delivered, so a receiver may see a record twice, and knows it by the log's name and the index.
 
 pub mod config;
 mod file;
