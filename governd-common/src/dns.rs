@@ -9,6 +9,7 @@
 //! The message and everything that changes live in one [`Dns`], see [`crate::repeat`].
 
 pub mod dns_type;
+pub mod framing;
 mod query;
 
 use core::marker::PhantomData;

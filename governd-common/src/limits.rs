@@ -89,6 +89,8 @@ pub const RESOLVER_EXES_MAX: u32 = 256;
 pub const BINDINGS_MAX: u32 = 131_072;
 /// DNS queries that wait for their answer; the least recently used goes first.
 pub const PENDING_MAX: u32 = 16_384;
+/// Sockets whose DNS answers over TCP are read at the same time: one on each CPU.
+pub const DNS_READERS_MAX: u32 = 8_192;
 /// Bytes of the event ring; a power of two and a multiple of the page size.
 pub const RING_BYTES: u32 = 16 * 1_024 * 1_024;
 

@@ -51,7 +51,7 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU scratch of `process_exec`.
     pub const EXEC_SCRATCH: &str = "EXEC_SCRATCH";
-    /// Per-CPU scratch of `skb_ingress` and `skb_query`.
+    /// Per-CPU scratch of the programs that read DNS.
     pub const DNS_SCRATCH: &str = "DNS_SCRATCH";
     /// LPM trie of [`crate::key::SocketPathKey`] to a [`crate::table::socket_path`].
     pub const SOCKET_PATHS: &str = "SOCKET_PATHS";
@@ -65,11 +65,17 @@ pub mod map {
     pub const QUIC_SOCKETS: &str = "QUIC_SOCKETS";
     /// Per-CPU scratch of `skb_hello`.
     pub const HELLO_SCRATCH: &str = "HELLO_SCRATCH";
+    /// Socket storage: how far the two directions of DNS over TCP were read.
+    pub const DNS_STREAMS: &str = "DNS_STREAMS";
+    /// Hash of a socket cookie to `u32`: sockets of which a CPU reads answers over TCP.
+    pub const DNS_READERS: &str = "DNS_READERS";
     /// Array of the programs that egress calls, indexed by [`super::tail`].
     pub const TAILS: &str = "TAILS";
+    /// Array of the programs that ingress calls, indexed by [`super::tail`].
+    pub const INGRESS_TAILS: &str = "INGRESS_TAILS";
 
     /// All of them.
-    pub const ALL: [&str; 30] = [
+    pub const ALL: [&str; 33] = [
         ACTIVE,
         SETTINGS,
         TASKS,
@@ -99,7 +105,10 @@ pub mod map {
         HELLO_FLOWS,
         QUIC_SOCKETS,
         HELLO_SCRATCH,
+        DNS_STREAMS,
+        DNS_READERS,
         TAILS,
+        INGRESS_TAILS,
     ];
 }
 
@@ -121,6 +130,10 @@ pub mod program {
     pub const SKB_EGRESS: &str = "skb_egress";
     /// `cgroup_skb/egress`, called by `skb_egress`: DNS queries.
     pub const SKB_QUERY: &str = "skb_query";
+    /// `cgroup_skb/egress`, called by `skb_query`: DNS queries over TCP.
+    pub const SKB_QUERY_TCP: &str = "skb_query_tcp";
+    /// `cgroup_skb/ingress`, called by `skb_ingress`: DNS answers over TCP.
+    pub const SKB_ANSWER_TCP: &str = "skb_answer_tcp";
     /// `cgroup_skb/egress`, called by `skb_egress`: the names in a connection's first bytes.
     pub const SKB_HELLO: &str = "skb_hello";
     /// `cgroup/connect_unix`.
@@ -139,7 +152,7 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 18] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -148,6 +161,8 @@ pub mod program {
         SKB_INGRESS,
         SKB_EGRESS,
         SKB_QUERY,
+        SKB_QUERY_TCP,
+        SKB_ANSWER_TCP,
         SKB_HELLO,
         CONNECT_UNIX,
         SENDMSG_UNIX,
@@ -159,16 +174,31 @@ pub mod program {
     ];
 }
 
-/// Places in the array of programs that egress calls.
+/// Places in the arrays of programs that others call: one array for each direction.
 pub mod tail {
-    /// [`super::program::SKB_QUERY`].
-    pub const QUERY: u32 = 0;
-    /// [`super::program::SKB_HELLO`].
-    pub const HELLO: u32 = 1;
+    use super::{map, program};
 
-    /// All of them, with what belongs there.
-    pub const ALL: [(u32, &str); 2] =
-        [(QUERY, super::program::SKB_QUERY), (HELLO, super::program::SKB_HELLO)];
+    /// At egress, [`program::SKB_QUERY`].
+    pub const QUERY: u32 = 0;
+    /// At egress, [`program::SKB_HELLO`].
+    pub const HELLO: u32 = 1;
+    /// At egress, [`program::SKB_QUERY_TCP`].
+    pub const QUERY_TCP: u32 = 2;
+    /// At ingress, [`program::SKB_ANSWER_TCP`].
+    pub const ANSWER_TCP: u32 = 0;
+
+    /// Places of the egress array.
+    pub const EGRESS_LEN: usize = 3;
+    /// Places of the ingress array.
+    pub const INGRESS_LEN: usize = 1;
+
+    /// All of them: the array, the place, and what belongs there.
+    pub const ALL: [(&str, u32, &str); EGRESS_LEN + INGRESS_LEN] = [
+        (map::TAILS, QUERY, program::SKB_QUERY),
+        (map::TAILS, HELLO, program::SKB_HELLO),
+        (map::TAILS, QUERY_TCP, program::SKB_QUERY_TCP),
+        (map::INGRESS_TAILS, ANSWER_TCP, program::SKB_ANSWER_TCP),
+    ];
 }
 
 /// Load-time constants: offsets read from the running kernel's BTF, and what the kernel offers.

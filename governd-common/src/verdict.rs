@@ -126,5 +126,8 @@ codes! {
         Unasked = 7 => "dns-unasked",
         /// A DNS query that could not be kept, so that its answer teaches nothing.
         Pending = 8 => "pending-full",
+        /// A DNS connection whose messages could not be followed any more; its answers teach
+        /// nothing.
+        DnsStream = 9 => "dns-stream",
     }
 }

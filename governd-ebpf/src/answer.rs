@@ -17,6 +17,7 @@ use governd_common::{
     limits::{
         BINDING_SETS_MAX, BINDING_TTL_MAX_S, BINDING_TTL_MIN_S, DNS_ADDRESSES_MAX, PENDING_MAX_S,
     },
+    names::tail,
     repeat::{Repeat as _, Step, Work},
     table::{Binding, BoundSet, SocketOwner},
     verdict::{Loss, Mode, Reason},
@@ -26,9 +27,9 @@ use crate::{
     dns::{DnsScratch, Report, Round, take_scratch},
     emit::count,
     outcome::Outcome,
-    skb::{Helper, PORT_DNS, PROTOCOL_UDP, Segment, load_message},
+    skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message},
     state::{self, End, is_replay},
-    tables::{BINDINGS, FLOWS, PENDING, SOCKETS, View},
+    tables::{BINDINGS, FLOWS, INGRESS_TAILS, PENDING, SOCKETS, View},
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -40,7 +41,12 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
         return Outcome::Pass as i32;
     };
     // This is nearly every packet.
-    if segment.source_port != PORT_DNS || segment.protocol != PROTOCOL_UDP {
+    if segment.source_port != PORT_DNS {
+        return Outcome::Pass as i32;
+    }
+    if segment.protocol == PROTOCOL_TCP {
+        // SAFETY: nothing here waits to be dropped.
+        unsafe { INGRESS_TAILS.tail_call(context, tail::ANSWER_TCP) };
         return Outcome::Pass as i32;
     }
     let Some(view) = View::current() else {
@@ -66,7 +72,7 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
 
 /// Learns from the message in the scratch memory, and says whether it may be delivered.
 #[inline(always)]
-fn learn(
+pub(crate) fn learn(
     context: &SkBuffContext,
     view: &View,
     owner: &SocketOwner,

@@ -15,6 +15,7 @@ use governd_common::{
 };
 
 use crate::{
+    dns_stream::Joint,
     emit::{self, Wake},
     skb::{Helper, copy},
     tables::{DNS_SCRATCH, NAMES, View},
@@ -35,6 +36,7 @@ pub(crate) struct DnsScratch {
     pub(crate) query: QueryKey,
     event: DnsEvent,
     pub(crate) round: Round,
+    pub(crate) joint: Joint,
 }
 
 /// What the loop over the addresses needs.

@@ -44,8 +44,6 @@ use crate::{
 };
 
 const RECORD_HANDSHAKE: u8 = 22;
-const FLAG_SYN: u8 = 1 << 1;
-const FLAG_URGENT: u8 = 1 << 5;
 
 /// What is known of a connection's beginning.
 #[repr(C)]
@@ -131,7 +129,7 @@ fn judge_owned(context: &SkBuffContext, socket: *mut bpf_sock, owner: &mut Socke
     let Some(segment) = Segment::read(context) else {
         return Outcome::Refuse;
     };
-    let is_syn = segment.flags & FLAG_SYN != 0;
+    let is_syn = segment.is_syn();
     if segment.len == 0 && !is_syn {
         return Outcome::Pass;
     }
@@ -144,16 +142,15 @@ fn judge_owned(context: &SkBuffContext, socket: *mut bpf_sock, owner: &mut Socke
     }
     // SAFETY: as the owner's.
     let beginning = unsafe { &mut *beginning };
-    let mut sequence = segment.sequence;
+    let sequence = segment.first();
     if is_syn {
-        sequence = sequence.wrapping_add(1);
         begin(beginning, owner, sequence);
         if segment.len == 0 {
             return Outcome::Pass;
         }
     }
     let is_this = beginning.has_syn != 0 && beginning.connects == u32::from(owner.connects);
-    if !is_this || segment.flags & FLAG_URGENT != 0 {
+    if !is_this || segment.is_urgent() {
         // Nobody saw where the stream begins, or the two ends may differ in a byte of it.
         return run.refuse_unread(owner);
     }

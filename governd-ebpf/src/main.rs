@@ -19,8 +19,10 @@ use governd_common::event::Hook;
 
 mod again;
 mod answer;
+mod answer_tcp;
 mod decision;
 mod dns;
+mod dns_stream;
 mod egress;
 mod emit;
 mod frame;
@@ -30,6 +32,7 @@ mod outcome;
 mod owner;
 mod process;
 mod query;
+mod query_tcp;
 mod quic;
 mod segment;
 mod skb;
@@ -91,6 +94,18 @@ fn skb_egress(context: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 fn skb_query(context: SkBuffContext) -> i32 {
     query::judge(&context)
+}
+
+/// Called by `skb_query`, and not attached: packets to port 53 over TCP.
+#[cgroup_skb(egress)]
+fn skb_query_tcp(context: SkBuffContext) -> i32 {
+    query_tcp::judge(&context)
+}
+
+/// Called by `skb_ingress`, and not attached: packets from port 53 over TCP.
+#[cgroup_skb(ingress)]
+fn skb_answer_tcp(context: SkBuffContext) -> i32 {
+    answer_tcp::judge(&context)
 }
 
 /// Called by `skb_egress`, and not attached: packets of connections whose first bytes have to name

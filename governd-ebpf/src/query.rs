@@ -15,6 +15,7 @@ use governd_common::{
     decide::Tables as _,
     dns::dns_type,
     key::DecisionKey,
+    names::tail,
     table::{Pending, SocketOwner, Subject, subject_flag},
     verdict::{Loss, Mode, Reason},
 };
@@ -23,10 +24,10 @@ use crate::{
     dns::{DnsScratch, Report, take_scratch},
     emit::count,
     outcome::Outcome,
-    skb::{Helper, PORT_DNS, PROTOCOL_UDP, Segment, load_message},
+    skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message},
     state::{self, End},
     subject::learner,
-    tables::{DECISIONS, FLOWS, PENDING, SOCKETS, View},
+    tables::{DECISIONS, FLOWS, PENDING, SOCKETS, TAILS, View},
     task::SocketPointer,
 };
 
@@ -55,13 +56,19 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     };
     let is_answer = segment.source_port == PORT_DNS && view.is_resolver(&segment.source);
     let is_forged = owner.subject != 0 && is_answer;
-    if !is_forged && (segment.protocol != PROTOCOL_UDP || segment.destination_port != PORT_DNS) {
+    if !is_forged && segment.destination_port != PORT_DNS {
         return Outcome::Pass as i32;
+    }
+    let is_enforced = owner.subject != 0 && settings.mode != Mode::Monitor as u8;
+    let unread = if is_enforced { Outcome::Refuse } else { Outcome::Pass } as i32;
+    if !is_forged && segment.protocol == PROTOCOL_TCP {
+        // SAFETY: nothing here waits to be dropped.
+        unsafe { TAILS.tail_call(context, tail::QUERY_TCP) };
+        return unread;
     }
     let Some(scratch) = take_scratch() else {
         count(Loss::Pending);
-        let is_refused = owner.subject != 0 && settings.mode != Mode::Monitor as u8;
-        return if is_refused { Outcome::Refuse } else { Outcome::Pass } as i32;
+        return unread;
     };
     let asking = Asking { context, view: &view, owner, settings, segment: &segment };
     let outcome = if is_forged { asking.forge(scratch) } else { asking.datagram(scratch) };
@@ -70,12 +77,12 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
 }
 
 /// Who asks, and how.
-struct Asking<'a> {
-    context: &'a SkBuffContext,
-    view: &'a View,
-    owner: &'a SocketOwner,
-    settings: &'a Subject,
-    segment: &'a Segment,
+pub(crate) struct Asking<'a> {
+    pub(crate) context: &'a SkBuffContext,
+    pub(crate) view: &'a View,
+    pub(crate) owner: &'a SocketOwner,
+    pub(crate) settings: &'a Subject,
+    pub(crate) segment: &'a Segment,
 }
 
 impl Asking<'_> {
@@ -101,7 +108,7 @@ impl Asking<'_> {
 
     /// Decides about the message in the scratch memory; one of no length could not be read.
     #[inline(always)]
-    fn message(&self, scratch: &mut DnsScratch) -> Outcome {
+    pub(crate) fn message(&self, scratch: &mut DnsScratch) -> Outcome {
         let is_question = scratch.dns.query::<Helper>().is_ok();
         scratch.set = 0;
         if is_question {

@@ -21,7 +21,8 @@ use governd_common::{
         ResolverKey, SocketPathKey, SubjectKey, UidKey,
     },
     limits::{
-        BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, EXES_MAX,
+        BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, DNS_READERS_MAX,
+        EXES_MAX,
         NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUIC_SOCKETS_MAX, RESOLVER_EXES_MAX,
         RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX,
         UIDS_MAX,
@@ -36,6 +37,7 @@ use governd_common::{
 
 use crate::{
     dns::{DnsScratch, SCRATCHES},
+    dns_stream::DnsStream,
     hello::{Beginning, HelloScratch},
     process::ExecScratch,
     state::Flows,
@@ -124,7 +126,13 @@ pub(crate) static QUIC_SOCKETS: LruHashMap<u64, QuicSocket, { QUIC_SOCKETS_MAX a
 #[btf_map]
 pub(crate) static HELLO_SCRATCH: PerCpuArray<HelloScratch, 1> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static TAILS: ProgramArray<{ tail::ALL.len() }> = ProgramArray::new();
+pub(crate) static DNS_STREAMS: SkStorage<DnsStream> = SkStorage::new();
+#[btf_map]
+pub(crate) static DNS_READERS: HashMap<u64, u32, { DNS_READERS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static TAILS: ProgramArray<{ tail::EGRESS_LEN }> = ProgramArray::new();
+#[btf_map]
+pub(crate) static INGRESS_TAILS: ProgramArray<{ tail::INGRESS_LEN }> = ProgramArray::new();
 
 /// A map of socket storage whose values an accepted socket gets from the one that listened: whom a
 /// server talks to is its clients' choice, so what it accepts is its own and not judged.

@@ -15,7 +15,7 @@ use aya::{
         raw_trace_point::RawTracePointLink,
     },
 };
-use governd_common::names::{map, program, tail};
+use governd_common::names::{program, tail};
 
 use super::{
     KernelError,
@@ -119,14 +119,14 @@ impl Links {
 /// call, and the one that belongs to interfaces.
 pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     let unix = unix::PROGRAMS.iter().map(|(name, _)| *name);
-    let tails = tail::ALL.iter().map(|(_, name)| *name);
+    let tails = tail::ALL.iter().map(|(_, _, name)| *name);
     PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(tails).chain([program::FRAME])
 }
 
 /// Puts the programs that others call where those look for them. The map stays in the object: the
 /// kernel empties it when nobody in user space holds it any more.
 pub(crate) fn fill_tails(ebpf: &mut Ebpf, lacks: &[Lack]) -> Result<(), KernelError> {
-    for (index, name) in tail::ALL {
+    for (array, index, name) in tail::ALL {
         if left_out(lacks, name).is_some() {
             continue;
         }
@@ -135,10 +135,10 @@ pub(crate) fn fill_tails(ebpf: &mut Ebpf, lacks: &[Lack]) -> Result<(), KernelEr
         };
         let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?));
         let fd = fd.map_err(|error| load_error(name, error))?;
-        let tails = ebpf.map_mut(map::TAILS).ok_or(KernelError::Missing(map::TAILS))?;
+        let tails = ebpf.map_mut(array).ok_or(KernelError::Missing(array))?;
         ProgramArray::try_from(tails)
             .and_then(|mut tails| tails.set(index, &fd, 0))
-            .map_err(KernelError::map("write", map::TAILS))?;
+            .map_err(KernelError::map("write", array))?;
     }
     Ok(())
 }

@@ -105,7 +105,13 @@ impl Lack {
     /// Programs that cannot be loaded without it.
     pub(crate) const fn programs(self) -> &'static [&'static str] {
         match self {
-            Self::Loops => &[program::SKB_INGRESS, program::SKB_QUERY, program::SKB_HELLO],
+            Self::Loops => &[
+                program::SKB_INGRESS,
+                program::SKB_ANSWER_TCP,
+                program::SKB_QUERY,
+                program::SKB_QUERY_TCP,
+                program::SKB_HELLO,
+            ],
             Self::LocalSockets => &[program::CONNECT_UNIX, program::SENDMSG_UNIX],
             Self::RefusalErrno | Self::Allocator => &[],
         }

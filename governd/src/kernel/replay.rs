@@ -66,7 +66,7 @@ impl Replay {
     /// As [`super::Kernel::load`], without what attaching needs.
     pub fn load() -> Result<Self, KernelError> {
         let mut ebpf = load_replay(layout::of_kernel()?, FLOWS_MAX)?;
-        let called = tail::ALL.iter().map(|(_, name)| *name);
+        let called = tail::ALL.iter().map(|(_, _, name)| *name);
         for name in [program::SKB_INGRESS, program::SKB_EGRESS].into_iter().chain(called) {
             attach::load_checked(attach::find(&mut ebpf, name)?, name)?;
         }

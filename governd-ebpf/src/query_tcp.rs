@@ -1,0 +1,197 @@
+//! DNS queries over TCP on their way out: each is judged as one over UDP is, when it is whole.
+//!
+//! Pieces of a query pass before it is: nobody answers, or asks others, for a piece. The packet that
+//! completes a forbidden one is dropped, with all that comes after it, and the daemon ends the
+//! socket. Of an enforced subject that may not ask for everything, nothing passes that cannot be
+//! read: bytes of a connection whose beginning nobody saw, and urgent ones.
+
+use aya_ebpf::programs::SkBuffContext;
+use governd_common::{
+    decide::Tables as _,
+    names::tail,
+    table::{SocketOwner, Subject, subject_flag},
+    verdict::{Loss, Mode, Verdict},
+};
+
+use crate::{
+    dns::{DnsScratch, take_scratch},
+    dns_stream::{self, Bytes, DnsStream, Reading, stage},
+    emit::count,
+    outcome::Outcome,
+    query::Asking,
+    segment,
+    skb::Segment,
+    state::{self, End},
+    tables::{FLOWS, SOCKETS, TAILS, View},
+};
+
+/// Decides about a packet, and gives the program's return value.
+#[inline(always)]
+pub(crate) fn judge(context: &SkBuffContext) -> i32 {
+    // Captures are replayed message by message.
+    if state::is_replay() {
+        return Outcome::Pass as i32;
+    }
+    let socket = state::socket(context);
+    if socket.is_null() {
+        return Outcome::Pass as i32;
+    }
+    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
+    if owner.is_null() {
+        return Outcome::Pass as i32;
+    }
+    // SAFETY: the storage lives as long as the socket, whose lock keeps other packets of it away.
+    let owner: &mut SocketOwner = unsafe { &mut *owner };
+    let Some(view) = View::current() else {
+        return Outcome::Pass as i32;
+    };
+    let Some(settings) = view.subject(owner.subject) else {
+        return Outcome::Pass as i32;
+    };
+    let run = Run { context, view: &view, settings, subject: owner.subject };
+    let (Some(ends), Some(segment)) = (Segment::read(context), segment::Segment::read(context))
+    else {
+        return run.without_reading() as i32;
+    };
+    if segment.len == 0 && !segment.is_syn() {
+        return Outcome::Pass as i32;
+    }
+    let stream = dns_stream::of_socket(socket, true);
+    if stream.is_null() {
+        return run.without_reading() as i32;
+    }
+    // SAFETY: as the owner's.
+    run.packet(unsafe { &mut *stream }, owner, &ends, &segment) as i32
+}
+
+/// What a run knows beside the connection.
+struct Run<'a> {
+    context: &'a SkBuffContext,
+    view: &'a View,
+    settings: &'a Subject,
+    subject: u32,
+}
+
+impl Run<'_> {
+    #[inline(always)]
+    fn is_enforced(&self) -> bool {
+        self.subject != 0 && self.settings.mode != Mode::Monitor as u8
+    }
+
+    /// Only names of its rules may be asked for.
+    #[inline(always)]
+    fn is_restricted(&self) -> bool {
+        self.subject != 0 && self.settings.flags & subject_flag::DNS_RESTRICT != 0
+    }
+
+    /// The packet cannot be read now; it will be sent again.
+    #[inline(always)]
+    fn without_reading(&self) -> Outcome {
+        if self.is_enforced() { Outcome::Refuse } else { Outcome::Pass }
+    }
+
+    #[inline(always)]
+    fn packet(
+        &self,
+        stream: &mut DnsStream,
+        owner: &mut SocketOwner,
+        ends: &Segment,
+        segment: &segment::Segment,
+    ) -> Outcome {
+        if segment.is_syn() {
+            stream.belong_to(owner.connects);
+            stream.queries.begin(segment);
+            if segment.len == 0 {
+                return Outcome::Pass;
+            }
+        }
+        if stream.queries.stage == stage::REFUSED && self.is_enforced() {
+            return Outcome::Refuse;
+        }
+        let mut next = None;
+        if self.is_read(stream, owner, segment) {
+            match stream.queries.place(segment) {
+                Bytes::Known => return Outcome::Pass,
+                Bytes::Gap => return self.lose(stream),
+                Bytes::Next { at, len } => next = Some((at, len)),
+            }
+        } else if !self.minds_unread(stream, owner) {
+            return Outcome::Pass;
+        }
+        let Some(scratch) = take_scratch() else {
+            return self.lose(stream);
+        };
+        let reading = match next {
+            Some((at, len)) => stream.queries.read(self.context, at, len, scratch),
+            None => Reading::TooLong,
+        };
+        let outcome = self.judge(stream, owner, ends, scratch, reading);
+        scratch.release();
+        let is_more = outcome == Outcome::Pass
+            && stream.queries.stage == stage::READ
+            && stream.queries.wants_more(segment);
+        if is_more {
+            // SAFETY: nothing here waits to be dropped.
+            unsafe { TAILS.tail_call(self.context, tail::QUERY_TCP) };
+            return self.lose(stream);
+        }
+        outcome
+    }
+
+    /// Every byte of the connection was taken so far.
+    #[inline(always)]
+    fn is_read(
+        &self,
+        stream: &DnsStream,
+        owner: &SocketOwner,
+        segment: &segment::Segment,
+    ) -> bool {
+        let is_this = stream.is_of(owner.connects) && stream.queries.stage == stage::READ;
+        is_this && !segment.is_urgent()
+    }
+
+    /// What is asked cannot be told any more. True if that is to be judged: in monitor mode, once.
+    #[inline(always)]
+    fn minds_unread(&self, stream: &mut DnsStream, owner: &SocketOwner) -> bool {
+        stream.belong_to(owner.connects);
+        let is_new = stream.queries.stage != stage::LOST;
+        stream.queries.stage = stage::LOST;
+        self.is_restricted() && (is_new || self.is_enforced())
+    }
+
+    /// Bytes are missing, or cannot be read now. Of an enforced subject they come again, and the
+    /// packet after them.
+    #[inline(always)]
+    fn lose(&self, stream: &mut DnsStream) -> Outcome {
+        if self.is_enforced() {
+            return Outcome::Refuse;
+        }
+        stream.queries.stage = stage::LOST;
+        count(Loss::DnsStream);
+        Outcome::Pass
+    }
+
+    #[inline(always)]
+    fn judge(
+        &self,
+        stream: &mut DnsStream,
+        owner: &mut SocketOwner,
+        segment: &Segment,
+        scratch: &mut DnsScratch,
+        reading: Reading,
+    ) -> Outcome {
+        match reading {
+            Reading::More => return Outcome::Pass,
+            Reading::Fault => return self.lose(stream),
+            Reading::TooLong => scratch.dns.len = 0,
+            Reading::Message => {}
+        }
+        let Self { context, view, settings, .. } = *self;
+        let outcome = Asking { context, view, owner, settings, segment }.message(scratch);
+        if outcome == Outcome::Refuse {
+            stream.queries.stage = stage::REFUSED;
+            owner.verdict = Verdict::Deny as u8;
+        }
+        outcome
+    }
+}
