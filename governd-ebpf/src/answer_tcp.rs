@@ -45,7 +45,8 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     }
     // SAFETY: both storages live as long as the socket; of the stream only the answers are used,
     // which the reader keeps for this CPU, and what egress changes is read once.
-    let (owner, stream): (&mut SocketOwner, &mut DnsStream) = unsafe { (&mut *owner, &mut *stream) };
+    let (owner, stream): (&mut SocketOwner, &mut DnsStream) =
+        unsafe { (&mut *owner, &mut *stream) };
     let Some(view) = View::current() else {
         return Outcome::Pass as i32;
     };
@@ -60,8 +61,8 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
         return Outcome::Pass as i32;
     }
     let settings = view.subject(owner.subject);
-    let is_enforced = owner.subject != 0
-        && settings.is_some_and(|settings| settings.mode != Mode::Monitor as u8);
+    let is_enforced =
+        owner.subject != 0 && settings.is_some_and(|settings| settings.mode != Mode::Monitor as u8);
     let run = Run { context, view: &view, is_enforced };
     let Some(reader) = Reader::of(context) else {
         return run.lose(&mut stream.answers) as i32;

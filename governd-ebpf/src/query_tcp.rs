@@ -140,12 +140,7 @@ impl Run<'_> {
 
     /// Every byte of the connection was taken so far.
     #[inline(always)]
-    fn is_read(
-        &self,
-        stream: &DnsStream,
-        owner: &SocketOwner,
-        segment: &segment::Segment,
-    ) -> bool {
+    fn is_read(&self, stream: &DnsStream, owner: &SocketOwner, segment: &segment::Segment) -> bool {
         let is_this = stream.is_of(owner.connects) && stream.queries.stage == stage::READ;
         is_this && !segment.is_urgent()
     }

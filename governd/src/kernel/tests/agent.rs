@@ -430,6 +430,7 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         "open" => python(OPEN, rest),
         "mknod" => python(MKNOD, rest),
         "echo" => python(ECHO, rest),
+        "ask-tcp" => python(super::dns_tcp::ASK_TCP, rest),
         "say" => python(super::say::SAY, rest),
         "serve" => python(SERVE, rest),
         "true" => {

@@ -58,7 +58,7 @@ fn name(text: &str) -> Vec<u8> {
     labels.chain([0]).collect()
 }
 
-fn record(owner: &str, kind: u16, data: &[u8]) -> Vec<u8> {
+pub(super) fn record(owner: &str, kind: u16, data: &[u8]) -> Vec<u8> {
     let fixed = [kind.to_be_bytes(), 1_u16.to_be_bytes()].concat();
     let len = (data.len() as u16).to_be_bytes();
     [&name(owner), &fixed, &TTL_S.to_be_bytes()[..], &len[..], data].concat()

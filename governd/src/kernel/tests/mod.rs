@@ -7,6 +7,7 @@ mod agent;
 mod differential;
 mod differential_bytes;
 mod dns;
+mod dns_tcp;
 mod egress;
 mod foreign;
 mod hello;
