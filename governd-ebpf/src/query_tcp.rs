@@ -1,9 +1,9 @@
 //! DNS queries over TCP on their way out: each is judged as one over UDP is, when it is whole.
 //!
-//! Pieces of a query pass before it is: nobody answers, or asks others, for a piece. The packet that
-//! completes a forbidden one is dropped, with all that comes after it, and the daemon ends the
-//! socket. Of an enforced subject that may not ask for everything, nothing passes that cannot be
-//! read: bytes of a connection whose beginning nobody saw, and urgent ones.
+//! Pieces of a query pass before it is whole: nobody answers a piece, or asks others for it. The
+//! packet that completes a forbidden query is dropped, with all that comes after it, and the daemon
+//! ends the socket. Of an enforced subject that may not ask for everything, nothing passes that
+//! cannot be read: bytes of a connection whose beginning nobody saw, and urgent ones.
 
 use aya_ebpf::programs::SkBuffContext;
 use governd_common::{

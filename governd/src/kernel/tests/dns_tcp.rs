@@ -70,12 +70,15 @@ except OSError as error:
     print(error.errno)
 "#;
 
+// Connections have threads of their own; the test reads and writes in between.
+type Messages = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// A resolver that sends these pieces after the first whole question of each connection.
 struct Server {
     address: SocketAddr,
     /// The questions that came.
-    asked: Arc<Mutex<Vec<Vec<u8>>>>,
-    replies: Arc<Mutex<Vec<Vec<u8>>>>,
+    asked: Messages,
+    replies: Messages,
 }
 
 impl Server {
@@ -86,7 +89,6 @@ impl Server {
         let server = Self { address, asked: Arc::clone(&asked), replies: Arc::clone(&replies) };
         thread::spawn(move || {
             for mut peer in listener.incoming().flatten() {
-                // Both are shared with the test alone, between one connection and the next.
                 let (asked, replies) = (Arc::clone(&asked), Arc::clone(&replies));
                 thread::spawn(move || {
                     peer.set_nodelay(true).unwrap();
