@@ -7,7 +7,8 @@ use std::{
 
 use super::sources::Fingerprint;
 use crate::{
-    catalog::{Catalog, ParseError, Source},
+    catalog::{Catalog, EndpointPattern, ParseError, Source},
+    policy::compile::Endpoint,
     workload::additions::{self, AdditionsError},
 };
 
@@ -116,6 +117,16 @@ pub fn load(directory: &Path) -> Result<Catalog, CatalogueError> {
     let files = additions::read(directory)?;
     let sources: Vec<Source<'_>> = files.iter().map(|(path, text)| Source { path, text }).collect();
     Catalog::with_additions(&sources).map_err(CatalogueError::Invalid)
+}
+
+/// The catalogue's endpoints, as a policy takes them.
+pub fn endpoints(catalog: &Catalog) -> Vec<Endpoint> {
+    let endpoint = |one: EndpointPattern| Endpoint {
+        pattern: one.pattern,
+        provider: one.provider,
+        kind: one.kind.word(),
+    };
+    catalog.endpoint_patterns().into_iter().map(endpoint).collect()
 }
 
 fn fingerprint(directory: &Path) -> Fingerprint {

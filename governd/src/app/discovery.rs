@@ -204,7 +204,7 @@ impl Engine {
             Ok(true) => {
                 let catalog = Arc::clone(self.catalogue.current());
                 tracing::info!(endpoints = catalog.endpoints().len(), "catalogue read again");
-                self.rulebook.set_endpoints(catalog.endpoint_patterns());
+                self.rulebook.set_endpoints(super::catalogue::endpoints(&catalog));
                 self.state.set_services(KnownServices::of(&catalog));
                 self.discovery.inventory.set_catalog(catalog);
             }

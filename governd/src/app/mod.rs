@@ -154,8 +154,8 @@ impl App {
         let host = HostFacts::read(&paths);
         let catalogue = Catalogue::open(&settings.catalog)?;
         let catalog = Arc::clone(catalogue.current());
-        let mut rulebook =
-            Rulebook::new(settings.policy.clone(), settings.mode, catalog.endpoint_patterns());
+        let endpoints = catalogue::endpoints(&catalog);
+        let mut rulebook = Rulebook::new(settings.policy.clone(), settings.mode, endpoints);
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;

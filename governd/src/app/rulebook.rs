@@ -10,7 +10,12 @@ use super::{
 };
 use crate::{
     policy::{
-        self, compile::Surroundings, diagnostic::Diagnostics, host::Host, ids::Ids, image::Compiled,
+        self,
+        compile::{Endpoint, Surroundings},
+        diagnostic::Diagnostics,
+        host::Host,
+        ids::Ids,
+        image::Compiled,
     },
     settings::PolicySource,
 };
@@ -46,7 +51,7 @@ impl RulebookError {
 pub struct Rulebook {
     source: PolicySource,
     mode: Option<Mode>,
-    endpoints: Vec<(String, Arc<str>)>,
+    endpoints: Vec<Endpoint>,
     ids: Ids,
     seen: Fingerprint,
     asked: Asked,
@@ -57,12 +62,8 @@ pub struct Rulebook {
 
 impl Rulebook {
     /// A policy that has not been read yet. `mode` overrides that of every document; `endpoints`
-    /// are the AI endpoints of the catalogue, pattern and label.
-    pub fn new(
-        source: PolicySource,
-        mode: Option<Mode>,
-        endpoints: Vec<(String, Arc<str>)>,
-    ) -> Self {
+    /// are the AI endpoints of the catalogue.
+    pub fn new(source: PolicySource, mode: Option<Mode>, endpoints: Vec<Endpoint>) -> Self {
         Self {
             source,
             mode,
@@ -76,7 +77,7 @@ impl Rulebook {
     }
 
     /// Takes the AI endpoints of another catalogue, for the next reading.
-    pub fn set_endpoints(&mut self, endpoints: Vec<(String, Arc<str>)>) {
+    pub fn set_endpoints(&mut self, endpoints: Vec<Endpoint>) {
         self.has_other_endpoints = self.has_other_endpoints || self.endpoints != endpoints;
         self.endpoints = endpoints;
     }
@@ -105,9 +106,7 @@ impl Rulebook {
         self.files = sources.iter().map(|(path, _)| path.clone()).collect();
         let documents = policy::load(&sources).map_err(RulebookError::Invalid)?;
         let asking = Asking::new(host);
-        let endpoints: Vec<(&str, &str)> =
-            self.endpoints.iter().map(|(pattern, label)| (&**pattern, &**label)).collect();
-        let around = Surroundings { host: &asking, endpoints: &endpoints, mode: self.mode };
+        let around = Surroundings { host: &asking, endpoints: &self.endpoints, mode: self.mode };
         let compiled = documents.compile(&around, &mut self.ids);
         self.asked = asking.into_asked();
         let mut compiled = compiled.map_err(RulebookError::Invalid)?;

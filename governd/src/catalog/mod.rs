@@ -5,8 +5,6 @@
 //! ports and hosts that ordinary software uses too are marked. Not for: what follows from a match
 //! (`core::inventory`).
 
-use std::sync::Arc;
-
 mod command;
 mod entry;
 mod glob;
@@ -23,6 +21,7 @@ pub use entry::{
 };
 pub use hosts::normal_host;
 pub use parse::{ParseError, Source};
+pub use patterns::EndpointPattern;
 
 use hosts::Hosts;
 use runtimes::Runtimes;
@@ -114,9 +113,8 @@ impl Catalog {
         self.runtimes.entries()
     }
 
-    /// Name patterns of AI endpoints, exact or `*.` and a name, each with its provider: what a
-    /// policy takes for hosts that it calls AI. Without shared hosts, telemetry and resolvers.
-    pub fn endpoint_patterns(&self) -> Vec<(String, Arc<str>)> {
+    /// Name patterns of AI endpoints, each with its provider and kind: what a policy takes for hosts that it calls AI. Without shared hosts, telemetry and resolvers.
+    pub fn endpoint_patterns(&self) -> Vec<EndpointPattern> {
         patterns::of(self.endpoints(), REGIONS)
     }
 }

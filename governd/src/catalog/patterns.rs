@@ -7,9 +7,20 @@ use std::{
 
 use super::entry::{Endpoint, EndpointKind, HostMatch};
 
-/// Patterns and providers. A pattern with a star where a cloud's region stands is spelled out for
+/// A name pattern of AI endpoints.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EndpointPattern {
+    /// Exact name, or `*.` and a name.
+    pub pattern: String,
+    /// Who runs it.
+    pub provider: Arc<str>,
+    /// What it serves.
+    pub kind: EndpointKind,
+}
+
+/// Patterns, providers and kinds. A pattern with a star where a cloud's region stands is spelled out for
 /// the regions that are known; other patterns that a policy cannot express are left out.
-pub(super) fn of(endpoints: &[Endpoint], regions: &str) -> Vec<(String, Arc<str>)> {
+pub(super) fn of(endpoints: &[Endpoint], regions: &str) -> Vec<EndpointPattern> {
     let suffixes: HashSet<(&str, &str)> = endpoints
         .iter()
         .filter(|entry| is_wanted(entry) && entry.matching == HostMatch::Suffix)
@@ -25,11 +36,11 @@ pub(super) fn of(endpoints: &[Endpoint], regions: &str) -> Vec<(String, Arc<str>
         }
         false
     };
-    let mut found: BTreeMap<String, Arc<str>> = BTreeMap::new();
+    let mut found: BTreeMap<String, (Arc<str>, EndpointKind)> = BTreeMap::new();
     let mut add = |pattern: String, entry: &Endpoint| {
         let name = pattern.strip_prefix("*.").unwrap_or(&pattern);
         if !is_covered(name, &entry.provider) {
-            found.entry(pattern).or_insert_with(|| Arc::clone(&entry.provider));
+            found.entry(pattern).or_insert_with(|| (Arc::clone(&entry.provider), entry.kind));
         }
     };
     // In the order of precedence, so that an exact entry names the provider.
@@ -52,7 +63,8 @@ pub(super) fn of(endpoints: &[Endpoint], regions: &str) -> Vec<(String, Arc<str>
             }
         }
     }
-    found.into_iter().collect()
+    let pattern = |(pattern, (provider, kind))| EndpointPattern { pattern, provider, kind };
+    found.into_iter().map(pattern).collect()
 }
 
 fn is_wanted(entry: &Endpoint) -> bool {

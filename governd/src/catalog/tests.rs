@@ -135,7 +135,7 @@ fn runtimes_match_by_each_trait() {
 #[test]
 fn policy_patterns_are_exact_or_wildcards_and_spell_out_regions() {
     let patterns = catalog().endpoint_patterns();
-    let has = |pattern: &str| patterns.iter().any(|(known, _)| known == pattern);
+    let has = |pattern: &str| patterns.iter().any(|known| known.pattern == pattern);
     assert!(has("*.openai.com") && has("openai.com") && !has("api.openai.com"));
     assert!(has("bedrock-runtime.eu-central-1.amazonaws.com"));
     assert!(has("bedrock-runtime.cn-north-1.amazonaws.com.cn"));
@@ -143,7 +143,7 @@ fn policy_patterns_are_exact_or_wildcards_and_spell_out_regions() {
     assert!(has("us-central1-aiplatform.googleapis.com"));
     assert!(has("*.bedrock-runtime.us-east-1.vpce.amazonaws.com"));
     assert!(!has("api.cloudflare.com") && !has("huggingface.co") && !has("dns.google"));
-    for (pattern, provider) in &patterns {
+    for EndpointPattern { pattern, provider, kind: _ } in &patterns {
         let name = pattern.strip_prefix("*.").unwrap_or(pattern);
         assert_eq!(normal_host(name).as_deref(), Some(name), "{pattern}");
         assert!(!provider.is_empty() && name.contains('.'), "{pattern}");

@@ -211,7 +211,7 @@ impl Verb {
 }
 
 impl Additions {
-    fn load(&self) -> Result<Catalog, Failure> {
+    pub(super) fn load(&self) -> Result<Catalog, Failure> {
         catalogue::load(&self.catalog).map_err(|error| {
             let exit = match &error {
                 CatalogueError::Unreadable(_) => Exit::Environment,

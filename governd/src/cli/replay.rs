@@ -19,10 +19,12 @@ use super::{
 };
 use crate::{
     app::{
+        catalogue,
         replay::{Judge, Judged, KernelReader},
         rulebook::{Rulebook, RulebookError},
     },
     capture::{self, CaptureError, Found, Parsers, Seen, Summary},
+    catalog::Catalog,
     kernel::KernelError,
     policy::image::Compiled,
     settings::PolicySource,
@@ -165,7 +167,8 @@ impl Replay {
 fn compile(path: &Path) -> Result<Arc<Compiled>, Failure> {
     let cgroup = PathBuf::from("/sys/fs/cgroup");
     let host = HostFacts::read(&HostPaths { root: PathBuf::from("/"), cgroup });
-    let mut rulebook = Rulebook::new(PolicySource::Path(path.to_owned()), None, Vec::new());
+    let endpoints = catalogue::endpoints(&Catalog::built_in());
+    let mut rulebook = Rulebook::new(PolicySource::Path(path.to_owned()), None, endpoints);
     rulebook.compile(&host).map_err(|error| {
         let exit = match &error {
             RulebookError::Source(_) => Exit::Environment,

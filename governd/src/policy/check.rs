@@ -8,7 +8,7 @@ use super::{
     diagnostic::{Code, Diagnostic, Diagnostics, Place},
     document::{
         AgentDocument, AgentSpec, EgressDocument, HostPolicyDocument, HostSpec, MatchDocument,
-        Metadata, OneOrMany, PersonDocument, ProvenanceDocument, RuleDocument, Scalar,
+        Metadata, OneOrMany, PersonDocument, ProvenanceDocument, RuleDocument,
     },
     limits::{PERSON_NAME_BYTES_MAX, TEXT_BYTES_MAX},
     model::{Agent, Approval, HostPolicy, Match, Person, Placed, Policy, Rule},
@@ -23,6 +23,8 @@ use super::{
         process::{Cgroup, Executable, User},
     },
 };
+
+mod group;
 
 /// Checks the documents of one file.
 pub(crate) struct Checker<'a> {
@@ -321,11 +323,7 @@ impl Checker<'_> {
         let verify = verify.and_then(|word| self.parse(&word, Verify::parse));
         let plaintext = plaintext.and_then(|word| self.parse(&word, value::parse_verdict));
         let quic = quic.and_then(|word| self.parse(&word, value::parse_verdict));
-        let ports = ports.map(|ports| {
-            let text = |port: Located<Scalar>| port.map(|Scalar(text)| text);
-            let texts = ports.map(|list| list.into_iter().map(text).collect());
-            Ports::merge(self.each("ports", &texts, Ports::parse))
-        });
+        let ports = ports.map(|ports| self.ports(ports));
         let (verdict, list) = match (allow, deny) {
             (Some(list), None) => (Verdict::Allow, list),
             (None, Some(list)) => (Verdict::Deny, list),
@@ -341,7 +339,7 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let targets = self.each(value::verdict_word(verdict), &list, Target::parse);
+        let (targets, groups) = self.items(value::verdict_word(verdict), &list);
         if verdict == Verdict::Allow {
             self.warn_wide(&list);
         }
@@ -350,6 +348,8 @@ impl Checker<'_> {
             index,
             verdict,
             targets,
+            groups,
+            members: Vec::new(),
             ports,
             protocol: protocol.unwrap_or_default(),
             verify: verify.unwrap_or_default(),
@@ -424,6 +424,8 @@ impl Checker<'_> {
 pub(crate) fn refuse_duplicates(policy: &Policy, out: &mut Diagnostics) {
     let agents = policy.agents.iter().map(|agent| (&agent.name, &agent.place));
     duplicates("agent", agents, out);
+    let groups = policy.groups.iter().map(|group| (&group.name, &group.place));
+    duplicates("endpoint group", groups, out);
     let hosts = policy.hosts.iter();
     let hosts = hosts.filter_map(|host| host.place.as_ref().map(|place| (&host.name, place)));
     duplicates("host policy", hosts, out);

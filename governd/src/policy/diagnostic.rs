@@ -57,6 +57,8 @@ codes! {
     EmptyList => "empty-list",
     /// A match that says nothing.
     EmptyMatch => "empty-match",
+    /// Groups that include each other in a circle.
+    GroupCycle => "group-cycle",
     /// An address with bits set after its prefix.
     HostBits => "host-bits",
     /// More than the kernel's tables or the daemon's limits hold.
@@ -77,6 +79,8 @@ codes! {
     Unreadable => "unreadable",
     /// A field that does not exist.
     UnknownField => "unknown-field",
+    /// A group that neither a document nor the catalogue has.
+    UnknownGroup => "unknown-group",
     /// An `apiVersion` or `kind` that does not exist.
     UnknownKind => "unknown-kind",
     /// A user that is not on this host.

@@ -50,6 +50,38 @@ pub struct HostPolicyDocument {
     pub spec: Option<Located<HostSpec>>,
 }
 
+/// Destinations that several rules share.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an endpoint group document")]
+pub struct EndpointGroupDocument {
+    /// `governd.dev/v1`.
+    #[schemars(required, extend("const" = API_VERSION))]
+    pub api_version: Option<Located<String>>,
+    /// `EndpointGroup`.
+    #[schemars(required, extend("const" = "EndpointGroup"))]
+    pub kind: Option<Located<String>>,
+    /// Its name.
+    #[schemars(required)]
+    pub metadata: Option<Located<Metadata>>,
+    /// What it says.
+    #[schemars(required)]
+    pub spec: Option<Located<GroupSpec>>,
+}
+
+/// What an endpoint group says.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "the fields of an endpoint group")]
+pub struct GroupSpec {
+    /// Names, wildcards, addresses and networks, and other groups: `group:NAME` for a document,
+    /// `catalog:PROVIDER` or `catalog:PROVIDER/KIND` for what the catalogue knows.
+    #[schemars(required, length(min = 1))]
+    pub endpoints: Option<Located<Vec<Located<String>>>>,
+    /// Ports and port ranges; every port, if absent. A rule or group that includes this one and
+    /// names ports of its own reaches those that are in both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Located<Vec<Located<Scalar>>>>,
+}
+
 /// What every document has.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "metadata such as {name: invoice-bot}")]
@@ -171,10 +203,11 @@ pub struct EgressDocument {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a rule such as {allow: [api.example.com]}")]
 pub struct RuleDocument {
-    /// Names, wildcards, addresses and networks that may be reached.
+    /// Names, wildcards, addresses and networks that may be reached, and groups of them:
+    /// `group:NAME`, `catalog:PROVIDER` or `catalog:PROVIDER/KIND`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Located<Vec<Located<String>>>>,
-    /// Names, wildcards, addresses and networks that may not be reached.
+    /// Names, wildcards, addresses, networks and groups that may not be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Located<Vec<Located<String>>>>,
     /// Ports and port ranges; every port, if absent.
@@ -353,9 +386,10 @@ fn text_or_texts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 pub fn schema() -> serde_json::Value {
     let agent = schemars::schema_for!(AgentDocument);
     let host = schemars::schema_for!(HostPolicyDocument);
+    let group = schemars::schema_for!(EndpointGroupDocument);
     let mut definitions = serde_json::Map::new();
     let mut branches = Vec::new();
-    for (name, schema) in [("Agent", agent), ("HostPolicy", host)] {
+    for (name, schema) in [("Agent", agent), ("EndpointGroup", group), ("HostPolicy", host)] {
         let mut value = schema.to_value();
         if let Some(object) = value.as_object_mut() {
             object.remove("$schema");

@@ -35,6 +35,11 @@ pub const LABEL_BYTES_MAX: usize = 63;
 /// Destinations that the text of a rule spells out; more are counted.
 pub const RULE_TEXT_TARGETS_MAX: usize = 4;
 
+/// Groups that include one another, from the outermost to the innermost.
+pub const GROUP_NESTING_MAX: usize = 16;
+/// Destinations of one group, those of the groups that it includes among them.
+pub const GROUP_MEMBERS_MAX: usize = 131_072;
+
 /// Name patterns of one policy: half of the trie, which holds two slots.
 pub const NAMES_MAX: usize = limits::NAMES_MAX as usize / 2;
 /// Networks of one policy, counted per subject.

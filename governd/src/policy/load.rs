@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     check::{self, Checker},
     diagnostic::{Code, Diagnostic, Diagnostics},
-    document::{API_VERSION, AgentDocument, HostPolicyDocument},
+    document::{API_VERSION, AgentDocument, EndpointGroupDocument, HostPolicyDocument},
     model::Policy,
     shape, words,
     yaml::{self, Node, Value},
@@ -60,6 +60,13 @@ fn document(file: &Arc<str>, node: &Node, policy: &mut Policy, out: &mut Diagnos
                 checker.agent(shaped.value, &at)
             }));
         }
+        Kind::EndpointGroup => {
+            let shaped = shape::read::<EndpointGroupDocument>(file, node, out);
+            policy.groups.extend(shaped.and_then(|shaped| {
+                let mut checker = Checker { file, out, is_whole: shaped.is_whole };
+                checker.group(shaped.value, &at)
+            }));
+        }
         Kind::HostPolicy => {
             let shaped = shape::read::<HostPolicyDocument>(file, node, out);
             policy.hosts.extend(shaped.and_then(|shaped| {
@@ -73,6 +80,7 @@ fn document(file: &Arc<str>, node: &Node, policy: &mut Policy, out: &mut Diagnos
 #[derive(Clone, Copy)]
 enum Kind {
     Agent,
+    EndpointGroup,
     HostPolicy,
 }
 
@@ -106,13 +114,14 @@ fn kind(file: &Arc<str>, node: &Node, out: &mut Diagnostics) -> Option<Kind> {
         );
         return None;
     }
-    let known = ["Agent", "HostPolicy"];
+    let known = ["Agent", "EndpointGroup", "HostPolicy"];
     let text = match &kind.value {
         Value::Text(text) | Value::Number(text) => text.as_str(),
         _ => "",
     };
     match text {
         "Agent" => Some(Kind::Agent),
+        "EndpointGroup" => Some(Kind::EndpointGroup),
         "HostPolicy" => Some(Kind::HostPolicy),
         _ => {
             let hint = match words::nearest(text, &known) {

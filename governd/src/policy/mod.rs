@@ -22,6 +22,7 @@ pub mod tables;
 pub mod value;
 
 mod check;
+mod groups;
 mod load;
 mod report;
 mod words;

@@ -10,6 +10,7 @@ use super::{
     value::{
         Mail, Posture, Questions, Target, Verify,
         approval::{Day, Sha256},
+        group::GroupRef,
         local::LocalSockets,
         name::{HostGlob, HostPattern},
         port::{Ports, Protocol},
@@ -25,6 +26,32 @@ pub struct Policy {
     pub hosts: Vec<HostPolicy>,
     /// Agents.
     pub agents: Vec<Agent>,
+    /// Endpoint groups.
+    pub groups: Vec<EndpointGroup>,
+}
+
+/// Destinations that several rules share.
+#[derive(Clone, Debug)]
+pub struct EndpointGroup {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where the name was written.
+    pub place: Place,
+    /// Destinations of its own.
+    pub targets: Vec<Target>,
+    /// Groups that it includes.
+    pub groups: Vec<Placed<GroupRef>>,
+    /// Ports, sorted and merged; `None` is every port.
+    pub ports: Option<Vec<Ports>>,
+}
+
+/// A destination that a rule has from a group.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub struct Member {
+    /// The destination.
+    pub target: Target,
+    /// Ports on which both the rule and the groups allow it; `None` is every port.
+    pub ports: Option<Vec<Ports>>,
 }
 
 /// What holds for a host as a whole.
@@ -157,6 +184,10 @@ pub struct Rule {
     pub verdict: Verdict,
     /// What it is about; nothing, if empty.
     pub targets: Vec<Target>,
+    /// Groups that it is about, too.
+    pub groups: Vec<Placed<GroupRef>>,
+    /// What the groups have in them; filled for a host, whose catalogue is known.
+    pub members: Vec<Member>,
     /// Ports, sorted and merged; `None` is every port, and an empty list none.
     pub ports: Option<Vec<Ports>>,
     /// Transport.
@@ -170,14 +201,23 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Every destination, those from groups included, with its ports.
+    pub fn destinations(&self) -> impl Iterator<Item = (&Target, Option<&[Ports]>)> {
+        let own = self.targets.iter().map(|target| (target, self.ports.as_deref()));
+        let members = self.members.iter().map(|one| (&one.target, one.ports.as_deref()));
+        own.chain(members)
+    }
+
     /// The rule in words, such as `allow api.openai.com port 443/tcp`.
     pub fn text(&self) -> String {
         let mut text = verdict_word(self.verdict).to_owned();
-        for (index, target) in self.targets.iter().take(RULE_TEXT_TARGETS_MAX).enumerate() {
+        let targets = self.targets.iter().map(Target::to_string);
+        let all = targets.chain(self.groups.iter().map(|group| group.value.to_string()));
+        for (index, target) in all.take(RULE_TEXT_TARGETS_MAX).enumerate() {
             let separator = if index > 0 { ", " } else { " " };
             text.push_str(&format!("{separator}{target}"));
         }
-        match self.targets.len() {
+        match self.targets.len() + self.groups.len() {
             0 => text.push_str(" nothing"),
             more if more > RULE_TEXT_TARGETS_MAX => {
                 text.push_str(&format!(" and {} more", more - RULE_TEXT_TARGETS_MAX));

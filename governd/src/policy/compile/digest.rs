@@ -9,14 +9,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::policy::{
-    model::{Agent, Approval, HostPolicy, Match, Person, Policy, Rule},
-    value::{mode_word, port::Ports, verdict_word},
+    model::{Agent, Approval, EndpointGroup, HostPolicy, Match, Person, Policy, Rule},
+    value::{Target, mode_word, port::Ports, verdict_word},
 };
 
 /// `sha256:` and the digest in hexadecimal.
 pub(super) fn digest(policy: &Policy) -> Arc<str> {
     let mut lines: Vec<String> = policy.agents.iter().map(|one| agent(one).to_string()).collect();
     lines.extend(policy.hosts.iter().map(|one| host(one).to_string()));
+    lines.extend(policy.groups.iter().map(|one| group(one).to_string()));
     lines.sort_unstable();
     let digest = ring::digest::digest(&ring::digest::SHA256, lines.join("\n").as_bytes());
     let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -88,6 +89,19 @@ fn host(host: &HostPolicy) -> Value {
     value
 }
 
+fn group(group: &EndpointGroup) -> Value {
+    let EndpointGroup { name, place: _, targets, groups, ports } = group;
+    let targets = targets.iter().map(Target::to_string);
+    let targets = targets.chain(groups.iter().map(|group| group.value.to_string()));
+    let ports = ports.as_ref().map(|ports| ports.iter().map(Ports::to_string).collect::<Vec<_>>());
+    json!({
+        "a_kind": "EndpointGroup",
+        "a_name": **name,
+        "endpoints": targets.collect::<Vec<_>>(),
+        "ports": ports,
+    })
+}
+
 fn person(person: &Person) -> Value {
     let Person { name, mail } = person;
     json!({"mail": mail.as_str(), "name": **name})
@@ -103,15 +117,29 @@ fn one_match(one: &Match) -> Value {
 }
 
 fn rule(rule: &Rule) -> Value {
-    let Rule { place: _, index: _, verdict, targets, ports, protocol, verify, plaintext, quic } =
-        rule;
+    let Rule {
+        place: _,
+        index: _,
+        verdict,
+        targets,
+        groups,
+        // What the groups are, and the catalogue's part of them is no document.
+        members: _,
+        ports,
+        protocol,
+        verify,
+        plaintext,
+        quic,
+    } = rule;
+    let targets = targets.iter().map(Target::to_string);
+    let targets = targets.chain(groups.iter().map(|group| group.value.to_string()));
     let ports = ports.as_ref().map(|ports| ports.iter().map(Ports::to_string).collect::<Vec<_>>());
     json!({
         "plaintext": verdict_word(*plaintext),
         "ports": ports,
         "protocol": protocol.word(),
         "quic": verdict_word(*quic),
-        "targets": targets.iter().map(|one| one.to_string()).collect::<Vec<_>>(),
+        "targets": targets.collect::<Vec<_>>(),
         "verdict": verdict_word(*verdict),
         "verify": verify.word(),
     })

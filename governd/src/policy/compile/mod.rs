@@ -23,6 +23,7 @@ use governd_common::{
 
 use super::{
     diagnostic::{Code, Diagnostic, Diagnostics, Place},
+    groups,
     host::Host,
     ids::Ids,
     image::{AgentFacts, Compiled, RuleFacts, TableImage},
@@ -43,10 +44,21 @@ use super::{
 pub struct Surroundings<'a> {
     /// The host.
     pub host: &'a dyn Host,
-    /// Name patterns of AI endpoints and their labels, such as `("*.openai.com", "OpenAI")`.
-    pub endpoints: &'a [(&'a str, &'a str)],
+    /// AI endpoints of the catalogue.
+    pub endpoints: &'a [Endpoint],
     /// Takes the place of the mode of every document.
     pub mode: Option<Mode>,
+}
+
+/// An AI endpoint of the catalogue.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    /// Exact name, or `*.` and a name.
+    pub pattern: String,
+    /// Who runs it, such as `openai`.
+    pub provider: Arc<str>,
+    /// What it serves, such as `model-api`.
+    pub kind: &'static str,
 }
 
 /// One rule on one target, for one subject.
@@ -82,6 +94,7 @@ impl Documents {
         let built_in = HostPolicy::built_in();
         let host = host_policy(&self.policy, around.host.name(), &mut out).unwrap_or(&built_in);
         let endpoints = endpoints(around.endpoints, &mut out);
+        let expanded = groups::expand(&self.policy, around.endpoints, &mut out);
         let mut compiler = Compiler {
             mode: around.mode,
             host,
@@ -94,7 +107,7 @@ impl Documents {
             networks: Vec::new(),
         };
         compiler.unregistered(&endpoints);
-        for agent in &self.policy.agents {
+        for agent in expanded.agents.iter() {
             compiler.agent(agent);
         }
         compiler.tables();
@@ -136,11 +149,11 @@ fn host_policy<'a>(
 }
 
 /// The catalogue's patterns, parsed; the catalogue is tested, so that none is wrong.
-fn endpoints<'a>(list: &[(&str, &'a str)], out: &mut Diagnostics) -> Vec<(HostPattern, &'a str)> {
+fn endpoints<'a>(list: &'a [Endpoint], out: &mut Diagnostics) -> Vec<(HostPattern, &'a str)> {
     let mut parsed = Vec::new();
-    for (pattern, label) in list {
-        match HostPattern::parse(pattern) {
-            Ok(pattern) => parsed.push((pattern, *label)),
+    for endpoint in list {
+        match HostPattern::parse(&endpoint.pattern) {
+            Ok(pattern) => parsed.push((pattern, &*endpoint.provider)),
             Err(fault) => {
                 let place = Place { file: "endpoint catalogue".into(), line: 0, column: 0 };
                 out.push(fault.at(&place));
@@ -282,8 +295,7 @@ impl<'a> Compiler<'a, '_> {
     fn egress_rule(&mut self, agent: &str, subject: u32, rule: &'a Rule, questions: Questions) {
         let id = format!("{agent}/egress/{}", rule.index);
         let number = self.rule(&id, subject, rule.text(), rule.verdict, Some(rule.place.clone()));
-        let ports = rule.ports.as_deref();
-        for target in &rule.targets {
+        for (target, ports) in rule.destinations() {
             let claim = Claim {
                 subject,
                 rule: number,
@@ -454,7 +466,7 @@ fn entry_flags(rule: &Rule) -> u8 {
 
 fn denies_names(rule: &Rule) -> bool {
     let is_name = |target: &Target| matches!(target, Target::Name(_));
-    rule.verdict == Verdict::Deny && rule.targets.iter().any(is_name)
+    rule.verdict == Verdict::Deny && rule.destinations().any(|(target, _)| is_name(target))
 }
 
 /// A label as part of a rule's id: lower case, with hyphens for everything else.

@@ -9,7 +9,7 @@ use governd_common::{
     verdict::{Mode, Verdict},
 };
 
-use super::host::TestHost;
+use super::host::{TestHost, endpoints};
 use crate::catalog::Catalog;
 use crate::policy::{
     Documents,
@@ -41,7 +41,10 @@ fn documents(text: &str) -> Documents {
 }
 
 fn compile_with(text: &str, host: &TestHost, ids: &mut Ids) -> Result<Compiled, Diagnostics> {
-    let endpoints = [("*.openai.com", "OpenAI"), ("api.anthropic.com", "Anthropic")];
+    let endpoints = endpoints(&[
+        ("*.openai.com", "OpenAI", "model-api"),
+        ("api.anthropic.com", "Anthropic", "model-api"),
+    ]);
     documents(text).compile(&Surroundings { host, endpoints: &endpoints, mode: None }, ids)
 }
 
@@ -75,9 +78,7 @@ fn no_document_at_all_watches_everything_and_stops_nothing() {
 
 #[test]
 fn every_pattern_of_the_catalogue_is_one() {
-    let patterns = Catalog::built_in().endpoint_patterns();
-    let endpoints: Vec<(&str, &str)> =
-        patterns.iter().map(|(pattern, label)| (pattern.as_str(), &**label)).collect();
+    let endpoints = crate::app::catalogue::endpoints(&Catalog::built_in());
     let host = TestHost::default();
     let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
     let compiled = documents("").compile(&around, &mut Ids::default()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::host::TestHost;
+use super::host::{TestHost, endpoints};
 use crate::policy::{
     compile::Surroundings,
     explain::{Bound, Destination, Question, explain},
@@ -41,7 +41,7 @@ spec:
 ";
 
 fn compiled() -> (Compiled, Ids) {
-    let endpoints = [("*.openai.com", "OpenAI")];
+    let endpoints = endpoints(&[("*.openai.com", "OpenAI", "model-api")]);
     let host = TestHost::default();
     let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
     let mut ids = Ids::default();

@@ -2,7 +2,17 @@
 
 use std::{collections::HashMap, net::IpAddr, path::Path};
 
-use crate::policy::host::Host;
+use crate::policy::{compile::Endpoint, host::Host};
+
+/// A catalogue: pattern, provider and kind.
+pub(super) fn endpoints(list: &[(&str, &str, &'static str)]) -> Vec<Endpoint> {
+    let endpoint = |(pattern, provider, kind): &(&str, &str, &'static str)| Endpoint {
+        pattern: (*pattern).to_owned(),
+        provider: (*provider).into(),
+        kind,
+    };
+    list.iter().map(endpoint).collect()
+}
 
 /// What a test's host knows.
 #[derive(Clone, Debug, Default)]

@@ -2,6 +2,7 @@ mod compile;
 mod deployed;
 mod diagnostics;
 mod explain;
+mod groups;
 mod host;
 mod property;
 mod reference;

@@ -12,7 +12,7 @@ use governd_common::{
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
-    host::TestHost,
+    host::{TestHost, endpoints as endpoints_of},
     reference::{PlainAgent, PlainDecision, PlainFlow, PlainPolicy, PlainRule},
 };
 use crate::policy::{
@@ -136,8 +136,9 @@ fn distinct(names: Vec<(String, bool)>) -> Vec<(String, bool)> {
 
 fn compile(policy: &PlainPolicy) -> Option<(Compiled, Vec<u32>)> {
     let documents = load(&[("policy.yaml", policy.yaml())]).unwrap();
-    let endpoints: Vec<(&str, &str)> =
-        policy.endpoints.iter().map(|pattern| (pattern.as_str(), "AI")).collect();
+    let endpoints: Vec<(&str, &str, &'static str)> =
+        policy.endpoints.iter().map(|pattern| (pattern.as_str(), "AI", "model-api")).collect();
+    let endpoints = endpoints_of(&endpoints);
     let host = TestHost::new(&[("/agent-0", 1), ("/agent-1", 2), ("/agent-2", 3)]);
     let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
     let mut ids = Ids::default();

@@ -46,6 +46,19 @@ impl Ports {
         self.last
     }
 
+    /// Ports that are in both lists; `None` is every port.
+    pub(crate) fn common(a: Option<&[Self]>, b: Option<&[Self]>) -> Option<Vec<Self>> {
+        let (Some(a), Some(b)) = (a, b) else {
+            return a.or(b).map(<[Self]>::to_vec);
+        };
+        let pairs = a.iter().flat_map(|one| b.iter().map(move |other| (one, other)));
+        let both = pairs.map(|(one, other)| Self {
+            first: one.first.max(other.first),
+            last: one.last.min(other.last),
+        });
+        Some(Self::merge(both.filter(|ports| ports.first <= ports.last).collect()))
+    }
+
     /// Sorts, and joins what overlaps or touches.
     pub(crate) fn merge(mut ranges: Vec<Self>) -> Vec<Self> {
         ranges.sort_unstable();

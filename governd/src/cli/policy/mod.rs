@@ -11,13 +11,15 @@ use clap::{Args, Subcommand};
 use super::{
     Outcome,
     exit::{Exit, Failure},
-    printer::{Printer, Tone},
+    flags::Additions,
+    printer::Printer,
     unwritable,
 };
 use crate::{
-    app::sources,
+    app::{catalogue, sources},
     policy::{
-        self, Report, compile::Surroundings, diagnostic::Severity, document,
+        compile::{Endpoint, Surroundings},
+        document,
         limits::SOURCE_BYTES_MAX,
     },
     workload::{
@@ -25,6 +27,8 @@ use crate::{
         host::{HostFacts, HostPaths},
     },
 };
+
+mod check;
 
 /// Where cgroup v2 is mounted on most hosts.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
@@ -39,19 +43,9 @@ pub(super) struct Policy {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Check documents and say what is wrong with them; exit status 3 if something is.
-    Check(Check),
+    Check(check::Check),
     /// Print the JSON Schema of the documents, for editors.
     Schema,
-}
-
-#[derive(Args, Debug)]
-struct Check {
-    /// Files, or directories whose .yaml and .yml files are checked together.
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 impl Policy {
@@ -67,39 +61,24 @@ impl Policy {
     }
 }
 
-impl Check {
-    fn run(self) -> Outcome {
-        let printer = Printer::new(self.json);
-        let sources = read(&self.paths)?;
+/// What a policy is compiled with on this host.
+struct Here {
+    host: HostFacts,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Here {
+    fn read(additions: &Additions) -> Result<Self, Failure> {
         // Without cgroup v2 no cgroup is recognised, which is no document's fault.
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let cgroup = cgroup::mount_point(&mounts).unwrap_or_else(|| PathBuf::from(CGROUP_MOUNT));
         let host = HostFacts::read(&HostPaths { root: PathBuf::from("/"), cgroup });
-        let around = Surroundings { host: &host, endpoints: &[], mode: None };
-        let report = policy::check(&sources, &around);
-        print(&report, &printer).map_err(unwritable)?;
-        Ok(if report.valid { Exit::Yes } else { Exit::Invalid })
+        Ok(Self { host, endpoints: catalogue::endpoints(&additions.load()?) })
     }
-}
 
-fn print(report: &Report, printer: &Printer) -> io::Result<()> {
-    if printer.is_json() {
-        return printer.value(report);
+    fn around(&self) -> Surroundings<'_> {
+        Surroundings { host: &self.host, endpoints: &self.endpoints, mode: None }
     }
-    for diagnostic in report.diagnostics.iter() {
-        printer.note(diagnostic);
-    }
-    let worst = report.diagnostics.iter().map(|one| one.severity);
-    let tone = match worst.min_by_key(|severity| *severity as u8) {
-        Some(Severity::Error) => Tone::Bad,
-        Some(Severity::Warning) => Tone::Warn,
-        None => Tone::Good,
-    };
-    for (index, line) in report.summary().into_iter().enumerate() {
-        let tone = if index == 0 { tone } else { Tone::Plain };
-        printer.line(printer.paint(tone, line))?;
-    }
-    Ok(())
 }
 
 /// All files: path and content, of which only as much is read as a policy file may have.
