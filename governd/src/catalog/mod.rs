@@ -113,7 +113,8 @@ impl Catalog {
         self.runtimes.entries()
     }
 
-    /// Name patterns of AI endpoints, each with its provider and kind: what a policy takes for hosts that it calls AI. Without shared hosts, telemetry and resolvers.
+    /// Name patterns of AI endpoints, each with its provider and kind: what a policy takes for
+    /// hosts that it calls AI. Without shared hosts, telemetry and resolvers.
     pub fn endpoint_patterns(&self) -> Vec<EndpointPattern> {
         patterns::of(self.endpoints(), REGIONS)
     }

@@ -18,8 +18,8 @@ pub struct EndpointPattern {
     pub kind: EndpointKind,
 }
 
-/// Patterns, providers and kinds. A pattern with a star where a cloud's region stands is spelled out for
-/// the regions that are known; other patterns that a policy cannot express are left out.
+/// Patterns, providers and kinds. A pattern with a star where a cloud's region stands is spelled
+/// out for the regions that are known; other patterns that a policy cannot express are left out.
 pub(super) fn of(endpoints: &[Endpoint], regions: &str) -> Vec<EndpointPattern> {
     let suffixes: HashSet<(&str, &str)> = endpoints
         .iter()

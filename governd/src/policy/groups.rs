@@ -1,7 +1,7 @@
 //! What the groups of endpoints have in them, for the rules that name them.
 //!
-//! Bounded whatever the documents say: circles and deep nesting are refused, what several paths lead
-//! to is there once, and a group has at most [`GROUP_MEMBERS_MAX`] destinations.
+//! Bounded whatever the documents say: circles and deep nesting are refused, what several paths
+//! lead to is there once, and a group has at most [`GROUP_MEMBERS_MAX`] destinations.
 
 use std::{
     borrow::Cow,
