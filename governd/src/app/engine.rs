@@ -111,7 +111,12 @@ impl Engine {
                 _ = hangups.recv() => self.reload(),
                 _ = looks.tick() => self.look(),
                 _ = unseen.tick() => self.look_for_unseen(),
-                read = events.batch(|event| self.event(event)) => { read?; }
+                read = events.batch(|event| self.event(event)) => {
+                    read?;
+                    // In a flood the next batch is there already: without this nobody else who is
+                    // on this thread (signals, timers, the control socket) would get a turn.
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }

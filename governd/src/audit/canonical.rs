@@ -65,8 +65,16 @@ fn write_array(out: &mut String, items: &[Value]) {
 /// Keys are ordered by their UTF-16 code units (section 3.2.3), which differs from the order of
 /// their UTF-8 bytes beyond U+FFFF.
 fn write_object(out: &mut String, map: &Map<String, Value>) {
+    // The usual case, in which both orders are the same and the map has it already.
+    if map.keys().all(|key| key.is_ascii()) && map.keys().is_sorted() {
+        return write_entries(out, map);
+    }
     let mut entries: Vec<(&String, &Value)> = map.iter().collect();
     entries.sort_unstable_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    write_entries(out, entries);
+}
+
+fn write_entries<'a>(out: &mut String, entries: impl IntoIterator<Item = (&'a String, &'a Value)>) {
     out.push('{');
     for (position, (key, value)) in entries.into_iter().enumerate() {
         if position > 0 {
@@ -82,13 +90,14 @@ fn write_object(out: &mut String, map: &Map<String, Value>) {
 fn write_text(out: &mut String, text: &str) {
     out.push('"');
     let mut plain = 0;
-    for (at, c) in text.char_indices() {
-        if c != '"' && c != '\\' && c >= ' ' {
+    // What is escaped is one byte long, and no byte of a longer character looks like it.
+    for (at, byte) in text.bytes().enumerate() {
+        if byte != b'"' && byte != b'\\' && byte >= b' ' {
             continue;
         }
         out.push_str(text.get(plain..at).unwrap_or_default());
-        plain = at + c.len_utf8();
-        write_escape(out, c);
+        plain = at + 1;
+        write_escape(out, char::from(byte));
     }
     out.push_str(text.get(plain..).unwrap_or_default());
     out.push('"');

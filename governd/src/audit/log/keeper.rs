@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
-use super::{CommitError, Filesystem, Log};
+use super::{CommitError, Filesystem, Log, PENDING_BYTES_MAX};
 use crate::audit::record::{Context, Loss, LossSource, Record, Stamp};
 
 /// Longest wait while nothing is pending.
@@ -22,6 +22,9 @@ const IDLE: Duration = Duration::from_secs(3_600);
 
 /// Sees every line as it gets its place, which is before it is durable.
 pub type Observer = Box<dyn FnMut(u64, &str) + Send>;
+
+/// Time between commits in a flood: a sync costs as much for one record as for many.
+const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// How the keeper works.
 #[derive(Clone, Copy, Debug)]
@@ -186,6 +189,8 @@ struct Worker<F: Filesystem> {
     observer: Observer,
     /// When a commit is due; `None` while nothing waits.
     due: Option<Instant>,
+    /// When the last commit was.
+    committed: Instant,
     /// Records that the log refused, since when (milliseconds since the epoch), and why.
     refused: Option<(u64, u64, Arc<str>)>,
 }
@@ -198,7 +203,8 @@ impl<F: Filesystem> Worker<F> {
         shared: Arc<Shared>,
         observer: Observer,
     ) -> Self {
-        Self { log, context, interval, shared, observer, due: None, refused: None }
+        let (due, committed, refused) = (None, Instant::now(), None);
+        Self { log, context, interval, shared, observer, due, committed, refused }
     }
 
     fn run(mut self, orders: &Receiver<Order>) -> Result<u64, CommitError> {
@@ -215,12 +221,19 @@ impl<F: Filesystem> Worker<F> {
                 Err(RecvTimeoutError::Disconnected) => return self.commit(),
             }
             let is_due = self.due.is_some_and(|due| due <= Instant::now());
-            // While the disk refuses, a full batch is no reason to try more often.
-            let is_full = self.log.is_batch_full() && self.shared.trouble.load().is_none();
-            if (is_due || is_full) && self.commit().is_err() {
+            if (is_due || self.is_full()) && self.commit().is_err() {
                 self.due = Some(Instant::now() + self.interval);
             }
         }
+    }
+
+    /// Whether there is enough for a commit before one is due.
+    fn is_full(&self) -> bool {
+        let is_time = || self.committed.elapsed() >= COMMIT_INTERVAL_MIN;
+        let is_much = || self.log.pending_bytes() >= PENDING_BYTES_MAX / 2;
+        // While the disk refuses, a full batch is no reason to try more often.
+        let may_work = || self.shared.trouble.load().is_none();
+        self.log.is_batch_full() && (is_time() || is_much()) && may_work()
     }
 
     fn take(&mut self, time_ms: u64, record: &Record) {
@@ -254,6 +267,7 @@ impl<F: Filesystem> Worker<F> {
 
     fn commit_once(&mut self) -> Result<u64, CommitError> {
         let committed = self.log.commit();
+        self.committed = Instant::now();
         match &committed {
             Ok(durable) => {
                 self.due = None;

@@ -448,7 +448,14 @@ fn on_a_real_disk_files_are_private_and_greppable() {
     }
     let text = std::fs::read_to_string(data_path(&directory, 0)).unwrap();
     assert_eq!(text.lines().count(), 1_500);
-    let (log, _) = Log::open(Disk, Options::new(&directory)).unwrap();
+    // A program that another test starts has this one's lock until it executes its file.
+    let log = loop {
+        match Log::open(Disk, Options::new(&directory)) {
+            Ok((log, _)) => break log,
+            Err(OpenError::InUse { .. }) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
     assert_eq!(log.next_index(), 1_500);
     assert_eq!(read_all(Disk, &directory, 1_400).len(), 100);
 }
@@ -464,39 +471,4 @@ fn a_directory_that_cannot_be_used_is_one_clear_error() {
     assert_eq!(error.to_string(), want);
     assert!(std::error::Error::source(&error).is_some());
     assert!(error.hint().contains("a file stands where"), "{}", error.hint());
-}
-
-/// Run it in release mode with `--ignored --nocapture`; it prints a figure and asserts no speed,
-/// which depends on the machine.
-#[test]
-#[ignore = "a measurement: prints records per second"]
-fn rate_of_append_and_commit() {
-    const RECORDS: u32 = 200_000;
-    let state = tempfile::tempdir().unwrap();
-    for line_bytes in [300, 1_800] {
-        let directory = state.path().join(line_bytes.to_string());
-        let (mut log, _) = Log::open(Disk, Options::new(&directory)).unwrap();
-        let line = "x".repeat(line_bytes);
-        let begin = std::time::Instant::now();
-        let mut committed = begin;
-        for _ in 0..RECORDS {
-            log.append(&line).unwrap();
-            // 10 ms, or half of what may wait in memory.
-            let is_large = log.pending_bytes() > PENDING_BYTES_MAX / 2;
-            if is_large || committed.elapsed() > std::time::Duration::from_millis(10) {
-                log.commit().unwrap();
-                committed = std::time::Instant::now();
-            }
-        }
-        assert_eq!(log.commit().unwrap(), u64::from(RECORDS));
-        let rate = f64::from(RECORDS) / begin.elapsed().as_secs_f64();
-        println!("{line_bytes} bytes a record, a commit every 10 ms: {rate:.0} records/s");
-        let begin = std::time::Instant::now();
-        drop(log);
-        let key = public_key(&Disk, &directory).unwrap();
-        let report = verify(&Disk, &directory, &key).unwrap();
-        assert_eq!(report.wrong, None);
-        let rate = f64::from(RECORDS) / begin.elapsed().as_secs_f64();
-        println!("{line_bytes} bytes a record, verified: {rate:.0} records/s");
-    }
 }

@@ -1,0 +1,180 @@
+//! How many records a second the log takes: `cargo bench -p governd --bench log`.
+//!
+//! Prints figures and asserts none, since they depend on the machine. A rate is records for each
+//! second of processor time that all threads of this process took together, so that it says what one
+//! core can do whatever else the machine does.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use governd::{
+    audit::{
+        log::{self, Disk, Keeper, KeeperOptions, Log, Options, PENDING_BYTES_MAX, Refused},
+        record::{
+            Actor, Context, Decision, Destination, Evidence, Flow, PolicyRef, Record, RuleRef,
+            Stamp, Subject,
+        },
+    },
+    core::process::{Ancestor, Exe, Process},
+};
+use governd_common::{
+    event::Hook,
+    verdict::{Mode, Reason, Verdict},
+};
+use rustix::time::{ClockId, clock_gettime};
+
+const RECORDS: u32 = 400_000;
+const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+
+fn main() {
+    // `cargo test --all-targets` starts this, too.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    for line_bytes in [300, 1_800] {
+        let directory = state.path().join(line_bytes.to_string());
+        lines(&directory, line_bytes);
+        fs::remove_dir_all(directory).unwrap();
+    }
+    records();
+    kept(&state.path().join("kept"));
+}
+
+/// Runs something that handles so many records, and prints its rates.
+fn measure(what: &str, run: impl FnOnce()) {
+    let (begin, cpu) = (Instant::now(), processor_s());
+    run();
+    let (wall_s, cpu_s) = (begin.elapsed().as_secs_f64(), processor_s() - cpu);
+    let [of_core, of_wall] = [cpu_s, wall_s].map(|s| f64::from(RECORDS) / s);
+    let memory = peak_memory();
+    let text =
+        format!("{what}: {of_core:.0} records/s of one core, {of_wall:.0}/s passed, {memory}\n");
+    io::stdout().write_all(text.as_bytes()).unwrap();
+}
+
+fn processor_s() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn peak_memory() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default().replace('\t', " ")
+}
+
+fn lines(directory: &std::path::Path, line_bytes: usize) {
+    let (mut log, _) = Log::open(Disk, Options::new(directory)).unwrap();
+    let line = "x".repeat(line_bytes);
+    measure(&format!("appended and committed, {line_bytes} bytes each"), || {
+        let mut committed = Instant::now();
+        for _ in 0..RECORDS {
+            log.append(&line).unwrap();
+            let is_large = log.pending_bytes() > PENDING_BYTES_MAX / 2;
+            if is_large || committed.elapsed() > COMMIT_INTERVAL {
+                log.commit().unwrap();
+                committed = Instant::now();
+            }
+        }
+        assert_eq!(log.commit().unwrap(), u64::from(RECORDS));
+    });
+    drop(log);
+    let key = log::public_key(&Disk, directory).unwrap();
+    measure(&format!("verified, {line_bytes} bytes each"), || {
+        assert_eq!(log::verify(&Disk, directory, &key).unwrap().wrong, None);
+    });
+}
+
+fn records() {
+    let (context, record) = (context(), record());
+    measure("decisions made lines", || {
+        for sequence in 0..u64::from(RECORDS) {
+            let stamp =
+                Stamp { time_ms: 1_763_640_000_101, logged_ms: 1_763_640_000_123, sequence };
+            std::hint::black_box(record.line(&context, &stamp));
+        }
+    });
+}
+
+fn kept(directory: &std::path::Path) {
+    let (log, _) = Log::open(Disk, Options::new(directory)).unwrap();
+    let options = KeeperOptions { interval: COMMIT_INTERVAL, ..KeeperOptions::default() };
+    let keeper = Keeper::spawn(log, context(), options, Box::new(|_, _| ())).unwrap();
+    let record = record();
+    measure("decisions made durable records", || {
+        for _ in 0..RECORDS {
+            while keeper.append(1_763_640_000_101, record.clone()) == Err(Refused::QueueFull) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        keeper.commit(Duration::from_secs(600)).unwrap();
+    });
+    keeper.close().unwrap();
+}
+
+fn context() -> Context {
+    Context {
+        hostname: "host-a.example".into(),
+        machine_id: Some("5c0f3a4e5c0f3a4e5c0f3a4e5c0f3a4e".into()),
+        boot_id: "8f0b8f0b-0000-4000-8000-00000000008f".into(),
+        booted_ms: 1_763_600_000_000,
+        kernel: "6.18.44".into(),
+        version: "0.1.0".into(),
+        degraded: [].into(),
+    }
+}
+
+fn record() -> Record {
+    let process = Process {
+        pid: 4_242,
+        started_ns: 39_000_123_456_789,
+        parent: Some(4_200),
+        name: "python3".to_owned(),
+        exe: Some(Exe { path: "/opt/bot/bin/python3".into(), device: 8 << 20 | 1, inode: 131_072 }),
+        args: Some(["python3".to_owned(), "-m".to_owned(), "bot".to_owned()].into()),
+        uid: Some(1_001),
+        user: Some("svc-bot".into()),
+        gid: Some(1_001),
+        cgroup_id: Some(5_555),
+        cgroup: Some("/system.slice/bot.service".into()),
+    };
+    let shell = Ancestor { pid: 4_200, name: "bash".to_owned(), exe: Some("/usr/bin/bash".into()) };
+    let init = Ancestor { pid: 1, name: "systemd".to_owned(), exe: None };
+    Record::Flow(Flow {
+        actor: Actor { process: Arc::new(process), lineage: [shell, init].into() },
+        subject: Subject {
+            id: 3,
+            agent: "bot".into(),
+            owner: Some("Dana Smith <dana@acme.example>".into()),
+            sponsor: Some("Lee Wong <lee@acme.example>".into()),
+        },
+        decision: Decision {
+            verdict: Verdict::Deny,
+            reason: Reason::NoRule,
+            mode: Mode::Enforce,
+            rule: Some(RuleRef { id: "bot/egress/default".into(), text: "deny the rest".into() }),
+            policy: PolicyRef {
+                digest: format!("sha256:{}", "cd".repeat(32)).into(),
+                generation: 17,
+            },
+        },
+        hook: Hook::Connect,
+        destination: Some(Destination {
+            address: [203, 0, 113, 9].into(),
+            port: 443,
+            name: Some("api.openai.com".into()),
+            evidence: Evidence::Dns,
+            service: Some("openai".into()),
+            said: None,
+        }),
+        path: None,
+        protocol: 6,
+        cookie: 77_123,
+    })
+}
