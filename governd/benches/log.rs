@@ -1,8 +1,8 @@
 //! How many records a second the log takes: `cargo bench -p governd --bench log`.
 //!
 //! Prints figures and asserts none, since they depend on the machine. A rate is records for each
-//! second of processor time that all threads of this process took together, so that it says what one
-//! core can do whatever else the machine does.
+//! second of processor time that all threads of this process took together, so that it says what
+//! one core can do whatever else the machine does.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 use std::{

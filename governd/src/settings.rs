@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use governd_common::verdict::Mode;
 
+use crate::app::metrics::Address;
+
 /// Policies of the host.
 pub const POLICY_DIR: &str = "/etc/governd/policies";
 /// Files that extend the catalogue.
@@ -30,6 +32,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// File that says where records go beside the log.
     pub exporters: PathBuf,
+    /// Where metrics are served; nowhere if it is empty.
+    pub metrics: Vec<Address>,
     /// Socket of the local API.
     pub socket: PathBuf,
     /// Overrides the mode of every document.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use governd_common::verdict::Mode;
+use governd_common::{limits, verdict::Mode};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -11,7 +11,7 @@ use crate::{
     control::{
         protocol::{
             AgentStatus, CatalogStatus, DecisionCounts, ErrorKind, PolicyStatus, ProgramStatus,
-            Reply, Request, StatusReport,
+            Reply, Request, StatusReport, TableStatus,
         },
         server::{Answer, Call},
     },
@@ -72,7 +72,33 @@ impl Engine {
             digest: self.state.policy().digest.to_string(),
             generation: self.kernel.generation(),
             rejected: self.state.refused().map(str::to_owned),
+            refused: self.state.counts().refused_policies,
         }
+    }
+
+    /// Tables that can be full. A policy is written into one half of its tables, while the one
+    /// before it is in the other.
+    fn tables(&self, tasks: u64) -> Result<Vec<TableStatus>, KernelError> {
+        let image = &self.state.policy().image;
+        let half = |name, entries: usize, max: u32| (name, entries as u64, u64::from(max / 2));
+        let rows = [
+            ("tasks", tasks, u64::from(limits::TASKS_MAX)),
+            ("bindings", self.kernel.bindings_count()?, u64::from(limits::BINDINGS_MAX)),
+            half("exes", image.exes.len(), limits::EXES_MAX),
+            half("uids", image.uids.len(), limits::UIDS_MAX),
+            half("cgroups", image.cgroups.len(), limits::CGROUPS_MAX),
+            half("subjects", image.subjects.len(), limits::SUBJECTS_MAX),
+            half("names", image.names.len(), limits::NAMES_MAX),
+            half("networks", image.networks.len(), limits::CIDRS_MAX),
+            half("decisions", image.blocks.len(), limits::DECISIONS_MAX),
+            half("resolvers", image.resolvers.len(), limits::RESOLVERS_MAX),
+        ];
+        let row = |(name, entries, entries_max): (&str, u64, u64)| TableStatus {
+            name: name.to_owned(),
+            entries,
+            entries_max,
+        };
+        Ok(rows.into_iter().map(row).collect())
     }
 
     fn catalog_status(&self) -> CatalogStatus {
@@ -135,6 +161,8 @@ impl Engine {
                 .collect(),
             log: self.journal.status(),
             exporters: self.exporting.status(),
+            events: self.events,
+            tables: self.tables(tasks.len() as u64)?,
         })
     }
 }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     audit::record::Actor,
     capture::QuicConnections,
-    control::server::Call,
+    control::{protocol::EventStatus, server::Call},
     core::{
         classify::{Candidate, Classifier, TaskChange, reconcile},
         state::{Command, Input, State},
@@ -75,6 +75,7 @@ pub struct Engine {
     pub(super) quic: QuicConnections,
     pub(super) frames: Option<FrameGuard>,
     pub(super) started: Instant,
+    pub(super) events: EventStatus,
 }
 
 /// What wakes the engine.
@@ -112,7 +113,8 @@ impl Engine {
                 _ = looks.tick() => self.look(),
                 _ = unseen.tick() => self.look_for_unseen(),
                 read = events.batch(|event| self.event(event)) => {
-                    read?;
+                    self.events.read += read? as u64;
+                    self.events.malformed = events.malformed();
                     // In a flood the next batch is there already: without this nobody else who is
                     // on this thread (signals, timers, the control socket) would get a turn.
                     tokio::task::yield_now().await;

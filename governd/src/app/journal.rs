@@ -14,11 +14,14 @@ use tokio::{sync::broadcast, task};
 use super::clock;
 use crate::{
     audit::{
-        log::{Disk, Keeper, KeeperOptions, Log, Progress, ReadError, Reader},
+        log::{
+            COMMIT_BOUNDS_S, CommitDurations, Disk, Keeper, KeeperOptions, Log, Progress,
+            ReadError, Reader,
+        },
         record::{Context, Record},
     },
     control::{
-        protocol::LogStatus,
+        protocol::{CommitTimes, LogStatus},
         server::{Line, Past},
     },
 };
@@ -130,8 +133,17 @@ impl Journal {
             next_index: self.next_index.load(Ordering::Relaxed),
             lost_records: self.keeper.lost(),
             failing: self.keeper.trouble().map(|reason| reason.as_ref().clone()),
+            durable: self.keeper.durable(),
+            queued: self.keeper.queued(),
+            commits: commit_times(&self.keeper.commits()),
         }
     }
+}
+
+fn commit_times(durations: &CommitDurations) -> CommitTimes {
+    let [counts @ .., longer] = durations.counts;
+    let counts = COMMIT_BOUNDS_S.into_iter().zip(counts).collect();
+    CommitTimes { sum_s: durations.sum_s, counts, longer }
 }
 
 fn past(directory: PathBuf, first: u64, next: u64) -> impl Iterator<Item = Line> + Send {

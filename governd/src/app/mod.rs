@@ -18,6 +18,7 @@ mod frames;
 mod images;
 mod inventory;
 pub mod journal;
+pub mod metrics;
 mod quic;
 pub mod replay;
 pub mod rulebook;
@@ -30,6 +31,7 @@ use governd_common::verdict::Mode;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{broadcast, mpsc},
+    task::JoinSet,
 };
 
 use catalogue::{Catalogue, CatalogueError};
@@ -38,6 +40,7 @@ use engine::{Engine, Wakes, host_paths};
 use exporting::{ExportError, Exporting};
 use frames::FrameGuard;
 use journal::Journal;
+use metrics::MetricsError;
 use rulebook::{Rulebook, RulebookError};
 use unseen::Watch;
 
@@ -92,6 +95,9 @@ pub enum StartError {
     /// The control socket cannot be made.
     #[error(transparent)]
     Control(#[from] ServerError),
+    /// The metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The system lacks something basic.
     #[error("cannot start")]
     System(#[from] io::Error),
@@ -115,6 +121,7 @@ impl StartError {
             Self::Control(ServerError::Bind { .. }) => {
                 "run as root, or name a socket in a directory that you own with --socket".into()
             }
+            Self::Metrics(_) => "name another address or socket with --metrics".into(),
             Self::System(_) => return None,
         })
     }
@@ -125,6 +132,7 @@ pub struct App {
     engine: Engine,
     wakes: Wakes,
     server: Server,
+    metrics: Vec<metrics::Server>,
     calls: mpsc::Sender<crate::control::server::Call>,
     signals: Signals,
     events: Option<broadcast::Receiver<Line>>,
@@ -196,16 +204,19 @@ impl App {
             quic: Default::default(),
             frames: frames.ok(),
             started,
+            events: Default::default(),
         };
         engine.record_opened(&opened);
         engine.put_in_force(policy)?;
         let server = Server::bind(&settings.socket, control_group())?;
+        let metrics =
+            settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
         engine.record_phase(Phase::Start);
         engine.open_inventory(&settings.state_dir);
         engine.discover_running();
         let wakes = Wakes { events, calls: queue, hangups };
-        Ok(Self { engine, wakes, server, calls, signals, events: Some(shown) })
+        Ok(Self { engine, wakes, server, metrics, calls, signals, events: Some(shown) })
     }
 
     /// Events since the log was opened. There is one such receiver: a second call gives `None`.
@@ -223,9 +234,13 @@ impl App {
     /// # Errors
     /// The kernel's events cannot be read any more.
     pub async fn run(self) -> Result<(), KernelError> {
-        let Self { mut engine, mut wakes, server, calls, mut signals, events } = self;
+        let Self { mut engine, mut wakes, server, metrics, calls, mut signals, events } = self;
         drop(events);
-        let serving = tokio::spawn(server.serve(calls));
+        let mut serving = JoinSet::new();
+        for metrics in metrics {
+            serving.spawn(metrics.serve(calls.clone()));
+        }
+        serving.spawn(server.serve(calls));
         let stop = async {
             tokio::select! {
                 _ = signals.interrupt.recv() => "SIGINT",
@@ -233,7 +248,7 @@ impl App {
             }
         };
         let ended = engine.run(&mut wakes, stop).await;
-        serving.abort();
+        serving.abort_all();
         // Detached first, or a flood would keep the ring from ever being empty.
         engine.kernel.detach();
         engine.drain(&mut wakes.events);

@@ -93,6 +93,7 @@ fn failure(error: StartError) -> Failure {
         | StartError::Log(_)
         | StartError::Export(ExportError::Unreadable { .. } | ExportError::Start { .. })
         | StartError::Control(_)
+        | StartError::Metrics(_)
         | StartError::System(_) => Exit::Environment,
     };
     let hint = error.hint();

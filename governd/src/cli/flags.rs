@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use governd_common::verdict;
 
-use crate::settings::{self, PolicySource, Settings};
+use crate::{
+    app::metrics::Address,
+    settings::{self, PolicySource, Settings},
+};
 
 /// Where to find the running daemon.
 #[derive(Args, Debug)]
@@ -50,6 +53,9 @@ pub(super) struct Daemon {
         default_value = settings::EXPORTERS_FILE
     )]
     exporters: PathBuf,
+    /// Serve metrics there: `unix:PATH`, or an address of this host such as `127.0.0.1:9464`.
+    #[arg(long, env = "GOVERND_METRICS", value_name = "ADDRESS", value_delimiter = ',')]
+    metrics: Vec<Address>,
     #[command(flatten)]
     socket: Socket,
     /// Override the mode of every document.
@@ -67,6 +73,7 @@ impl Daemon {
             catalog: self.catalog.catalog,
             state_dir: self.state_dir,
             exporters: self.exporters,
+            metrics: self.metrics,
             socket: self.socket.socket,
             mode: self.mode.map(verdict::Mode::from),
         }

@@ -132,6 +132,12 @@ pub struct StatusReport {
     /// Where records go beside the log.
     #[serde(default)]
     pub exporters: Vec<ExporterStatus>,
+    /// Events out of the kernel.
+    #[serde(default)]
+    pub events: EventStatus,
+    /// Tables that can be full.
+    #[serde(default)]
+    pub tables: Vec<TableStatus>,
 }
 
 /// The policy in force.
@@ -145,6 +151,9 @@ pub struct PolicyStatus {
     pub generation: u64,
     /// Why the newest documents are not in force, if they are not.
     pub rejected: Option<String>,
+    /// Policies that were refused since start.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// The catalogue of AI endpoints and runtimes in use.
@@ -223,6 +232,46 @@ pub struct LogStatus {
     pub lost_records: u64,
     /// Why the latest write failed, until one succeeds.
     pub failing: Option<String>,
+    /// Index behind the last durable record.
+    #[serde(default)]
+    pub durable: u64,
+    /// Records that wait for the log's thread.
+    #[serde(default)]
+    pub queued: u64,
+    /// How long commits took since start.
+    #[serde(default)]
+    pub commits: CommitTimes,
+}
+
+/// How long commits took.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct CommitTimes {
+    /// All together, in seconds.
+    pub sum_s: f64,
+    /// Commits that took at most so many seconds and more than the bound before.
+    pub counts: Vec<(f64, u64)>,
+    /// Commits that took longer than the last bound.
+    pub longer: u64,
+}
+
+/// A table that the programs use.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TableStatus {
+    /// Its name.
+    pub name: String,
+    /// Entries in use.
+    pub entries: u64,
+    /// Entries that it has room for.
+    pub entries_max: u64,
+}
+
+/// Events out of the kernel.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct EventStatus {
+    /// Read since start.
+    pub read: u64,
+    /// Those that could not be understood: a fault of governd.
+    pub malformed: u64,
 }
 
 /// An exporter.

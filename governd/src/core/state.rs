@@ -86,17 +86,6 @@ pub enum Command {
     },
 }
 
-/// Decisions since start.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counts {
-    /// Allowed by the policy.
-    pub allowed: u64,
-    /// Refused.
-    pub denied: u64,
-    /// Denied by the policy and let through, in monitor mode.
-    pub would_deny: u64,
-}
-
 /// What the catalogue knows of names.
 pub trait Services: std::fmt::Debug {
     /// The service behind a name, such as `openai`.
@@ -212,7 +201,7 @@ impl State {
     fn flow(&mut self, event: &FlowEvent, actor: Actor) -> Vec<Command> {
         let verdict = Verdict::from_byte(event.verdict);
         let mode = Mode::from_byte(event.mode);
-        self.count(verdict, mode);
+        self.counts.decision(verdict, mode);
         self.decided(event, actor)
     }
 
@@ -267,7 +256,7 @@ impl State {
     fn local(&mut self, event: &PathEvent, actor: Actor) -> Vec<Command> {
         let verdict = Verdict::from_byte(event.verdict);
         let mode = Mode::from_byte(event.mode);
-        self.count(verdict, mode);
+        self.counts.decision(verdict, mode);
         let generation = event.header.generation;
         let record = record::Flow {
             actor,
@@ -286,15 +275,6 @@ impl State {
             cookie: 0,
         };
         at(Record::Flow(record), event.header.time_ns)
-    }
-
-    fn count(&mut self, verdict: Verdict, mode: Mode) {
-        let count = match (verdict, mode) {
-            (Verdict::Allow, _) => &mut self.counts.allowed,
-            (Verdict::Deny, Mode::Enforce) => &mut self.counts.denied,
-            (Verdict::Deny, Mode::Monitor) => &mut self.counts.would_deny,
-        };
-        *count += 1;
     }
 
     fn dns(&mut self, event: &DnsEvent, actor: Option<Actor>) -> Vec<Command> {
@@ -318,7 +298,7 @@ impl State {
         let name = event.name.get(..usize::from(event.name_len)).unwrap_or_default();
         let name: Arc<str> = String::from_utf8_lossy(name).into();
         let flow = flow_of_query(event);
-        self.count(Verdict::from_byte(flow.verdict), Mode::from_byte(flow.mode));
+        self.counts.decision(Verdict::from_byte(flow.verdict), Mode::from_byte(flow.mode));
         let known = (!name.is_empty()).then(|| Arc::clone(&name));
         self.recent.push(Recent { event: flow, actor: actor.clone(), name: known });
         let record = DnsQuery {
@@ -410,6 +390,7 @@ impl State {
     }
 
     fn refuse(&mut self, errors: Vec<String>, sources: Vec<String>) -> Vec<Command> {
+        self.counts.refused_policies += 1;
         self.refused = Some(errors.join("; "));
         let policy = (self.generation != 0).then(|| self.policy_ref());
         let outcome = PolicyOutcome::Refused { errors };
@@ -610,7 +591,10 @@ mod tests {
         for (verdict, mode) in outcomes {
             state.step(Input::Flow(&flow(verdict, mode, 1), actor()));
         }
-        assert_eq!(state.counts(), Counts { allowed: 1, denied: 1, would_deny: 2 });
+        assert_eq!(
+            state.counts(),
+            Counts { allowed: 1, denied: 1, would_deny: 2, refused_policies: 0 }
+        );
     }
 
     #[test]

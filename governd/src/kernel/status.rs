@@ -1,5 +1,7 @@
 //! What is loaded and attached.
 
+use governd_common::names::map;
+
 use super::{Kernel, KernelError, link::fd_info};
 
 /// One program.
@@ -34,6 +36,15 @@ impl KernelStatus {
 }
 
 impl Kernel {
+    /// How many addresses stand for names now.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn bindings_count(&self) -> Result<u64, KernelError> {
+        let counted = self.tables.bindings.keys().try_fold(0, |count, key| key.map(|_| count + 1));
+        counted.map_err(KernelError::map("read", map::BINDINGS))
+    }
+
     /// What is loaded, and whether it is still attached.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ pub(crate) struct PolicyTables {
     resolver_exes: Slotted<Hash<ExeKey, u32>, Shared<ExeKey>>,
     resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
     tasks: HashMap<MapData, u32, Shared<Task>>,
-    bindings: Hash<BindingKey, Shared<Binding>>,
+    pub(super) bindings: Hash<BindingKey, Shared<Binding>>,
     pub(super) quic_sockets: HashMap<MapData, u64, Shared<QuicSocket>>,
     lost: PerCpuArray<MapData, u64>,
     generation: u64,

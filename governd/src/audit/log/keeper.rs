@@ -60,6 +60,36 @@ pub struct Keeper {
     thread: Option<JoinHandle<Result<u64, CommitError>>>,
 }
 
+/// Upper bounds of the buckets in which commits are counted by their duration, in seconds.
+pub const COMMIT_BOUNDS_S: [f64; 8] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0];
+
+/// How long commits took since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CommitDurations {
+    /// All together, in seconds.
+    pub sum_s: f64,
+    /// Commits by [`COMMIT_BOUNDS_S`], and those that took longer.
+    pub counts: [u64; COMMIT_BOUNDS_S.len() + 1],
+}
+
+#[derive(Default)]
+struct CommitTimes {
+    sum_ns: AtomicU64,
+    counts: [AtomicU64; COMMIT_BOUNDS_S.len() + 1],
+}
+
+impl CommitTimes {
+    fn observe(&self, took: Duration) {
+        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.sum_ns.fetch_add(ns, Ordering::Relaxed);
+        let fits = |bound: &f64| took.as_secs_f64() <= *bound;
+        let bucket = COMMIT_BOUNDS_S.iter().position(fits).unwrap_or(COMMIT_BOUNDS_S.len());
+        if let Some(count) = self.counts.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// How far the log is durable, for readers on other threads: what lies behind it may still vanish.
 #[derive(Clone)]
 pub struct Progress(Arc<Shared>);
@@ -80,6 +110,9 @@ enum Order {
 #[derive(Default)]
 struct Shared {
     durable: AtomicU64,
+    /// Records that wait for the thread.
+    queued: AtomicU64,
+    commits: CommitTimes,
     lost: AtomicU64,
     queue_lost: AtomicU64,
     /// What the system says while commits fail.
@@ -118,12 +151,14 @@ impl Keeper {
     /// If too many wait already or the log is closed. The record is lost, and counted.
     pub fn append(&self, time_ms: u64, record: Record) -> Result<(), Refused> {
         let order = Order::Record { time_ms, record: Box::new(record) };
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
         let sent = self.orders.as_ref().map(|orders| orders.try_send(order));
         let refused = match sent {
             Some(Ok(())) => return Ok(()),
             Some(Err(TrySendError::Full(_))) => Refused::QueueFull,
             Some(Err(TrySendError::Disconnected(_))) | None => Refused::Closed,
         };
+        self.shared.queued.fetch_sub(1, Ordering::Relaxed);
         self.shared.queue_lost.fetch_add(1, Ordering::Relaxed);
         self.shared.lost.fetch_add(1, Ordering::Relaxed);
         Err(refused)
@@ -150,6 +185,21 @@ impl Keeper {
     /// Records that were lost since the start.
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// Records that wait for the thread.
+    pub fn queued(&self) -> u64 {
+        self.shared.queued.load(Ordering::Relaxed)
+    }
+
+    /// How long commits took since the start.
+    pub fn commits(&self) -> CommitDurations {
+        let CommitTimes { sum_ns, counts } = &self.shared.commits;
+        let sum_s = Duration::from_nanos(sum_ns.load(Ordering::Relaxed)).as_secs_f64();
+        let counts = std::array::from_fn(|bucket| {
+            counts.get(bucket).map_or(0, |count| count.load(Ordering::Relaxed))
+        });
+        CommitDurations { sum_s, counts }
     }
 
     /// What the system says while the log cannot be written.
@@ -211,7 +261,10 @@ impl<F: Filesystem> Worker<F> {
         loop {
             let wait = self.due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
             match orders.recv_timeout(wait) {
-                Ok(Order::Record { time_ms, record }) => self.take(time_ms, &record),
+                Ok(Order::Record { time_ms, record }) => {
+                    self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+                    self.take(time_ms, &record);
+                }
                 Ok(Order::Commit { done }) => {
                     if self.commit().is_ok() && done.send(self.log.durable()).is_err() {
                         tracing::debug!("nobody waits for this commit any more");
@@ -266,8 +319,12 @@ impl<F: Filesystem> Worker<F> {
     }
 
     fn commit_once(&mut self) -> Result<u64, CommitError> {
-        let committed = self.log.commit();
+        let begin = Instant::now();
+        let (before, committed) = (self.log.durable(), self.log.commit());
         self.committed = Instant::now();
+        if committed.as_ref().is_ok_and(|durable| *durable > before) {
+            self.shared.commits.observe(self.committed - begin);
+        }
         match &committed {
             Ok(durable) => {
                 self.due = None;

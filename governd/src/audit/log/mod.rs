@@ -63,7 +63,9 @@ pub use self::{
     append::{Damage, Log, Opened},
     cursor::Cursor,
     inspect::{public_key, verify},
-    keeper::{Keeper, KeeperOptions, Observer, Progress, Refused},
+    keeper::{
+        COMMIT_BOUNDS_S, CommitDurations, Keeper, KeeperOptions, Observer, Progress, Refused,
+    },
     prove::{ProveError, prove},
     reader::{Line, Reader},
     storage::{Disk, File, Filesystem},
