@@ -8,6 +8,7 @@ use governd_common::{
 };
 
 use super::{
+    counts::Counts,
     local,
     names::Names,
     recent::{Recent, RecentFlows},
