@@ -39,6 +39,7 @@ const PEERS: &[Peer] = &[
     peer("nft", "nftables", "counts packets in the lab"),
     peer("rsyslogd", "rsyslog", "receives records as syslog"),
     peer("nats-server", "nats-server", "receives records in a stream"),
+    peer("busybox", "busybox", "is many programs in one file"),
     peer("setpriv", "util-linux", "takes privileges away from a client"),
 ];
 

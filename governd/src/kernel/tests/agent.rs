@@ -14,6 +14,7 @@ use std::{
     },
     path::Path,
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 use rustix::{
@@ -23,6 +24,8 @@ use rustix::{
 
 const SCRIPT: &str = "GOVERND_TEST_SCRIPT";
 const MARK: &str = "outcome ";
+/// Where the agent finds its Python interpreter.
+const PYTHON: &str = "GOVERND_TEST_PYTHON";
 /// How this binary is made to run a script and nothing else.
 pub(super) const ARGUMENTS: [&str; 4] =
     ["--exact", "kernel::tests::agent::act", "--nocapture", "--test-threads=1"];
@@ -36,11 +39,24 @@ pub(super) fn run(exe: &Path, cgroup: &Path, script: &str) -> Vec<String> {
         .arg(exe)
         .args(ARGUMENTS)
         .env(SCRIPT, script)
+        .env(PYTHON, interpreter())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{script}: {output:?}");
     text.lines().filter_map(|line| line.split_once(MARK)).map(|(_, rest)| rest.to_owned()).collect()
+}
+
+/// The Python interpreter itself. What a search path has under its name may be a script that starts
+/// other programs first, and those would be the agent's, too.
+pub(super) fn interpreter() -> &'static str {
+    static FOUND: OnceLock<String> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let program = "import sys; print(sys.executable)";
+        let output = Command::new("python3").args(["-c", program]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    })
 }
 
 /// Not a test of its own: what [`run`] starts.
@@ -131,8 +147,11 @@ fn start(verb: &str) -> Option<Command> {
 
 /// Runs a Python program that prints the number of its error, or 0.
 fn python(program: &str, arguments: &str) -> Result<(), Errno> {
-    let mut python = Command::new("python3");
-    let output = python.args(["-c", program]).args(arguments.split(' ')).output().unwrap();
+    let known = env::var(PYTHON);
+    let mut python = Command::new(known.as_deref().unwrap_or_else(|_| interpreter()));
+    // Without what a host adds to every interpreter's start.
+    let output =
+        python.args(["-I", "-S", "-c", program]).args(arguments.split(' ')).output().unwrap();
     match String::from_utf8_lossy(&output.stdout).trim().parse() {
         Ok(0) => Ok(()),
         Ok(code) => Err(Errno::from_raw_os_error(code)),
