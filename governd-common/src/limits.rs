@@ -79,6 +79,10 @@ pub const NAMES_MAX: u32 = 262_144;
 pub const CIDRS_MAX: u32 = 131_072;
 /// Entries of the decision table, both slots together.
 pub const DECISIONS_MAX: u32 = 524_288;
+/// Agents, name patterns and networks that have a number.
+pub const IDS_MAX: u32 = 524_288;
+/// Longest text of one, in bytes.
+pub const ID_TEXT_BYTES_MAX: usize = 255;
 /// Subjects of one policy, both slots together.
 pub const SUBJECTS_MAX: u32 = 8_192;
 /// Trusted resolvers, both slots together.

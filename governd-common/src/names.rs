@@ -74,7 +74,13 @@ pub mod map {
     /// Array of the programs that ingress calls, indexed by [`super::tail`].
     pub const INGRESS_TAILS: &str = "INGRESS_TAILS";
 
-    /// All of them.
+    /// Hash of a subject's or set's text to its number. Of the daemon alone.
+    pub const IDS: &str = "IDS";
+    /// Hash of a [`crate::verdict::Loss`] to how many are recorded, and since when. Of the daemon
+    /// alone.
+    pub const RECORDED: &str = "RECORDED";
+
+    /// All that programs use.
     pub const ALL: [&str; 33] = [
         ACTIVE,
         SETTINGS,

@@ -9,6 +9,10 @@ use crate::{
     verdict::Verdict,
 };
 
+/// Version of what the maps hold. Raised with every change of what their bytes or events mean that
+/// no size tells: a daemon goes on with maps of its own version only.
+pub const STATE_VERSION: u32 = 1;
+
 shared! {
     /// What a policy sets for the whole host.
     pub struct Settings {

@@ -16,6 +16,8 @@ pub const EXPORTERS_FILE: &str = "/etc/governd/exporters.toml";
 pub const STATE_DIR: &str = "/var/lib/governd";
 /// File of the inventory, in the state directory.
 pub const INVENTORY_FILE: &str = "inventory.db";
+/// Links and maps that outlive the daemon.
+pub const PINS_DIR: &str = "/sys/fs/bpf/governd";
 /// Socket of the local API.
 pub const SOCKET: &str = "/run/governd/control.sock";
 
@@ -38,6 +40,10 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Overrides the mode of every document.
     pub mode: Option<Mode>,
+    /// Where links and maps are pinned that outlive the daemon.
+    pub pins: PathBuf,
+    /// Whether it is a trial: nothing outlives the daemon.
+    pub is_trial: bool,
 }
 
 /// Where the policy comes from.

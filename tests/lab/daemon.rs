@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{
     Lab,
     command::{Finished, Running, run},
+    leftover,
     residue::Residue,
     wait,
 };
@@ -25,6 +26,7 @@ pub struct Place {
     governd: PathBuf,
     cgroup: PathBuf,
     directory: PathBuf,
+    pins: PathBuf,
 }
 
 impl Place {
@@ -38,6 +40,7 @@ impl Place {
             governd: lab.tools().governd()?.to_owned(),
             cgroup: lab.cgroup().path().to_owned(),
             directory: lab.directory(name)?,
+            pins: leftover::pins(name),
         };
         for directory in [place.policies(), place.catalog(), place.state()] {
             fs::create_dir(&directory)
@@ -88,6 +91,7 @@ impl Place {
             ("--catalog", self.catalog()),
             ("--state-dir", self.state()),
             ("--socket", self.socket()),
+            ("--pins", self.pins.clone()),
         ] {
             arguments.extend([PathBuf::from(flag), value]);
         }
@@ -161,6 +165,18 @@ impl Place {
         }
     }
 
+    /// Ends the daemon, if one runs, and takes what it left out of the kernel.
+    ///
+    /// # Errors
+    ///
+    /// Fails if something stays.
+    pub fn detach(&self) -> Result<Finished> {
+        let finished = self.ask(&["stop", "--detach", "--pins", &self.pins.to_string_lossy()])?;
+        ensure!(finished.code == Some(0), "governd did not detach: {finished}");
+        ensure!(!self.pins.exists(), "{} is left", self.pins.display());
+        Ok(finished)
+    }
+
     /// Every record in the log, oldest first.
     ///
     /// # Errors
@@ -195,6 +211,13 @@ impl Place {
             Ok(self.records()?.into_iter().find(|record| fits(record)))
         })
         .with_context(|| self.records().map_or_else(|e| e.to_string(), |all| last_lines(&all)))
+    }
+}
+
+impl Drop for Place {
+    /// A test that fails must not go on enforcing.
+    fn drop(&mut self) {
+        leftover::unpin(&self.pins).ok();
     }
 }
 
@@ -264,7 +287,7 @@ impl Daemon<'_> {
         self.running.signal(Signal::HUP)
     }
 
-    /// Stops it as Ctrl-C does: exit code 0, and nothing is left in the kernel.
+    /// Stops it for good: exit code 0, and nothing is left in the kernel.
     ///
     /// # Errors
     ///
@@ -279,12 +302,26 @@ impl Daemon<'_> {
     ///
     /// As [`Self::stop`].
     pub fn stop_within(self, limit: Duration) -> Result<Finished> {
-        let Self { running, held, .. } = self;
+        let Self { place, running, held } = self;
         running.signal(Signal::INT)?;
         let finished = running.finish(limit)?;
         ensure!(finished.code == Some(0), "governd did not end well: {finished}");
+        place.detach()?;
         held.must_vanish()?;
         Ok(finished)
+    }
+
+    /// Stops it as a service manager does: what it enforces goes on.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it does not end or ends badly.
+    pub fn terminate(self) -> Result<Residue> {
+        let Self { running, held, .. } = self;
+        running.signal(Signal::TERM)?;
+        let finished = running.finish(wait::PATIENCE)?;
+        ensure!(finished.code == Some(0), "governd did not end well: {finished}");
+        Ok(held)
     }
 
     /// Whether it still runs.
@@ -296,7 +333,7 @@ impl Daemon<'_> {
         self.running.is_running()
     }
 
-    /// Kills it without a chance to clean up.
+    /// Kills it without a chance to clean up; what it enforces goes on, and is what is given.
     ///
     /// # Errors
     ///

@@ -1,6 +1,10 @@
 //! Removes what a run that was killed left behind.
 
-use std::{env, fs};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,7 +15,10 @@ use crate::{cgroup, command::must, namespace};
 /// process and a dash.
 pub const PREFIX: &str = "governd-lab-";
 
-/// Removes cgroups, network namespaces and directories of labs whose process is gone, with the
+/// Where BPF file systems are mounted.
+const PINS: &str = "/sys/fs/bpf";
+
+/// Removes cgroups, pins, network namespaces and directories of labs whose process is gone, with the
 /// processes in them.
 ///
 /// # Errors
@@ -32,6 +39,12 @@ pub fn remove() -> Result<()> {
         }
         must("ip", &["netns", "delete", name])?;
     }
+    for entry in fs::read_dir(PINS).into_iter().flatten() {
+        let entry = entry?;
+        if is_leftover(&entry.file_name().to_string_lossy()) {
+            unpin(&entry.path())?;
+        }
+    }
     for entry in fs::read_dir(env::temp_dir())? {
         let entry = entry?;
         if is_leftover(&entry.file_name().to_string_lossy()) {
@@ -40,6 +53,34 @@ pub fn remove() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where a governd of this process pins what outlives it.
+pub fn pins(name: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Path::new(PINS).join(format!("{PREFIX}{}-{number}-{name}", std::process::id()))
+}
+
+/// Removes what is pinned there; links first, or what they hold misses its tables.
+///
+/// # Errors
+///
+/// Fails if something cannot be removed.
+pub fn unpin(pins: &Path) -> Result<()> {
+    if !pins.exists() {
+        return Ok(());
+    }
+    for cgroup in fs::read_dir(pins)? {
+        for layout in fs::read_dir(cgroup?.path())? {
+            let links = layout?.path().join("links");
+            if links.exists() {
+                fs::remove_dir_all(&links)
+                    .with_context(|| format!("removing {}", links.display()))?;
+            }
+        }
+    }
+    fs::remove_dir_all(pins).with_context(|| format!("removing {}", pins.display()))
 }
 
 fn is_leftover(name: &str) -> bool {

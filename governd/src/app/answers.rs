@@ -6,7 +6,7 @@ use governd_common::{limits, verdict::Mode};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{VERSION, engine::Engine};
+use super::{VERSION, ending::Ending, engine::Engine};
 use crate::{
     control::{
         protocol::{
@@ -48,6 +48,10 @@ impl Engine {
             }
             Request::Agents => send(answer, self.agents()),
             Request::Agent { id } => send(answer, self.agent(&id)),
+            Request::Stop { detach } => {
+                self.ending = if detach { Ending::Detaches } else { Ending::Stays };
+                self.stopping = Some(answer);
+            }
             Request::Reload => {
                 self.reload();
                 send(answer, self.reloaded());

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use governd_common::{event::DnsEvent, table::Task};
+use governd_common::{event::DnsEvent, table::Task, verdict::Loss};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval},
 };
 
@@ -17,6 +17,7 @@ use super::{
     catalogue::Catalogue,
     clock,
     discovery::Discovery,
+    ending::Ending,
     exporting::Exporting,
     frames::FrameGuard,
     journal::Journal,
@@ -26,7 +27,10 @@ use super::{
 use crate::{
     audit::record::Actor,
     capture::QuicConnections,
-    control::{protocol::EventStatus, server::Call},
+    control::{
+        protocol::EventStatus,
+        server::{Answer, Call},
+    },
     core::{
         classify::{Candidate, Classifier, TaskChange, reconcile},
         state::{Command, Input, State},
@@ -40,6 +44,8 @@ use crate::{
     },
 };
 
+/// Why the daemon ends when it was asked to.
+const ASKED: &str = "governd stop";
 /// How often files, cgroups and counters are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what was found of sockets that no program sees is recorded.
@@ -74,6 +80,11 @@ pub struct Engine {
     pub(super) watch: Watch,
     pub(super) quic: QuicConnections,
     pub(super) frames: Option<FrameGuard>,
+    pub(super) ending: Ending,
+    /// Somebody asked for the end: what is dropped when it has come.
+    pub(super) stopping: Option<oneshot::Sender<Answer>>,
+    /// What was lost when it was last looked at: recorded, and durable by now.
+    pub(super) lost: Vec<(Loss, u64)>,
     pub(super) started: Instant,
     pub(super) events: EventStatus,
 }
@@ -108,7 +119,14 @@ impl Engine {
             let Wakes { events, calls, hangups } = wakes;
             tokio::select! {
                 reason = &mut stop => return Ok(reason),
-                call = calls.recv() => if let Some(call) = call { self.answer(call) },
+                call = calls.recv() => {
+                    if let Some(call) = call {
+                        self.answer(call);
+                    }
+                    if self.stopping.is_some() {
+                        return Ok(ASKED);
+                    }
+                }
                 _ = hangups.recv() => self.reload(),
                 _ = looks.tick() => self.look(),
                 _ = unseen.tick() => self.look_for_unseen(),
@@ -128,7 +146,7 @@ impl Engine {
         while events.drain(|event| self.event(event)) > 0 {}
     }
 
-    fn event(&mut self, event: RawEvent) {
+    pub(super) fn event(&mut self, event: RawEvent) {
         match event {
             RawEvent::Flow(event) => {
                 let actor = actor(self.processes.attribute(&event.header));
@@ -205,7 +223,7 @@ impl Engine {
 
     fn look(&mut self) {
         match self.kernel.lost() {
-            Ok(lost) => self.step(Input::Lost(&lost, clock::now_ms())),
+            Ok(lost) => self.lost(lost),
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
         self.step(Input::Undestroyed(self.destroyer.failed(), clock::now_ms()));
@@ -218,6 +236,16 @@ impl Engine {
         self.host = HostFacts::read(&self.paths);
         if self.rulebook.is_stale(&self.host) {
             self.reload();
+        }
+    }
+
+    fn lost(&mut self, lost: Vec<(Loss, u64)>) {
+        let now_ms = clock::now_ms();
+        self.step(Input::Lost(&lost, now_ms));
+        for (loss, count) in std::mem::replace(&mut self.lost, lost) {
+            if let Err(error) = self.kernel.set_recorded(loss, count, now_ms) {
+                tracing::warn!(%error, "a loss may be recorded twice");
+            }
         }
     }
 
@@ -254,6 +282,7 @@ impl Engine {
     /// # Errors
     /// The kernel does not take it; the one before stays.
     pub(super) fn put_in_force(&mut self, policy: Arc<Compiled>) -> Result<(), KernelError> {
+        self.kernel.keep_ids(self.rulebook.ids())?;
         let tables = ImageTables::new(&policy.image);
         let set_of = |name: &str| tables.name_set(name).unwrap_or(0);
         let moves = self.state.names.moves(clock::boot_ns(), set_of);

@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod clock;
 mod digests;
 mod discovery;
+mod ending;
 pub mod engine;
 mod explain;
 pub mod exporting;
@@ -25,7 +26,12 @@ pub mod rulebook;
 pub mod sources;
 mod unseen;
 
-use std::{io, path::Path, sync::Arc, time::Instant};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use governd_common::verdict::Mode;
 use tokio::{
@@ -36,6 +42,7 @@ use tokio::{
 
 use catalogue::{Catalogue, CatalogueError};
 use discovery::Discovery;
+use ending::Ending;
 use engine::{Engine, Wakes, host_paths};
 use exporting::{ExportError, Exporting};
 use frames::FrameGuard;
@@ -54,8 +61,8 @@ use crate::{
     catalog::Catalog,
     control::server::{Line, Server, ServerError},
     core::state::{Services, State},
-    kernel::{self, Kernel, KernelError, KernelOptions, Lack},
-    policy::{host::Host as _, image::Compiled},
+    kernel::{self, KernelError, Lack, Pins},
+    policy::{host::Host as _, ids::Ids, image::Compiled},
     settings::Settings,
     workload::{
         cgroup::CgroupTree,
@@ -92,6 +99,9 @@ pub enum StartError {
     /// Exporters cannot be set up.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// A service governs the cgroup, with a daemon or without.
+    #[error("a governd service enforces on {} already", .0.display())]
+    Service(PathBuf),
     /// The control socket cannot be made.
     #[error(transparent)]
     Control(#[from] ServerError),
@@ -115,6 +125,9 @@ impl StartError {
             Self::Kernel(error) => error.hint().into(),
             Self::Log(error) => error.hint().into(),
             Self::Export(error) => error.hint().into(),
+            Self::Service(_) => {
+                "`governd watch` shows what it decides; `governd stop --detach` ends it".into()
+            }
             Self::Control(ServerError::InUse(_)) => {
                 "stop that daemon, or name another socket with --socket".into()
             }
@@ -162,8 +175,11 @@ impl App {
         let host = HostFacts::read(&paths);
         let catalogue = Catalogue::open(&settings.catalog)?;
         let catalog = Arc::clone(catalogue.current());
+        let pins = ending::pins(settings)?;
+        let ids = pins.as_ref().map_or(Ok(Ids::default()), Pins::ids)?;
         let endpoints = catalogue::endpoints(&catalog);
-        let mut rulebook = Rulebook::new(settings.policy.clone(), settings.mode, endpoints);
+        let mut rulebook =
+            Rulebook::new(settings.policy.clone(), settings.mode, endpoints).with_ids(ids);
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;
@@ -171,14 +187,14 @@ impl App {
         let (journal, opened) = open_journal(settings, &host, &lacks)?;
         let shown = journal.events();
         let exporting = Exporting::start(&exporters, settings, &journal)?;
-        let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
-        let mut kernel = Kernel::load(&options)?;
+        let mut kernel = ending::load(settings, pins)?;
         let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
         let proc = || ProcFs::new(Path::new("/proc"));
         let processes =
             ProcessTable::new(proc(), CgroupTree::new(&mount), Path::new("/etc/passwd"));
         let services = KnownServices::of(&catalog);
-        let state = State::new(Arc::new(Compiled::default()), services);
+        let mut state = State::new(Arc::new(Compiled::default()), services);
+        state.set_lost(&kernel.recorded()?);
         let discovery = Discovery::new(catalog, proc());
         let destroyer = Destroyer::spawn(proc())?;
         // Where it does not load, packet sockets are found and not stopped.
@@ -203,11 +219,15 @@ impl App {
             watch,
             quic: Default::default(),
             frames: frames.ok(),
+            ending: Ending::of(settings),
+            stopping: None,
+            lost: Vec::new(),
             started,
             events: Default::default(),
         };
         engine.record_opened(&opened);
         engine.put_in_force(policy)?;
+        engine.kernel.persist()?;
         let server = Server::bind(&settings.socket, control_group())?;
         let metrics =
             settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
@@ -229,10 +249,11 @@ impl App {
         self.engine.kernel.cgroup()
     }
 
-    /// Runs until SIGINT or SIGTERM, then takes everything out of the kernel and closes the log.
+    /// Runs until a signal or a request ends it. A trial then takes everything out of the kernel; a
+    /// service leaves it there unless it is told otherwise.
     ///
     /// # Errors
-    /// The kernel's events cannot be read any more.
+    /// The kernel's events cannot be read any more, or something cannot be taken out.
     pub async fn run(self) -> Result<(), KernelError> {
         let Self { mut engine, mut wakes, server, metrics, calls, mut signals, events } = self;
         drop(events);
@@ -249,17 +270,9 @@ impl App {
         };
         let ended = engine.run(&mut wakes, stop).await;
         serving.abort_all();
-        // Detached first, or a flood would keep the ring from ever being empty.
-        engine.kernel.detach();
-        engine.drain(&mut wakes.events);
         let reason = *ended.as_ref().unwrap_or(&"the kernel's events cannot be read");
-        engine.record_phase(Phase::Stop { reason: reason.into(), stays_attached: false });
-        engine.close_inventory();
-        let Engine { kernel, journal, exporting, .. } = engine;
-        drop(kernel);
-        exporting.stop();
-        drop(journal);
-        ended.map(|_| ())
+        let detached = engine.end(&mut wakes.events, reason);
+        ended.and(detached)
     }
 }
 

@@ -87,6 +87,16 @@ impl Rulebook {
         self.source.describe()
     }
 
+    /// With numbers that are given already.
+    pub fn with_ids(self, ids: Ids) -> Self {
+        Self { ids, ..self }
+    }
+
+    /// Numbers that are given.
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
     /// Files of the latest reading.
     pub fn files(&self) -> &[String] {
         &self.files

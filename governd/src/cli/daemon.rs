@@ -94,6 +94,7 @@ fn failure(error: StartError) -> Failure {
         | StartError::Export(ExportError::Unreadable { .. } | ExportError::Start { .. })
         | StartError::Control(_)
         | StartError::Metrics(_)
+        | StartError::Service(_)
         | StartError::System(_) => Exit::Environment,
     };
     let hint = error.hint();

@@ -31,12 +31,22 @@ pub(super) struct Additions {
     pub(super) catalog: PathBuf,
 }
 
+/// Where to find what outlives the daemon.
+#[derive(Args, Debug)]
+pub(super) struct Pins {
+    /// Directory of a BPF file system for what outlives the daemon.
+    #[arg(long, env = "GOVERND_PINS", value_name = "DIR", default_value = settings::PINS_DIR)]
+    pub(super) pins: PathBuf,
+}
+
 /// How the daemon runs.
 #[derive(Args, Debug)]
 pub(super) struct Daemon {
     /// cgroup v2 directory to attach to [default: the root of the cgroup v2 tree].
     #[arg(long, env = "GOVERND_CGROUP", value_name = "DIR")]
     cgroup: Option<PathBuf>,
+    #[command(flatten)]
+    pins: Pins,
     /// Policy file, or directory of policy files.
     #[arg(long, env = "GOVERND_POLICY", value_name = "PATH")]
     policy: Option<PathBuf>,
@@ -76,6 +86,8 @@ impl Daemon {
             metrics: self.metrics,
             socket: self.socket.socket,
             mode: self.mode.map(verdict::Mode::from),
+            pins: self.pins.pins,
+            is_trial: false,
         }
     }
 
@@ -84,7 +96,7 @@ impl Daemon {
     pub(super) fn trial_settings(self) -> Settings {
         let named = self.policy.is_some();
         let mode = self.mode.unwrap_or(Mode::Monitor);
-        let mut settings = Settings { mode: Some(mode.into()), ..self.settings() };
+        let mut settings = Settings { mode: Some(mode.into()), is_trial: true, ..self.settings() };
         let absent = matches!(&settings.policy, PolicySource::Path(path) if !path.exists());
         if absent && !named {
             settings.policy = PolicySource::BuiltIn;

@@ -17,6 +17,7 @@ mod policy;
 pub mod printer;
 mod replay;
 mod status;
+mod stop;
 mod watch;
 
 use exit::{Exit, Failure};
@@ -36,6 +37,8 @@ enum Verb {
     Run(daemon::Run),
     /// Run the daemon in the foreground, in monitor mode, and show what it finds.
     Up(daemon::Up),
+    /// Stop the daemon. What it enforces goes on unless it is told to end.
+    Stop(stop::Stop),
     /// Follow events as they happen.
     Watch(watch::Watch),
     /// Say which agents run on this host, who owns them, and which nobody approved.
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Run(verb) => verb.run(),
         Verb::Up(verb) => verb.run(),
+        Verb::Stop(verb) => verb.run(),
         Verb::Watch(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),

@@ -68,10 +68,27 @@ pub fn watch(path: &Path, since: Option<u64>) -> Result<Events, ClientError> {
     Ok(events.lines())
 }
 
+/// Asks the daemon to end, and waits until it has.
+///
+/// # Errors
+/// Nobody listens, the daemon refuses, or it does not end within `limit`.
+pub fn stop(path: &Path, detach: bool, limit: Duration) -> Result<(), ClientError> {
+    let stream = UnixStream::connect(path)
+        .map_err(|source| ClientError::NotRunning { path: path.to_path_buf(), source })?;
+    match exchange(stream, &Request::Stop { detach }, limit) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(source) => Err(no_reply(path, source)),
+        Ok((Reply::Ok(_), _)) => Ok(()),
+        Ok((Reply::Error { message, hint, kind }, _)) => {
+            Err(ClientError::Refused { message, hint, kind })
+        }
+    }
+}
+
 fn open(path: &Path, request: &Request) -> Result<(Value, BufReader<UnixStream>), ClientError> {
     let stream = UnixStream::connect(path)
         .map_err(|source| ClientError::NotRunning { path: path.to_path_buf(), source })?;
-    exchange(stream, request).map_err(|source| no_reply(path, source)).and_then(
+    exchange(stream, request, REPLY_TIMEOUT).map_err(|source| no_reply(path, source)).and_then(
         |(reply, events)| match reply {
             Reply::Ok(value) => Ok((value, events)),
             Reply::Error { message, hint, kind } => {
@@ -84,8 +101,9 @@ fn open(path: &Path, request: &Request) -> Result<(Value, BufReader<UnixStream>)
 fn exchange(
     mut stream: UnixStream,
     request: &Request,
+    limit: Duration,
 ) -> io::Result<(Reply, BufReader<UnixStream>)> {
-    stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+    stream.set_read_timeout(Some(limit))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;

@@ -40,6 +40,12 @@ pub enum Request {
     },
     /// Read the policy again, now.
     Reload,
+    /// End. Only root may ask for it; who agrees does not answer, and closes the connection at its
+    /// end.
+    Stop {
+        /// Whether everything is taken out of the kernel, too.
+        detach: bool,
+    },
 }
 
 /// A destination, as a person writes it.

@@ -161,6 +161,7 @@ impl Drop for Server {
 }
 
 async fn serve_client(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
+    let is_root = stream.peer_cred()?.uid() == 0;
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(REQUEST_BYTES_MAX as u64));
@@ -170,6 +171,9 @@ async fn serve_client(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Resu
         Ok(request) => request,
         Err(error) => return write_reply(&mut writer, &bad_request(&error)).await,
     };
+    if matches!(request, Request::Stop { .. }) && !is_root {
+        return write_reply(&mut writer, &not_root()).await;
+    }
     let (answer, answered) = oneshot::channel();
     if calls.send(Call { request, answer }).await.is_err() {
         return Err(io::ErrorKind::BrokenPipe.into());
@@ -215,6 +219,14 @@ fn bad_request(error: &serde_json::Error) -> Reply {
     Reply::Error {
         message: format!("the request is not understood: {error}"),
         hint: Some("use the governd of the same version as the daemon".into()),
+        kind: ErrorKind::BadRequest,
+    }
+}
+
+fn not_root() -> Reply {
+    Reply::Error {
+        message: "only root may stop governd".into(),
+        hint: Some("run it as root".into()),
         kind: ErrorKind::BadRequest,
     }
 }

@@ -133,6 +133,14 @@ impl State {
         self.services = services;
     }
 
+    /// Losses that are recorded already: how many, and when.
+    pub fn set_lost(&mut self, recorded: &[(governd_common::verdict::Loss, u64, u64)]) {
+        for (loss, count, time_ms) in recorded {
+            let word = LossSource::Kernel(*loss).word();
+            self.lost.insert(word, (*count, *time_ms));
+        }
+    }
+
     /// The policy in force.
     pub fn policy(&self) -> &Arc<Compiled> {
         &self.policy

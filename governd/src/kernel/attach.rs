@@ -1,64 +1,83 @@
 //! Attaching: programs to the cgroup and to tracepoints, and the links that hold them there.
 
 use std::{
-    collections::HashMap,
-    fs,
-    os::fd::{AsFd as _, OwnedFd},
-    path::Path,
+    fs, io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf,
     maps::ProgramArray,
-    programs::{
-        CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError,
-        raw_trace_point::RawTracePointLink,
-    },
+    programs::{Program, ProgramError, ProgramFd},
 };
+use aya_obj::generated::bpf_attach_type;
 use governd_common::names::{program, tail};
 
 use super::{
     KernelError,
     lack::{Lack, left_out},
-    link::{CGROUP_DEVICE, Link},
+    link::Link,
     load::load_error,
     unix,
 };
 
-/// Why the kernel did not attach: a program's or a link's error.
-type Refused = Box<dyn std::error::Error + Send + Sync>;
+/// What a program is attached to.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Tracepoint(&'static str),
+    /// The governed cgroup, at one of its hooks.
+    Cgroup(u32),
+}
 
 /// Programs in the order in which they are attached: lineage first, so that no connection is judged
-/// before its process can be known. The tracepoint, where it is one.
-const PROGRAMS: [(&str, Option<&str>); 11] = [
-    (program::PROCESS_EXIT, Some("sched_process_exit")),
-    (program::PROCESS_FORK, Some("sched_process_fork")),
-    (program::PROCESS_EXEC, Some("sched_process_exec")),
-    (program::SKB_INGRESS, None),
-    (program::SKB_EGRESS, None),
-    (program::DEVICE, None),
-    (program::SOCK_CREATE, None),
-    (program::SENDMSG4, None),
-    (program::SENDMSG6, None),
-    (program::CONNECT4, None),
-    (program::CONNECT6, None),
+/// before its process can be known.
+const PROGRAMS: [(&str, Target); 11] = [
+    (program::PROCESS_EXIT, Target::Tracepoint("sched_process_exit")),
+    (program::PROCESS_FORK, Target::Tracepoint("sched_process_fork")),
+    (program::PROCESS_EXEC, Target::Tracepoint("sched_process_exec")),
+    (program::SKB_INGRESS, cgroup(bpf_attach_type::BPF_CGROUP_INET_INGRESS)),
+    (program::SKB_EGRESS, cgroup(bpf_attach_type::BPF_CGROUP_INET_EGRESS)),
+    (program::DEVICE, cgroup(bpf_attach_type::BPF_CGROUP_DEVICE)),
+    (program::SOCK_CREATE, cgroup(bpf_attach_type::BPF_CGROUP_INET_SOCK_CREATE)),
+    (program::SENDMSG4, cgroup(bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG)),
+    (program::SENDMSG6, cgroup(bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG)),
+    (program::CONNECT4, cgroup(bpf_attach_type::BPF_CGROUP_INET4_CONNECT)),
+    (program::CONNECT6, cgroup(bpf_attach_type::BPF_CGROUP_INET6_CONNECT)),
 ];
 
-/// The links, which detach when they are dropped.
+const fn cgroup(hook: bpf_attach_type) -> Target {
+    Target::Cgroup(hook as u32)
+}
+
+/// The links. Those that are not pinned detach when they are dropped.
 #[derive(Debug)]
 pub(crate) struct Links {
-    links: Vec<(&'static str, Link)>,
+    links: Vec<Held>,
     /// Programs that aya does not hold.
     own: Vec<(&'static str, OwnedFd)>,
 }
 
+#[derive(Debug)]
+struct Held {
+    name: &'static str,
+    link: Link,
+    is_pinned: bool,
+}
+
+/// Where links are attached, and where they may be pinned already.
+pub(crate) struct Place<'a> {
+    pub(crate) directory: &'a fs::File,
+    pub(crate) path: &'a Path,
+    pub(crate) pins: Option<&'a Path>,
+}
+
 impl Links {
-    /// Loads every program but those that the kernel lacks something for, then attaches all: a
-    /// refused one leaves nothing attached.
+    /// Loads every program but those that the kernel lacks something for, then attaches all. A
+    /// refused one leaves attached what was pinned before, and nothing else.
     pub(crate) fn attach(
         ebpf: &mut Ebpf,
-        directory: &fs::File,
-        path: &Path,
+        place: &Place<'_>,
         lacks: &[Lack],
     ) -> Result<Self, KernelError> {
         let is_wanted = |name: &str| left_out(lacks, name).is_none();
@@ -71,23 +90,14 @@ impl Links {
             }
         }
         fill_tails(ebpf, lacks)?;
-        let mut links = Vec::with_capacity(PROGRAMS.len());
-        for (name, tracepoint) in PROGRAMS.into_iter().filter(|(name, _)| is_wanted(name)) {
-            let link =
-                attach(find(ebpf, name)?, name, directory, tracepoint).map_err(|source| {
-                    let target =
-                        tracepoint.map_or_else(|| path.display().to_string(), str::to_owned);
-                    KernelError::Attach { program: name, target, source }
-                })?;
-            links.push((name, link));
+        let mut links = Vec::with_capacity(PROGRAMS.len() + own.len());
+        for (name, target) in PROGRAMS.into_iter().filter(|(name, _)| is_wanted(name)) {
+            let fd = program_fd(ebpf, name)?;
+            links.push(place.hold(fd.as_fd(), name, target)?);
         }
         for (name, fd) in &own {
-            let attach_type = unix::attach_type(name).unwrap_or_default();
-            let link = Link::to_cgroup(fd.as_fd(), directory, attach_type).map_err(|error| {
-                let target = path.display().to_string();
-                KernelError::Attach { program: name, target, source: error.into() }
-            })?;
-            links.push((name, link));
+            let target = Target::Cgroup(unix::attach_type(name).unwrap_or_default());
+            links.push(place.hold(fd.as_fd(), name, target)?);
         }
         Ok(Self { links, own })
     }
@@ -97,22 +107,86 @@ impl Links {
         self.own.iter().find(|(program, _)| *program == name).map(|(_, fd)| fd)
     }
 
-    /// Takes every program off what it is attached to.
+    /// Keeps in this directory what is not pinned yet.
+    pub(crate) fn pin(&mut self, directory: &Path) -> Result<(), KernelError> {
+        for held in self.links.iter_mut().filter(|held| !held.is_pinned) {
+            let path = directory.join(held.name);
+            held.link.pin(&path).map_err(KernelError::pin(&path))?;
+            held.is_pinned = true;
+        }
+        Ok(())
+    }
+
+    /// Takes every program that is not pinned off what it is attached to.
     pub(crate) fn detach(&mut self) {
         self.links.clear();
     }
 
-    /// Programs and whether their link still holds: a cgroup that was removed, or somebody with
-    /// root rights, may have taken it off.
+    /// Programs and whether their link still holds.
     pub(crate) fn alive(&self) -> Result<Vec<(&'static str, bool)>, KernelError> {
-        let targets = link_targets();
-        let mut states = Vec::with_capacity(self.links.len());
-        for (name, link) in &self.links {
-            let is_alive = targets.get(&link.id()?).is_none_or(|cgroup| *cgroup != Some(0));
-            states.push((*name, is_alive));
-        }
-        Ok(states)
+        self.links.iter().map(|held| Ok((held.name, held.link.is_alive()?))).collect()
     }
+}
+
+impl Place<'_> {
+    /// Attaches a program: in the place of the one whose link is pinned, if there is one.
+    fn hold(
+        &self,
+        program: BorrowedFd<'_>,
+        name: &'static str,
+        target: Target,
+    ) -> Result<Held, KernelError> {
+        let refused = |source: io::Error| {
+            let target = match target {
+                Target::Tracepoint(tracepoint) => tracepoint.to_owned(),
+                Target::Cgroup(_) => self.path.display().to_string(),
+            };
+            KernelError::Attach { program: name, target, source }
+        };
+        let pin = self.pins.map(|pins| pins.join(name));
+        if let Some(path) = &pin
+            && let Some(link) = pinned_alive(path)?
+        {
+            let link = match target {
+                Target::Cgroup(_) => link.update(program).map(|()| link),
+                Target::Tracepoint(tracepoint) => overtake(program, tracepoint, path),
+            };
+            return Ok(Held { name, link: link.map_err(refused)?, is_pinned: true });
+        }
+        let link = match target {
+            Target::Tracepoint(tracepoint) => Link::to_tracepoint(program, tracepoint),
+            Target::Cgroup(hook) => Link::to_cgroup(program, self.directory, hook),
+        };
+        Ok(Held { name, link: link.map_err(refused)?, is_pinned: false })
+    }
+}
+
+/// The link that is pinned there and holds; a pin whose link was taken off is removed.
+fn pinned_alive(path: &Path) -> Result<Option<Link>, KernelError> {
+    let failed = KernelError::pin(path);
+    match Link::pinned(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+        Ok(link) if link.is_alive()? => Ok(Some(link)),
+        Ok(_) => fs::remove_file(path).map(|()| None).map_err(failed),
+    }
+}
+
+/// Attaches beside the pinned link to a tracepoint and then takes its name: for a moment both
+/// programs see each process, and none is missed. They write the same into the same tables.
+fn overtake(program: BorrowedFd<'_>, tracepoint: &str, path: &Path) -> io::Result<Link> {
+    let mut next = path.as_os_str().to_owned();
+    next.push("_next");
+    let next = PathBuf::from(next);
+    // What a process that ended here left.
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let link = Link::to_tracepoint(program, tracepoint)?;
+    link.pin(&next)?;
+    fs::rename(&next, path)?;
+    Ok(link)
 }
 
 /// The names of the programs, in the order in which they are attached, then those that others
@@ -130,11 +204,7 @@ pub(crate) fn fill_tails(ebpf: &mut Ebpf, lacks: &[Lack]) -> Result<(), KernelEr
         if left_out(lacks, name).is_some() {
             continue;
         }
-        let Program::CgroupSkb(program) = find(ebpf, name)? else {
-            return Err(KernelError::Missing(name));
-        };
-        let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?));
-        let fd = fd.map_err(|error| load_error(name, error))?;
+        let fd = program_fd(ebpf, name)?;
         let tails = ebpf.map_mut(array).ok_or(KernelError::Missing(array))?;
         ProgramArray::try_from(tails)
             .and_then(|mut tails| tails.set(index, &fd, 0))
@@ -168,55 +238,15 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-fn attach(
-    program: &mut Program,
-    name: &str,
-    directory: &fs::File,
-    tracepoint: Option<&str>,
-) -> Result<Link, Refused> {
-    // A link takes its place beside other programs whatever the mode says; asking for it is
-    // refused.
-    let mode = CgroupAttachMode::Single;
-    let is_egress = name == program::SKB_EGRESS;
-    let direction =
-        if is_egress { CgroupSkbAttachType::Egress } else { CgroupSkbAttachType::Ingress };
-    match program {
-        Program::CgroupSockAddr(program) => {
-            let id = program.attach(directory, mode)?;
-            Ok(Link::Aya(program.take_link(id)?.try_into()?))
-        }
-        Program::CgroupSock(program) => {
-            let id = program.attach(directory, mode)?;
-            Ok(Link::Aya(program.take_link(id)?.try_into()?))
-        }
-        Program::CgroupSkb(program) => {
-            let id = program.attach(directory, direction, mode)?;
-            Ok(Link::Aya(program.take_link(id)?.try_into()?))
-        }
-        Program::CgroupDevice(program) => {
-            Ok(Link::to_cgroup(program.fd()?.as_fd(), directory, CGROUP_DEVICE)?)
-        }
-        Program::RawTracePoint(program) => {
-            let id = program.attach(tracepoint.unwrap_or_default())?;
-            let link: RawTracePointLink = program.take_link(id)?;
-            Ok(link.into())
-        }
-        _ => Err(ProgramError::UnexpectedProgramType.into()),
-    }
-}
-
-/// The cgroup id of each link that this process holds, by the link's id; `None` for other links.
-/// aya does not show it, so it is read where the kernel does.
-fn link_targets() -> HashMap<u32, Option<u64>> {
-    let Ok(entries) = fs::read_dir("/proc/self/fdinfo") else {
-        return HashMap::new();
+/// The descriptor of a loaded program.
+fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, KernelError> {
+    let fd = match find(ebpf, name)? {
+        Program::CgroupSockAddr(program) => program.fd(),
+        Program::CgroupSock(program) => program.fd(),
+        Program::CgroupSkb(program) => program.fd(),
+        Program::CgroupDevice(program) => program.fd(),
+        Program::RawTracePoint(program) => program.fd(),
+        _ => Err(ProgramError::UnexpectedProgramType),
     };
-    entries
-        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
-        .filter_map(|text| {
-            let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-            let id = field("link_id:")?.trim().parse().ok()?;
-            Some((id, field("cgroup_id:").and_then(|cgroup| cgroup.trim().parse().ok())))
-        })
-        .collect()
+    fd.and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| load_error(name, error))
 }

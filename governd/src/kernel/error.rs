@@ -1,12 +1,11 @@
 //! What can go wrong between the daemon and the kernel, and what to do about it.
 
-use std::{io, path::PathBuf};
-
-use aya::{
-    EbpfError,
-    maps::MapError,
-    programs::{ProgramError, links::LinkError},
+use std::{
+    io,
+    path::{Path, PathBuf},
 };
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
 use thiserror::Error;
 
 /// Why the kernel could not be made to do something. [`KernelError::hint`] says what to do.
@@ -80,7 +79,7 @@ pub enum KernelError {
         /// The cgroup or tracepoint.
         target: String,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: io::Error,
     },
     /// The object lacks something that it was built with: a build error.
     #[error("the embedded eBPF object has no {0}")]
@@ -121,7 +120,7 @@ pub enum KernelError {
     },
     /// The state of a link could not be read.
     #[error("cannot read the state of a link")]
-    Link(#[source] Box<LinkError>),
+    Link(#[source] io::Error),
     /// A program could not be run on a packet.
     #[error("cannot run the eBPF program {program} on a packet of {packet_bytes} bytes")]
     Run {
@@ -132,9 +131,40 @@ pub enum KernelError {
         /// Why.
         source: Box<ProgramError>,
     },
-    /// The state of a link that aya did not make could not be read.
-    #[error("cannot read the state of a link")]
-    OwnLink(#[source] io::Error),
+    /// Something pinned could not be made, read or removed.
+    #[error("cannot use {path} in the BPF file system")]
+    Pin {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no BPF file system where links and maps are to be pinned.
+    #[error("{path} is not in a BPF file system")]
+    NoBpfFileSystem {
+        /// Where one was looked for.
+        path: PathBuf,
+    },
+    /// Others may write where links and maps are pinned.
+    #[error("{path} is not a directory of this user alone")]
+    PinsNotOurs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another daemon governs the cgroup.
+    #[error("another governd governs {cgroup} already")]
+    Governed {
+        /// The cgroup.
+        cgroup: PathBuf,
+    },
+    /// What is pinned is a later governd's.
+    #[error("{path} is of a later governd (state version {version})")]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
     /// The event ring could not be waited on.
     #[error("cannot wait for events")]
     Ring(#[source] io::Error),
@@ -176,17 +206,34 @@ impl KernelError {
                 "use Linux 5.17 or later, or deny by default or by network, or leave the agent in \
                  monitor mode"
             }
+            Self::Pin { .. } => {
+                "run as root; `mount -t bpf bpf /sys/fs/bpf` makes a BPF file system"
+            }
+            Self::NoBpfFileSystem { .. } => {
+                "mount one with `mount -t bpf bpf /sys/fs/bpf`, or name a directory of one with --pins"
+            }
+            Self::PinsNotOurs { .. } => {
+                "somebody else made it: look whose it is, remove it, and start again"
+            }
+            Self::Governed { .. } => "stop that one with `governd stop`, or leave it running",
+            Self::Newer { .. } => {
+                "what it enforces goes on; start that version or a later one, or take everything out \
+                 with `governd stop --detach`"
+            }
             Self::Missing(_)
             | Self::Map { .. }
             | Self::Image(_)
             | Self::Link(_)
-            | Self::OwnLink(_)
             | Self::Run { .. }
             | Self::Ring(_) => {
                 "this is a fault of governd: please report it with the output of `governd doctor \
                  --json`"
             }
         }
+    }
+
+    pub(crate) fn pin(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Pin { path: path.to_owned(), source }
     }
 
     pub(crate) fn map(action: &'static str, map: &'static str) -> impl Fn(MapError) -> Self {

@@ -1,30 +1,25 @@
-//! Links between programs and what they are attached to, also those that aya cannot make.
+//! Links between programs and what they are attached to.
 
 use std::{
+    ffi::CString,
     fs, io,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
-use aya::programs::links::FdLink;
+use super::{
+    KernelError,
+    sys::{self, Command},
+};
 
-use super::KernelError;
-
-/// `BPF_LINK_CREATE` (include/uapi/linux/bpf.h).
-const LINK_CREATE: libc::c_long = 28;
-/// `BPF_CGROUP_DEVICE`, an attach type of the same file.
-pub(super) const CGROUP_DEVICE: u32 = 6;
-
-/// What keeps a program attached; it detaches when this is dropped.
+/// What keeps a program attached. It detaches when this is dropped, unless it is pinned.
 #[derive(Debug)]
-pub(super) enum Link {
-    /// Made by aya.
-    Aya(FdLink),
-    /// Made here.
-    Own(OwnedFd),
+pub(super) struct Link {
+    fd: OwnedFd,
 }
 
 impl Link {
-    /// Attaches a program to a cgroup.
+    /// Attaches a program to a cgroup, beside others.
     pub(super) fn to_cgroup(
         program: BorrowedFd<'_>,
         cgroup: &fs::File,
@@ -53,45 +48,60 @@ impl Link {
             flags: u32,
         }
         let attributes = LinkCreate { prog_fd: program.as_raw_fd(), target, attach_type, flags: 0 };
-        // SAFETY: the attributes live through the call, and have the size that is told.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                LINK_CREATE,
-                &raw const attributes,
-                size_of::<LinkCreate>(),
-            )
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just given this descriptor to nobody else.
-        Ok(Self::Own(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+        Ok(Self { fd: sys::bpf_fd(Command::LinkCreate, &attributes)? })
     }
 
-    /// The link's id in the kernel.
-    pub(super) fn id(&self) -> Result<u32, KernelError> {
-        match self {
-            Self::Aya(link) => {
-                let info = link.info().map_err(|source| KernelError::Link(Box::new(source)))?;
-                Ok(info.id())
-            }
-            Self::Own(fd) => {
-                let id = fd_info(fd, "link_id:").map_err(KernelError::OwnLink)?;
-                id.ok_or_else(|| KernelError::OwnLink(io::ErrorKind::InvalidData.into()))
-            }
+    /// Attaches a program to a raw tracepoint.
+    pub(super) fn to_tracepoint(program: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
+        /// The member `raw_tracepoint` of `union bpf_attr`, as far as it is used.
+        #[repr(C)]
+        struct RawTracepoint {
+            name: u64,
+            prog_fd: i32,
+            reserved: u32,
         }
+        let name = CString::new(name)?;
+        let name = name.as_ptr() as u64;
+        let attributes = RawTracepoint { name, prog_fd: program.as_raw_fd(), reserved: 0 };
+        Ok(Self { fd: sys::bpf_fd(Command::RawTracepointOpen, &attributes)? })
     }
-}
 
-impl<T: Into<FdLink>> From<T> for Link {
-    fn from(link: T) -> Self {
-        Self::Aya(link.into())
+    /// A link that is pinned there.
+    pub(super) fn pinned(path: &Path) -> io::Result<Self> {
+        Ok(Self { fd: sys::pinned(path)? })
+    }
+
+    /// Puts another program in the place of the link's, in one step: whatever runs runs one of
+    /// them. Links to tracepoints cannot.
+    pub(super) fn update(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        /// The member `link_update` of `union bpf_attr`.
+        #[repr(C)]
+        struct LinkUpdate {
+            link_fd: i32,
+            new_prog_fd: i32,
+            flags: u32,
+            old_prog_fd: u32,
+        }
+        let (link_fd, new_prog_fd) = (self.fd.as_raw_fd(), program.as_raw_fd());
+        let attributes = LinkUpdate { link_fd, new_prog_fd, flags: 0, old_prog_fd: 0 };
+        sys::bpf(Command::LinkUpdate, &attributes).map(|_| ())
+    }
+
+    /// Keeps the link after this process.
+    pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
+        sys::pin(self.fd.as_fd(), path)
+    }
+
+    /// Whether it still holds: the kernel takes links off a cgroup that is removed, and root may
+    /// take off any. Other links hold as long as they are.
+    pub(super) fn is_alive(&self) -> Result<bool, KernelError> {
+        let cgroup = fd_info(&self.fd, "cgroup_id:").map_err(KernelError::Link)?;
+        Ok(cgroup != Some(0))
     }
 }
 
 /// A number that the kernel shows of an open descriptor.
-pub(super) fn fd_info(fd: &OwnedFd, name: &str) -> io::Result<Option<u32>> {
+pub(super) fn fd_info(fd: &OwnedFd, name: &str) -> io::Result<Option<u64>> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     Ok(value.and_then(|value| value.trim().parse().ok()))

@@ -10,13 +10,23 @@ use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError, programs::ProgramError};
 use governd_common::{
     names::{global, map},
     table::KernelLayout,
+    verdict::Loss,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{
-    KernelError, attach::Links, cgroup, lack::Lack, layout, object, pod::Shared, ring::Events,
+    KernelError, Pins,
+    attach::{self, Links},
+    cgroup,
+    handover::Handover,
+    lack::Lack,
+    layout, object, pins,
+    pod::Shared,
+    ring::Events,
+    shape::Shape,
     tables::PolicyTables,
 };
+use crate::policy::ids::Ids;
 
 /// The eBPF object that governd/build.rs made.
 pub(super) static OBJECT: &[u8] =
@@ -37,7 +47,8 @@ pub struct KernelOptions {
     pub tasks_max: Option<u32>,
 }
 
-/// The loaded and attached programs and their maps. Dropping it detaches and removes all.
+/// The loaded and attached programs and their maps. Dropping it detaches and removes all that is not
+/// pinned.
 pub struct Kernel {
     pub(super) links: Links,
     pub(super) ebpf: Ebpf,
@@ -45,6 +56,14 @@ pub struct Kernel {
     events: Option<Events>,
     cgroup: PathBuf,
     pub(super) lacks: Vec<Lack>,
+    pub(super) pinned: Option<Pinned>,
+}
+
+/// What outlives the daemon.
+pub(super) struct Pinned {
+    pub(super) pins: Pins,
+    pub(super) place: pins::Place,
+    pub(super) handover: Handover,
 }
 
 impl Kernel {
@@ -56,19 +75,63 @@ impl Kernel {
         Self::load_on(options, layout::of_kernel()?)
     }
 
+    /// Loads programs that are to outlive the daemon: over the maps and in the places of those that
+    /// an earlier one left. [`Kernel::persist`] makes them stay.
+    ///
+    /// # Errors
+    /// As [`Kernel::load`]; or what is pinned cannot be used. It goes on as it is, then.
+    pub fn load_pinned(options: &KernelOptions, pins: Pins) -> Result<Self, KernelError> {
+        Self::load_all(options, layout::of_kernel()?, Some(pins))
+    }
+
     /// Loads on a kernel with this layout, which for a test may have less than the running one.
     pub(super) fn load_on(
         options: &KernelOptions,
         layout: KernelLayout,
     ) -> Result<Self, KernelError> {
+        Self::load_all(options, layout, None)
+    }
+
+    fn load_all(
+        options: &KernelOptions,
+        layout: KernelLayout,
+        pins: Option<Pins>,
+    ) -> Result<Self, KernelError> {
         let path = options.cgroup.clone().map_or_else(cgroup::root, Ok)?;
         let directory = cgroup::open(&path)?;
         let lacks = Lack::all(&layout);
-        let mut ebpf = load_object(options, layout)?;
-        let links = Links::attach(&mut ebpf, &directory, &path, &lacks)?;
-        let tables = PolicyTables::take(&mut ebpf)?;
+        let mut pinned = None;
+        let mut generation = 0;
+        if let Some(pins) = pins {
+            let shape = Shape::of(&object_for(&layout)?, options)?;
+            let (place, before) = pins.prepare(&shape)?;
+            generation = before;
+            let handover = Handover::take(&place.maps)?;
+            pinned = Some(Pinned { pins, place, handover });
+        }
+        let places = pinned.as_ref().map(|pinned| &pinned.place);
+        let mut ebpf = load_object(options, layout, places.map(|place| &*place.maps))?;
+        let place = attach::Place {
+            directory: &directory,
+            path: &path,
+            pins: places.map(|place| &*place.links),
+        };
+        let links = Links::attach(&mut ebpf, &place, &lacks)?;
+        let mut tables = PolicyTables::take(&mut ebpf)?;
+        tables.count_from(generation);
         let events = Some(Events::take(&mut ebpf)?);
-        Ok(Self { links, ebpf, tables, events, cgroup: path, lacks })
+        Ok(Self { links, ebpf, tables, events, cgroup: path, lacks, pinned })
+    }
+
+    /// Makes what is loaded stay when the daemon ends, and takes away what it replaces. To be called
+    /// when a policy is in force.
+    ///
+    /// # Errors
+    /// Something cannot be pinned or removed.
+    pub fn persist(&mut self) -> Result<(), KernelError> {
+        let Some(Pinned { pins, place, .. }) = &self.pinned else { return Ok(()) };
+        self.links.pin(&place.links)?;
+        pins.keep_only(place)
     }
 
     /// What the running kernel lacks, and is done without.
@@ -76,9 +139,40 @@ impl Kernel {
         &self.lacks
     }
 
-    /// Takes the programs off, for good; what they wrote into the ring can still be read.
-    pub fn detach(&mut self) {
+    /// Takes the programs off, for good, pinned or not; what they wrote into the ring can still be
+    /// read.
+    ///
+    /// # Errors
+    /// Something pinned cannot be removed.
+    pub fn detach(&mut self) -> Result<(), KernelError> {
+        let removed = self.pinned.as_ref().map_or(Ok(()), |pinned| pinned.pins.remove());
         self.links.detach();
+        removed
+    }
+
+    /// Writes which numbers stand for which agents and sets, before a policy with them is installed.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn keep_ids(&mut self, ids: &Ids) -> Result<(), KernelError> {
+        self.pinned.as_mut().map_or(Ok(()), |pinned| pinned.handover.keep(ids))
+    }
+
+    /// What was lost and is recorded already: how many, and when, in milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn recorded(&self) -> Result<Vec<(Loss, u64, u64)>, KernelError> {
+        self.pinned.as_ref().map_or(Ok(Vec::new()), |pinned| pinned.handover.recorded())
+    }
+
+    /// So many losses of a kind are recorded.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn set_recorded(&mut self, loss: Loss, count: u64, now_ms: u64) -> Result<(), KernelError> {
+        let pinned = self.pinned.as_mut();
+        pinned.map_or(Ok(()), |pinned| pinned.handover.record(loss, count, now_ms))
     }
 
     /// The stream of events; there is one, so the second call gives `None`.
@@ -102,18 +196,23 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// Creates the maps and prepares the programs.
+/// The object, as this kernel takes it.
+fn object_for(layout: &KernelLayout) -> Result<Cow<'static, [u8]>, KernelError> {
+    if layout.has_allocator != 0 {
+        return Ok(Cow::Borrowed(OBJECT));
+    }
+    let changed = object::with_flags_of(OBJECT, map::TASKS, &TRACED);
+    Ok(Cow::Owned(changed.ok_or(KernelError::Missing(map::TASKS))?))
+}
+
+/// Creates the maps, or opens those that are pinned in a directory, and prepares the programs.
 pub(super) fn load_object(
     options: &KernelOptions,
     layout: KernelLayout,
+    pins: Option<&Path>,
 ) -> Result<Ebpf, KernelError> {
     raise_memlock();
-    let object = if layout.has_allocator == 0 {
-        let changed = object::with_flags_of(OBJECT, map::TASKS, &TRACED);
-        Cow::Owned(changed.ok_or(KernelError::Missing(map::TASKS))?)
-    } else {
-        Cow::Borrowed(OBJECT)
-    };
+    let object = object_for(&layout)?;
     let layout = Shared(layout);
     let mut loader = EbpfLoader::new();
     loader.override_global(global::LAYOUT, &layout, true);
@@ -122,6 +221,11 @@ pub(super) fn load_object(
     }
     if let Some(entries) = options.tasks_max {
         loader.map_max_entries(map::TASKS, entries);
+    }
+    if let Some(pins) = pins {
+        for name in map::ALL {
+            loader.map_pin_path(name, pins.join(name));
+        }
     }
     loader.load(&object).map_err(object_error)
 }

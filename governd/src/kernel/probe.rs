@@ -199,7 +199,7 @@ fn lacking(lacks: &[Lack], lack: Lack, otherwise: &str) -> Probe {
 fn try_programs(layout: KernelLayout, lacks: &[Lack]) -> Vec<Probe> {
     // A small ring: this is only a trial.
     let options = KernelOptions { ring_bytes: Some(4_096), ..KernelOptions::default() };
-    let mut ebpf = match load_object(&options, layout) {
+    let mut ebpf = match load_object(&options, layout, None) {
         Ok(ebpf) => ebpf,
         Err(error) => return vec![Probe::missing("maps", &error)],
     };

@@ -53,7 +53,10 @@ impl Kernel {
         let mut programs = Vec::new();
         for (name, is_attached) in self.links.alive()? {
             if let Some(fd) = self.links.own(name) {
-                let info = |field| fd_info(fd, field).map_err(KernelError::OwnLink);
+                let info = |field| {
+                    let number = fd_info(fd, field).map_err(KernelError::Link)?;
+                    Ok(number.and_then(|number| u32::try_from(number).ok()))
+                };
                 programs.push(ProgramStatus {
                     name,
                     id: info("prog_id:")?.unwrap_or_default(),

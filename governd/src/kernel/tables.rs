@@ -9,7 +9,7 @@
 //! that slot to their end. After a grace period in which every program that began before the store
 //! has ended, the old slot is emptied.
 
-use std::{thread, time::Duration};
+use std::{collections::HashSet, thread, time::Duration};
 
 use aya::{
     Ebpf,
@@ -35,12 +35,12 @@ use super::{
     Kernel, KernelError,
     lack::{self, Lack},
     pod::Shared,
+    slotted::Slotted,
 };
 use crate::policy::image::{LocalSocket, TableImage};
 
 /// Grace period where the kernel cannot say when all programs have ended.
 const GRACE: Duration = Duration::from_millis(100);
-const SLOTS: u32 = 2;
 /// Attempts to read a map that changes while it is read.
 const READS_MAX: u32 = 8;
 
@@ -68,12 +68,16 @@ pub(crate) struct PolicyTables {
     pub(super) quic_sockets: HashMap<MapData, u64, Shared<QuicSocket>>,
     lost: PerCpuArray<MapData, u64>,
     generation: u64,
+    /// Nothing was installed yet: the policy in force, if there is one, is an earlier daemon's.
+    is_first: bool,
 }
 
 impl PolicyTables {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        let active: Array<MapData, u64> = open(ebpf, map::ACTIVE)?;
+        let generation = active.get(&0, 0).map_err(KernelError::map("read", map::ACTIVE))?;
         Ok(Self {
-            active: open(ebpf, map::ACTIVE)?,
+            active,
             settings: open(ebpf, map::SETTINGS)?,
             selectors: open(ebpf, map::SELECTORS)?,
             exes: Slotted::take(ebpf, map::EXES)?,
@@ -90,8 +94,15 @@ impl PolicyTables {
             bindings: open(ebpf, map::BINDINGS)?,
             quic_sockets: open(ebpf, map::QUIC_SOCKETS)?,
             lost: open(ebpf, map::LOST)?,
-            generation: 0,
+            generation,
+            is_first: true,
         })
+    }
+
+    /// Counts generations on from this one, if it is later: sockets remember by which one they were
+    /// judged.
+    pub(super) fn count_from(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
     }
 
     pub(super) fn install(&mut self, image: &TableImage) -> Result<u64, KernelError> {
@@ -104,12 +115,34 @@ impl PolicyTables {
             self.empty(slot)?;
             return Err(error);
         }
+        if self.is_first {
+            self.forget_bindings(image)?;
+            self.is_first = false;
+        }
         let stored = self.active.set(0, generation, 0);
         stored.map_err(KernelError::map("write", map::ACTIVE))?;
         self.generation = generation;
         wait_for_programs();
         self.empty(slot ^ 1)?;
         Ok(generation)
+    }
+
+    /// Bindings were made for the patterns of their policy, and what names they stand for is not
+    /// known to another daemon. Where a policy has further patterns, what an address is bound to
+    /// may not be all, so nothing is until it is asked for again.
+    fn forget_bindings(&mut self, image: &TableImage) -> Result<(), KernelError> {
+        let slot = self.generation as u32 & 1;
+        let bytes = |key: &LpmKey<Shared<NameKey>>| key.data().0.bytes;
+        let known: HashSet<[u8; NAME_KEY_BYTES]> =
+            self.names.written(slot).iter().map(bytes).collect();
+        if image.names.iter().all(|(name, _)| known.contains(&bytes(&name_key(slot, name)))) {
+            return Ok(());
+        }
+        for (key, _) in read_all(&self.bindings, map::BINDINGS)? {
+            removed(self.bindings.remove(&key))
+                .map_err(KernelError::map("write", map::BINDINGS))?;
+        }
+        Ok(())
     }
 
     fn check_room(&self, image: &TableImage) -> Result<(), KernelError> {
@@ -370,7 +403,7 @@ where
 }
 
 /// Removing what is not there is done already.
-fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error))
@@ -384,7 +417,7 @@ fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
 
 /// Copies a map that programs change at the same time. When the key that the walk stands on is
 /// removed, the walk begins again.
-fn read_all<K: aya::Pod, V>(
+pub(super) fn read_all<K: aya::Pod, V>(
     map: &HashMap<MapData, K, Shared<V>>,
     name: &'static str,
 ) -> Result<Vec<(K, V)>, KernelError>
@@ -403,93 +436,5 @@ where
             }
             Err(_) => attempt += 1,
         }
-    }
-}
-
-/// Something that holds entries: a hash or a trie.
-trait Store<K> {
-    type Value;
-    fn put(&mut self, key: &K, value: Self::Value) -> Result<(), MapError>;
-    fn remove(&mut self, key: &K) -> Result<(), MapError>;
-}
-
-impl<K: aya::Pod, V: aya::Pod> Store<K> for HashMap<MapData, K, V> {
-    type Value = V;
-
-    fn put(&mut self, key: &K, value: V) -> Result<(), MapError> {
-        self.insert(key, value, 0)
-    }
-
-    fn remove(&mut self, key: &K) -> Result<(), MapError> {
-        HashMap::remove(self, key)
-    }
-}
-
-impl<K: aya::Pod, V: aya::Pod> Store<LpmKey<K>> for LpmTrie<MapData, K, V> {
-    type Value = V;
-
-    fn put(&mut self, key: &LpmKey<K>, value: V) -> Result<(), MapError> {
-        self.insert(key, value, 0)
-    }
-
-    fn remove(&mut self, key: &LpmKey<K>) -> Result<(), MapError> {
-        LpmTrie::remove(self, key)
-    }
-}
-
-/// A table whose keys begin with the slot, and the keys that each slot holds.
-struct Slotted<M, K> {
-    map: M,
-    name: &'static str,
-    /// Entries that one policy may have, so that the next one fits beside it.
-    room: u32,
-    written: [Vec<K>; SLOTS as usize],
-}
-
-impl<M: Store<K>, K: Copy> Slotted<M, K> {
-    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, KernelError>
-    where
-        M: TryFrom<Map, Error = MapError>,
-    {
-        let entries = match ebpf.map(name).ok_or(KernelError::Missing(name))? {
-            Map::HashMap(data) | Map::LpmTrie(data) => data.info(),
-            _ => return Err(KernelError::Missing(name)),
-        };
-        let entries = entries.map_err(KernelError::map("open", name))?.max_entries();
-        let room = entries / SLOTS;
-        Ok(Self { map: open(ebpf, name)?, name, room, written: [Vec::new(), Vec::new()] })
-    }
-
-    fn check_room(&self, wanted: usize) -> Result<(), KernelError> {
-        if wanted <= self.room as usize {
-            return Ok(());
-        }
-        Err(KernelError::TableFull { map: self.name, room: self.room, wanted })
-    }
-
-    fn keys(&mut self, slot: u32) -> &mut Vec<K> {
-        let [even, odd] = &mut self.written;
-        if slot & 1 == 0 { even } else { odd }
-    }
-
-    fn fill(
-        &mut self,
-        slot: u32,
-        entries: impl Iterator<Item = (K, M::Value)>,
-    ) -> Result<(), KernelError> {
-        for (key, value) in entries {
-            let stored = self.map.put(&key, value);
-            stored.map_err(KernelError::map("write", self.name))?;
-            self.keys(slot).push(key);
-        }
-        Ok(())
-    }
-
-    fn empty(&mut self, slot: u32) -> Result<(), KernelError> {
-        while let Some(key) = self.keys(slot).last().copied() {
-            removed(self.map.remove(&key)).map_err(KernelError::map("write", self.name))?;
-            self.keys(slot).pop();
-        }
-        Ok(())
     }
 }

@@ -5,17 +5,20 @@ use std::{
     collections::HashSet,
     ffi::CString,
     io,
-    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
 };
 
 use aya::{Ebpf, maps::Map};
 use aya_obj::Object;
 use governd_common::names::program;
 
-use super::{KernelError, load::OBJECT};
+use super::{
+    KernelError,
+    load::OBJECT,
+    sys::{self, Command},
+};
 
-/// `BPF_PROG_LOAD`, `BPF_PROG_TYPE_CGROUP_SOCK_ADDR` and attach types (include/uapi/linux/bpf.h).
-const PROG_LOAD: libc::c_long = 5;
+/// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR` (include/uapi/linux/bpf.h).
 const CGROUP_SOCK_ADDR: u32 = 18;
 const LOG_BYTES: usize = 16 * 1_024 * 1_024;
 const NAME_BYTES: usize = 16;
@@ -127,14 +130,6 @@ fn load_code(
         prog_ifindex: 0,
         expected_attach_type: attach_type,
     };
-    // SAFETY: everything that the attributes point to lives through the call, with the lengths that
-    // are told.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attributes, size_of::<ProgLoad>())
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given this descriptor to nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    // What the attributes point to lives through the call, with the lengths that are told.
+    sys::bpf_fd(Command::ProgLoad, &attributes)
 }

@@ -1,4 +1,4 @@
-//! Numbers that stay the same while the daemon runs.
+//! Numbers that stay the same as long as something in the kernel holds them.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -20,6 +20,39 @@ impl Ids {
     pub(crate) fn set(&mut self, text: &str) -> (Arc<str>, u32) {
         number(&mut self.sets, text)
     }
+
+    /// A number that was given before; the texts are those that it was given to.
+    pub fn give(&mut self, is_subject: bool, text: &str, number: u32) {
+        let known = if is_subject { &mut self.subjects } else { &mut self.sets };
+        known.insert(text.into(), number);
+    }
+
+    /// How many are given.
+    pub fn numbered(&self) -> Numbered {
+        Numbered { subjects: last(&self.subjects), sets: last(&self.sets) }
+    }
+
+    /// What was given since, in order: whether it is a subject, its text, its number.
+    pub fn since(&self, before: &Numbered) -> Vec<(bool, &str, u32)> {
+        let subjects = self.subjects.iter().filter(|(_, number)| **number > before.subjects);
+        let sets = self.sets.iter().filter(|(_, number)| **number > before.sets);
+        let subjects = subjects.map(|(text, number)| (true, &**text, *number));
+        let mut new: Vec<(bool, &str, u32)> =
+            subjects.chain(sets.map(|(text, number)| (false, &**text, *number))).collect();
+        new.sort_by_key(|(_, _, number)| *number);
+        new
+    }
+}
+
+/// The highest numbers that are given.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Numbered {
+    subjects: u32,
+    sets: u32,
+}
+
+fn last(known: &HashMap<Arc<str>, u32>) -> u32 {
+    known.values().copied().max().unwrap_or(0)
 }
 
 fn number(known: &mut HashMap<Arc<str>, u32>, text: &str) -> (Arc<str>, u32) {
@@ -29,4 +62,25 @@ fn number(known: &mut HashMap<Arc<str>, u32>, text: &str) -> (Arc<str>, u32) {
     let (text, number): (Arc<str>, u32) = (text.into(), known.len() as u32 + 1);
     known.insert(Arc::clone(&text), number);
     (text, number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_were_given_stay_and_others_follow_them() {
+        let mut first = Ids::default();
+        assert_eq!(first.subject("a"), 1);
+        let before = first.numbered();
+        assert_eq!((first.subject("b"), first.set("x.example").1), (2, 1));
+        assert_eq!(first.since(&before), [(false, "x.example", 1), (true, "b", 2)]);
+        let mut second = Ids::default();
+        for (is_subject, text, number) in first.since(&Numbered::default()) {
+            second.give(is_subject, text, number);
+        }
+        assert_eq!(second.numbered(), first.numbered());
+        let given = (second.subject("b"), second.subject("c"), second.set("y.example").1);
+        assert_eq!(given, (2, 3, 2));
+    }
 }

@@ -70,7 +70,7 @@ fn tables_that_tracepoint_programs_read_have_their_memory_where_none_can_be_give
         (KernelLayout { has_allocator: 0, ..own }, 0),
         (KernelLayout { has_allocator: 1, ..own }, BPF_F_NO_PREALLOC),
     ] {
-        let ebpf = load_object(&KernelOptions::default(), layout).unwrap();
+        let ebpf = load_object(&KernelOptions::default(), layout, None).unwrap();
         for name in TRACED {
             let Some(Map::HashMap(data)) = ebpf.map(name) else { panic!("no {name}") };
             assert_eq!(data.info().unwrap().map_flags(), flags, "{name}");

@@ -12,7 +12,8 @@ fn the_object_has_the_maps_and_programs_that_the_names_say() {
     if !is_root() {
         return;
     }
-    let ebpf = load_object(&KernelOptions::default(), layout::of_kernel().unwrap()).unwrap();
+    let layout = layout::of_kernel().unwrap();
+    let ebpf = load_object(&KernelOptions::default(), layout, None).unwrap();
     let maps: BTreeSet<&str> =
         ebpf.maps().map(|(name, _)| name).filter(|name| !name.starts_with('.')).collect();
     assert_eq!(maps, BTreeSet::from(map::ALL));

@@ -1,0 +1,76 @@
+//! How the daemon takes hold of the kernel, and what it leaves there when it ends.
+
+use std::sync::Arc;
+
+use super::{Exporting, StartError, engine::Engine};
+use crate::{
+    audit::record::Phase,
+    kernel::{self, Events, Kernel, KernelError, KernelOptions, Pins},
+    settings::Settings,
+};
+
+/// Batches of events that are read at the end. Programs that stay attached may write faster than
+/// anybody reads; what is left waits for the next daemon.
+const LAST_BATCHES_MAX: usize = 256;
+
+/// What becomes of the programs when the daemon ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ending {
+    /// They stay, and enforce.
+    Stays,
+    /// They go.
+    Detaches,
+}
+
+impl Ending {
+    /// What a signal means.
+    pub(super) const fn of(settings: &Settings) -> Self {
+        if settings.is_trial { Self::Detaches } else { Self::Stays }
+    }
+}
+
+/// Locks what is pinned for the cgroup. A trial has no pins, and leaves alone a cgroup that a
+/// service governs.
+pub(super) fn pins(settings: &Settings) -> Result<Option<Pins>, StartError> {
+    let cgroup = settings.cgroup.clone().map_or_else(kernel::cgroup::root, Ok)?;
+    if !settings.is_trial {
+        return Ok(Some(Pins::lock(&settings.pins, &cgroup)?));
+    }
+    if Pins::has(&settings.pins, &cgroup)? {
+        return Err(StartError::Service(cgroup));
+    }
+    Ok(None)
+}
+
+/// Loads the programs.
+pub(super) fn load(settings: &Settings, pins: Option<Pins>) -> Result<Kernel, KernelError> {
+    let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
+    match pins {
+        Some(pins) => Kernel::load_pinned(&options, pins),
+        None => Kernel::load(&options),
+    }
+}
+
+impl Engine {
+    /// Records the end, and lets go of the kernel.
+    ///
+    /// # Errors
+    /// What is pinned cannot be removed.
+    pub(super) fn end(mut self, events: &mut Events, reason: &str) -> Result<(), KernelError> {
+        let stays_attached = self.ending == Ending::Stays;
+        // Before the last events, or a flood would keep the ring from ever being empty.
+        let detached = if stays_attached { Ok(()) } else { self.kernel.detach() };
+        if stays_attached {
+            (0..LAST_BATCHES_MAX).find(|_| events.drain(|event| self.event(event)) == 0);
+        } else {
+            self.drain(events);
+        }
+        self.record_phase(Phase::Stop { reason: Arc::from(reason), stays_attached });
+        self.close_inventory();
+        let Self { kernel, journal, exporting, .. } = self;
+        drop(kernel);
+        Exporting::stop(exporting);
+        drop(journal);
+        detached
+    }
+}

@@ -1,0 +1,127 @@
+//! What one daemon leaves for the next, in maps that no program reads: the numbers of subjects and
+//! sets, which tasks, sockets and bindings hold, and how much of what was lost is recorded. They
+//! live exactly as long as the maps that they explain.
+
+use std::{os::fd::AsFd as _, path::Path};
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_HASH};
+use governd_common::{
+    limits::{ID_TEXT_BYTES_MAX, IDS_MAX},
+    names::map,
+    verdict::Loss,
+};
+
+use super::{KernelError, sys};
+use crate::policy::ids::{Ids, Numbered};
+
+/// What a number belongs to: the first byte of its key.
+const SUBJECT: u8 = b'a';
+const SET: u8 = b's';
+
+type IdKey = [u8; 1 + ID_TEXT_BYTES_MAX];
+/// How many, and when that was recorded, in milliseconds since the epoch.
+type Recorded = [u64; 2];
+
+/// The maps: bytes of a key and of a value, entries, flags.
+pub(super) const MAPS: [(&str, [u32; 4]); 2] = [
+    (map::IDS, [size_of::<IdKey>() as u32, 4, IDS_MAX, BPF_F_NO_PREALLOC]),
+    (map::RECORDED, [4, size_of::<Recorded>() as u32, Loss::ALL.len() as u32, BPF_F_NO_PREALLOC]),
+];
+
+/// The maps, open.
+pub(super) struct Handover {
+    ids: HashMap<MapData, IdKey, u32>,
+    recorded: HashMap<MapData, u32, Recorded>,
+    /// Subjects and sets that are written.
+    written: Numbered,
+}
+
+impl Handover {
+    /// Takes the maps that are pinned in a directory; makes them where there are none.
+    pub(super) fn take(directory: &Path) -> Result<Self, KernelError> {
+        let [ids, recorded] = MAPS;
+        let (ids, recorded) = (take(directory, ids)?, take(directory, recorded)?);
+        let mut handover = Self { ids, recorded, written: Numbered::default() };
+        handover.written = handover.ids()?.numbered();
+        Ok(handover)
+    }
+
+    /// The numbers that are given.
+    pub(super) fn ids(&self) -> Result<Ids, KernelError> {
+        let mut ids = Ids::default();
+        for entry in self.ids.iter() {
+            let (key, number) = entry.map_err(KernelError::map("read", map::IDS))?;
+            let [kind, text @ ..] = key;
+            let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+            let text = String::from_utf8_lossy(text.get(..end).unwrap_or_default());
+            ids.give(kind == SUBJECT, &text, number);
+        }
+        Ok(ids)
+    }
+
+    /// Writes the numbers that were given since. Those of a policy must be written before it is.
+    pub(super) fn keep(&mut self, ids: &Ids) -> Result<(), KernelError> {
+        for (is_subject, text, number) in ids.since(&self.written) {
+            let key = id_key(is_subject, text)?;
+            let stored = self.ids.insert(key, number, 0);
+            stored.map_err(KernelError::map("write", map::IDS))?;
+        }
+        self.written = ids.numbered();
+        Ok(())
+    }
+
+    /// Losses that are recorded: how many, and when.
+    pub(super) fn recorded(&self) -> Result<Vec<(Loss, u64, u64)>, KernelError> {
+        let mut all = Vec::new();
+        for loss in Loss::ALL {
+            match self.recorded.get(&u32::from(*loss as u8), 0) {
+                Ok([count, time_ms]) => all.push((*loss, count, time_ms)),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(KernelError::map("read", map::RECORDED)(error)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// So many are recorded now.
+    pub(super) fn record(
+        &mut self,
+        loss: Loss,
+        count: u64,
+        now_ms: u64,
+    ) -> Result<(), KernelError> {
+        let stored = self.recorded.insert(u32::from(loss as u8), [count, now_ms], 0);
+        stored.map_err(KernelError::map("write", map::RECORDED))
+    }
+}
+
+fn id_key(is_subject: bool, text: &str) -> Result<IdKey, KernelError> {
+    if text.len() > ID_TEXT_BYTES_MAX {
+        return Err(KernelError::Image(format!("more than {ID_TEXT_BYTES_MAX} bytes: {text}")));
+    }
+    let mut key = [0; 1 + ID_TEXT_BYTES_MAX];
+    let kind = if is_subject { SUBJECT } else { SET };
+    for (place, byte) in key.iter_mut().zip([kind].into_iter().chain(text.bytes())) {
+        *place = byte;
+    }
+    Ok(key)
+}
+
+fn take<K: aya::Pod, V: aya::Pod>(
+    directory: &Path,
+    (name, [key_bytes, value_bytes, entries, flags]): (&'static str, [u32; 4]),
+) -> Result<HashMap<MapData, K, V>, KernelError> {
+    let path = directory.join(name);
+    let data = if path.exists() {
+        MapData::from_pin(&path).map_err(KernelError::map("open", name))?
+    } else {
+        let kind = BPF_MAP_TYPE_HASH as u32;
+        let map = aya_obj::Map::new_from_params(kind, key_bytes, value_bytes, entries, flags);
+        let data = MapData::create(map, name, None).map_err(KernelError::map("create", name))?;
+        sys::pin(data.fd().as_fd(), &path).map_err(KernelError::pin(&path))?;
+        data
+    };
+    let map = Map::from_map_data(data).and_then(HashMap::try_from);
+    map.map_err(KernelError::map("open", name))
+}
