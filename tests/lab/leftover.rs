@@ -18,8 +18,8 @@ pub const PREFIX: &str = "governd-lab-";
 /// Where BPF file systems are mounted.
 const PINS: &str = "/sys/fs/bpf";
 
-/// Removes cgroups, pins, network namespaces and directories of labs whose process is gone, with the
-/// processes in them.
+/// Removes cgroups, pins, network namespaces and directories of labs whose process is gone, with
+/// the processes in them.
 ///
 /// # Errors
 ///

@@ -61,7 +61,7 @@ use crate::{
     catalog::Catalog,
     control::server::{Line, Server, ServerError},
     core::state::{Services, State},
-    kernel::{self, KernelError, Lack, Pins},
+    kernel::{self, Kernel, KernelError, Lack, Pins},
     policy::{host::Host as _, ids::Ids, image::Compiled},
     settings::Settings,
     workload::{
@@ -197,12 +197,7 @@ impl App {
         state.set_lost(&kernel.recorded()?);
         let discovery = Discovery::new(catalog, proc());
         let destroyer = Destroyer::spawn(proc())?;
-        // Where it does not load, packet sockets are found and not stopped.
-        let frames = kernel.load_frames().map_err(|error| error.to_string());
-        let frames = frames.and_then(|frames| {
-            FrameGuard::spawn(frames, proc()).map_err(|error| error.to_string())
-        });
-        let frames = frames.inspect_err(|error| tracing::warn!(%error, "no program at interfaces"));
+        let frames = guard_frames(&mut kernel, proc());
         let watch = Watch::new(Lookout::spawn(proc())?);
         let mut engine = Engine {
             kernel,
@@ -218,7 +213,7 @@ impl App {
             destroyer,
             watch,
             quic: Default::default(),
-            frames: frames.ok(),
+            frames,
             ending: Ending::of(settings),
             stopping: None,
             lost: Vec::new(),
@@ -274,6 +269,14 @@ impl App {
         let detached = engine.end(&mut wakes.events, reason);
         ended.and(detached)
     }
+}
+
+/// Where the program does not load, packet sockets are found and not stopped.
+fn guard_frames(kernel: &mut Kernel, proc: ProcFs) -> Option<FrameGuard> {
+    let frames = kernel.load_frames().map_err(|error| error.to_string());
+    let frames = frames
+        .and_then(|frames| FrameGuard::spawn(frames, proc).map_err(|error| error.to_string()));
+    frames.inspect_err(|error| tracing::warn!(%error, "no program at interfaces")).ok()
 }
 
 /// The catalogue, for records.

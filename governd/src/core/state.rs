@@ -1,5 +1,7 @@
 //! What the daemon knows beside the kernel, and what each event means: inputs in, records out.
 
+mod lost;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use governd_common::{
@@ -133,14 +135,6 @@ impl State {
         self.services = services;
     }
 
-    /// Losses that are recorded already: how many, and when.
-    pub fn set_lost(&mut self, recorded: &[(governd_common::verdict::Loss, u64, u64)]) {
-        for (loss, count, time_ms) in recorded {
-            let word = LossSource::Kernel(*loss).word();
-            self.lost.insert(word, (*count, *time_ms));
-        }
-    }
-
     /// The policy in force.
     pub fn policy(&self) -> &Arc<Compiled> {
         &self.policy
@@ -159,11 +153,6 @@ impl State {
     /// Decisions since start.
     pub fn counts(&self) -> Counts {
         self.counts
-    }
-
-    /// What the kernel has lost, by reason; only reasons that occurred.
-    pub fn lost(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.lost.iter().map(|(word, (count, _))| (*word, *count))
     }
 
     /// The documents on disk are those in force.
@@ -357,24 +346,6 @@ impl State {
             policy: self.policy_at(event.header.generation),
         };
         at(Record::Exec(record), event.header.time_ns)
-    }
-
-    fn losses(
-        &mut self,
-        totals: impl IntoIterator<Item = (LossSource, u64)>,
-        now_ms: u64,
-    ) -> Vec<Command> {
-        let mut commands = Vec::new();
-        for (source, total) in totals {
-            let (known, since_ms) = self.lost.get(source.word()).copied().unwrap_or((0, now_ms));
-            if total > known {
-                let count = total - known;
-                let record = record::Loss { source, count, since_ms, detail: None };
-                commands.push(now(Record::Loss(record)));
-                self.lost.insert(source.word(), (total, now_ms));
-            }
-        }
-        commands
     }
 
     fn installed(

@@ -210,15 +210,16 @@ impl KernelError {
                 "run as root; `mount -t bpf bpf /sys/fs/bpf` makes a BPF file system"
             }
             Self::NoBpfFileSystem { .. } => {
-                "mount one with `mount -t bpf bpf /sys/fs/bpf`, or name a directory of one with --pins"
+                "mount one with `mount -t bpf bpf /sys/fs/bpf`, or name a directory of one with \
+                 --pins"
             }
             Self::PinsNotOurs { .. } => {
                 "somebody else made it: look whose it is, remove it, and start again"
             }
             Self::Governed { .. } => "stop that one with `governd stop`, or leave it running",
             Self::Newer { .. } => {
-                "what it enforces goes on; start that version or a later one, or take everything out \
-                 with `governd stop --detach`"
+                "what it enforces goes on; start that version or a later one, or take everything \
+                 out with `governd stop --detach`"
             }
             Self::Missing(_)
             | Self::Map { .. }

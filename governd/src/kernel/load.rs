@@ -47,8 +47,8 @@ pub struct KernelOptions {
     pub tasks_max: Option<u32>,
 }
 
-/// The loaded and attached programs and their maps. Dropping it detaches and removes all that is not
-/// pinned.
+/// The loaded and attached programs and their maps. Dropping it detaches and removes all that is
+/// not pinned.
 pub struct Kernel {
     pub(super) links: Links,
     pub(super) ebpf: Ebpf,
@@ -123,8 +123,8 @@ impl Kernel {
         Ok(Self { links, ebpf, tables, events, cgroup: path, lacks, pinned })
     }
 
-    /// Makes what is loaded stay when the daemon ends, and takes away what it replaces. To be called
-    /// when a policy is in force.
+    /// Makes what is loaded stay when the daemon ends, and takes away what it replaces. To be
+    /// called when a policy is in force.
     ///
     /// # Errors
     /// Something cannot be pinned or removed.
@@ -150,7 +150,8 @@ impl Kernel {
         removed
     }
 
-    /// Writes which numbers stand for which agents and sets, before a policy with them is installed.
+    /// Writes which numbers stand for which agents and sets, before a policy with them is
+    /// installed.
     ///
     /// # Errors
     /// They cannot be written.

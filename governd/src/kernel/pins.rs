@@ -5,7 +5,8 @@
 //!
 //! - At no instant is nothing attached. A daemon that finds its own layout keeps the maps and
 //!   replaces the programs, each in one step. One that finds another layout attaches beside it, and
-//!   removes it when its own policy is in force: meanwhile both judge, and a denial by either counts.
+//!   removes it when its own policy is in force: meanwhile both judge, and a denial by either
+//!   counts.
 //! - A daemon may end at any instant. Links are pinned when the policy is in force and not before,
 //!   so what a daemon leaves that never came so far has no effect, and the next one completes it.
 //! - One daemon at a time writes: it holds a lock on the cgroup's directory.
