@@ -157,6 +157,13 @@ struct Signals {
     terminate: Signal,
 }
 
+impl Signals {
+    fn take() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+}
+
 impl App {
     /// Builds everything. When it returns, the policy is in force.
     ///
@@ -165,10 +172,7 @@ impl App {
     pub fn build(settings: &Settings) -> Result<Self, StartError> {
         let started = Instant::now();
         // Before anything is attached, so that an early Ctrl-C is not the default one.
-        let signals = Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        };
+        let signals = Signals::take()?;
         let hangups = signal(SignalKind::hangup())?;
         let mount = kernel::cgroup::root()?;
         let paths = host_paths(mount.clone());

@@ -41,7 +41,7 @@ const LINKS: &str = "links";
 const NEWER_MAX: u32 = 1;
 
 /// What programs and policies leave in maps, and another layout of them can go on with.
-const CARRIED: [&str; 11] = [
+const CARRIED: [&str; 12] = [
     map::TASKS,
     map::UNTRACKED,
     map::BINDINGS,
@@ -49,6 +49,7 @@ const CARRIED: [&str; 11] = [
     map::SOCKETS,
     map::HELLOS,
     map::QUIC_SOCKETS,
+    map::DNS_STREAMS,
     map::LOST,
     map::EVENTS,
     map::IDS,
