@@ -65,6 +65,7 @@ impl Engine {
         } else {
             self.drain(events);
         }
+        self.release_last();
         self.record_phase(Phase::Stop { reason: Arc::from(reason), stays_attached });
         self.close_inventory();
         let Self { kernel, journal, exporting, .. } = self;

@@ -21,6 +21,7 @@ use super::{
     exporting::Exporting,
     frames::FrameGuard,
     journal::Journal,
+    pressure::Pressure,
     rulebook::{Rulebook, RulebookError},
     unseen::Watch,
 };
@@ -87,6 +88,7 @@ pub struct Engine {
     pub(super) lost: Vec<(Loss, u64)>,
     pub(super) started: Instant,
     pub(super) events: EventStatus,
+    pub(super) pressure: Pressure,
 }
 
 /// What wakes the engine.
@@ -213,7 +215,12 @@ impl Engine {
     pub(super) fn step(&mut self, input: Input<'_>) {
         for command in self.state.step(input) {
             match command {
-                Command::Record(record, time_ns) => self.journal.record(*record, time_ns),
+                Command::Record(record, time_ns) => {
+                    let queued = self.journal.queued();
+                    if let Some(record) = self.pressure.take(*record, time_ns, queued) {
+                        self.journal.record(record, time_ns);
+                    }
+                }
                 Command::Destroy { cookie, protocol, port, tgid } => {
                     self.destroyer.destroy(Doomed { cookie, protocol, port, tgid });
                 }
@@ -221,7 +228,23 @@ impl Engine {
         }
     }
 
+    /// Records the decisions that were put together.
+    pub(super) fn release_pressure(&mut self) {
+        for (record, time_ns) in self.pressure.release(self.journal.queued()) {
+            self.journal.record(record, Some(time_ns));
+        }
+    }
+
+    /// The same at the end, when the log may take its time.
+    pub(super) fn release_last(&mut self) {
+        if !self.pressure.is_empty() {
+            self.journal.settle();
+            self.release_pressure();
+        }
+    }
+
     fn look(&mut self) {
+        self.release_pressure();
         match self.kernel.lost() {
             Ok(lost) => self.lost(lost),
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),

@@ -126,6 +126,18 @@ impl Journal {
         }
     }
 
+    /// Records that wait for the log.
+    pub fn queued(&self) -> u64 {
+        self.keeper.queued()
+    }
+
+    /// Waits until the log has what was handed over, or for as long as a watcher would.
+    pub fn settle(&self) {
+        if self.keeper.commit(COMMIT_TIMEOUT).is_none() {
+            tracing::warn!("the log is behind");
+        }
+    }
+
     /// How the log fares.
     pub fn status(&self) -> LogStatus {
         LogStatus {

@@ -20,6 +20,7 @@ mod images;
 mod inventory;
 pub mod journal;
 pub mod metrics;
+mod pressure;
 mod quic;
 pub mod replay;
 pub mod rulebook;
@@ -223,6 +224,7 @@ impl App {
             lost: Vec::new(),
             started,
             events: Default::default(),
+            pressure: Default::default(),
         };
         engine.record_opened(&opened);
         engine.put_in_force(policy)?;

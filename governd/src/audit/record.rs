@@ -210,6 +210,17 @@ pub struct Flow {
     pub cookie: u64,
 }
 
+/// The same decision several times, in one record: Network Activity, 4001.
+#[derive(Clone, Debug)]
+pub struct Repeated {
+    /// The decision, about the last of them.
+    pub flow: Flow,
+    /// How many there were.
+    pub count: u64,
+    /// When the first was, in milliseconds since the epoch.
+    pub first_ms: u64,
+}
+
 /// A DNS answer that bound addresses to a name: DNS Activity, 4003.
 #[derive(Clone, Debug)]
 pub struct DnsAnswer {
@@ -393,6 +404,8 @@ pub struct Finding {
 pub enum Record {
     /// A decision about a destination.
     Flow(Flow),
+    /// The same decision several times.
+    Repeated(Repeated),
     /// A DNS answer that made bindings.
     Dns(DnsAnswer),
     /// A DNS query that the policy refuses.
@@ -419,6 +432,7 @@ impl Record {
     fn value(&self, context: &Context, stamp: &Stamp) -> Value {
         match self {
             Self::Flow(flow) => flow::value(flow, context, stamp),
+            Self::Repeated(repeated) => flow::repeated(repeated, context, stamp),
             Self::Dns(answer) => dns::value(answer, context, stamp),
             Self::Query(query) => query::value(query, context, stamp),
             Self::Exec(exec) => exec::value(exec, context, stamp),

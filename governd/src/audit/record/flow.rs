@@ -9,9 +9,10 @@ use governd_common::{
 use serde_json::{Value, json};
 
 use super::{
-    Context, Decision, Destination, Evidence, Flow, Stamp,
+    Context, Decision, Destination, Evidence, Flow, Repeated, Stamp,
     object::{self, Class, Object},
 };
+use crate::audit::canonical::integer;
 
 const ACTIVITY_OPEN: u32 = 1;
 const ACTIVITY_REFUSE: u32 = 5;
@@ -46,7 +47,23 @@ pub(super) fn outcome(decision: &Decision) -> Outcome {
     }
 }
 
+/// OCSF's attributes for events of the same kind that were put together.
+pub(super) fn repeated(repeated: &Repeated, context: &Context, stamp: &Stamp) -> Value {
+    let Repeated { flow, count, first_ms } = repeated;
+    let times = format!("{count} times: {}", flow_message(flow, context));
+    flow_object(flow, context, stamp)
+        .with("count", integer(*count))
+        .with("end_time", integer(stamp.time_ms))
+        .with("message", times)
+        .with("start_time", integer(*first_ms))
+        .into()
+}
+
 pub(super) fn value(flow: &Flow, context: &Context, stamp: &Stamp) -> Value {
+    flow_object(flow, context, stamp).into()
+}
+
+fn flow_object(flow: &Flow, context: &Context, stamp: &Stamp) -> Object {
     let outcome = outcome(&flow.decision);
     let activity = match (flow.hook, outcome.action) {
         (_, 2) => ACTIVITY_REFUSE,
@@ -62,12 +79,15 @@ pub(super) fn value(flow: &Flow, context: &Context, stamp: &Stamp) -> Value {
         .with("disposition_id", outcome.disposition)
         .maybe("dst_endpoint", flow.destination.as_ref().map(object::endpoint))
         .maybe("firewall_rule", flow.decision.rule.as_ref().map(firewall_rule))
-        .with("message", message(flow, &outcome, unread(flow, context)))
+        .with("message", flow_message(flow, context))
         .with("policy", policy(flow))
         .maybe("src_endpoint", flow.destination.is_none().then_some(source))
         .with("status_id", outcome.status)
         .with("unmapped", json!({"governd": Value::from(own(flow, context))}))
-        .into()
+}
+
+fn flow_message(flow: &Flow, context: &Context) -> String {
+    message(flow, &outcome(&flow.decision), unread(flow, context))
 }
 
 pub(super) fn connection(flow: &Flow) -> Object {

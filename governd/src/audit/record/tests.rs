@@ -368,6 +368,7 @@ fn minimal() -> Vec<Record> {
     let change = |outcome| PolicyChange { policy: None, sources: Vec::new(), outcome };
     let lost = |source| Loss { source, count: 1, since_ms: 0, detail: None };
     vec![
+        Record::Repeated(Repeated { flow: bare_flow.clone(), count: 118_000, first_ms: 1 }),
         Record::Flow(bare_flow),
         Record::Flow(raw),
         Record::Flow(sent),
