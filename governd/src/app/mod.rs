@@ -15,6 +15,7 @@ mod ending;
 pub mod engine;
 mod explain;
 pub mod exporting;
+pub mod flows;
 mod frames;
 mod images;
 mod inventory;

@@ -21,15 +21,15 @@ pub struct EndpointPattern {
 /// Patterns, providers and kinds. A pattern with a star where a cloud's region stands is spelled
 /// out for the regions that are known; other patterns that a policy cannot express are left out.
 pub(super) fn of(endpoints: &[Endpoint], regions: &str) -> Vec<EndpointPattern> {
-    let suffixes: HashSet<(&str, &str)> = endpoints
+    let suffixes: HashSet<(&str, &str, EndpointKind)> = endpoints
         .iter()
         .filter(|entry| is_wanted(entry) && entry.matching == HostMatch::Suffix)
-        .map(|entry| (&*entry.domain, &*entry.provider))
+        .map(|entry| (&*entry.domain, &*entry.provider, entry.kind))
         .collect();
-    let is_covered = |name: &str, provider: &str| {
+    let is_covered = |name: &str, entry: &Endpoint| {
         let mut rest = name;
         while let Some((_, above)) = rest.split_once('.') {
-            if suffixes.contains(&(above, provider)) {
+            if suffixes.contains(&(above, &*entry.provider, entry.kind)) {
                 return true;
             }
             rest = above;
@@ -39,7 +39,7 @@ pub(super) fn of(endpoints: &[Endpoint], regions: &str) -> Vec<EndpointPattern> 
     let mut found: BTreeMap<String, (Arc<str>, EndpointKind)> = BTreeMap::new();
     let mut add = |pattern: String, entry: &Endpoint| {
         let name = pattern.strip_prefix("*.").unwrap_or(&pattern);
-        if !is_covered(name, &entry.provider) {
+        if !is_covered(name, entry) {
             found.entry(pattern).or_insert_with(|| (Arc::clone(&entry.provider), entry.kind));
         }
     };

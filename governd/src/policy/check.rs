@@ -24,6 +24,7 @@ use super::{
     },
 };
 
+mod case;
 mod group;
 
 /// Checks the documents of one file.
@@ -94,12 +95,7 @@ impl Checker<'_> {
         let loopback = loopback.and_then(|word| self.parse(&word, value::parse_verdict));
         let resolvers = resolvers.map(|resolvers| resolvers.value).unwrap_or_default();
         let addresses = resolvers.addresses.map(|list| {
-            let address = |text: &str| {
-                let network = Network::parse(text)?;
-                let fault = Fault::new(Code::BadNetwork, format!("`{text}` is a network"));
-                let fault = fault.hint("a resolver has one address");
-                if network.is_host() { Ok(network.address()) } else { Err(fault) }
-            };
+            let address = Network::parse_host;
             list.value.iter().filter_map(|one| self.parse(one, address)).collect()
         });
         let processes = resolvers.processes.map(|list| {
@@ -426,6 +422,8 @@ pub(crate) fn refuse_duplicates(policy: &Policy, out: &mut Diagnostics) {
     duplicates("agent", agents, out);
     let groups = policy.groups.iter().map(|group| (&group.name, &group.place));
     duplicates("endpoint group", groups, out);
+    let tests = policy.tests.iter().map(|test| (&test.name, &test.place));
+    duplicates("policy test", tests, out);
     let hosts = policy.hosts.iter();
     let hosts = hosts.filter_map(|host| host.place.as_ref().map(|place| (&host.name, place)));
     duplicates("host policy", hosts, out);

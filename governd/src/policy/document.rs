@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::shape::Located;
 
+pub mod case;
+
 /// The only `apiVersion` there is.
 pub const API_VERSION: &str = "governd.dev/v1";
 
@@ -387,9 +389,12 @@ pub fn schema() -> serde_json::Value {
     let agent = schemars::schema_for!(AgentDocument);
     let host = schemars::schema_for!(HostPolicyDocument);
     let group = schemars::schema_for!(EndpointGroupDocument);
+    let test = schemars::schema_for!(case::PolicyTestDocument);
     let mut definitions = serde_json::Map::new();
     let mut branches = Vec::new();
-    for (name, schema) in [("Agent", agent), ("EndpointGroup", group), ("HostPolicy", host)] {
+    for (name, schema) in
+        [("Agent", agent), ("EndpointGroup", group), ("HostPolicy", host), ("PolicyTest", test)]
+    {
         let mut value = schema.to_value();
         if let Some(object) = value.as_object_mut() {
             object.remove("$schema");

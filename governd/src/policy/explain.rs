@@ -154,13 +154,13 @@ fn decision(compiled: &Compiled, question: &Question<'_>) -> Decision {
     }
     let nowhere = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     tables.bind(*subject, name, Address::from(nowhere), u64::MAX);
-    decide(&NamesOnly(tables), &flow(nowhere))
+    decide(&NamesOnly(&tables), &flow(nowhere))
 }
 
 /// Tables for a name that has no address yet: networks cannot say anything about it.
-struct NamesOnly<'a>(ImageTables<'a>);
+pub(super) struct NamesOnly<'t, 'a>(pub(super) &'t ImageTables<'a>);
 
-impl Tables for NamesOnly<'_> {
+impl Tables for NamesOnly<'_, '_> {
     fn subject(&self, subject: u32) -> Option<&Subject> {
         self.0.subject(subject)
     }

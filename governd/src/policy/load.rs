@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::{
     check::{self, Checker},
     diagnostic::{Code, Diagnostic, Diagnostics},
-    document::{API_VERSION, AgentDocument, EndpointGroupDocument, HostPolicyDocument},
+    document::{
+        API_VERSION, AgentDocument, EndpointGroupDocument, HostPolicyDocument,
+        case::PolicyTestDocument,
+    },
     model::Policy,
     shape, words,
     yaml::{self, Node, Value},
@@ -67,6 +70,13 @@ fn document(file: &Arc<str>, node: &Node, policy: &mut Policy, out: &mut Diagnos
                 checker.group(shaped.value, &at)
             }));
         }
+        Kind::PolicyTest => {
+            let shaped = shape::read::<PolicyTestDocument>(file, node, out);
+            policy.tests.extend(shaped.and_then(|shaped| {
+                let mut checker = Checker { file, out, is_whole: shaped.is_whole };
+                checker.test(shaped.value, &at)
+            }));
+        }
         Kind::HostPolicy => {
             let shaped = shape::read::<HostPolicyDocument>(file, node, out);
             policy.hosts.extend(shaped.and_then(|shaped| {
@@ -82,6 +92,7 @@ enum Kind {
     Agent,
     EndpointGroup,
     HostPolicy,
+    PolicyTest,
 }
 
 /// The kind of a document whose version is known too.
@@ -114,7 +125,7 @@ fn kind(file: &Arc<str>, node: &Node, out: &mut Diagnostics) -> Option<Kind> {
         );
         return None;
     }
-    let known = ["Agent", "EndpointGroup", "HostPolicy"];
+    let known = ["Agent", "EndpointGroup", "HostPolicy", "PolicyTest"];
     let text = match &kind.value {
         Value::Text(text) | Value::Number(text) => text.as_str(),
         _ => "",
@@ -123,6 +134,7 @@ fn kind(file: &Arc<str>, node: &Node, out: &mut Diagnostics) -> Option<Kind> {
         "Agent" => Some(Kind::Agent),
         "EndpointGroup" => Some(Kind::EndpointGroup),
         "HostPolicy" => Some(Kind::HostPolicy),
+        "PolicyTest" => Some(Kind::PolicyTest),
         _ => {
             let hint = match words::nearest(text, &known) {
                 Some(near) => format!("did you mean `{near}`?"),

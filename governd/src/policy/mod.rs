@@ -17,14 +17,18 @@ pub mod image;
 pub mod limits;
 pub mod model;
 pub mod nearest;
+pub mod observed;
+pub mod reach;
 pub mod shape;
 pub mod tables;
+pub mod testing;
 pub mod value;
 
 mod check;
 mod groups;
 mod load;
 mod report;
+mod whole;
 mod words;
 mod yaml;
 

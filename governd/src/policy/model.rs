@@ -6,6 +6,7 @@ use governd_common::verdict::{Mode, Verdict};
 
 use super::{
     diagnostic::Place,
+    explain::Destination,
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
         Mail, Posture, Questions, Target, Verify,
@@ -28,6 +29,62 @@ pub struct Policy {
     pub agents: Vec<Agent>,
     /// Endpoint groups.
     pub groups: Vec<EndpointGroup>,
+    /// What is expected of all this.
+    pub tests: Vec<Tested>,
+}
+
+/// Expectations.
+#[derive(Clone, Debug)]
+pub struct Tested {
+    /// Name of the test.
+    pub name: Arc<str>,
+    /// Where the name was written.
+    pub place: Place,
+    /// Name of the host that the cases happen on.
+    pub host: Arc<str>,
+    /// The cases.
+    pub cases: Vec<Case>,
+}
+
+/// One expectation.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Where it was written.
+    pub place: Place,
+    /// Who connects.
+    pub who: Who,
+    /// Where to.
+    pub destination: Destination,
+    /// The address that DNS gave to the destination, if it is a name.
+    pub address: Option<IpAddr>,
+    /// Port.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// The verdict.
+    pub expect: Verdict,
+    /// The rule that decides, if that matters.
+    pub rule: Option<Arc<str>>,
+}
+
+/// Who connects.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// An agent, by name.
+    Agent(Arc<str>),
+    /// A process that has to be recognised.
+    Process(TestProcess),
+}
+
+/// What a process is recognised by.
+#[derive(Clone, Debug)]
+pub struct TestProcess {
+    /// Its executable.
+    pub exe: Option<Executable>,
+    /// Its user.
+    pub user: Option<User>,
+    /// Its cgroup.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Destinations that several rules share.

@@ -47,6 +47,11 @@ impl<'a> ImageTables<'a> {
         }
     }
 
+    /// Forgets every binding.
+    pub fn unbind(&mut self) {
+        self.bindings.clear();
+    }
+
     /// The set of the longest pattern that matches a name (lower case, without final dot), as the
     /// name trie finds it.
     pub fn name_set(&self, name: &str) -> Option<u32> {

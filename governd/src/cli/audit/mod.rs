@@ -21,6 +21,8 @@ mod prove;
 mod query;
 mod verify;
 
+pub(super) use query::moment;
+
 /// Flags of `governd audit`.
 #[derive(Args, Debug)]
 pub(super) struct Audit {

@@ -165,7 +165,7 @@ fn cell(text: &str) -> String {
 }
 
 /// A time as people write it, or how long ago.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(in crate::cli) fn moment(text: &str) -> Result<Timestamp, String> {
     let local = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::system()).ok();
     let ago = || Zoned::now().checked_sub(text.parse::<Span>().ok()?).ok();
     let time = text.parse::<Timestamp>().ok();

@@ -17,8 +17,10 @@ use super::{
 };
 use crate::{
     app::{catalogue, sources},
+    audit::log::ReadError,
     policy::{
         compile::{Endpoint, Surroundings},
+        diagnostic::Diagnostics,
         document,
         limits::SOURCE_BYTES_MAX,
     },
@@ -29,6 +31,8 @@ use crate::{
 };
 
 mod check;
+mod diff;
+mod test;
 
 /// Where cgroup v2 is mounted on most hosts.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
@@ -44,6 +48,10 @@ pub(super) struct Policy {
 enum Verb {
     /// Check documents and say what is wrong with them; exit status 3 if something is.
     Check(check::Check),
+    /// Run the test cases of documents; exit status 1 if one fails.
+    Test(test::Test),
+    /// Say who gains or loses what between two policies; exit status 1 if somebody does.
+    Diff(diff::Diff),
     /// Print the JSON Schema of the documents, for editors.
     Schema,
 }
@@ -52,6 +60,8 @@ impl Policy {
     pub(super) fn run(self) -> Outcome {
         match self.verb {
             Verb::Check(check) => check.run(),
+            Verb::Test(test) => test.run(),
+            Verb::Diff(diff) => diff.run(),
             Verb::Schema => {
                 let printer = Printer::new(true);
                 printer.value(&document::schema()).map_err(unwritable)?;
@@ -79,6 +89,18 @@ impl Here {
     fn around(&self) -> Surroundings<'_> {
         Surroundings { host: &self.host, endpoints: &self.endpoints, mode: None }
     }
+}
+
+/// The documents cannot be put into force.
+fn invalid(diagnostics: Diagnostics) -> Failure {
+    let hint = "`governd policy check` says this and what else there is to say";
+    Failure::new(Exit::Invalid, diagnostics, hint)
+}
+
+/// The log cannot be read.
+fn unreadable(error: ReadError) -> Failure {
+    let hint = "run it as root on the host of the log, or name its --state-dir";
+    Failure::new(Exit::Environment, error, hint)
 }
 
 /// All files: path and content, of which only as much is read as a policy file may have.

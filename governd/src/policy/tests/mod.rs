@@ -5,4 +5,6 @@ mod explain;
 mod groups;
 mod host;
 mod property;
+mod reach;
 mod reference;
+mod testing;

@@ -24,14 +24,14 @@ const FLOWS: usize = 50;
 const NOW_NS: u64 = 1_000;
 
 /// Few labels, so that names meet.
-fn name() -> impl Strategy<Value = String> {
+pub(super) fn name() -> impl Strategy<Value = String> {
     let label = select(vec!["a", "b", "c"]);
     (vec(label, 0..4), select(vec!["x", "y"]))
         .prop_map(|(labels, top)| labels.into_iter().chain([top]).collect::<Vec<_>>().join("."))
 }
 
 /// Few bits that differ, so that networks nest.
-fn address() -> impl Strategy<Value = IpAddr> {
+pub(super) fn address() -> impl Strategy<Value = IpAddr> {
     let v4 = (select(vec![10_u8, 11, 127]), 0..4_u8, 0..4_u8)
         .prop_map(|(a, b, c)| IpAddr::V4(Ipv4Addr::new(a, b, 0, c)));
     let v6 = (select(vec![0_u16, 0x2001, 0xfe80]), 0..4_u16, 0..3_u16)
@@ -90,7 +90,7 @@ fn agent() -> impl Strategy<Value = PlainAgent> {
     })
 }
 
-fn policy() -> impl Strategy<Value = PlainPolicy> {
+pub(super) fn policy() -> impl Strategy<Value = PlainPolicy> {
     (
         select(vec!["monitor", "enforce"]),
         select(vec!["monitor", "deny-ai", "deny"]),
@@ -135,17 +135,21 @@ fn distinct(names: Vec<(String, bool)>) -> Vec<(String, bool)> {
 }
 
 fn compile(policy: &PlainPolicy) -> Option<(Compiled, Vec<u32>)> {
+    let mut ids = Ids::default();
+    let subjects = (0..policy.agents.len()).map(|one| ids.subject(&format!("agent-{one}")));
+    let subjects = subjects.collect();
+    compile_with(policy, &mut ids).map(|compiled| (compiled, subjects))
+}
+
+pub(super) fn compile_with(policy: &PlainPolicy, ids: &mut Ids) -> Option<Compiled> {
     let documents = load(&[("policy.yaml", policy.yaml())]).unwrap();
     let endpoints: Vec<(&str, &str, &'static str)> =
         policy.endpoints.iter().map(|pattern| (pattern.as_str(), "AI", "model-api")).collect();
     let endpoints = endpoints_of(&endpoints);
     let host = TestHost::new(&[("/agent-0", 1), ("/agent-1", 2), ("/agent-2", 3)]);
     let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
-    let mut ids = Ids::default();
-    let subjects = (0..policy.agents.len()).map(|one| ids.subject(&format!("agent-{one}")));
-    let subjects = subjects.collect();
-    match documents.compile(&around, &mut ids) {
-        Ok(compiled) => Some((compiled, subjects)),
+    match documents.compile(&around, ids) {
+        Ok(compiled) => Some(compiled),
         Err(diagnostics) => {
             assert!(diagnostics.iter().all(|one| one.code == Code::Limit), "{diagnostics}");
             None
@@ -173,7 +177,7 @@ fn decide_by_tables(compiled: &Compiled, subject: u32, flow: &PlainFlow) -> Plai
     }
 }
 
-fn cases() -> u32 {
+pub(super) fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES)
 }
 

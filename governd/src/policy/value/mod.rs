@@ -171,7 +171,7 @@ pub fn parse_verdict(text: &str) -> Result<Verdict, Fault> {
 }
 
 /// One of several words.
-fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, Fault> {
+pub(super) fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, Fault> {
     if let Some((_, value)) = known.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }

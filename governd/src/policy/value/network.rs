@@ -56,6 +56,49 @@ impl Network {
         Ok(network)
     }
 
+    /// Parses one address.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse_host(text: &str) -> Result<IpAddr, Fault> {
+        let network = Self::parse(text)?;
+        if network.is_host() {
+            return Ok(network.address());
+        }
+        let fault = Fault::new(Code::BadNetwork, format!("`{text}` is a network"));
+        Err(fault.hint("this is about one address"))
+    }
+
+    /// The first of its addresses that none of these networks has, which are in it and sorted.
+    pub(crate) fn first_outside<'n>(
+        &self,
+        inside: impl Iterator<Item = &'n Self>,
+    ) -> Option<IpAddr> {
+        let (mut next, last) = self.bounds();
+        for network in inside {
+            let (first, last) = network.bounds();
+            if first > next {
+                break;
+            }
+            next = next.max(last.checked_add(1)?);
+        }
+        let address = |bits| match self.address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(bits as u32)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+        };
+        (next <= last).then(|| address(next))
+    }
+
+    /// First and last address, as numbers.
+    fn bounds(&self) -> (u128, u128) {
+        let (first, bits) = match self.address {
+            IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
+            IpAddr::V6(v6) => (v6.to_bits(), 128),
+        };
+        let size = bits - u32::from(self.prefix).min(bits);
+        (first, first | !u128::MAX.checked_shl(size).unwrap_or(0))
+    }
+
     /// A network whose parts are known to be right.
     pub(in crate::policy) const fn new_unchecked(address: IpAddr, prefix: u8) -> Self {
         Self { address, prefix }

@@ -36,6 +36,14 @@ impl Ports {
         Ok(Self { first, last })
     }
 
+    /// Parses one port.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse_one(text: &str) -> Result<u16, Fault> {
+        port(text, text)
+    }
+
     /// First port.
     pub fn first(self) -> u16 {
         self.first

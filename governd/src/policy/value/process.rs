@@ -134,6 +134,14 @@ impl Cgroup {
         self.0.split('/').skip(1)
     }
 
+    /// Whether a cgroup, named without `*`, is it or below it.
+    pub fn holds(&self, other: &Self) -> bool {
+        let mut below = other.components();
+        self.components().all(|one| {
+            below.next().is_some_and(|part| glob_matches(one.as_bytes(), part.as_bytes()))
+        })
+    }
+
     /// Components without a `*`.
     pub fn literals(&self) -> usize {
         self.components().filter(|one| !one.contains('*')).count()

@@ -1,0 +1,82 @@
+//! Flows of the log, each kind once, for what learns from them or is tried on them.
+
+use std::{collections::BTreeMap, net::IpAddr, path::Path, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    audit::log::{Disk, ReadError, Reader},
+    policy::observed::{FlowKey, Observed},
+};
+
+/// Kinds of flows that are kept; more are counted.
+const FLOWS_MAX: usize = 100_000;
+/// OCSF's class of decisions about a destination.
+const NETWORK_ACTIVITY: u64 = 4_001;
+
+/// What the log has.
+#[derive(Debug, Default)]
+pub struct Flows {
+    /// Each kind, sorted.
+    pub flows: Vec<Observed>,
+    /// Flows that no place was left for.
+    pub left_out: u64,
+}
+
+/// Reads the flows of a log since a time, in milliseconds since the epoch.
+///
+/// # Errors
+/// The log cannot be read, or is damaged.
+pub fn read(directory: &Path, since_ms: i64) -> Result<Flows, ReadError> {
+    let unreadable = |source| ReadError::Io { path: directory.to_owned(), source };
+    // A directory that is not there has no records, and is a mistake.
+    std::fs::read_dir(directory).map_err(unreadable)?;
+    let mut reader = Reader::new(Disk, directory.to_owned(), 0);
+    let mut known: BTreeMap<FlowKey, Observed> = BTreeMap::new();
+    let mut left_out = 0;
+    while let Some(line) = reader.read()? {
+        let Some(flow) = observed(&line.bytes, since_ms) else { continue };
+        // The address of a name may change with every answer.
+        let mut key = flow.key.clone();
+        if key.name.is_some() {
+            key.address = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        }
+        if let Some(before) = known.get_mut(&key) {
+            *before = Observed { count: before.count + 1, ..flow };
+        } else if known.len() < FLOWS_MAX {
+            known.insert(key, flow);
+        } else {
+            left_out += 1;
+        }
+    }
+    Ok(Flows { flows: known.into_values().collect(), left_out })
+}
+
+/// The flow that a record is about, if it is about one that is new enough.
+fn observed(line: &[u8], since_ms: i64) -> Option<Observed> {
+    let record: Value = serde_json::from_slice(line).ok()?;
+    let text = |place: &str| record.pointer(place).and_then(Value::as_str).map(Arc::from);
+    let number = |place: &str| record.pointer(place).and_then(Value::as_u64);
+    if number("/class_uid")? != NETWORK_ACTIVITY || record.get("time")?.as_i64()? < since_ms {
+        return None;
+    }
+    let address = record.pointer("/dst_endpoint/ip")?.as_str()?.parse().ok()?;
+    let key = FlowKey {
+        agent: text("/unmapped/governd/agent/name")?,
+        exe: text("/actor/process/file/path"),
+        user: text("/actor/process/user/name").or_else(|| text("/actor/process/user/uid")),
+        name: text("/unmapped/governd/name/value"),
+        address,
+        port: u16::try_from(number("/dst_endpoint/port")?).ok()?,
+        protocol: u8::try_from(number("/connection_info/protocol_num")?).ok()?,
+    };
+    let decision = record.pointer("/unmapped/governd/decision")?;
+    let is_denied = decision.get("verdict")?.as_str()? == "deny";
+    Some(Observed {
+        key,
+        count: 1,
+        last_ms: number("/time")?,
+        owner: text("/unmapped/governd/agent/owner"),
+        was_refused: is_denied && !decision.get("would_deny")?.as_bool()?,
+    })
+}

@@ -1,0 +1,117 @@
+//! `governd policy diff`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Additions, Exit, Here, Outcome, Printer, invalid, read, unwritable};
+use crate::{
+    app::flows,
+    cli::{audit::moment, printer::Tone},
+    policy::{
+        self,
+        ids::Ids,
+        image::Compiled,
+        reach::{self, AgentChange, FlowChange},
+    },
+    settings,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Diff {
+    /// The policy as it is: a file or a directory.
+    old: PathBuf,
+    /// The policy as it would be.
+    new: PathBuf,
+    /// Also say which connections in the log, from this time on, would be decided otherwise:
+    /// `2026-03-01`, or that long ago: `36h`, `30d`.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Directory of the daemon's state; the log is in `log` below it.
+    #[arg(
+        long,
+        env = "GOVERND_STATE_DIR",
+        value_name = "DIR",
+        default_value = settings::STATE_DIR
+    )]
+    state_dir: PathBuf,
+    #[command(flatten)]
+    additions: Additions,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    agents: Vec<AgentChange>,
+    flows: Vec<FlowChange>,
+}
+
+impl Diff {
+    pub(super) fn run(self) -> Outcome {
+        let printer = Printer::new(self.json);
+        let here = Here::read(&self.additions)?;
+        let mut ids = Ids::default();
+        let mut compile = |path: &Path| -> Result<Compiled, _> {
+            let documents = policy::load(&read(&[path.to_owned()])?).map_err(invalid)?;
+            documents.compile(&here.around(), &mut ids).map_err(invalid)
+        };
+        let (old, new) = (compile(&self.old)?, compile(&self.new)?);
+        let agents = reach::changes(&old, &new);
+        let flows = match self.since {
+            None => Vec::new(),
+            Some(since) => {
+                let seen = flows::read(&self.state_dir.join("log"), since.as_millisecond())
+                    .map_err(super::unreadable)?;
+                if seen.left_out > 0 {
+                    printer.note(format!("{} kinds of flows were left out", seen.left_out));
+                }
+                reach::flow_changes(&old, &new, &seen.flows)
+            }
+        };
+        let report = Report { agents, flows };
+        let is_same = report.agents.is_empty() && report.flows.is_empty();
+        if printer.is_json() {
+            printer.value(&report).map_err(unwritable)?;
+        } else {
+            for line in lines(&report, &printer) {
+                printer.line(line).map_err(unwritable)?;
+            }
+        }
+        Ok(if is_same { Exit::Yes } else { Exit::No })
+    }
+}
+
+fn lines(report: &Report, printer: &Printer) -> Vec<String> {
+    let Report { agents, flows } = report;
+    let mut lines = Vec::new();
+    for change in agents {
+        let AgentChange { agent, owner, presence, mode, gains, loses } = change;
+        let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
+        let presence = if *presence == "kept" { "" } else { presence };
+        lines.push(format!("{agent}{owner} {presence}").trim_end().to_owned());
+        if mode.0 != mode.1 {
+            lines.push(format!("  mode {} becomes {}", mode.0, mode.1));
+        }
+        let gains = gains.iter().map(|one| (Tone::Warn, "gains", one));
+        for (tone, word, reach) in gains.chain(loses.iter().map(|one| (Tone::Good, "loses", one))) {
+            lines.push(format!("  {} {reach}", printer.paint(tone, word)));
+        }
+    }
+    for FlowChange { agent, destination, verdict, rule, count, last_ms } in flows {
+        let last = Timestamp::from_millisecond(i64::try_from(*last_ms).unwrap_or(i64::MAX));
+        let last = last.unwrap_or_default();
+        lines.push(format!(
+            "seen {count} times, last {last:.0}: {agent} to {destination} becomes {verdict}, \
+             by {rule}"
+        ));
+    }
+    if lines.is_empty() {
+        lines.push("nobody gains or loses anything".to_owned());
+    }
+    lines
+}

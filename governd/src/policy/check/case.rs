@@ -1,0 +1,108 @@
+//! Test cases of a policy.
+
+use std::sync::Arc;
+
+use super::{
+    super::{
+        document::{
+            Scalar,
+            case::{CaseDocument, PolicyTestDocument, ProcessDocument, TestSpec},
+        },
+        explain::Destination,
+        model::{Case, TestProcess, Tested, Who},
+    },
+    Cgroup, Checker, Code, Diagnostic, Executable, Fault, Located, Network, Place, Ports, Target,
+    User, value,
+};
+
+const PORT_HTTPS: u16 = 443;
+const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_UDP: u8 = 17;
+/// Host of the cases that name none.
+const LOCALHOST: &str = "localhost";
+
+impl Checker<'_> {
+    /// A policy test; `at` is where the document begins.
+    pub(crate) fn test(&mut self, document: PolicyTestDocument, at: &Place) -> Option<Tested> {
+        let PolicyTestDocument { api_version: _, kind: _, metadata, spec } = document;
+        let name = self.name(metadata, at);
+        let spec = self.required(spec, "spec", at)?;
+        let place = self.place(&spec);
+        let TestSpec { host, cases } = spec.value;
+        let host = host.map_or_else(|| LOCALHOST.into(), |host| host.value.into());
+        let cases = self.required(cases, "cases", &place)?;
+        let cases = cases.value.into_iter().filter_map(|one| self.case(one)).collect();
+        let (name, place) = name?;
+        Some(Tested { name, place, host, cases })
+    }
+
+    fn case(&mut self, case: Located<CaseDocument>) -> Option<Case> {
+        let place = self.place(&case);
+        let CaseDocument { agent, process, to, address, port, protocol, expect, rule } = case.value;
+        let who = self.who(agent, process, &place);
+        let to = self.required(to, "to", &place);
+        let destination = to.and_then(|to| self.parse(&to, destination));
+        let address = address.and_then(|address| self.parse(&address, Network::parse_host));
+        let port = port.map(|port| port.map(|Scalar(text)| text));
+        let port = port.and_then(|port| self.parse(&port, Ports::parse_one));
+        let protocols = [("tcp", PROTOCOL_TCP), ("udp", PROTOCOL_UDP)];
+        let protocol =
+            protocol.and_then(|word| self.parse(&word, |text| value::word(text, &protocols)));
+        let expect = self.required(expect, "expect", &place);
+        let expect = expect.and_then(|word| self.parse(&word, value::parse_verdict));
+        Some(Case {
+            place,
+            who: who?,
+            destination: destination?,
+            address,
+            port: port.unwrap_or(PORT_HTTPS),
+            protocol: protocol.unwrap_or(PROTOCOL_TCP),
+            expect: expect?,
+            rule: rule.map(|rule| rule.value.into()),
+        })
+    }
+
+    fn who(
+        &mut self,
+        agent: Option<Located<String>>,
+        process: Option<Located<ProcessDocument>>,
+        place: &Place,
+    ) -> Option<Who> {
+        let process = match (agent, process) {
+            (Some(agent), None) => return Some(Who::Agent(agent.value.into())),
+            (None, Some(process)) => process,
+            (agent, _) => {
+                if self.is_whole {
+                    let (code, message) = match agent {
+                        Some(_) => (Code::WrongType, "a case has either `agent` or `process`"),
+                        None => (Code::MissingField, "the case has neither `agent` nor `process`"),
+                    };
+                    let hint = "write `agent: NAME`, or `process: {exe: /path}`";
+                    self.out.push(Diagnostic::error(code, place, message).hint(hint));
+                }
+                return None;
+            }
+        };
+        let ProcessDocument { exe, user, cgroup } = process.value;
+        let user = user.map(|user| user.map(|Scalar(text)| text));
+        Some(Who::Process(TestProcess {
+            exe: exe.and_then(|exe| self.parse(&exe, Executable::parse)),
+            user: user.and_then(|user| self.parse(&user, User::parse)),
+            cgroup: cgroup.and_then(|cgroup| self.parse(&cgroup, Cgroup::parse)),
+        }))
+    }
+}
+
+/// A name or an address, not a wildcard or a network.
+fn destination(text: &str) -> Result<Destination, Fault> {
+    let one = |what: &str| {
+        let fault = Fault::new(Code::BadPattern, format!("`{text}` is a {what}"));
+        Err(fault.hint("a case is about one name or address"))
+    };
+    match Target::parse(text)? {
+        Target::Name(pattern) if pattern.is_wildcard() => one("wildcard"),
+        Target::Name(pattern) => Ok(Destination::Name(Arc::from(pattern.base()))),
+        Target::Network(network) if !network.is_host() => one("network"),
+        Target::Network(network) => Ok(Destination::Address(network.address())),
+    }
+}

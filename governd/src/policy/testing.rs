@@ -1,0 +1,256 @@
+//! The test cases of a policy, run: on a host that has whatever the documents name, with the tables
+//! and the decision that the kernel has.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    path::Path,
+    sync::Arc,
+};
+
+use governd_common::{limits::SELECTOR_WORDS, table::SelectorSet};
+use serde::{Serialize, Serializer};
+
+use super::{
+    compile::{Endpoint, Surroundings},
+    diagnostic::{Diagnostics, Place},
+    explain::{Answer, Bound, Destination, Question, explain_decision},
+    host::Host,
+    ids::Ids,
+    image::{Compiled, TableImage},
+    load::Documents,
+    model::{Case, TestProcess, Who},
+    tables::ImageTables,
+    value::{
+        process::{Cgroup, User},
+        verdict_word,
+    },
+    whole::Asker,
+};
+
+/// What became of a case.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Name of the test.
+    pub test: String,
+    /// Number of the case in it, from 1.
+    pub case: usize,
+    /// Whether everything is as expected.
+    pub passed: bool,
+    /// Where the case is written.
+    #[serde(serialize_with = "place")]
+    pub place: Place,
+    /// Who it is, `unregistered` or an agent.
+    pub agent: String,
+    /// Where to, in words.
+    pub destination: String,
+    /// What the policy decides: `allow` or `deny`.
+    pub verdict: &'static str,
+    /// The rule that decides, such as `bot/egress/1` or `bot/default`.
+    pub rule: String,
+    /// What was expected and is not so; empty if the case passed.
+    pub faults: Vec<String>,
+}
+
+fn place<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(place)
+}
+
+/// Runs every case of the documents.
+///
+/// # Errors
+/// The policy cannot be compiled.
+pub fn run(documents: &Documents, endpoints: &[Endpoint]) -> Result<Vec<Outcome>, Diagnostics> {
+    let mut by_host: BTreeMap<&str, Bench> = BTreeMap::new();
+    let mut outcomes = Vec::new();
+    for test in &documents.policy.tests {
+        if !by_host.contains_key(&*test.host) {
+            let bench = Bench::new(documents, &test.host, endpoints)?;
+            by_host.insert(&test.host, bench);
+        }
+        let Some(bench) = by_host.get(&*test.host) else { continue };
+        for (index, case) in test.cases.iter().enumerate() {
+            outcomes.push(bench.outcome(&test.name, index + 1, case));
+        }
+    }
+    Ok(outcomes)
+}
+
+/// A policy, compiled for a host of a name.
+struct Bench {
+    compiled: Compiled,
+    host: NamedHost,
+}
+
+impl Bench {
+    fn new(documents: &Documents, name: &str, endpoints: &[Endpoint]) -> Result<Self, Diagnostics> {
+        let host = NamedHost { name: name.to_owned(), numbers: RefCell::default() };
+        let around = Surroundings { host: &host, endpoints, mode: None };
+        let compiled = documents.compile(&around, &mut Ids::default())?;
+        Ok(Self { compiled, host })
+    }
+
+    fn outcome(&self, test: &str, number: usize, case: &Case) -> Outcome {
+        let mut faults = Vec::new();
+        let subject = match &case.who {
+            Who::Process(process) => self.host.classify(&self.compiled.image, process),
+            Who::Agent(name) => {
+                let agent = self.compiled.agents.iter().find(|agent| agent.name == *name);
+                if agent.is_none() {
+                    faults.push(format!("no agent is called {name}"));
+                }
+                agent.map_or(0, |agent| agent.subject)
+            }
+        };
+        let answer = self.ask(subject, case);
+        let rule = self.compiled.rule(answer.decision.rule);
+        let rule = rule.map_or_else(|| "none".to_owned(), |rule| rule.id.to_string());
+        let verdict = answer.decision.verdict;
+        if faults.is_empty() && verdict != case.expect {
+            let by = answer.words().into_iter().nth(2).unwrap_or_default();
+            faults.push(format!("expected {}: {by}", verdict_word(case.expect)));
+        }
+        if let Some(expected) = case.rule.as_ref().filter(|expected| ***expected != *rule) {
+            faults.push(format!("expected the rule {expected}, and {rule} decides"));
+        }
+        Outcome {
+            test: test.to_owned(),
+            case: number,
+            passed: faults.is_empty(),
+            place: case.place.clone(),
+            agent: answer.agent.name.to_string(),
+            destination: answer.destination,
+            verdict: verdict_word(verdict),
+            rule,
+            faults,
+        }
+    }
+
+    fn ask(&self, subject: u32, case: &Case) -> Answer {
+        let Case { destination, address, port, protocol, .. } = case;
+        let bound: Vec<Bound> = match (destination, address) {
+            (Destination::Name(name), Some(address)) => {
+                vec![Bound { name: Arc::clone(name), address: *address, is_hosts: false }]
+            }
+            _ => Vec::new(),
+        };
+        let question = Question {
+            process: "the process",
+            subject,
+            destination: destination.clone(),
+            port: *port,
+            protocol: *protocol,
+            bound: &bound,
+        };
+        let asker = Asker { subject, port: *port, protocol: *protocol };
+        let mut tables = ImageTables::new(&self.compiled.image);
+        let decision = match destination {
+            Destination::Name(name) => asker.to_name(&mut tables, name, *address),
+            Destination::Address(address) => asker.to_address(&mut tables, *address),
+        };
+        explain_decision(&self.compiled, &question, decision)
+    }
+}
+
+impl Outcome {
+    /// The outcome in one line, with what is wrong on lines of its own.
+    pub fn words(&self) -> Vec<String> {
+        let Self { test, case, agent, destination, verdict, rule, .. } = self;
+        let head = format!("{test}/{case}: {agent} to {destination}: {verdict} by {rule}");
+        let faults = self.faults.iter().map(|fault| format!("  {}: {fault}", self.place));
+        std::iter::once(head).chain(faults).collect()
+    }
+}
+
+/// A host on which everything exists that somebody names.
+struct NamedHost {
+    name: String,
+    numbers: RefCell<Numbers>,
+}
+
+/// Numbers of what was named, from 1.
+#[derive(Default)]
+struct Numbers {
+    executables: HashMap<String, u64>,
+    users: HashMap<String, u32>,
+    cgroups: HashMap<String, u64>,
+}
+
+impl NamedHost {
+    /// The subject of a process, as the kernel finds it: the first selector that all of executable,
+    /// user and cgroup allow.
+    fn classify(&self, image: &TableImage, process: &TestProcess) -> u32 {
+        let TestProcess { exe, user, cgroup } = process;
+        let [any_exe, any_user, any_cgroup] = image.any;
+        let exe = exe.as_ref().and_then(|exe| self.executable(exe.path()));
+        let exe = exe.and_then(|exe| image.exes.iter().find(|(id, _)| *id == exe));
+        let user = user.as_ref().and_then(|user| match user {
+            User::Id(id) => Some(*id),
+            User::Name(name) => self.user(name),
+        });
+        let user = user.and_then(|user| image.uids.iter().find(|(id, _)| *id == user));
+        let mut cgroups = any_cgroup;
+        for id in cgroup.iter().flat_map(|cgroup| self.around(cgroup)) {
+            let found = image.cgroups.iter().filter(|(known, _)| *known == id);
+            found.for_each(|(_, set)| join(&mut cgroups, set));
+        }
+        let exes = exe.map_or(any_exe, |(_, set)| *set);
+        let users = user.map_or(any_user, |(_, set)| *set);
+        let words = (0..SELECTOR_WORDS).filter_map(|index| {
+            let word = |set: &SelectorSet| set.words.get(index).copied().unwrap_or(0);
+            let all = word(&exes) & word(&users) & word(&cgroups);
+            (all != 0).then(|| index * 64 + all.trailing_zeros() as usize)
+        });
+        let first = words.min().and_then(|selector| image.selectors.get(selector));
+        first.copied().unwrap_or(0)
+    }
+
+    /// Numbers of the cgroups of the documents that a cgroup is, or is in.
+    fn around(&self, cgroup: &Cgroup) -> Vec<u64> {
+        let numbers = self.numbers.borrow();
+        let holds = |pattern: &String| Cgroup::parse(pattern).is_ok_and(|one| one.holds(cgroup));
+        numbers.cgroups.iter().filter(|(one, _)| holds(one)).map(|(_, number)| *number).collect()
+    }
+}
+
+fn join(set: &mut SelectorSet, more: &SelectorSet) {
+    set.words.iter_mut().zip(more.words).for_each(|(word, more)| *word |= more);
+}
+
+impl Host for NamedHost {
+    fn executable(&self, path: &Path) -> Option<(u32, u64)> {
+        let known = &mut self.numbers.borrow_mut().executables;
+        let next = known.len() as u64 + 1;
+        Some((1, *known.entry(path.to_string_lossy().into_owned()).or_insert(next)))
+    }
+
+    fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {
+        self.executable(path)
+    }
+
+    /// Numbers from the upper end, which no document uses.
+    fn user(&self, name: &str) -> Option<u32> {
+        let known = &mut self.numbers.borrow_mut().users;
+        let next = (u32::MAX - 1).checked_sub(known.len() as u32)?;
+        Some(*known.entry(name.to_owned()).or_insert(next))
+    }
+
+    fn cgroups(&self, pattern: &str) -> Vec<u64> {
+        let known = &mut self.numbers.borrow_mut().cgroups;
+        let next = known.len() as u64 + 1;
+        vec![*known.entry(pattern.to_owned()).or_insert(next)]
+    }
+
+    fn resolvers(&self) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn search_domains(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,241 @@
+//! What changes between two policies: exactly the pairs whose verdict differs.
+
+use std::net::IpAddr;
+
+use governd_common::verdict::Verdict;
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{
+    host::TestHost,
+    property::{address, cases, compile_with, name, policy},
+};
+use crate::policy::{
+    compile::Surroundings,
+    ids::Ids,
+    image::Compiled,
+    load,
+    observed::{FlowKey, Observed},
+    reach::{AgentChange, changes, flow_changes},
+    tables::ImageTables,
+    value::{Target, network::Network},
+    whole::Asker,
+};
+
+const FLOWS: usize = 50;
+
+#[derive(Clone, Debug)]
+enum Where {
+    Name(String),
+    Address(IpAddr),
+}
+
+fn verdict(compiled: &Compiled, subject: u32, to: &Where, port: u16, protocol: u8) -> Verdict {
+    let subject = compiled.agent(subject).map_or(0, |agent| agent.subject);
+    let mut tables = ImageTables::new(&compiled.image);
+    let asker = Asker { subject, port, protocol };
+    match to {
+        Where::Name(name) => asker.to_name(&mut tables, name, None).verdict,
+        Where::Address(address) => asker.to_address(&mut tables, *address).verdict,
+    }
+}
+
+/// What a policy has rules of the subject on.
+fn targets(compiled: &Compiled, subject: u32) -> Vec<String> {
+    let subject = compiled.agent(subject).map_or(0, |agent| agent.subject);
+    let blocks = compiled.image.blocks.iter().filter(|block| block.0 == subject);
+    blocks.filter_map(|block| compiled.sets.get(&block.1)).map(|text| text.to_string()).collect()
+}
+
+/// The entry of a report that has to speak of a destination.
+fn entry(old: &Compiled, new: &Compiled, subject: u32, to: &Where) -> String {
+    let mut all = targets(old, subject);
+    all.extend(targets(new, subject));
+    let parsed = all.iter().map(|text| Target::parse(text).unwrap());
+    match to {
+        Where::Name(name) => {
+            let fitting = parsed.filter_map(|target| match target {
+                Target::Name(pattern) if pattern.matches(name) => {
+                    Some((!pattern.is_wildcard(), pattern.labels(), pattern.to_string()))
+                }
+                _ => None,
+            });
+            fitting.max().map_or_else(|| "other names".to_owned(), |(_, _, text)| text)
+        }
+        Where::Address(address) => {
+            let resolvers = old.image.resolvers.iter().chain(&new.image.resolvers);
+            let resolvers =
+                resolvers.map(|one| Network::host(IpAddr::V6(std::net::Ipv6Addr::from(one.bytes))));
+            let special = ["127.0.0.0/8", "::1", "::", "0.0.0.0"];
+            let special = special.map(|text| Network::parse(text).unwrap());
+            let networks = parsed.filter_map(|target| match target {
+                Target::Network(network) => Some(network),
+                Target::Name(_) => None,
+            });
+            let all = networks.chain(resolvers).chain(special);
+            let fitting = all.filter(|network| network.contains(*address));
+            match fitting.max_by_key(Network::mapped_prefix).map(|network| network.to_string()) {
+                Some(text) if text == "0.0.0.0/0" => "other IPv4 addresses".to_owned(),
+                Some(text) if text == "::/0" => "other IPv6 addresses".to_owned(),
+                None if address.is_ipv4() => "other IPv4 addresses".to_owned(),
+                None => "other IPv6 addresses".to_owned(),
+                Some(text) => text,
+            }
+        }
+    }
+}
+
+/// Whether the report says that a pair is gained or lost.
+fn reported(
+    report: &[AgentChange],
+    agent: &str,
+    entry: &str,
+    port: u16,
+    protocol: u8,
+) -> Option<bool> {
+    let word = match protocol {
+        6 => "tcp",
+        17 => "udp",
+        _ => "other",
+    };
+    let change = report.iter().find(|change| change.agent == agent)?;
+    let has = |list: &[crate::policy::reach::Reach]| {
+        list.iter().any(|one| {
+            one.destination == entry
+                && (one.ports.0..=one.ports.1).contains(&port)
+                && one.protocols.contains(&word)
+        })
+    };
+    match (has(&change.gains), has(&change.loses)) {
+        (true, false) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+        (true, true) => panic!("{entry} is gained and lost"),
+    }
+}
+
+fn pair() -> impl Strategy<Value = (Option<usize>, Where, u16, u8)> {
+    let to = prop_oneof![name().prop_map(Where::Name), address().prop_map(Where::Address)];
+    let ports = select(vec![0_u16, 1, 53, 80, 443, 444, 500, 65_535]);
+    (prop::option::weighted(0.85, 0..3_usize), to, ports, select(vec![6_u8, 17, 132]))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_report_has_exactly_the_pairs_whose_verdict_changes(
+        old in policy(), new in policy(), pairs in vec(pair(), FLOWS)
+    ) {
+        let mut ids = Ids::default();
+        let subjects: Vec<u32> = (0..3).map(|one| ids.subject(&format!("agent-{one}"))).collect();
+        let compiled = compile_with(&old, &mut ids).zip(compile_with(&new, &mut ids));
+        let Some((before, after)) = compiled else {
+            return Err(TestCaseError::reject("more port ranges than a block holds"));
+        };
+        let report = changes(&before, &after);
+        for (agent, to, port, protocol) in pairs {
+            let subject = agent.map_or(0, |agent| subjects[agent]);
+            if before.agent(subject).is_none() && after.agent(subject).is_none() {
+                continue;
+            }
+            let was = verdict(&before, subject, &to, port, protocol);
+            let is = verdict(&after, subject, &to, port, protocol);
+            let expected = (was != is).then_some(is == Verdict::Allow);
+            let agent = agent.map_or_else(
+                || "unregistered".to_owned(), |agent| format!("agent-{agent}")
+            );
+            let entry = entry(&before, &after, subject, &to);
+            let found = reported(&report, &agent, &entry, port, protocol);
+            prop_assert_eq!(found, expected, "{} {:?} {} {}:{}\n{}\n---\n{}\n{:#?}",
+                agent, to, entry, port, protocol, old.yaml(), new.yaml(), report);
+        }
+    }
+}
+
+const OLD: &str = "\
+apiVersion: governd.dev/v1
+kind: Agent
+metadata: {name: bot}
+spec:
+  owner: {name: Dana Smith, mail: dana@acme.example}
+  match: [{exe: /a}]
+  egress:
+    rules:
+    - {allow: [api.openai.com, '*.acme.example'], ports: [443], protocol: tcp}
+    - {allow: [10.0.0.0/8]}
+";
+
+fn compile(text: &str, ids: &mut Ids) -> Compiled {
+    let host = TestHost::new(&[("/a", 1)]);
+    let around = Surroundings { host: &host, endpoints: &[], mode: None };
+    load(&[("p.yaml", text)]).unwrap().compile(&around, ids).unwrap()
+}
+
+fn words(report: &[AgentChange]) -> String {
+    let mut out = String::new();
+    for change in report {
+        let AgentChange { agent, presence, mode, gains, loses, .. } = change;
+        out += &format!("{agent} {presence} {} {}\n", mode.0, mode.1);
+        out.extend(gains.iter().map(|one| format!("gains {one}\n")));
+        out.extend(loses.iter().map(|one| format!("loses {one}\n")));
+    }
+    out
+}
+
+#[test]
+fn a_report_speaks_of_who_gains_or_loses_what() {
+    let mut ids = Ids::default();
+    let old = compile(OLD, &mut ids);
+    assert!(changes(&old, &compile(OLD, &mut ids)).is_empty());
+    let text = OLD
+        .replace("api.openai.com", "api.anthropic.com")
+        .replace("10.0.0.0/8]", "10.0.0.0/8], ports: [1-1000]")
+        .replace("    rules:\n", "    rules:\n    - deny: [payroll.acme.example, 10.1.0.0/16]\n")
+        .replace("  match:", "  mode: enforce\n  match:");
+    let new = compile(&text, &mut ids);
+    insta::assert_snapshot!(words(&changes(&old, &new)));
+    let none = compile("", &mut ids);
+    insta::assert_snapshot!(words(&changes(&new, &none)));
+}
+
+#[test]
+fn flows_that_would_be_decided_otherwise_are_found() {
+    let mut ids = Ids::default();
+    let old = compile(OLD, &mut ids);
+    let new = compile(&OLD.replace("api.openai.com", "api.anthropic.com"), &mut ids);
+    let flow = |agent: &str, name: Option<&str>, address: &str, port: u16| Observed {
+        key: FlowKey {
+            agent: agent.into(),
+            exe: None,
+            user: None,
+            name: name.map(Into::into),
+            address: address.parse().unwrap(),
+            port,
+            protocol: 6,
+        },
+        count: 3,
+        last_ms: 1,
+        owner: None,
+        was_refused: false,
+    };
+    let flows = [
+        flow("bot", Some("api.openai.com"), "192.0.2.1", 443),
+        flow("bot", Some("api.openai.com"), "10.0.0.1", 443),
+        flow("bot", Some("api.anthropic.com"), "192.0.2.2", 443),
+        flow("bot", Some("wiki.acme.example"), "192.0.2.3", 443),
+        flow("bot", None, "10.0.0.1", 22),
+        flow("unregistered", Some("api.openai.com"), "192.0.2.1", 443),
+    ];
+    let found = flow_changes(&old, &new, &flows);
+    let found: Vec<String> = found
+        .iter()
+        .map(|one| format!("{} {} {} {}", one.agent, one.destination, one.verdict, one.rule))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "bot api.openai.com port 443/tcp deny bot/default",
+            "bot api.anthropic.com port 443/tcp allow bot/egress/1",
+        ]
+    );
+}
