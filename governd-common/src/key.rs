@@ -124,6 +124,21 @@ impl FlowKey {
 }
 
 shared! {
+    /// What a socket sends to one address and port.
+    #[derive(Hash)]
+    pub struct QuicKey {
+        /// Cookie of the socket.
+        pub cookie: u64,
+        /// Destination.
+        pub address: Address,
+        /// Its port, host byte order.
+        pub port: u16,
+        /// Zero.
+        pub reserved: [u16; 3],
+    }
+}
+
+shared! {
     /// A DNS query that waits for its answer: everything that the answer must repeat.
     #[derive(Hash)]
     pub struct QueryKey {

@@ -46,8 +46,8 @@ pub const INITIAL_BYTES_MAX: usize = 4_096;
 pub const INITIALS_MAX: u32 = 64;
 /// Datagrams that the kernel sends together (`UDP_MAX_SEGMENTS`, include/linux/udp.h).
 pub const DATAGRAMS_MAX: u32 = 128;
-/// Sockets with QUIC that are kept; the least recently used goes first.
-pub const QUIC_SOCKETS_MAX: u32 = 16_384;
+/// Sockets with QUIC that are kept, for each address; the least recently used goes first.
+pub const QUIC_FLOWS_MAX: u32 = 16_384;
 /// Bytes of a program's file name that an exec event carries.
 pub const EXEC_PATH_BYTES_MAX: usize = 256;
 /// Bytes of a local socket's address (`sun_path`, unix(7)).

@@ -61,8 +61,8 @@ pub mod map {
     pub const HELLOS: &str = "HELLOS";
     /// The same by flow, where captures are replayed.
     pub const HELLO_FLOWS: &str = "HELLO_FLOWS";
-    /// LRU hash of a socket cookie to [`crate::table::QuicSocket`].
-    pub const QUIC_SOCKETS: &str = "QUIC_SOCKETS";
+    /// LRU hash of a [`crate::key::QuicKey`] to a [`crate::table::QuicFlow`].
+    pub const QUIC_FLOWS: &str = "QUIC_FLOWS";
     /// Per-CPU scratch of `skb_hello`.
     pub const HELLO_SCRATCH: &str = "HELLO_SCRATCH";
     /// Socket storage: how far the two directions of DNS over TCP were read.
@@ -109,7 +109,7 @@ pub mod map {
         CGROUP_SUBJECTS,
         HELLOS,
         HELLO_FLOWS,
-        QUIC_SOCKETS,
+        QUIC_FLOWS,
         HELLO_SCRATCH,
         DNS_STREAMS,
         DNS_READERS,
@@ -142,6 +142,8 @@ pub mod program {
     pub const SKB_ANSWER_TCP: &str = "skb_answer_tcp";
     /// `cgroup_skb/egress`, called by `skb_egress`: the names in a connection's first bytes.
     pub const SKB_HELLO: &str = "skb_hello";
+    /// `cgroup_skb/egress`, called by `skb_egress`: what sockets send where a rule allows QUIC.
+    pub const SKB_QUIC: &str = "skb_quic";
     /// `cgroup/connect_unix`.
     pub const CONNECT_UNIX: &str = "connect_unix";
     /// `cgroup/sendmsg_unix`.
@@ -158,7 +160,7 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 19] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -170,6 +172,7 @@ pub mod program {
         SKB_QUERY_TCP,
         SKB_ANSWER_TCP,
         SKB_HELLO,
+        SKB_QUIC,
         CONNECT_UNIX,
         SENDMSG_UNIX,
         DEVICE,
@@ -190,11 +193,13 @@ pub mod tail {
     pub const HELLO: u32 = 1;
     /// At egress, [`program::SKB_QUERY_TCP`].
     pub const QUERY_TCP: u32 = 2;
+    /// At egress, [`program::SKB_QUIC`].
+    pub const QUIC: u32 = 3;
     /// At ingress, [`program::SKB_ANSWER_TCP`].
     pub const ANSWER_TCP: u32 = 0;
 
     /// Places of the egress array.
-    pub const EGRESS_LEN: usize = 3;
+    pub const EGRESS_LEN: usize = 4;
     /// Places of the ingress array.
     pub const INGRESS_LEN: usize = 1;
 
@@ -203,6 +208,7 @@ pub mod tail {
         (map::TAILS, QUERY, program::SKB_QUERY),
         (map::TAILS, HELLO, program::SKB_HELLO),
         (map::TAILS, QUERY_TCP, program::SKB_QUERY_TCP),
+        (map::TAILS, QUIC, program::SKB_QUIC),
         (map::INGRESS_TAILS, ANSWER_TCP, program::SKB_ANSWER_TCP),
     ];
 }

@@ -314,13 +314,45 @@ pub const BEGINNING_BYTES: usize =
     20 + size_of::<NameKey>() + size_of::<Hello>() + size_of::<Conversation>();
 
 shared! {
-    /// A socket with QUIC.
-    pub struct QuicSocket {
-        /// Datagrams that user space has not judged yet.
+    /// What a socket sends to one address where a rule allows QUIC.
+    pub struct QuicFlow {
+        /// Generation by which it was allowed; another one asks again.
+        pub generation: u64,
+        /// Datagrams that user space has not looked at yet.
         pub waiting: u32,
-        /// 1 once user space read a name that is not allowed.
-        pub refused: u32,
+        /// A state of [`quic_state`].
+        pub state: u32,
+        /// Connections that may go on, by the ids under which the client sends: the one that it
+        /// chose, and the one that the server chose in its place.
+        pub ids: [[u64; QUIC_ID_WORDS]; 2],
     }
+}
+
+/// States of a [`QuicFlow`].
+pub mod quic_state {
+    /// No server was named yet.
+    pub const PENDING: u32 = 0;
+    /// The policy allows the server that was named.
+    pub const ALLOWED: u32 = 1;
+    /// It does not.
+    pub const REFUSED: u32 = 2;
+}
+
+/// Numbers that hold a connection id of up to 20 bytes and, in the last byte, its length.
+pub const QUIC_ID_WORDS: usize = 3;
+
+/// A connection id as those numbers.
+pub fn quic_id(bytes: &[u8]) -> [u64; QUIC_ID_WORDS] {
+    let mut words = [0; QUIC_ID_WORDS];
+    for (word, part) in words.iter_mut().zip(bytes.chunks(size_of::<u64>())) {
+        for (index, byte) in part.iter().enumerate() {
+            *word |= u64::from(*byte) << (8 * index);
+        }
+    }
+    if let Some(last) = words.last_mut() {
+        *last |= (bytes.len() as u64) << 56;
+    }
+    words
 }
 
 shared! {

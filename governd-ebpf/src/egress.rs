@@ -94,7 +94,7 @@ fn leave(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
     let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
     let is_quic = owner.flags & socket_flag::QUIC != 0 && packet.protocol == PROTOCOL_UDP;
     let index = match owner.stage {
-        0 if is_quic => tail::HELLO,
+        0 if is_quic => tail::QUIC,
         0 if packet.is_dns() => tail::QUERY,
         0 => return Outcome::Pass,
         _ => tail::HELLO,

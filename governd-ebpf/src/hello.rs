@@ -36,7 +36,6 @@ use crate::{
     egress::{self, Target},
     emit::{self, Wake, count},
     outcome::Outcome,
-    quic,
     segment::Segment,
     skb::{Helper, copy},
     state::{self, End},
@@ -115,9 +114,6 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     }
     // SAFETY: the storage lives as long as the socket, whose lock keeps other packets of it away.
     let owner = unsafe { &mut *owner };
-    if owner.stage == 0 {
-        return quic::judge(context, owner) as i32;
-    }
     judge_owned(context, socket, owner) as i32
 }
 

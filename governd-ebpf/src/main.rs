@@ -115,6 +115,12 @@ fn skb_hello(context: SkBuffContext) -> i32 {
     hello::judge(&context)
 }
 
+/// Called by `skb_egress`, and not attached: what sockets send where a rule allows QUIC.
+#[cgroup_skb(egress)]
+fn skb_quic(context: SkBuffContext) -> i32 {
+    quic::judge(&context)
+}
+
 /// Since Linux 6.7: `connect(2)` on local sockets. aya has no name for the hook, so the section is
 /// that of another one of the same type, and the daemon loads the program by itself.
 #[unsafe(no_mangle)]

@@ -41,12 +41,15 @@ impl Fault {
     }
 }
 
-/// What a program of the kinds `sock_addr` and `sock` returns to the kernel.
+/// What a program returns to the kernel.
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[repr(i32)]
 pub(crate) enum Outcome {
     Refuse = 0,
     Pass = 1,
+    /// At egress: the packet is lost as on a full interface, of which the sender of a datagram is
+    /// not told. It will send again.
+    Lose = 2,
 }
 
 impl Outcome {

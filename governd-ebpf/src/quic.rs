@@ -1,10 +1,17 @@
-//! QUIC where a rule allows it: the datagrams in which a connection names its server go to user
-//! space too, which has the means to read them, and a socket that named a server which is not
-//! allowed sends nothing any more.
+//! QUIC where a rule allows it. The name that a connection asks for can only be read in user space,
+//! so what an agent sends to begin one goes there and no further. Once user space has read a name
+//! that the policy allows, what the client sends again may pass, and whatever follows; a name that
+//! is not allowed silences the socket.
 //!
-//! Every packet with a long header goes there, since a socket may have several connections. What
-//! cannot be shown to user space, because it is too long, of an unknown version or too much at a
-//! time, does not go out.
+//! What is lost on its way is sent again by every client after a fraction of a second, so nobody is
+//! told. Nothing passes while user space does not answer. A socket may have several connections:
+//! another connection id than those that were allowed asks again. The server chooses a new one for
+//! the client to send to, which no key here can tell from the client's own choice; so each allowed
+//! name is good for one more id, and if that begins a connection, it is refused after its first
+//! packet.
+//!
+//! Programs that are no agents are not kept waiting: only what they send after a refused name is
+//! stopped.
 
 use core::{mem::offset_of, ptr};
 
@@ -15,116 +22,293 @@ use aya_ebpf::{
 };
 use governd_common::{
     address::Address,
+    decide::{Decision, Proof, Tables as _},
     event::{EventKind, InitialEvent},
+    key::QuicKey,
     limits::{DATAGRAMS_MAX, INITIAL_BYTES_MAX, INITIALS_MAX},
-    table::{QuicSocket, SocketOwner},
-    verdict::Loss,
+    table::{QUIC_ID_WORDS, QuicFlow, SocketOwner, Subject, quic_state},
+    verdict::{Loss, Mode, Reason, Verdict},
 };
 
 use crate::{
-    egress,
+    egress::{self, Target},
     emit::count,
     hello::HelloScratch,
     outcome::Outcome,
     skb::load,
-    tables::{EVENTS, QUIC_SOCKETS, View},
+    state::{self, End},
+    tables::{EVENTS, FLOWS, QUIC_FLOWS, SOCKETS, View},
 };
 
 const FORM_LONG: u8 = 0x80;
 const UDP_HEADER_BYTES: u32 = 8;
 const VERSION_1: u32 = 1;
 const VERSION_2: u32 = 0x6b33_43cf;
+/// Where a long header has the length of the destination's connection id (RFC 8999 section 5.1).
+const ID_LEN_AT: u32 = 5;
+const ID_BYTES_MAX: u32 = 20;
+const PROTOCOL_UDP: u8 = 17;
+/// Datagrams with a long header, and others, that may be sent together: those that begin a
+/// connection have at least 1,200 bytes each, and user space is shown 4,096.
+const LONG_DATAGRAMS_MAX: u32 = 3;
 
-/// Decides about a datagram, or several that are sent together.
+/// Decides about a datagram, or several that are sent together, and gives the program's return
+/// value.
 #[inline(always)]
-pub(crate) fn judge(context: &SkBuffContext, owner: &SocketOwner) -> Outcome {
-    let cookie = egress::cookie(context);
-    let known = QUIC_SOCKETS.get_ptr_mut(cookie);
-    // SAFETY: a value of the map.
-    if known.is_some_and(|socket| unsafe { (*socket).refused } != 0) {
-        return Outcome::Refuse;
+pub(crate) fn judge(context: &SkBuffContext) -> i32 {
+    let socket = state::socket(context);
+    if socket.is_null() {
+        return Outcome::Pass as i32;
     }
-    let Some(first) = load::<u8>(context, 0) else {
-        return Outcome::Refuse;
-    };
-    let is_v4 = first >> 4 == 4;
-    let header = if is_v4 { u32::from(first & 0xf) * 4 } else { 40 };
-    let at = header + UDP_HEADER_BYTES;
-    let skb: *mut __sk_buff = context.skb.skb;
-    // SAFETY: the kernel fills the context; these programs may read the field.
-    let piece = unsafe { ptr::read_volatile(&raw const (*skb).gso_size) };
-    if !names_server(context, at, piece) {
-        return Outcome::Pass;
+    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
+    if owner.is_null() {
+        return Outcome::Pass as i32;
     }
-    let version: [u8; 4] = load(context, at + 1).unwrap_or_default();
-    let version = u32::from_be_bytes(version);
-    let is_long = load::<u8>(context, at).unwrap_or(0) & FORM_LONG != 0;
-    if is_long && version != VERSION_1 && version != VERSION_2 {
-        return Outcome::Refuse;
-    }
-    if !wait(known, cookie) {
-        return Outcome::Refuse;
-    }
+    // SAFETY: a full socket, and storage that lives as long.
+    let (kind, owner) = unsafe { (ptr::read_volatile(&raw const (*socket).type_), &*owner) };
+    judge_owned(context, kind, owner) as i32
+}
+
+#[inline(always)]
+fn judge_owned(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
     let Some(view) = View::current() else {
         return Outcome::Refuse;
     };
-    let Some(scratch) = HelloScratch::take() else {
+    let Some(settings) = view.subject(owner.subject) else {
+        // The policy no longer has the subject: its sockets are nobody's.
+        return Outcome::Pass;
+    };
+    let Some(run) = Run::new(context, &view, owner) else {
         return Outcome::Refuse;
     };
-    let event = &mut scratch.initial;
-    event.header = egress::header(context, &view, owner, EventKind::Initial);
-    event.cookie = cookie;
-    event.piece = piece;
-    event.reserved = 0;
-    event.reserved_too = 0;
-    event.port = u16::from_be_bytes(load(context, header + 2).unwrap_or_default());
-    event.address = if is_v4 {
-        Address::v4(load(context, 16).unwrap_or_default())
-    } else {
-        Address::v6(load(context, 24).unwrap_or_default())
-    };
-    let is_sent = send(context, at, event);
-    scratch.give_back();
-    if is_sent { Outcome::Pass } else { Outcome::Refuse }
+    let outcome = run.judge(kind, settings);
+    if Mode::from_byte(settings.mode) == Mode::Enforce { outcome } else { Outcome::Pass }
 }
 
-/// Whether one of the datagrams has a long header.
-#[inline(always)]
-fn names_server(context: &SkBuffContext, at: u32, piece: u32) -> bool {
-    let len = context.len();
-    let mut place = at;
-    for _ in 0..DATAGRAMS_MAX {
-        if place >= len {
-            break;
-        }
-        if load::<u8>(context, place).unwrap_or(FORM_LONG) & FORM_LONG != 0 {
-            return true;
-        }
-        if piece == 0 {
-            break;
-        }
-        place = place.wrapping_add(piece);
+/// What the headers of the datagrams say.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Heads {
+    /// No long one.
+    Short,
+    /// A long one of a version that nobody can read.
+    Strange,
+    /// Long ones, of allowed connections.
+    Known,
+    /// A long one of another connection.
+    New,
+}
+
+/// What a run knows of the packet.
+struct Run<'a> {
+    context: &'a SkBuffContext,
+    view: &'a View,
+    owner: &'a SocketOwner,
+    key: QuicKey,
+    /// Where the first datagram begins.
+    at: u32,
+    /// Bytes of each datagram but the last; 0 for one datagram.
+    piece: u32,
+}
+
+impl<'a> Run<'a> {
+    #[inline(always)]
+    fn new(context: &'a SkBuffContext, view: &'a View, owner: &'a SocketOwner) -> Option<Self> {
+        let first: u8 = load(context, 0)?;
+        let is_v4 = first >> 4 == 4;
+        let header = if is_v4 { u32::from(first & 0xf) * 4 } else { 40 };
+        let address =
+            if is_v4 { Address::v4(load(context, 16)?) } else { Address::v6(load(context, 24)?) };
+        let port = u16::from_be_bytes(load(context, header + 2)?);
+        let key = QuicKey { cookie: egress::cookie(context), address, port, reserved: [0; 3] };
+        let skb: *mut __sk_buff = context.skb.skb;
+        // SAFETY: the kernel fills the context; these programs may read the field.
+        let piece = unsafe { ptr::read_volatile(&raw const (*skb).gso_size) };
+        Some(Self { context, view, owner, key, at: header + UDP_HEADER_BYTES, piece })
     }
-    false
-}
 
-/// Counts a datagram that user space has to judge; false if there are too many.
-#[inline(always)]
-fn wait(known: Option<*mut QuicSocket>, cookie: u64) -> bool {
-    let Some(socket) = known else {
-        let socket = QuicSocket { waiting: 1, refused: 0 };
-        return QUIC_SOCKETS.insert(cookie, socket, u64::from(BPF_ANY)).is_ok();
-    };
-    // SAFETY: a value of the map; a lost count only makes it one more that may wait.
-    let socket = unsafe { &mut *socket };
-    if socket.waiting >= INITIALS_MAX {
-        return false;
+    #[inline(always)]
+    fn judge(&self, kind: u32, settings: &Subject) -> Outcome {
+        let is_agent = self.owner.subject != 0;
+        let wait = if is_agent { Outcome::Lose } else { Outcome::Pass };
+        let Some(known) = QUIC_FLOWS.get_ptr_mut(self.key) else {
+            return self.begin(kind, settings, wait);
+        };
+        // SAFETY: a value of the map. Others may write it meanwhile: a lost count makes it one
+        // more that waits, and a lost id one that is asked for again.
+        let known = unsafe { &mut *known };
+        if known.state == quic_state::REFUSED {
+            return Outcome::Refuse;
+        }
+        let is_allowed =
+            known.state == quic_state::ALLOWED && known.generation == self.view.generation;
+        match self.heads(known) {
+            Heads::Strange => Outcome::Refuse,
+            Heads::Short if is_allowed => Outcome::Pass,
+            Heads::Short => wait,
+            heads => {
+                if known.waiting >= INITIALS_MAX || !self.show() {
+                    return Outcome::Lose;
+                }
+                known.waiting += 1;
+                if is_allowed && heads == Heads::Known { Outcome::Pass } else { wait }
+            }
+        }
     }
-    socket.waiting += 1;
-    true
+
+    /// Decides about the first that a socket sends there.
+    #[inline(always)]
+    fn begin(&self, kind: u32, settings: &Subject, wait: Outcome) -> Outcome {
+        let none = QuicFlow {
+            generation: 0,
+            waiting: 1,
+            state: quic_state::PENDING,
+            ids: [[0; QUIC_ID_WORDS]; 2],
+        };
+        if QUIC_FLOWS.insert(self.key, none, u64::from(BPF_ANY)).is_err() {
+            return Outcome::Refuse;
+        }
+        let Some(known) = QUIC_FLOWS.get_ptr_mut(self.key) else {
+            return Outcome::Refuse;
+        };
+        // SAFETY: a value of the map.
+        match self.heads(unsafe { &mut *known }) {
+            Heads::Short if wait == Outcome::Lose => {
+                self.report(kind, settings);
+                Outcome::Refuse
+            }
+            Heads::Short => wait,
+            Heads::Strange => Outcome::Refuse,
+            Heads::Known | Heads::New if self.show() => wait,
+            Heads::Known | Heads::New => Outcome::Lose,
+        }
+    }
+
+    /// Reads the headers; an allowed connection takes the first other id that comes.
+    #[inline(always)]
+    fn heads(&self, known: &mut QuicFlow) -> Heads {
+        if !self.has_long_header() {
+            return Heads::Short;
+        }
+        let len = self.context.len();
+        let mut place = self.at;
+        for _ in 0..LONG_DATAGRAMS_MAX {
+            let first = load::<u8>(self.context, place).unwrap_or(0);
+            if first & FORM_LONG != 0 {
+                let version = load(self.context, place + 1).map_or(0, u32::from_be_bytes);
+                if version != VERSION_1 && version != VERSION_2 {
+                    return Heads::Strange;
+                }
+                if !self.is_known(place, known) {
+                    return Heads::New;
+                }
+            }
+            place = place.wrapping_add(self.piece);
+            if self.piece == 0 || place >= len {
+                return Heads::Known;
+            }
+        }
+        Heads::Strange
+    }
+
+    #[inline(always)]
+    fn has_long_header(&self) -> bool {
+        let len = self.context.len();
+        let mut place = self.at;
+        for _ in 0..DATAGRAMS_MAX {
+            if place >= len {
+                break;
+            }
+            if load::<u8>(self.context, place).unwrap_or(FORM_LONG) & FORM_LONG != 0 {
+                return true;
+            }
+            if self.piece == 0 {
+                break;
+            }
+            place = place.wrapping_add(self.piece);
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn is_known(&self, place: u32, known: &mut QuicFlow) -> bool {
+        let Some(id) = read_id(self.context, place.wrapping_add(ID_LEN_AT)) else {
+            return false;
+        };
+        let [own, servers] = &mut known.ids;
+        if known.state == quic_state::ALLOWED && is_unset(servers) && !is_same(own, &id) {
+            *servers = id;
+        }
+        is_same(own, &id) || is_same(servers, &id)
+    }
+
+    /// Nothing that could name a server.
+    #[inline(always)]
+    fn report(&self, kind: u32, settings: &Subject) {
+        let decision = Decision {
+            verdict: Verdict::Deny,
+            reason: Reason::Quic,
+            mode: Mode::from_byte(settings.mode),
+            rule: settings.default_rule,
+            set: 0,
+            proof: Proof::None,
+            quiet: false,
+        };
+        let QuicKey { address, port, .. } = self.key;
+        let target = Target { address, port, protocol: PROTOCOL_UDP };
+        egress::report(self.context, self.view, kind, self.owner, &target, &decision);
+    }
+
+    /// Shows the datagrams to user space, at once: somebody waits. False if they cannot be shown.
+    #[inline(always)]
+    fn show(&self) -> bool {
+        let Some(scratch) = HelloScratch::take() else {
+            return false;
+        };
+        let event = &mut scratch.initial;
+        event.header = egress::header(self.context, self.view, self.owner, EventKind::Initial);
+        event.cookie = self.key.cookie;
+        event.piece = self.piece;
+        event.reserved = 0;
+        event.reserved_too = 0;
+        event.port = self.key.port;
+        event.address = self.key.address;
+        let is_sent = send(self.context, self.at, event);
+        scratch.give_back();
+        is_sent
+    }
 }
 
-/// Copies the datagrams and writes the event, at once: user space should not be late.
+/// The connection id at its length, as `quic_id` gives it.
+#[inline(always)]
+fn read_id(context: &SkBuffContext, at: u32) -> Option<[u64; QUIC_ID_WORDS]> {
+    let len = u32::from(load::<u8>(context, at)?);
+    let mut id = [0_u64; QUIC_ID_WORDS];
+    if len > ID_BYTES_MAX {
+        return None;
+    }
+    if len != 0 {
+        let to = id.as_mut_ptr().cast();
+        // SAFETY: the length is at most that of the words.
+        if unsafe { bpf_skb_load_bytes(context.skb.skb.cast(), at + 1, to, len) } != 0 {
+            return None;
+        }
+    }
+    id[2] |= u64::from(len) << 56;
+    Some(id)
+}
+
+/// Without a branch for each number, of which the verifier would follow every one.
+#[inline(always)]
+fn is_same(one: &[u64; QUIC_ID_WORDS], other: &[u64; QUIC_ID_WORDS]) -> bool {
+    (one[0] ^ other[0]) | (one[1] ^ other[1]) | (one[2] ^ other[2]) == 0
+}
+
+#[inline(always)]
+fn is_unset(id: &[u64; QUIC_ID_WORDS]) -> bool {
+    is_same(id, &[0; QUIC_ID_WORDS])
+}
+
+/// Copies the datagrams and writes the event.
 #[inline(always)]
 fn send(context: &SkBuffContext, at: u32, event: &mut InitialEvent) -> bool {
     let len = context.len().wrapping_sub(at);

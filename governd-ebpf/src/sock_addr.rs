@@ -249,7 +249,8 @@ impl Socket {
             stored.stage = if is_tcp { decision.proof as u8 } else { 0 };
             stored.connects = stored.connects.wrapping_add(1);
             stored.name_set = if decision.proof == Proof::None { decision.set } else { 0 };
-            stored.flags &= !(socket_flag::NAMED | socket_flag::PLAINTEXT | socket_flag::QUIC);
+            // Not QUIC's: another thread may send while this one connects.
+            stored.flags &= !(socket_flag::NAMED | socket_flag::PLAINTEXT);
         }
         if decision.proof == Proof::Quic {
             stored.flags |= socket_flag::QUIC;

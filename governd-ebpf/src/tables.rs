@@ -17,18 +17,18 @@ use governd_common::{
     address::Address,
     decide::{Flow, Hit, Tables},
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, NameKey, QueryKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, NameKey, QueryKey, QuicKey,
         ResolverKey, SocketPathKey, SubjectKey, UidKey,
     },
     limits::{
         BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, DNS_READERS_MAX,
-        EXES_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUIC_SOCKETS_MAX,
+        EXES_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUIC_FLOWS_MAX,
         RESOLVER_EXES_MAX, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX, SOCKET_PATHS_MAX,
         SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
     },
     names::tail,
     table::{
-        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, Pending, QuicSocket, RuleBlock,
+        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, Pending, QuicFlow, RuleBlock,
         SelectorSet, Settings, SocketOwner, Subject, Task, settings_flag,
     },
     verdict::Loss,
@@ -120,7 +120,7 @@ pub(crate) static HELLO_FLOWS: Flows<Beginning> = Flows::new();
 // Where captures are replayed, user space makes the entries.
 const _: () = assert!(size_of::<Beginning>() == BEGINNING_BYTES);
 #[btf_map]
-pub(crate) static QUIC_SOCKETS: LruHashMap<u64, QuicSocket, { QUIC_SOCKETS_MAX as usize }> =
+pub(crate) static QUIC_FLOWS: LruHashMap<QuicKey, QuicFlow, { QUIC_FLOWS_MAX as usize }> =
     LruHashMap::new();
 #[btf_map]
 pub(crate) static HELLO_SCRATCH: PerCpuArray<HelloScratch, 1> = PerCpuArray::new();

@@ -40,7 +40,11 @@ pub(crate) fn leave_to(
     };
     let decision = Decision {
         verdict: Verdict::Deny,
-        reason: if index == tail::QUERY { Reason::DnsName } else { Reason::NoServerName },
+        reason: match index {
+            tail::QUERY => Reason::DnsName,
+            tail::QUIC => Reason::Quic,
+            _ => Reason::NoServerName,
+        },
         mode: Mode::from_byte(settings.mode),
         rule: settings.default_rule,
         set: 0,

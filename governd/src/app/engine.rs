@@ -22,12 +22,12 @@ use super::{
     frames::FrameGuard,
     journal::Journal,
     pressure::Pressure,
+    quic::Quic,
     rulebook::{Rulebook, RulebookError},
     unseen::Watch,
 };
 use crate::{
     audit::record::Actor,
-    capture::QuicConnections,
     control::{
         protocol::EventStatus,
         server::{Answer, Call},
@@ -79,7 +79,7 @@ pub struct Engine {
     pub(super) discovery: Discovery,
     pub(super) destroyer: Destroyer,
     pub(super) watch: Watch,
-    pub(super) quic: QuicConnections,
+    pub(super) quic: Quic,
     pub(super) frames: Option<FrameGuard>,
     pub(super) ending: Ending,
     /// Somebody asked for the end: what is dropped when it has come.
@@ -316,6 +316,7 @@ impl Engine {
         self.track(&policy)?;
         let sources = self.rulebook.files().to_vec();
         self.step(Input::Installed { policy, generation, sources });
+        self.judge_quic_again();
         self.discover_registered();
         Ok(())
     }

@@ -140,6 +140,11 @@ impl State {
         &self.policy
     }
 
+    /// Generation of the policy in force.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Digest and generation of the policy in force.
     pub fn policy_ref(&self) -> PolicyRef {
         PolicyRef { digest: Arc::clone(&self.policy.digest), generation: self.generation }

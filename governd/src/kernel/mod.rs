@@ -33,6 +33,7 @@ pub use frames::{FrameLink, Frames};
 pub use lack::Lack;
 pub use load::{Kernel, KernelOptions};
 pub use pins::Pins;
+pub use quic::QuicVerdict;
 pub use replay::{Direction, Replay};
 pub use ring::{Events, RawEvent};
 pub use status::{KernelStatus, ProgramStatus};

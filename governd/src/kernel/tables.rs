@@ -17,13 +17,13 @@ use aya::{
 };
 use governd_common::{
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, NameKey, ResolverKey, SocketPathKey,
-        SubjectKey, UidKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, NameKey, QuicKey, ResolverKey,
+        SocketPathKey, SubjectKey, UidKey,
     },
     limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
     names::map,
     table::{
-        Binding, QuicSocket, RuleBlock, SelectorSet, Settings, Subject, Task, settings_flag,
+        Binding, QuicFlow, RuleBlock, SelectorSet, Settings, Subject, Task, settings_flag,
         socket_path,
     },
     verdict::{Loss, Mode},
@@ -65,7 +65,7 @@ pub(crate) struct PolicyTables {
     resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
     tasks: HashMap<MapData, u32, Shared<Task>>,
     pub(super) bindings: Hash<BindingKey, Shared<Binding>>,
-    pub(super) quic_sockets: HashMap<MapData, u64, Shared<QuicSocket>>,
+    pub(super) quic_flows: HashMap<MapData, Shared<QuicKey>, Shared<QuicFlow>>,
     lost: PerCpuArray<MapData, u64>,
     generation: u64,
     /// Nothing was installed yet: the policy in force, if there is one, is an earlier daemon's.
@@ -92,7 +92,7 @@ impl PolicyTables {
             resolvers: Slotted::take(ebpf, map::RESOLVERS)?,
             tasks: open(ebpf, map::TASKS)?,
             bindings: open(ebpf, map::BINDINGS)?,
-            quic_sockets: open(ebpf, map::QUIC_SOCKETS)?,
+            quic_flows: open(ebpf, map::QUIC_FLOWS)?,
             lost: open(ebpf, map::LOST)?,
             generation,
             is_first: true,

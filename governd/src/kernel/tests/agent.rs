@@ -162,8 +162,17 @@ fn python(program: &str, arguments: &str) -> Result<(), Errno> {
 /// A socket that is ready before the file `go` appears, and sends after it.
 const HOLD: &str = r#"
 import os, socket, sys, time
-directory, kind, host, port = sys.argv[1:]
+directory, kind, host, port, *rest = sys.argv[1:]
 address = (host, int(port))
+error = 0
+def send_each(datagrams):
+    global error
+    for datagram in filter(None, datagrams):
+        error = 0
+        try:
+            s.send(bytes.fromhex(datagram).ljust(1200, b"\0"))
+        except OSError as refused:
+            error = refused.errno
 if kind == "tcp":
     s = socket.create_connection(address)
 elif kind.startswith("raw-protocol-"):
@@ -177,9 +186,16 @@ else:
     s.connect(address)
 if kind == "options":
     s.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"\x01" * 4)
+if rest:
+    between = rest.index("/")
+    send_each(rest[:between])
 open(directory + "/ready", "w").close()
 while not os.path.exists(directory + "/go"):
     time.sleep(0.002)
+if rest:
+    send_each(rest[between + 1:])
+    print(error)
+    sys.exit()
 data = bytes([8, 0, 0xf7, 0xff] + [0] * 4)
 try:
     s.sendto(data, address) if kind.startswith("raw") else s.send(data)
@@ -428,15 +444,6 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
             )?;
             let mut answer = [0; 4_096];
             rustix::net::recv(&socket, &mut answer, RecvFlags::empty()).map(drop)
-        }
-        // A packet with a long header of this version.
-        "quic" => {
-            let (version, to) = rest.split_once(' ').unwrap();
-            let socket = connect(SocketType::DGRAM, to.parse().unwrap())?;
-            let mut packet = vec![0; 1_200];
-            packet[0] = 0xc0;
-            packet[4] = version.parse().unwrap();
-            rustix::net::send(&socket, &packet, SendFlags::empty()).map(drop)
         }
         "udp-open" => connect(SocketType::DGRAM, address()).map(drop),
         "without-leader" => python(WITHOUT_LEADER, rest),

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use governd_common::{
-    event::{NameEvent, NameSource},
-    table::entry_flag,
+    event::{InitialEvent, NameEvent, NameSource},
+    key::QuicKey,
+    table::{entry_flag, quic_id},
     verdict::{Mode, Reason, Verdict},
 };
 
@@ -14,7 +15,7 @@ use super::{
     image::{AGENT, FIRST_SET, Policy},
     say::{LOST, bind, extension, hello, hello_to, say, say_by, serve, server_name},
 };
-use crate::kernel::{KernelOptions, RawEvent};
+use crate::kernel::{KernelOptions, QuicVerdict, RawEvent};
 
 const GOOD: &str = "api.example.com";
 const BAD: &str = "evil.example.net";
@@ -262,32 +263,69 @@ fn monitor_mode_reports_what_it_would_refuse() {
 }
 
 #[test]
-fn beginnings_of_quic_connections_are_shown_and_a_refused_socket_is_silent() {
+fn beginnings_of_quic_connections_wait_until_a_name_is_allowed() {
     if !is_root() {
         return;
     }
     let mut host = host_with(entry_flag::QUIC, "127.0.0.8");
     let server = std::net::UdpSocket::bind("127.0.0.8:0").unwrap();
+    server.set_nonblocking(true).unwrap();
     let to = server.local_addr().unwrap();
-    assert_eq!(host.one(&format!("quic 1 {to}")), "ok");
-    let initials = |host: &mut Host| -> Vec<_> {
-        let initial = |event| match event {
-            RawEvent::Initial(event) => Some(event),
-            _ => None,
-        };
-        host.drain().into_iter().filter_map(initial).collect()
-    };
-    let shown = initials(&mut host);
-    assert_eq!((shown.len(), shown[0].len, shown[0].port), (1, 1_200, to.port()));
-    assert_eq!(shown[0].bytes[..5], [0xc0, 0, 0, 0, 1]);
-    assert_eq!(host.one(&format!("quic 9 {to}")), "errno 1", "a version that nobody can read");
-    for (is_refused, outcome) in [(false, "ok"), (true, "errno 1")] {
-        let path = host.cgroup.path.clone();
+    let arrived = || std::iter::from_fn(|| server.recv(&mut [0; 2_000]).ok()).count();
+    let allow: fn(u64) -> QuicVerdict =
+        |generation| QuicVerdict::Allow { generation, id: quic_id(&[0xaa; 8]) };
+    let allow_by_another: fn(u64) -> QuicVerdict =
+        |generation| QuicVerdict::Allow { generation: generation + 1, id: quic_id(&[0xaa; 8]) };
+    let wait: fn(u64) -> QuicVerdict = |_| QuicVerdict::Wait;
+    let refuse: fn(u64) -> QuicVerdict = |_| QuicVerdict::Refuse;
+    // What one socket sends before and after user space has said something: first bytes (in
+    // hexadecimal, to which the datagram is filled up), the error of the last, datagrams that
+    // arrive, and those that are shown.
+    let first = "c00000000108aaaaaaaaaaaaaaaa00";
+    let short = "40aaaaaaaaaaaaaaaa";
+    let rows = [
+        (vec![first, first], None, vec![], "ok", 0, 2),
+        (vec![first], Some(allow), vec![first, short], "ok", 2, 2),
+        (vec![first], Some(allow_by_another), vec![first, short], "ok", 0, 2),
+        (vec![first], Some(wait), vec![first, short], "ok", 0, 2),
+        (vec![first], Some(refuse), vec![short], "errno 1", 0, 1),
+        (vec![short], None, vec![], "errno 1", 0, 0),
+        (vec!["c000000009"], None, vec![], "errno 1", 0, 0),
+        // The server's id, and then that of another connection.
+        (
+            vec![first],
+            Some(allow),
+            vec!["e00000000104bbbbbbbb00", "c00000000108aaaaaaaaaaaaaaab00"],
+            "ok",
+            1,
+            3,
+        ),
+    ];
+    for (before, verdict, after, outcome, passes, shown) in rows {
         host.drain();
-        let sent = hold(&path, &format!("udp {} {}", to.ip(), to.port()), || {
-            let cookie = host.flows()[0].cookie;
-            host.kernel.judge_quic(cookie, is_refused).unwrap();
+        let path = host.cgroup.path.clone();
+        let mut all = 0;
+        let steps = format!("{} / {}", before.join(" "), after.join(" "));
+        let ended = hold(&path, &format!("quic {} {} {steps}", to.ip(), to.port()), || {
+            let events = host.drain();
+            all += initials(&events).len();
+            let Some(verdict) = verdict else { return };
+            let Some(event) = initials(&events).first().copied() else { return };
+            let InitialEvent { cookie, address, port, .. } = *event;
+            let key = QuicKey { cookie, address, port, reserved: [0; 3] };
+            host.kernel.judge_quic(key, verdict(event.header.generation)).unwrap();
         });
-        assert_eq!(sent, outcome);
+        all += initials(&host.drain()).len();
+        assert_eq!((ended.as_str(), arrived(), all), (outcome, passes, shown), "{steps}");
     }
+}
+
+fn initials(events: &[RawEvent]) -> Vec<&InitialEvent> {
+    let mut initials = Vec::new();
+    for event in events {
+        if let RawEvent::Initial(event) = event {
+            initials.push(&**event);
+        }
+    }
+    initials
 }
