@@ -48,7 +48,7 @@ const CARRIED: [&str; 12] = [
     map::PENDING,
     map::SOCKETS,
     map::HELLOS,
-    map::QUIC_SOCKETS,
+    map::QUIC_FLOWS,
     map::DNS_STREAMS,
     map::LOST,
     map::EVENTS,
