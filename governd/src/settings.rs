@@ -32,6 +32,8 @@ pub struct Settings {
     pub catalog: PathBuf,
     /// Directory of the log and the inventory.
     pub state_dir: PathBuf,
+    /// Bytes that the log may have.
+    pub log_bytes_max: u64,
     /// File that says where records go beside the log.
     pub exporters: PathBuf,
     /// Where metrics are served; nowhere if it is empty.

@@ -58,7 +58,12 @@ impl Journal {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(log: Log<Disk>, directory: PathBuf, context: Context) -> std::io::Result<Self> {
+    pub fn start(
+        log: Log<Disk>,
+        directory: PathBuf,
+        context: Context,
+        options: KeeperOptions,
+    ) -> std::io::Result<Self> {
         let (watchers, _) = broadcast::channel(WATCHER_LAG_MAX);
         let next_index = Arc::new(AtomicU64::new(log.next_index()));
         let origin = log.verifier().name().to_owned();
@@ -70,7 +75,6 @@ impl Journal {
                 shown.send(Line { index, text: text.into() }).ok();
             }
         };
-        let options = KeeperOptions::default();
         let keeper = Arc::new(Keeper::spawn(log, context, options, Box::new(observer))?);
         Ok(Self { keeper, watchers, next_index, directory, origin })
     }

@@ -55,7 +55,7 @@ use unseen::Watch;
 
 use crate::{
     audit::{
-        log::{Damage, Disk, Log, OpenError, Opened, Options},
+        log::{Damage, Disk, KeeperOptions, Log, OpenError, Opened, Options},
         record::{
             Confidence, Context, Degraded, Finding, Lifecycle, Loss, LossSource, Phase, Record,
         },
@@ -365,7 +365,9 @@ fn open_journal(
         version: VERSION.into(),
         degraded: lacks.iter().map(|lack| degraded(*lack)).collect(),
     };
-    Ok((Journal::start(log, directory, context)?, opened))
+    let options =
+        KeeperOptions { log_bytes_max: settings.log_bytes_max, ..KeeperOptions::default() };
+    Ok((Journal::start(log, directory, context, options)?, opened))
 }
 
 /// What a kernel lacks, as records say it.

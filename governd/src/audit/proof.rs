@@ -110,6 +110,7 @@ impl fmt::Display for Proof {
 pub struct Path {
     /// The subtrees beside the path, nearest first: where each ends, and what passed of it.
     beside: Vec<(std::ops::Range<u64>, Frontier)>,
+    index: u64,
     next: u64,
     size: u64,
 }
@@ -129,7 +130,32 @@ impl Path {
             beside.push((other, Frontier::default()));
         }
         beside.reverse();
-        Some(Self { beside, next: 0, size })
+        Some(Self { beside, index, next: 0, size })
+    }
+
+    /// Takes the tree of the first leaves instead of those themselves; `None` if the path's own leaf
+    /// is among them.
+    pub fn begin(&mut self, before: &Frontier) -> Option<()> {
+        let index = self.index;
+        if index < before.size() {
+            return None;
+        }
+        // Each peak is a part of one subtree beside the path: both are the binary digits of their
+        // ends, and the path's is not the smaller one.
+        let (mut start, mut rest) = (0, before.size());
+        let mut peaks = before.peaks().iter();
+        for (range, tree) in self.beside.iter_mut().rev() {
+            let size = before.size().min(range.end).saturating_sub(range.start);
+            if range.start != start || size == 0 {
+                continue;
+            }
+            let own: Vec<Hash> = peaks.by_ref().take(size.count_ones() as usize).copied().collect();
+            *tree = Frontier::new(size, own)?;
+            start += size;
+            rest -= size;
+        }
+        self.next = before.size();
+        (rest == 0).then_some(())
     }
 
     /// Takes the next leaf of the tree; what lies behind it is left alone.
@@ -171,6 +197,26 @@ mod tests {
             checkpoint: signer.sign(size, root),
         };
         (proof, signer.verifier().clone())
+    }
+
+    #[test]
+    fn a_path_begins_behind_leaves_that_are_known_by_their_tree() {
+        for size in 1..40 {
+            let leaves = leaves(size);
+            for before in 0..size {
+                let mut tree = Frontier::default();
+                leaves.iter().take(before as usize).for_each(|leaf| tree.push(*leaf));
+                for index in 0..size {
+                    let mut path = Path::new(index, size).unwrap();
+                    assert_eq!(path.begin(&tree).is_some(), index >= before);
+                    if index >= before {
+                        leaves.iter().skip(before as usize).for_each(|leaf| path.push(*leaf));
+                        let expected = tree::inclusion_proof(&leaves, index as usize);
+                        assert_eq!(path.finish(), expected, "{index} of {size} from {before}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::core::process::{Ancestor, Process};
 
+mod deleted;
 mod dns;
 mod exec;
 mod finding;
@@ -363,6 +364,17 @@ pub struct Loss {
     pub detail: Option<Arc<str>>,
 }
 
+/// The log deleted its oldest records, to be no larger than it may: API Activity, 6003.
+#[derive(Clone, Copy, Debug)]
+pub struct Deleted {
+    /// The first record that it kept.
+    pub kept_from: u64,
+    /// Records that went.
+    pub records: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+}
+
 /// How sure a finding is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Confidence {
@@ -418,6 +430,8 @@ pub enum Record {
     Lifecycle(Lifecycle),
     /// Something could not be recorded.
     Loss(Loss),
+    /// The log deleted its oldest records.
+    Deleted(Deleted),
     /// Something was found out.
     Finding(Finding),
 }
@@ -439,6 +453,7 @@ impl Record {
             Self::Policy(change) => policy::value(change, context, stamp),
             Self::Lifecycle(lifecycle) => lifecycle::value(lifecycle, context, stamp),
             Self::Loss(loss) => loss::value(loss, context, stamp),
+            Self::Deleted(deleted) => deleted::value(deleted, context, stamp),
             Self::Finding(finding) => finding::value(finding, context, stamp),
         }
     }

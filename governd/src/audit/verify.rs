@@ -54,7 +54,9 @@ pub struct Wrong {
 /// What a verification found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Report {
-    /// Records that were looked at.
+    /// The first record that the log has; one in it says that those before were deleted.
+    pub first: u64,
+    /// Index behind the last record that was looked at.
     pub records: u64,
     /// Checkpoints that hold.
     pub checkpoints: u64,
@@ -69,6 +71,9 @@ pub struct Report {
 /// A verification in progress.
 #[derive(Default)]
 pub struct Verification {
+    /// The first record, and whether a record tells why those before are not there.
+    first: u64,
+    is_told: bool,
     /// The tree of the lines so far.
     tree: Frontier,
     /// The tree that the last checkpoint that holds has signed.
@@ -121,6 +126,15 @@ impl Verification {
         header: Option<&Frontier>,
         notes: impl IntoIterator<Item = Result<Checkpoint, NoteError>>,
     ) {
+        if self.tree.size() == 0 && base > 0 {
+            // The checkpoints tell whether this tree is the signed one.
+            let Some(header) = header.filter(|header| header.size() == base) else {
+                return self.fail(base, Fault::Index);
+            };
+            self.first = base;
+            self.tree = header.clone();
+            self.signed = header.clone();
+        }
         let next = self.tree.size();
         if base != next {
             return self.fail(next.min(base), Fault::Missing);
@@ -142,6 +156,8 @@ impl Verification {
         if begins_commit && index != self.signed.size() {
             return self.fail(self.signed.size(), Fault::Unsigned);
         }
+        let kept_from = line.and_then(|line| number(line, "\"kept_from\":"));
+        self.is_told |= self.first > 0 && kept_from.is_some_and(|from| from >= self.first);
         let in_order = line.and_then(own_number).is_none_or(|number| number == index);
         let leaf = line.map(leaf_hash);
         self.places.push(Place { line: leaf, indexed, in_order });
@@ -166,8 +182,11 @@ impl Verification {
         if !self.places.is_empty() && !is_live {
             self.fail_at_end();
         }
-        let Self { signed, checkpoints, wrong, .. } = self;
-        Report { records, checkpoints, signed: signed.size(), root: signed.root(), wrong }
+        if self.first > 0 && !self.is_told {
+            self.fail(0, Fault::Missing);
+        }
+        let Self { first, signed, checkpoints, wrong, .. } = self;
+        Report { first, records, checkpoints, signed: signed.size(), root: signed.root(), wrong }
     }
 
     /// Something is left over behind what is signed.
@@ -245,12 +264,16 @@ impl Verification {
     }
 }
 
-/// The sequence number in a record's line. These bytes cannot stand inside a JSON string, where the
-/// quotes would be escaped.
+/// The sequence number in a record's line.
 fn own_number(line: &[u8]) -> Option<u64> {
-    const NAME: &str = "\"sequence\":";
+    number(line, "\"sequence\":")
+}
+
+/// The number behind a name in a record's line. Such bytes cannot stand inside a JSON string, where
+/// the quotes would be escaped.
+fn number(line: &[u8], name: &str) -> Option<u64> {
     let line = std::str::from_utf8(line).ok()?;
-    let (_, rest) = line.split_once(NAME)?;
+    let (_, rest) = line.split_once(name)?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }

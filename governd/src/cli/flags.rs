@@ -55,6 +55,15 @@ pub(super) struct Daemon {
     /// Directory of the log and the inventory.
     #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]
     state_dir: PathBuf,
+    /// Size of the log, above which its oldest records are deleted: `10G`, `512M`.
+    #[arg(
+        long,
+        env = "GOVERND_LOG_MAX",
+        value_name = "SIZE",
+        default_value = "10G",
+        value_parser = size
+    )]
+    log_max: u64,
     /// File that says where records go beside the log: files, syslog, OTLP, webhooks, NATS.
     #[arg(
         long,
@@ -82,6 +91,7 @@ impl Daemon {
             policy: PolicySource::Path(policy),
             catalog: self.catalog.catalog,
             state_dir: self.state_dir,
+            log_bytes_max: self.log_max,
             exporters: self.exporters,
             metrics: self.metrics,
             socket: self.socket.socket,
@@ -104,6 +114,22 @@ impl Daemon {
         settings
     }
 }
+
+/// A number of bytes, of 1,024 with `K`, and so on.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K') => (text.trim_end_matches('K'), 10),
+        Some(b'M') => (text.trim_end_matches('M'), 20),
+        Some(b'G') => (text.trim_end_matches('G'), 30),
+        _ => (text, 0),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    let number = number.filter(|bytes| *bytes >= LOG_BYTES_MIN);
+    number.ok_or_else(|| "no size of at least 256M, such as `10G`".to_owned())
+}
+
+/// Least size of a log: a few segments.
+const LOG_BYTES_MIN: u64 = 256 * 1_024 * 1_024;
 
 /// A mode on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]

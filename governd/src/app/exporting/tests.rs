@@ -14,7 +14,7 @@ use crate::{
     app::journal::Journal,
     audit::{
         export::{Batch, Delivered, Destination, Fault},
-        log::{Cursor, Disk, Log, Options, Reader},
+        log::{Cursor, Disk, KeeperOptions, Log, Options, Reader},
         record::{Context, Lifecycle, Phase, Record},
     },
 };
@@ -94,7 +94,7 @@ fn journal(state: &Path) -> Journal {
         version: "0.1.0".into(),
         degraded: [].into(),
     };
-    Journal::start(log, directory, context).unwrap()
+    Journal::start(log, directory, context, KeeperOptions::default()).unwrap()
 }
 
 fn append(journal: &Journal, count: u64) {

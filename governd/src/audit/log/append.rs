@@ -8,6 +8,7 @@ use std::{
 use super::{
     AppendError, BATCH_RECORDS_MAX, CommitError, OpenError, Options, key,
     recovery::{Found, Recovery},
+    retention::{self, Surplus},
     segment::{self, Segment},
     storage::{Disk, Filesystem},
 };
@@ -158,6 +159,18 @@ impl<F: Filesystem> Log<F> {
             self.sign()?;
         }
         Ok(self.durable())
+    }
+
+    /// What should be deleted so that all files together have at most so many bytes: of records
+    /// below an index.
+    pub(super) fn surplus(&self, bytes_max: u64, below: u64) -> io::Result<Option<Surplus>> {
+        let below = below.min(self.signed);
+        retention::surplus(&self.filesystem, &self.options.directory, bytes_max, below)
+    }
+
+    /// Deletes the segments before an index; a durable record must tell so.
+    pub(super) fn delete_before(&self, kept_from: u64) -> io::Result<()> {
+        retention::delete(&self.filesystem, &self.options.directory, kept_from)
     }
 
     fn sign(&mut self) -> Result<(), CommitError> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    ReadError, key,
+    ReadError, key, retention,
     segment::{self, Entry, decode_all, entry_offset, parse_header, read_whole},
     storage::Filesystem,
 };
@@ -42,7 +42,7 @@ pub fn verify<F: Filesystem>(
 ) -> Result<Report, ReadError> {
     let unreadable = |source| ReadError::Io { path: directory.to_owned(), source };
     let is_live = is_live(filesystem, directory).map_err(unreadable)?;
-    let bases = segment::bases(filesystem, directory).map_err(unreadable)?;
+    let (_, bases) = retention::split(filesystem, directory).map_err(unreadable)?;
     let mut verification = Verification::default();
     for (position, base) in bases.iter().enumerate() {
         if !verification.goes_on() {

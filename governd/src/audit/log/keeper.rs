@@ -14,11 +14,14 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
-use super::{CommitError, Filesystem, Log, PENDING_BYTES_MAX};
-use crate::audit::record::{Context, Loss, LossSource, Record, Stamp};
+use super::{CommitError, Filesystem, LOG_BYTES_MAX, Log, PENDING_BYTES_MAX, retention::Surplus};
+use crate::audit::record::{Context, Deleted, Loss, LossSource, Record, Stamp};
 
 /// Longest wait while nothing is pending.
 const IDLE: Duration = Duration::from_secs(3_600);
+
+/// How often it is looked whether the log has become too large.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Sees every line as it gets its place, which is before it is durable.
 pub type Observer = Box<dyn FnMut(u64, &str) + Send>;
@@ -33,11 +36,17 @@ pub struct KeeperOptions {
     pub interval: Duration,
     /// Records that wait for the thread; more are refused and counted.
     pub queue_records_max: usize,
+    /// Bytes that all files of the log may have; the oldest segments go when they have more.
+    pub log_bytes_max: u64,
 }
 
 impl Default for KeeperOptions {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), queue_records_max: 65_536 }
+        Self {
+            interval: Duration::from_secs(1),
+            queue_records_max: 65_536,
+            log_bytes_max: LOG_BYTES_MAX,
+        }
     }
 }
 
@@ -115,6 +124,8 @@ struct Shared {
     commits: CommitTimes,
     lost: AtomicU64,
     queue_lost: AtomicU64,
+    /// Records from this one on are needed elsewhere, and stay.
+    needed: AtomicU64,
     /// What the system says while commits fail.
     trouble: ArcSwapOption<String>,
 }
@@ -137,8 +148,9 @@ impl Keeper {
     {
         let shared = Arc::new(Shared::default());
         shared.durable.store(log.durable(), Ordering::Relaxed);
+        shared.needed.store(u64::MAX, Ordering::Relaxed);
         let (orders, receiver) = mpsc::sync_channel(options.queue_records_max);
-        let worker = Worker::new(log, context, options.interval, Arc::clone(&shared), observer);
+        let worker = Worker::new(log, context, options, Arc::clone(&shared), observer);
         let thread = thread::Builder::new().name("governd-log".to_owned());
         let thread = thread.spawn(move || worker.run(&receiver))?;
         Ok(Self { orders: Some(orders), shared, thread: Some(thread) })
@@ -180,6 +192,12 @@ impl Keeper {
     /// How far the log is durable, for who reads it elsewhere.
     pub fn progress(&self) -> Progress {
         Progress(Arc::clone(&self.shared))
+    }
+
+    /// Says that records from an index on are needed elsewhere: they stay, however large the log
+    /// becomes. Without this, none is.
+    pub fn keep_from(&self, index: u64) {
+        self.shared.needed.store(index, Ordering::Relaxed);
     }
 
     /// Records that were lost since the start.
@@ -234,9 +252,11 @@ impl Drop for Keeper {
 struct Worker<F: Filesystem> {
     log: Log<F>,
     context: Context,
-    interval: Duration,
+    options: KeeperOptions,
     shared: Arc<Shared>,
     observer: Observer,
+    /// When it was looked last whether the log is too large.
+    retained: Option<Instant>,
     /// When a commit is due; `None` while nothing waits.
     due: Option<Instant>,
     /// When the last commit was.
@@ -249,12 +269,12 @@ impl<F: Filesystem> Worker<F> {
     fn new(
         log: Log<F>,
         context: Context,
-        interval: Duration,
+        options: KeeperOptions,
         shared: Arc<Shared>,
         observer: Observer,
     ) -> Self {
-        let (due, committed, refused) = (None, Instant::now(), None);
-        Self { log, context, interval, shared, observer, due, committed, refused }
+        let (retained, due, committed, refused) = (None, None, Instant::now(), None);
+        Self { log, context, options, shared, observer, retained, due, committed, refused }
     }
 
     fn run(mut self, orders: &Receiver<Order>) -> Result<u64, CommitError> {
@@ -266,7 +286,11 @@ impl<F: Filesystem> Worker<F> {
                     self.take(time_ms, &record);
                 }
                 Ok(Order::Commit { done }) => {
-                    if self.commit().is_ok() && done.send(self.log.durable()).is_err() {
+                    let committed = self.commit();
+                    if committed.is_ok() {
+                        self.retain();
+                    }
+                    if committed.is_ok() && done.send(self.log.durable()).is_err() {
                         tracing::debug!("nobody waits for this commit any more");
                     }
                 }
@@ -274,9 +298,35 @@ impl<F: Filesystem> Worker<F> {
                 Err(RecvTimeoutError::Disconnected) => return self.commit(),
             }
             let is_due = self.due.is_some_and(|due| due <= Instant::now());
-            if (is_due || self.is_full()) && self.commit().is_err() {
-                self.due = Some(Instant::now() + self.interval);
+            if is_due || self.is_full() {
+                match self.commit() {
+                    Ok(_) => self.retain(),
+                    Err(_) => self.due = Some(Instant::now() + self.options.interval),
+                }
             }
+        }
+    }
+
+    /// Deletes the oldest segments of a log that has become too large; a record says so first.
+    fn retain(&mut self) {
+        if self.retained.is_some_and(|last| last.elapsed() < RETENTION_INTERVAL) {
+            return;
+        }
+        self.retained = Some(Instant::now());
+        let needed = self.shared.needed.load(Ordering::Relaxed);
+        let surplus = match self.log.surplus(self.options.log_bytes_max, needed) {
+            Ok(Some(surplus)) => surplus,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "the log's size cannot be read"),
+        };
+        let Surplus { kept_from, records, bytes } = surplus;
+        self.take(now_ms(), &Record::Deleted(Deleted { kept_from, records, bytes }));
+        if self.commit_once().is_err() {
+            return;
+        }
+        match self.log.delete_before(kept_from) {
+            Ok(()) => tracing::info!(kept_from, records, bytes, "the oldest segments are deleted"),
+            Err(error) => tracing::warn!(%error, "the oldest segments cannot be deleted"),
         }
     }
 
@@ -295,7 +345,7 @@ impl<F: Filesystem> Worker<F> {
         match self.log.append(&line) {
             Ok(index) => {
                 (self.observer)(index, &line);
-                self.due.get_or_insert_with(|| Instant::now() + self.interval);
+                self.due.get_or_insert_with(|| Instant::now() + self.options.interval);
             }
             Err(error) => {
                 let detail = || (0, stamp.logged_ms, error.to_string().into());
@@ -440,7 +490,7 @@ mod tests {
         let mut worker = Worker::new(
             log,
             context(),
-            Duration::from_secs(1),
+            KeeperOptions::default(),
             Arc::clone(&shared),
             Box::new(|_, _| ()),
         );

@@ -50,6 +50,9 @@ mod kill_tests;
 mod prove;
 mod reader;
 mod recovery;
+mod retention;
+#[cfg(test)]
+mod retention_tests;
 mod segment;
 #[cfg(test)]
 mod sim;
@@ -84,6 +87,9 @@ const _: () = {
     // Offsets in an entry have 32 bits.
     assert!(SEGMENT_BYTES_MAX + (PENDING_BYTES_MAX as u64) < u32::MAX as u64);
 };
+
+/// Bytes that all files of a log may have together, by default.
+pub const LOG_BYTES_MAX: u64 = 10 * 1_024 * 1_024 * 1_024;
 
 /// Where the log is and how large its parts become.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::path::Path as FilePath;
 
 use super::{
-    ReadError, Reader,
+    ReadError, Reader, retention,
     segment::{self, read_text, read_whole},
     storage::Filesystem,
 };
@@ -67,7 +67,7 @@ pub fn prove<F: Filesystem + Clone>(
     key: &Verifier,
 ) -> Result<Proof, ProveError> {
     let unreadable = |source| ReadError::Io { path: directory.to_owned(), source };
-    let bases = segment::bases(filesystem, directory).map_err(unreadable)?;
+    let (_, bases) = retention::split(filesystem, directory).map_err(unreadable)?;
     let last = last_checkpoint(filesystem, directory, &bases, key)?;
     let size = last.as_ref().map_or(0, |(_, checkpoint)| checkpoint.size);
     let unsigned = || ProveError::Unsigned { index, signed: size, key: key.clone() };
@@ -75,12 +75,18 @@ pub fn prove<F: Filesystem + Clone>(
     let (checkpoint, _) = last.ok_or_else(unsigned)?;
     let mut next = 0;
     for base in bases.into_iter().take_while(|base| *base < size) {
-        if base != next {
+        if base != next && next > 0 {
             return Err(ProveError::Missing { before: base });
         }
         let file = segment::index_path(directory, base);
         let bytes = filesystem.open(&file).and_then(|file| read_whole(&file));
         let bytes = bytes.map_err(|source| ReadError::Io { path: file, source })?;
+        if next == 0 && base > 0 {
+            let before = segment::parse_header(&bytes, base);
+            let begun = before.and_then(|before| path.begin(&before));
+            begun.ok_or(ProveError::Missing { before: base })?;
+            next = base;
+        }
         let room = usize::try_from(size - base).unwrap_or(usize::MAX);
         for entry in segment::decode_all(&bytes, base).into_iter().take(room) {
             path.push(entry.ok_or(ProveError::Missing { before: next + 1 })?.leaf);

@@ -146,6 +146,12 @@ impl Sim {
             file.seen = file.durable.clone();
         }
         state.names.retain(|path, _| state.durable_names.contains_key(path) || State::coin(random));
+        for (path, id) in &state.durable_names {
+            // A file that was taken away may be there again.
+            if !state.names.contains_key(path) && State::coin(random) {
+                state.names.insert(path.clone(), *id);
+            }
+        }
         state.durable_names = state.names.clone();
         state.fault = None;
     }
@@ -210,6 +216,11 @@ impl Filesystem for Sim {
         let id = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.names.insert(to.to_owned(), id);
         Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = self.0.borrow_mut().names.remove(path);
+        removed.map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {

@@ -45,13 +45,14 @@ impl Verify {
 }
 
 fn value(report: &Report, key: &Verifier) -> Value {
-    let Report { records, checkpoints, signed, root, wrong } = report;
+    let Report { first, records, checkpoints, signed, root, wrong } = report;
     let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
     let wrong = wrong.map(|Wrong { first, last, fault }| {
         json!({"first": integer(first), "last": integer(last), "what": fault.to_string()})
     });
     json!({
         "checkpoints": integer(*checkpoints),
+        "first": integer(*first),
         "key": key.to_string(),
         "records": integer(*records),
         "root": root,
@@ -62,11 +63,14 @@ fn value(report: &Report, key: &Verifier) -> Value {
 }
 
 fn lines(report: &Report, key: &Verifier, printer: &Printer) -> Vec<String> {
-    let Report { records, checkpoints, signed, wrong, .. } = report;
+    let Report { first, records, checkpoints, signed, wrong, .. } = report;
     let held =
         format!("{signed} records are what {} signed, by {checkpoints} checkpoints", key.name());
     let Some(Wrong { first, last, fault }) = wrong else {
         let mut lines = vec![format!("{} {held}", printer.paint(Tone::Good, "unchanged:"))];
+        if *first > 0 {
+            lines.push(format!("{first} before them were deleted, as a record says"));
+        }
         if records > signed {
             lines.push(format!("{} more are being written", records - signed));
         }
@@ -133,7 +137,14 @@ mod tests {
     fn answers_in_words() {
         let key = Signer::new("governd/host-a", [3; 32]).unwrap();
         let printer = Printer::new(true);
-        let good = Report { records: 12, checkpoints: 4, signed: 10, root: [0; 32], wrong: None };
+        let good = Report {
+            first: 0,
+            records: 12,
+            checkpoints: 4,
+            signed: 10,
+            root: [0; 32],
+            wrong: None,
+        };
         let wrong = |first, last, fault| Report {
             wrong: Some(Wrong { first, last, fault }),
             ..good.clone()
