@@ -133,8 +133,8 @@ impl Path {
         Some(Self { beside, index, next: 0, size })
     }
 
-    /// Takes the tree of the first leaves instead of those themselves; `None` if the path's own leaf
-    /// is among them.
+    /// Takes the tree of the first leaves instead of those themselves; `None` if the path's own
+    /// leaf is among them.
     pub fn begin(&mut self, before: &Frontier) -> Option<()> {
         let index = self.index;
         if index < before.size() {
