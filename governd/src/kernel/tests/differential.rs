@@ -1,13 +1,15 @@
 //! The programs and `decide()` in user space agree, over random policies and flows.
 //!
 //! `BPF_PROG_TEST_RUN` does not take programs of the type `sock_addr` (the kernel answers
-//! ENOTSUPP), so the flows are real `connect` calls on datagram sockets, which send nothing.
+//! ENOTSUPP), so the flows are real calls on datagram sockets: `connect`, which sends nothing, and
+//! `sendto` in a network namespace that leads nowhere.
 
 use std::{cell::RefCell, net::SocketAddr};
 
 use governd_common::{
     address::Address,
     decide::{Decision, Flow, Tables, decide},
+    event::Hook,
     key::BindingKey,
     table::{Binding, BoundSet, RuleBlock, RuleEntry, Subject},
     verdict::{Mode, Reason, Verdict},
@@ -136,7 +138,11 @@ fn the_programs_decide_as_user_space_does() {
     let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&(tables(), bindings(), flows), |case| {
         let (image, bindings, flows) = case;
-        compare(&mut host.borrow_mut(), image, &bindings, &flows)
+        let mut host = host.borrow_mut();
+        let image = install(&mut host, image, &bindings);
+        let tables = Bound { tables: ImageTables::new(&image), bindings: &bindings };
+        compare(&mut host, ("udp-open", Hook::Connect), &tables, &flows)?;
+        compare(&mut host, ("netns;udp-sendto", Hook::Sendmsg), &tables, &flows)
     });
     outcome.unwrap();
 }
@@ -171,12 +177,12 @@ impl Tables for Bound<'_> {
     }
 }
 
-fn compare(
+/// Puts the tables in force for the host's cgroup, and gives them back as they are.
+fn install(
     host: &mut Host,
     mut image: TableImage,
     bindings: &[(BindingKey, Binding)],
-    flows: &[(Address, u16)],
-) -> Result<(), TestCaseError> {
+) -> TableImage {
     let selectors = Policy::of_cgroup(host.cgroup.id(), Mode::Enforce).image;
     image.flags = selectors.flags;
     image.any = selectors.any;
@@ -187,16 +193,25 @@ fn compare(
     host.kernel.rebind(&none).unwrap();
     host.kernel.rebind(bindings).unwrap();
     host.kernel.install(&image).unwrap();
-    let script: Vec<String> = flows
-        .iter()
-        .map(|(address, port)| {
-            let to = SocketAddr::new((*address).into(), *port);
-            format!("udp-open {to}")
-        })
-        .collect();
+    image
+}
+
+fn compare(
+    host: &mut Host,
+    (step, hook): (&str, Hook),
+    tables: &Bound<'_>,
+    flows: &[(Address, u16)],
+) -> Result<(), TestCaseError> {
+    let (prefix, step) = step.split_once(';').unwrap_or(("", step));
+    let script = flows.iter().map(|(address, port)| {
+        let to = SocketAddr::new((*address).into(), *port);
+        format!("{step} {to}")
+    });
+    let script: Vec<String> = std::iter::once(prefix.to_owned()).chain(script).collect();
     let outcomes = host.run(&script.join(";"));
-    let mut events = host.flows().into_iter();
-    let tables = Bound { tables: ImageTables::new(&image), bindings };
+    let outcomes_len = outcomes.len();
+    let events = host.flows().into_iter();
+    let mut events = events.filter(|event| event.header.hook == hook as u16);
     for ((address, port), outcome) in flows.iter().zip(outcomes) {
         let flow = Flow {
             subject: AGENT,
@@ -205,7 +220,7 @@ fn compare(
             protocol: PROTOCOL_UDP,
             now_ns: 2,
         };
-        let expected = decide(&tables, &flow);
+        let expected = decide(tables, &flow);
         prop_assert_eq!(outcome == "EACCES", expected.refuses(), "{:?} {:?}", flow, expected);
         if expected.quiet && !expected.refuses() {
             continue;
@@ -223,6 +238,7 @@ fn compare(
         prop_assert_eq!(decided, expected, "{:?}", flow);
         prop_assert_eq!(destination(&event), SocketAddr::new((*address).into(), *port));
     }
+    prop_assert_eq!(outcomes_len, flows.len());
     prop_assert_eq!(events.next(), None);
     Ok(())
 }
