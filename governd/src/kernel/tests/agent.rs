@@ -456,7 +456,7 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
         "open" => python(OPEN, rest),
         "mknod" => python(MKNOD, rest),
         "echo" => python(ECHO, rest),
-        "ask-tcp" => python(super::dns_tcp::ASK_TCP, rest),
+        "ask-tcp" => super::dns_tcp::ask_tcp(rest),
         "say" => python(super::say::SAY, rest),
         "serve" => python(SERVE, rest),
         "true" => {
@@ -467,7 +467,7 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
     }
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(super) fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
     digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }

@@ -1,8 +1,10 @@
 //! DNS over TCP: the rules of DNS over UDP hold however the messages are cut.
 
 use std::{
+    fs,
     io::{ErrorKind, Read, Write as _},
-    net::{IpAddr, Shutdown, SocketAddr, TcpListener},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::Path,
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -14,9 +16,14 @@ use governd_common::{
     table::{Binding, subject_flag},
     verdict::{Loss, Mode, Reason, Verdict},
 };
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SendFlags, SocketType, sockopt::Timeout},
+};
 use zerocopy::FromZeros as _;
 
 use super::{
+    agent::unhex,
     dns::{hex, message, query, record, v4},
     egress::hold,
     host::{Host, is_root, reads_names},
@@ -29,46 +36,52 @@ const GOOD: &str = "api.example.com";
 const BAD: &str = "data.example.net";
 const ADDRESS: &str = "203.0.113.9";
 /// What a client gets that is not answered.
-const SILENCE: &str = "errno 110";
+pub(super) const SILENCE: &str = "errno 110";
+/// How long who expects no answer waits for one.
+const WAIT_FOR_NOTHING: Duration = Duration::from_millis(300);
+const WAIT_FOR_ANSWER: Duration = Duration::from_secs(60);
+/// So that each piece is a packet.
+const BETWEEN_PIECES: Duration = Duration::from_millis(1);
+/// Both ends, on every socket, from the first connection on (ip-sysctl).
+const FAST_OPEN_WITHOUT_COOKIES: &str = "0x607";
+const MSG_FASTOPEN: u32 = 0x2000_0000;
 
-/// Sends pieces, and waits for so many answers and so many seconds.
-pub(super) const ASK_TCP: &str = r#"
-import socket, sys, time
-mode, host, port, wait, answers, path = sys.argv[1:]
-pieces = [bytes.fromhex(line) for line in open(path)]
-family = socket.AF_INET6 if ":" in host else socket.AF_INET
-def recv(s, size):
-    data = b""
-    while len(data) < size:
-        more = s.recv(size - len(data))
-        if not more: raise OSError(104, "")
-        data += more
-    return data
-def run():
-    s = socket.socket(family, socket.SOCK_STREAM)
-    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    s.settimeout(float(wait))
-    rest = pieces
-    if mode == "tfo":
-        with open("/proc/sys/net/ipv4/tcp_fastopen", "w") as file: file.write("0x607")
-        s.sendto(pieces[0], 0x20000000, (host, int(port)))
-        rest = pieces[1:]
-    else:
-        s.connect((host, int(port)))
-    for piece in rest:
-        if mode == "urgent": s.send(piece, socket.MSG_OOB)
-        else: s.sendall(piece)
-        if len(rest) > 1: time.sleep(0.002)
-    for _ in range(int(answers)):
-        recv(s, int.from_bytes(recv(s, 2), "big"))
-    return 0
-try:
-    print(run())
-except TimeoutError:
-    print(110)
-except OSError as error:
-    print(error.errno)
-"#;
+/// As the agent: sends pieces, and waits for so many answers for so many milliseconds each.
+pub(super) fn ask_tcp(arguments: &str) -> Result<(), Errno> {
+    let [mode, to, wait_ms, answers, path] =
+        arguments.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    let to: SocketAddr = to.parse().unwrap();
+    let text = fs::read_to_string(path).unwrap();
+    let mut pieces = text.lines().map(unhex);
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
+    if mode == "tfo" {
+        fs::write("/proc/sys/net/ipv4/tcp_fastopen", FAST_OPEN_WITHOUT_COOKIES).unwrap();
+        let flags = SendFlags::from_bits_retain(MSG_FASTOPEN);
+        // Its SYN is not answered, and what it waits for is no connection.
+        rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(WAIT_FOR_NOTHING))?;
+        let first = pieces.next().unwrap_or_default();
+        return rustix::net::sendto(&socket, &first, flags, &to).map(drop);
+    }
+    rustix::net::connect(&socket, &to)?;
+    let mut stream = TcpStream::from(socket);
+    let flags = if mode == "urgent" { SendFlags::OOB } else { SendFlags::empty() };
+    for piece in pieces {
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            let sent = rustix::net::send(&stream, rest, flags)?;
+            rest = &rest[sent..];
+        }
+        thread::sleep(BETWEEN_PIECES);
+    }
+    let wait = Duration::from_millis(wait_ms.parse().unwrap());
+    stream.set_read_timeout(Some(wait)).unwrap();
+    for _ in 0..answers.parse().unwrap() {
+        read_message(&mut stream).ok_or(Errno::TIMEDOUT)?;
+    }
+    Ok(())
+}
 
 // Connections have threads of their own; the test reads and writes in between.
 type Messages = Arc<Mutex<Vec<Vec<u8>>>>;
@@ -124,7 +137,7 @@ impl Server {
     }
 }
 
-fn read_message(peer: &mut impl Read) -> Option<Vec<u8>> {
+pub(super) fn read_message(peer: &mut impl Read) -> Option<Vec<u8>> {
     let mut len = [0; 2];
     peer.read_exact(&mut len).ok()?;
     let mut message = vec![0; u16::from_be_bytes(len).into()];
@@ -133,7 +146,7 @@ fn read_message(peer: &mut impl Read) -> Option<Vec<u8>> {
 }
 
 /// Port 53 of an address; another run of these tests may have it for a moment.
-fn listen(address: SocketAddr) -> TcpListener {
+pub(super) fn listen(address: SocketAddr) -> TcpListener {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         match TcpListener::bind(address) {
@@ -145,7 +158,7 @@ fn listen(address: SocketAddr) -> TcpListener {
     }
 }
 
-fn framed(message: &[u8]) -> Vec<u8> {
+pub(super) fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes()[..], message].concat()
 }
 
@@ -153,14 +166,19 @@ fn cut(bytes: &[u8], piece: usize) -> Vec<Vec<u8>> {
     bytes.chunks(piece).map(<[u8]>::to_vec).collect()
 }
 
+/// What the agent does for it, with pieces from a file.
+pub(super) fn step(mode: &str, to: SocketAddr, answers: usize, path: &Path) -> String {
+    let wait = if answers == 0 { WAIT_FOR_NOTHING } else { WAIT_FOR_ANSWER };
+    let (wait_ms, answers, path) = (wait.as_millis(), answers.max(1), path.display());
+    format!("ask-tcp {mode} {to} {wait_ms} {answers} {path}")
+}
+
 /// Asks as the agent, and waits for so many answers. Who expects none does not wait long.
 fn ask(host: &Host, mode: &str, to: SocketAddr, pieces: &[Vec<u8>], answers: usize) -> String {
     let lines: Vec<String> = pieces.iter().map(|piece| hex(piece)).collect();
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(lines.join("\n").as_bytes()).unwrap();
-    let (wait, path) = (if answers == 0 { "0.4" } else { "20" }, file.path().display());
-    let answers = answers.max(1);
-    let step = format!("ask-tcp {mode} {} {} {wait} {answers} {path}", to.ip(), to.port());
+    let step = step(mode, to, answers, file.path());
     host.one(&if mode == "tfo" { format!("netns;{step}") } else { step })
 }
 

@@ -6,6 +6,7 @@
 mod agent;
 mod differential;
 mod differential_bytes;
+mod differential_dns;
 mod dns;
 mod dns_tcp;
 mod egress;
