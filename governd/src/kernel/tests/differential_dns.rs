@@ -5,7 +5,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap},
     io::Write as _,
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{Arc, Mutex},
     thread,
 };
@@ -28,8 +28,8 @@ use tempfile::NamedTempFile;
 use zerocopy::FromZeros as _;
 
 use super::{
-    dns::{bind, hex},
-    dns_tcp::{SILENCE, framed, listen, read_message, step},
+    dns::hex,
+    dns_tcp::{SILENCE, framed, own_address, read_message, step},
     host::{EPERM, Host, is_root, reads_names},
     image::{AGENT, Policy},
 };
@@ -38,7 +38,6 @@ use crate::{
     policy::tables::ImageTables,
 };
 
-const RESOLVER: &str = "127.0.0.117";
 const PATTERNS: [&str; 4] = ["api.example.com", "*.example.com", "no.example.com", "example.org"];
 const NAMES: [&str; 6] = [
     "api.example.com",
@@ -50,6 +49,10 @@ const NAMES: [&str; 6] = [
 ];
 const TYPES: [u16; 6] = [1, 1, 28, 16, dns_type::HTTPS, dns_type::SVCB];
 const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 12];
+
+fn resolver() -> SocketAddr {
+    SocketAddr::new(own_address(117).parse().unwrap(), 53)
+}
 
 /// A change of a byte, by a place that is taken modulo the length.
 type Flip = Option<(usize, u8)>;
@@ -162,7 +165,7 @@ type Answers = Arc<Mutex<HashMap<Vec<u8>, Exchange>>>;
 fn serve() -> Answers {
     let answers = Answers::default();
     let (datagrams, streams) = (Arc::clone(&answers), Arc::clone(&answers));
-    let socket = bind(RESOLVER);
+    let socket = UdpSocket::bind(resolver()).unwrap();
     thread::spawn(move || {
         let mut buffer = [0; 4_096];
         while let Ok((len, client)) = socket.recv_from(&mut buffer) {
@@ -171,7 +174,7 @@ fn serve() -> Answers {
             }
         }
     });
-    let listener = listen(SocketAddr::new(RESOLVER.parse().unwrap(), 53));
+    let listener = TcpListener::bind(resolver()).unwrap();
     thread::spawn(move || {
         for peer in listener.incoming().flatten() {
             // One that was refused never ends.
@@ -275,7 +278,7 @@ fn the_programs_judge_questions_and_learn_answers_as_user_space_does() {
 fn compare(host: &mut Host, answers: &Answers, case: &Case) -> Result<(), TestCaseError> {
     let policy = Policy::of_cgroup(host.cgroup.id(), Mode::Enforce)
         .subject(Mode::Enforce, Verdict::Deny, case.flags)
-        .resolver(RESOLVER);
+        .resolver(&own_address(117));
     let rules = case.verdicts.iter().zip(PATTERNS);
     let policy = rules.fold(policy, |policy, (verdict, pattern)| policy.name(*verdict, pattern));
     let bound = host.kernel.bindings().unwrap().into_iter();
@@ -292,7 +295,7 @@ fn compare(host: &mut Host, answers: &Answers, case: &Case) -> Result<(), TestCa
         reasons.extend(expected.reason);
         learned.extend(expected.learned.into_iter().map(|(address, set)| (address.bytes, set)));
         let Some(cuts) = &exchange.cuts else {
-            steps.push(format!("ask {RESOLVER}:53 {}", hex(&exchange.question)));
+            steps.push(format!("ask {} {}", resolver(), hex(&exchange.question)));
             outcomes.push(match (expected.is_asked, expected.is_delivered) {
                 (true, true) => "ok",
                 (true, false) => "errno 11",
@@ -305,12 +308,7 @@ fn compare(host: &mut Host, answers: &Answers, case: &Case) -> Result<(), TestCa
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(lines.join("\n").as_bytes()).unwrap();
         let answers = usize::from(expected.is_delivered);
-        steps.push(step(
-            "plain",
-            SocketAddr::new(RESOLVER.parse().unwrap(), 53),
-            answers,
-            file.path(),
-        ));
+        steps.push(step("plain", resolver(), answers, file.path()));
         outcomes.push(if expected.is_delivered { "ok" } else { SILENCE });
         files.push(file);
     }

@@ -39,7 +39,7 @@ pub(super) fn answer_once(address: &str, answer: Vec<u8>) -> JoinHandle<()> {
 }
 
 /// Port 53 of an address; another run of these tests may have it for a moment.
-pub(super) fn bind(address: &str) -> UdpSocket {
+fn bind(address: &str) -> UdpSocket {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         match UdpSocket::bind((address, PORT_DNS)) {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Read, Write as _},
+    io::{Read, Write as _},
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{Arc, Mutex},
@@ -86,6 +86,12 @@ pub(super) fn ask_tcp(arguments: &str) -> Result<(), Errno> {
 // Connections have threads of their own; the test reads and writes in between.
 type Messages = Arc<Mutex<Vec<Vec<u8>>>>;
 
+/// An address of this host that no other run of these tests uses at the same time.
+pub(super) fn own_address(number: u8) -> String {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    format!("127.{}.{low}.{number}", high | 0x80)
+}
+
 /// A resolver that sends these pieces after the first whole question of each connection.
 struct Server {
     address: SocketAddr,
@@ -97,7 +103,7 @@ struct Server {
 impl Server {
     fn at(address: &str) -> Self {
         let address = SocketAddr::new(address.parse().unwrap(), PORT_DNS);
-        let listener = listen(address);
+        let listener = TcpListener::bind(address).unwrap();
         let (asked, replies) = (Arc::default(), Arc::default());
         let server = Self { address, asked: Arc::clone(&asked), replies: Arc::clone(&replies) };
         thread::spawn(move || {
@@ -143,19 +149,6 @@ pub(super) fn read_message(peer: &mut impl Read) -> Option<Vec<u8>> {
     let mut message = vec![0; u16::from_be_bytes(len).into()];
     peer.read_exact(&mut message).ok()?;
     Some(message)
-}
-
-/// Port 53 of an address; another run of these tests may have it for a moment.
-pub(super) fn listen(address: SocketAddr) -> TcpListener {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        match TcpListener::bind(address) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < end => {
-                thread::sleep(Duration::from_millis(5));
-            }
-            other => return other.unwrap(),
-        }
-    }
 }
 
 pub(super) fn framed(message: &[u8]) -> Vec<u8> {
@@ -240,8 +233,8 @@ fn a_restricted_agent_asks_over_tcp_for_names_of_its_rules_however_they_are_cut(
     if !is_root() || !reads_names() {
         return;
     }
-    let server = Server::answering("127.0.0.111", vec![framed(&answer())]);
-    let mut host = agent("127.0.0.111", Mode::Enforce, subject_flag::DNS_RESTRICT);
+    let server = Server::answering(&own_address(111), vec![framed(&answer())]);
+    let mut host = agent(&own_address(111), Mode::Enforce, subject_flag::DNS_RESTRICT);
     let good = framed(&query(GOOD));
     let upper = framed(&query("API.Example.COM"));
     let longest = framed(&padded(DNS_MESSAGE_BYTES_MAX));
@@ -312,7 +305,7 @@ fn what_is_not_read_from_the_beginning_is_refused_to_a_restricted_agent() {
     if !is_root() || !reads_names() {
         return;
     }
-    let resolver = "127.0.0.112";
+    let resolver = &own_address(112);
     let server = Server::answering(resolver, vec![framed(&answer())]);
     let pieces = cut(&framed(&query(GOOD)), 9);
     let reasons = |host: &mut Host| -> Vec<Reason> {
@@ -355,8 +348,8 @@ fn who_may_ask_for_every_name_says_over_tcp_what_he_likes() {
     if !is_root() || !reads_names() {
         return;
     }
-    let server = Server::answering("127.0.0.113", vec![framed(&answer())]);
-    let host = agent("127.0.0.113", Mode::Enforce, 0);
+    let server = Server::answering(&own_address(113), vec![framed(&answer())]);
+    let host = agent(&own_address(113), Mode::Enforce, 0);
     let long = framed(&[query(GOOD), vec![7; 9_000]].concat());
     let pieces = [long, framed(&[]), framed(&query(BAD)), framed(&query(GOOD))].concat();
     assert_eq!(ask(&host, "plain", server.address, &cut(&pieces, 5_000), 1), "ok");
@@ -371,7 +364,7 @@ fn answers_over_tcp_teach_however_they_are_cut() {
     if !is_root() || !reads_names() {
         return;
     }
-    let server = Server::at("127.0.0.114");
+    let server = Server::at(&own_address(114));
     let good = framed(&answer());
     let many: Vec<Vec<u8>> = (0..130).map(|_| v4(GOOD)).collect();
     let long = framed(&message(GOOD, &many));
@@ -395,7 +388,7 @@ fn answers_over_tcp_teach_however_they_are_cut() {
         ("malformed", vec![cut_short], 1, false, [1, 0]),
         ("too long", cut(&too_long, 2_000), 1, false, [1, 0]),
     ];
-    let mut host = agent("127.0.0.114", Mode::Enforce, subject_flag::DNS_RESTRICT);
+    let mut host = agent(&own_address(114), Mode::Enforce, subject_flag::DNS_RESTRICT);
     let kinds = [Loss::Dns, Loss::Unasked, Loss::DnsStream];
     for (what, pieces, answers, teaches, [malformed, unasked]) in rows {
         let bound = host.kernel.bindings().unwrap().into_iter();
@@ -426,9 +419,9 @@ fn an_answer_over_tcp_with_service_bindings_ends_the_connection_of_an_enforced_a
     }
     let binding = message(GOOD, &[v4(GOOD), record(GOOD, 65, &[0, 1, 0])]);
     let pieces = vec![framed(&binding), framed(&answer())];
-    let server = Server::answering("127.0.0.115", pieces);
+    let server = Server::answering(&own_address(115), pieces);
     for (mode, answers, outcome) in [(Mode::Enforce, 0, SILENCE), (Mode::Monitor, 2, "ok")] {
-        let mut host = agent("127.0.0.115", mode, 0);
+        let mut host = agent(&own_address(115), mode, 0);
         let question = [framed(&query(GOOD))];
         assert_eq!(ask(&host, "plain", server.address, &question, answers), outcome);
         assert_eq!(refusals(&mut host), [(Reason::DnsRecord, GOOD.to_owned())]);
@@ -441,9 +434,9 @@ fn what_nobody_learns_over_tcp_is_nobodys() {
     if !is_root() || !reads_names() {
         return;
     }
-    let server = Server::answering("127.0.0.116", vec![framed(&answer())]);
+    let server = Server::answering(&own_address(116), vec![framed(&answer())]);
     let mut host = Host::new(KernelOptions::default());
-    let mut others = Policy::empty().resolver("127.0.0.116").name(Verdict::Allow, GOOD);
+    let mut others = Policy::empty().resolver(&own_address(116)).name(Verdict::Allow, GOOD);
     others = others.subject(Mode::Enforce, Verdict::Deny, 0);
     host.kernel.install(&others.image).unwrap();
     // More than are read at once: the connection teaches nothing after those, and goes on.
