@@ -229,8 +229,8 @@ impl Engine {
     }
 
     /// Records the decisions that were put together.
-    pub(super) fn release_pressure(&mut self) {
-        for (record, time_ns) in self.pressure.release(self.journal.queued()) {
+    fn release_pressure(&mut self, queued: u64) {
+        for (record, time_ns) in self.pressure.release(queued) {
             self.journal.record(record, Some(time_ns));
         }
     }
@@ -239,12 +239,13 @@ impl Engine {
     pub(super) fn release_last(&mut self) {
         if !self.pressure.is_empty() {
             self.journal.settle();
-            self.release_pressure();
+            // The queue has room for them even if the log is still behind.
+            self.release_pressure(0);
         }
     }
 
     fn look(&mut self) {
-        self.release_pressure();
+        self.release_pressure(self.journal.queued());
         match self.kernel.lost() {
             Ok(lost) => self.lost(lost),
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
