@@ -1,5 +1,6 @@
-//! Keeps the program that sees packet sockets at every interface of each network namespace in which
-//! an enforced agent has processes.
+//! Keeps the program that sees packet sockets at every interface of each network namespace, for as
+//! long as some agent is enforced: where one that has just begun sends its first frame, the program
+//! has to be there already. What comes from no packet socket leaves the program at once.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -34,6 +35,8 @@ pub(super) struct FrameGuard {
 enum Order {
     /// These processes are enforced, and no others.
     Are(Vec<u32>),
+    /// No agent is.
+    None,
     /// This one is, too.
     Is(u32),
 }
@@ -49,9 +52,10 @@ impl FrameGuard {
         Ok(Self { orders })
     }
 
-    /// These processes are enforced now. If the thread is behind, the next time counts.
-    pub(super) fn set(&self, pids: Vec<u32>) {
-        self.orders.try_send(Order::Are(pids)).ok();
+    /// Some agents are enforced, and these are their processes; or none is. If the thread is behind,
+    /// the next time counts.
+    pub(super) fn set(&self, pids: Option<Vec<u32>>) {
+        self.orders.try_send(pids.map_or(Order::None, Order::Are)).ok();
     }
 
     /// This process is enforced from now on.
@@ -70,18 +74,25 @@ struct Cover {
 
 impl Cover {
     fn keep(&mut self, queue: &Receiver<Order>) {
-        let mut pids = Vec::new();
+        let mut pids: Option<Vec<u32>> = None;
         loop {
             let is_kept = match queue.recv_timeout(INTERVAL) {
                 Ok(Order::Is(pid)) => {
-                    pids.push(pid);
-                    self.cover(&[pid]).map(drop)
+                    pids.get_or_insert_default().push(pid);
+                    self.cover(NetworkNamespace::of_threads(&self.proc, pid)).map(drop)
                 }
                 Ok(Order::Are(newer)) => {
-                    pids = newer;
-                    self.refresh(&pids)
+                    let newer = pids.insert(newer);
+                    self.refresh(newer)
                 }
-                Err(RecvTimeoutError::Timeout) => self.refresh(&pids),
+                Ok(Order::None) => {
+                    pids = None;
+                    self.links.clear();
+                    Ok(())
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    pids.as_deref().map_or(Ok(()), |pids| self.refresh(pids))
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             if let Err(error) = is_kept {
@@ -92,26 +103,30 @@ impl Cover {
     }
 
     fn refresh(&mut self, pids: &[u32]) -> Result<(), VisitError> {
-        let present = self.cover(pids)?;
+        // Threads of agents may be elsewhere than their processes.
+        let mut all: Vec<_> =
+            pids.iter().flat_map(|pid| NetworkNamespace::of_threads(&self.proc, *pid)).collect();
+        let mut known = all.iter().map(|namespace| namespace.inode).collect();
+        all.extend(NetworkNamespace::of_processes(&self.proc, self.proc.pids(), &mut known));
+        all.extend(NetworkNamespace::named(&mut known));
+        let present = self.cover(all)?;
         self.links.retain(|inode, _| present.contains(inode));
         Ok(())
     }
 
     /// Attaches to what is not yet covered, and gives the namespaces.
-    fn cover(&mut self, pids: &[u32]) -> Result<HashSet<u64>, VisitError> {
+    fn cover(&mut self, namespaces: Vec<NetworkNamespace>) -> Result<HashSet<u64>, VisitError> {
         let mut present = HashSet::new();
-        for pid in pids {
-            for namespace in NetworkNamespace::of_threads(&self.proc, *pid) {
-                if !present.insert(namespace.inode) {
-                    continue;
-                }
-                let links = self.links.entry(namespace.inode).or_default();
-                let frames = &self.frames;
-                match self.visitor.within(&namespace, || cover_here(frames, links)) {
-                    Ok(Ok(())) | Err(VisitError::Enter(_)) => {}
-                    Ok(Err(error)) => tracing::debug!(%error, "interfaces not covered"),
-                    Err(error @ VisitError::Return(_)) => return Err(error),
-                }
+        for namespace in namespaces {
+            if !present.insert(namespace.inode) {
+                continue;
+            }
+            let links = self.links.entry(namespace.inode).or_default();
+            let frames = &self.frames;
+            match self.visitor.within(&namespace, || cover_here(frames, links)) {
+                Ok(Ok(())) | Err(VisitError::Enter(_)) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "interfaces not covered"),
+                Err(error @ VisitError::Return(_)) => return Err(error),
             }
         }
         Ok(present)

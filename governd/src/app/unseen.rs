@@ -61,7 +61,10 @@ impl Engine {
         };
         if let Some(frames) = &self.frames {
             let enforced = self.watch.subjects.iter().filter(|(_, subject)| is_enforced(**subject));
-            frames.set(enforced.map(|(pid, _)| *pid).collect());
+            let pids = enforced.map(|(pid, _)| *pid).collect();
+            let agents = &self.state.policy().agents;
+            let is_any = agents.iter().any(|agent| agent.mode == Mode::Enforce);
+            frames.set(is_any.then_some(pids));
         }
         self.watch.lookout.watch(self.watch.subjects.keys().copied().collect());
     }

@@ -4,7 +4,13 @@
 //! a thread of its own enters another namespace, makes a socket there and comes back; the socket
 //! goes on speaking for that namespace. Staying would keep a namespace alive that nobody uses.
 
-use std::{collections::HashSet, fs::File, io, os::fd::AsFd as _};
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io,
+    os::fd::AsFd as _,
+    path::Path,
+};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -12,6 +18,9 @@ use super::{
     limits::{NETWORK_NAMESPACES_MAX, THREADS_LOOKED_AT_MAX},
     proc::{ProcFs, bracketed},
 };
+
+/// Where network namespaces have names.
+const NAMED: &str = "/run/netns";
 
 /// A network namespace, held while this value lives.
 #[derive(Debug)]
@@ -31,10 +40,22 @@ impl NetworkNamespace {
     }
 
     fn open(proc: &ProcFs, pid: u32, link: &str) -> io::Result<Self> {
+        Self::of_file(&proc.file(pid, link))
+    }
+
+    fn of_file(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt as _;
-        let file = File::open(proc.file(pid, link))?;
+        let file = File::open(path)?;
         let inode = file.metadata()?.ino();
         Ok(Self { file, inode })
+    }
+
+    /// Those that have a name (ip-netns(8)), and perhaps no process yet, without the ones in
+    /// `known`, which they are added to. At most `NETWORK_NAMESPACES_MAX`.
+    pub fn named(known: &mut HashSet<u64>) -> impl Iterator<Item = Self> {
+        let files = fs::read_dir(NAMED).into_iter().flatten().flatten();
+        let opened = files.filter_map(|file| Self::of_file(&file.path()).ok());
+        opened.filter(|named| known.insert(named.inode)).take(NETWORK_NAMESPACES_MAX)
     }
 
     /// Those of a process's threads, each once: a thread may enter another one by itself.
@@ -83,10 +104,7 @@ impl Visitor {
     /// # Errors
     /// /proc is not mounted.
     pub fn new() -> io::Result<Self> {
-        use std::os::unix::fs::MetadataExt as _;
-        let file = File::open("/proc/thread-self/ns/net")?;
-        let inode = file.metadata()?.ino();
-        Ok(Self { home: NetworkNamespace { file, inode } })
+        Ok(Self { home: NetworkNamespace::of_file(Path::new("/proc/thread-self/ns/net"))? })
     }
 
     /// Works in a namespace.
