@@ -311,6 +311,7 @@ impl Engine {
         let set_of = |name: &str| tables.name_set(name).unwrap_or(0);
         let moves = self.state.names.moves(clock::boot_ns(), set_of);
         self.kernel.rebind(&moves.during)?;
+        self.begin_frames(&policy);
         let generation = self.kernel.install(&policy.image)?;
         self.kernel.rebind(&moves.after)?;
         self.state.names.settle(set_of);

@@ -24,6 +24,8 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(500);
 const INTERFACES_MAX: usize = 4_096;
 const QUEUE_MAX: usize = 64;
+/// How long a policy waits at most until the interfaces that exist are covered.
+const COVERED_MAX: Duration = Duration::from_secs(2);
 
 /// The thread that attaches.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ enum Order {
     Are(Vec<u32>),
     /// No agent is.
     None,
+    /// Some agent is: what exists is to be covered, and then this one told.
+    Some(SyncSender<()>),
     /// This one is, too.
     Is(u32),
 }
@@ -56,6 +60,15 @@ impl FrameGuard {
     /// the next time counts.
     pub(super) fn set(&self, pids: Option<Vec<u32>>) {
         self.orders.try_send(pids.map_or(Order::None, Order::Are)).ok();
+    }
+
+    /// Some agent is enforced from now on; returns when what exists is covered.
+    pub(super) fn begin(&self) {
+        let (done, covered) = sync_channel(1);
+        let is_asked = self.orders.try_send(Order::Some(done)).is_ok();
+        if !is_asked || covered.recv_timeout(COVERED_MAX).is_err() {
+            tracing::warn!("interfaces are covered later than the policy is in force");
+        }
     }
 
     /// This process is enforced from now on.
@@ -84,6 +97,11 @@ impl Cover {
                 Ok(Order::Are(newer)) => {
                     let newer = pids.insert(newer);
                     self.refresh(newer)
+                }
+                Ok(Order::Some(done)) => {
+                    let is_kept = self.refresh(pids.get_or_insert_default());
+                    done.send(()).ok();
+                    is_kept
                 }
                 Ok(Order::None) => {
                     pids = None;

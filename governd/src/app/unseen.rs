@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     core::{state::Input, unseen::Unseen},
+    policy::image::Compiled,
     workload::sockets::unseen::Lookout,
 };
 
@@ -62,12 +63,20 @@ impl Engine {
         if let Some(frames) = &self.frames {
             let enforced = self.watch.subjects.iter().filter(|(_, subject)| is_enforced(**subject));
             let pids = enforced.map(|(pid, _)| *pid).collect();
-            let agents = &self.state.policy().agents;
-            let is_any = agents.iter().any(|agent| agent.mode == Mode::Enforce);
-            frames.set(is_any.then_some(pids));
+            frames.set(enforces(self.state.policy()).then_some(pids));
         }
         self.watch.lookout.watch(self.watch.subjects.keys().copied().collect());
     }
+
+    /// A policy is about to come into force: packet sockets are judged from its first moment.
+    pub(super) fn begin_frames(&self, policy: &Compiled) {
+        if let Some(frames) = &self.frames
+            && enforces(policy)
+        {
+            frames.begin();
+        }
+    }
+
     /// A governed process runs another program, perhaps in a namespace that nobody was in.
     pub(super) fn guard_frames(&self, pid: u32, subject: u32) {
         let agent = self.state.policy().agent(subject);
@@ -77,4 +86,8 @@ impl Engine {
             frames.add(pid);
         }
     }
+}
+
+fn enforces(policy: &Compiled) -> bool {
+    policy.agents.iter().any(|agent| agent.mode == Mode::Enforce)
 }
