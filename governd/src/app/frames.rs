@@ -56,8 +56,8 @@ impl FrameGuard {
         Ok(Self { orders })
     }
 
-    /// Some agents are enforced, and these are their processes; or none is. If the thread is behind,
-    /// the next time counts.
+    /// Some agents are enforced, and these are their processes; or none is. If the thread is
+    /// behind, the next time counts.
     pub(super) fn set(&self, pids: Option<Vec<u32>>) {
         self.orders.try_send(pids.map_or(Order::None, Order::Are)).ok();
     }
