@@ -18,6 +18,7 @@ mod audit;
 mod client;
 mod destroy;
 mod enforce;
+mod gap;
 mod input;
 mod lab;
 mod lifecycle;
@@ -42,6 +43,7 @@ const SUBJECTS: &[&[Test]] = &[
     agents::TESTS,
     audit::TESTS,
     lifecycle::TESTS,
+    gap::TESTS,
 ];
 
 fn main() -> ExitCode {

@@ -49,6 +49,26 @@ impl Place {
         Ok(place)
     }
 
+    /// Another governd's directories, with the pins of this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Place::new`].
+    pub fn beside(lab: &Lab, name: &str, other: &Self) -> Result<Self> {
+        let mut place = Self::new(lab, name)?;
+        place.pins.clone_from(&other.pins);
+        Ok(place)
+    }
+
+    /// Runs `governd run` or `governd up` to its end.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it does not end in time; the exit code is the caller's to judge.
+    pub fn run(&self, verb: &str) -> Result<Finished> {
+        run(&mut self.command(self.arguments(verb)))
+    }
+
     /// Directory of the policies.
     pub fn policies(&self) -> PathBuf {
         self.directory.join("policies")
@@ -319,7 +339,7 @@ impl Daemon<'_> {
     pub fn terminate(self) -> Result<Residue> {
         let Self { running, held, .. } = self;
         running.signal(Signal::TERM)?;
-        let finished = running.finish(wait::PATIENCE)?;
+        let finished = running.finish(3 * wait::PATIENCE)?;
         ensure!(finished.code == Some(0), "governd did not end well: {finished}");
         Ok(held)
     }

@@ -9,10 +9,6 @@ use crate::{
     settings::Settings,
 };
 
-/// Batches of events that are read at the end. Programs that stay attached may write faster than
-/// anybody reads; what is left waits for the next daemon.
-const LAST_BATCHES_MAX: usize = 256;
-
 /// What becomes of the programs when the daemon ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ending {
@@ -58,11 +54,10 @@ impl Engine {
     /// What is pinned cannot be removed.
     pub(super) fn end(mut self, events: &mut Events, reason: &str) -> Result<(), KernelError> {
         let stays_attached = self.ending == Ending::Stays;
-        // Before the last events, or a flood would keep the ring from ever being empty.
+        // Before the last events, or a flood would keep the ring from ever being empty. Where the
+        // programs stay, events wait in the ring for the next daemon.
         let detached = if stays_attached { Ok(()) } else { self.kernel.detach() };
-        if stays_attached {
-            (0..LAST_BATCHES_MAX).find(|_| events.drain(|event| self.event(event)) == 0);
-        } else {
+        if !stays_attached {
             self.drain(events);
         }
         self.release_last();

@@ -38,6 +38,7 @@ use crate::{
     },
     kernel::{Events, Kernel, KernelError, RawEvent},
     policy::{host::Host, image::Compiled, tables::ImageTables},
+    telemetry::service::{self, News},
     workload::{
         host::{HostFacts, HostPaths},
         sockets::destroy::{Destroyer, Doomed},
@@ -245,6 +246,8 @@ impl Engine {
     }
 
     fn look(&mut self) {
+        service::tell(News::Alive);
+        self.look_for_tampering();
         self.release_pressure(self.journal.queued());
         match self.kernel.lost() {
             Ok(lost) => self.lost(lost),

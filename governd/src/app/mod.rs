@@ -26,6 +26,7 @@ mod quic;
 pub mod replay;
 pub mod rulebook;
 pub mod sources;
+mod tampering;
 mod unseen;
 
 use std::{
@@ -66,6 +67,7 @@ use crate::{
     kernel::{self, Kernel, KernelError, Lack, Pins},
     policy::{host::Host as _, ids::Ids, image::Compiled},
     settings::Settings,
+    telemetry::service::{self, News},
     workload::{
         cgroup::CgroupTree,
         host::HostFacts,
@@ -270,7 +272,9 @@ impl App {
                 _ = signals.terminate.recv() => "SIGTERM",
             }
         };
+        service::tell(News::Ready);
         let ended = engine.run(&mut wakes, stop).await;
+        service::tell(News::Stopping);
         serving.abort_all();
         let reason = *ended.as_ref().unwrap_or(&"the kernel's events cannot be read");
         let detached = engine.end(&mut wakes.events, reason);

@@ -13,6 +13,7 @@ mod doctor;
 pub mod exit;
 mod explain;
 mod flags;
+mod install;
 mod policy;
 pub mod printer;
 mod replay;
@@ -47,6 +48,10 @@ enum Verb {
     Status(status::Status),
     /// Say why a connection is or was allowed or denied, and whom to ask.
     Explain(explain::Explain),
+    /// Install this program as a service, on a host without a package of it.
+    Install(install::Install),
+    /// Remove the service and everything that it enforces.
+    Uninstall(install::Uninstall),
     /// Check whether this host can run governd, and what is degraded.
     Doctor(doctor::Doctor),
     /// Check policy documents before they are put into force.
@@ -72,6 +77,8 @@ pub fn main() -> ExitCode {
         Verb::Watch(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
+        Verb::Install(verb) => verb.run(),
+        Verb::Uninstall(verb) => verb.run(),
         Verb::Policy(verb) => verb.run(),
         Verb::Agents(verb) => verb.run(),
         Verb::Catalog(verb) => verb.run(),

@@ -16,6 +16,7 @@ use governd_common::names::{program, tail};
 
 use super::{
     KernelError,
+    guard::{Harm, Tampering},
     lack::{Lack, left_out},
     link::Link,
     load::load_error,
@@ -61,8 +62,11 @@ pub(crate) struct Links {
 #[derive(Debug)]
 struct Held {
     name: &'static str,
+    target: Target,
     link: Link,
     is_pinned: bool,
+    /// It was taken off and could not be put back.
+    is_lost: bool,
 }
 
 /// Where links are attached, and where they may be pinned already.
@@ -117,6 +121,34 @@ impl Links {
         Ok(())
     }
 
+    /// Puts back what was taken away, and says what that was.
+    pub(crate) fn mend(
+        &mut self,
+        ebpf: &mut Ebpf,
+        directory: &fs::File,
+        pins: Option<&Path>,
+    ) -> Result<Vec<Tampering>, KernelError> {
+        let Self { links, own } = self;
+        let mut found = Vec::new();
+        for held in links.iter_mut().filter(|held| !held.is_lost) {
+            let pin = pins.map(|pins| pins.join(held.name));
+            let Some(harm) = held.harm(pin.as_deref())? else { continue };
+            let mended = match own.iter().find(|(name, _)| *name == held.name) {
+                Some((_, program)) => held.mend(program.as_fd(), directory, harm, pin.as_deref()),
+                None => {
+                    let program = program_fd(ebpf, held.name)?;
+                    held.mend(program.as_fd(), directory, harm, pin.as_deref())
+                }
+            };
+            held.is_lost = mended.is_err();
+            let is_mended = mended
+                .inspect_err(|error| tracing::error!(%error, program = held.name, "not mended"))
+                .is_ok();
+            found.push(Tampering { program: held.name, harm, is_mended });
+        }
+        Ok(found)
+    }
+
     /// Takes every program that is not pinned off what it is attached to.
     pub(crate) fn detach(&mut self) {
         self.links.clear();
@@ -125,6 +157,46 @@ impl Links {
     /// Programs and whether their link still holds.
     pub(crate) fn alive(&self) -> Result<Vec<(&'static str, bool)>, KernelError> {
         self.links.iter().map(|held| Ok((held.name, held.link.is_alive()?))).collect()
+    }
+}
+
+impl Target {
+    fn attach(self, program: BorrowedFd<'_>, directory: &fs::File) -> io::Result<Link> {
+        match self {
+            Self::Tracepoint(tracepoint) => Link::to_tracepoint(program, tracepoint),
+            Self::Cgroup(hook) => Link::to_cgroup(program, directory, hook),
+        }
+    }
+}
+
+impl Held {
+    /// What is wrong with it.
+    fn harm(&self, pin: Option<&Path>) -> Result<Option<Harm>, KernelError> {
+        if !self.link.is_alive()? {
+            return Ok(Some(Harm::Detached));
+        }
+        let is_gone = self.is_pinned && pin.is_some_and(|pin| !pin.exists());
+        Ok(is_gone.then_some(Harm::Unpinned))
+    }
+
+    /// Attaches it again if it was detached, and pins it again.
+    fn mend(
+        &mut self,
+        program: BorrowedFd<'_>,
+        directory: &fs::File,
+        harm: Harm,
+        pin: Option<&Path>,
+    ) -> io::Result<()> {
+        if harm == Harm::Detached {
+            self.link = self.target.attach(program, directory)?;
+        }
+        if let Some(pin) = pin.filter(|_| self.is_pinned) {
+            match fs::remove_file(pin) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.link.pin(pin)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -151,13 +223,11 @@ impl Place<'_> {
                 Target::Cgroup(_) => link.update(program).map(|()| link),
                 Target::Tracepoint(tracepoint) => overtake(program, tracepoint, path),
             };
-            return Ok(Held { name, link: link.map_err(refused)?, is_pinned: true });
+            let link = link.map_err(refused)?;
+            return Ok(Held { name, target, link, is_pinned: true, is_lost: false });
         }
-        let link = match target {
-            Target::Tracepoint(tracepoint) => Link::to_tracepoint(program, tracepoint),
-            Target::Cgroup(hook) => Link::to_cgroup(program, self.directory, hook),
-        };
-        Ok(Held { name, link: link.map_err(refused)?, is_pinned: false })
+        let link = target.attach(program, self.directory).map_err(refused)?;
+        Ok(Held { name, target, link, is_pinned: false, is_lost: false })
     }
 }
 

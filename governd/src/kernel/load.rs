@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -55,6 +55,7 @@ pub struct Kernel {
     pub(super) tables: PolicyTables,
     events: Option<Events>,
     cgroup: PathBuf,
+    pub(super) directory: fs::File,
     pub(super) lacks: Vec<Lack>,
     pub(super) pinned: Option<Pinned>,
 }
@@ -120,7 +121,7 @@ impl Kernel {
         let mut tables = PolicyTables::take(&mut ebpf)?;
         tables.count_from(generation);
         let events = Some(Events::take(&mut ebpf)?);
-        Ok(Self { links, ebpf, tables, events, cgroup: path, lacks, pinned })
+        Ok(Self { links, ebpf, tables, events, cgroup: path, directory, lacks, pinned })
     }
 
     /// Makes what is loaded stay when the daemon ends, and takes away what it replaces. To be

@@ -6,6 +6,7 @@ mod btf;
 pub mod cgroup;
 mod error;
 mod frames;
+mod guard;
 mod handover;
 mod lack;
 mod layout;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use error::KernelError;
 pub use frames::{FrameLink, Frames};
+pub use guard::{Harm, Tampering};
 pub use lack::Lack;
 pub use load::{Kernel, KernelOptions};
 pub use pins::Pins;

@@ -1,5 +1,7 @@
 //! Logging of the daemon itself, to stderr. Records of what agents do are the audit room's.
 
+pub mod service;
+
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Environment variable with the filter, in `tracing-subscriber`'s syntax.

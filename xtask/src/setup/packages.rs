@@ -40,6 +40,8 @@ const PEERS: &[Peer] = &[
     peer("rsyslogd", "rsyslog", "receives records as syslog"),
     peer("nats-server", "nats-server", "receives records in a stream"),
     peer("busybox", "busybox", "is many programs in one file"),
+    peer("systemd-analyze", "systemd", "measures what the service's unit allows"),
+    peer("groupadd", "passwd", "adds the service's group"),
     peer("setpriv", "util-linux", "takes privileges away from a client"),
 ];
 

@@ -19,6 +19,7 @@ mod lineage;
 mod local;
 mod loss;
 mod object;
+mod pins;
 mod say;
 mod swap;
 mod verdicts;

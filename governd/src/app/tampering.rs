@@ -1,0 +1,31 @@
+//! What somebody does to governd itself, as findings.
+
+use super::{discovery::trouble, engine::Engine};
+use crate::{
+    audit::record::Record,
+    kernel::{Harm, Tampering},
+};
+
+impl Engine {
+    /// Links that were taken away are put back, and recorded.
+    pub(super) fn look_for_tampering(&mut self) {
+        match self.kernel.mend() {
+            Ok(found) if found.is_empty() => {}
+            Ok(found) => {
+                let title = "somebody took governd's programs out of the kernel";
+                let finding = trouble("tampering", title, found.iter().map(words).collect());
+                self.journal.record(Record::Finding(finding), None);
+            }
+            Err(error) => tracing::warn!(%error, "links cannot be looked at"),
+        }
+    }
+}
+
+fn words(found: &Tampering) -> String {
+    let what = match found.harm {
+        Harm::Detached => "was detached",
+        Harm::Unpinned => "would have ended with the daemon: its pin was removed",
+    };
+    let now = if found.is_mended { "is as it was again" } else { "cannot be put back" };
+    format!("{} {what}, and {now}", found.program)
+}

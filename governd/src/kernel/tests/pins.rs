@@ -1,0 +1,170 @@
+//! What outlives the daemon.
+
+use std::{
+    fs,
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use governd_common::{
+    names::program,
+    verdict::{Mode, Verdict},
+};
+
+use super::{
+    agent,
+    host::{TestCgroup, is_root},
+    image::Policy,
+};
+use crate::{
+    kernel::{Harm, Kernel, KernelError, KernelOptions, Pins, Tampering},
+    policy::ids::Ids,
+};
+
+/// A place for pins, which goes with what is pinned there.
+struct Root(PathBuf);
+
+impl Root {
+    fn new(name: &str) -> Self {
+        let name = format!("governd-test-{}-{name}", std::process::id());
+        Self(Path::new("/sys/fs/bpf").join(name))
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+struct Host {
+    root: Root,
+    cgroup: TestCgroup,
+    server: UdpSocket,
+}
+
+impl Host {
+    fn new(name: &str) -> Self {
+        let server = UdpSocket::bind("127.0.0.3:0").unwrap();
+        Self { root: Root::new(name), cgroup: TestCgroup::new(), server }
+    }
+
+    fn load(&self) -> Result<Kernel, KernelError> {
+        let pins = Pins::lock(&self.root.0, &self.cgroup.path)?;
+        let options = KernelOptions {
+            cgroup: Some(self.cgroup.path.clone()),
+            ring_bytes: Some(64 * 1_024),
+            ..KernelOptions::default()
+        };
+        Kernel::load_pinned(&options, pins)
+    }
+
+    /// Puts a policy in force that denies everything but an address.
+    fn enforce(&self, kernel: &mut Kernel) -> u64 {
+        let policy = Policy::of_cgroup(self.cgroup.id(), Mode::Enforce).network(
+            Verdict::Allow,
+            "127.0.0.9",
+            (0, u16::MAX),
+            0,
+        );
+        let generation = kernel.install(&policy.image).unwrap();
+        kernel.persist().unwrap();
+        generation
+    }
+
+    fn connect(&self) -> Vec<String> {
+        let step = format!("udp-connect {}", self.server.local_addr().unwrap());
+        agent::run(&std::env::current_exe().unwrap(), &self.cgroup.path, &step)
+    }
+
+    /// Where a program's link is pinned.
+    fn pin(&self, program: &str) -> PathBuf {
+        let mut path = self.root.0.join(self.cgroup.id().to_string());
+        path.push(fs::read_dir(&path).unwrap().next().unwrap().unwrap().file_name());
+        path.join("links").join(program)
+    }
+}
+
+#[test]
+fn enforcement_goes_on_without_a_daemon_and_the_next_one_goes_on_with_it() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new("next");
+    let mut kernel = host.load().unwrap();
+    let mut ids = Ids::default();
+    ids.subject("bot");
+    kernel.keep_ids(&ids).unwrap();
+    assert_eq!(host.enforce(&mut kernel), 1);
+    assert!(matches!(host.load(), Err(KernelError::Governed { .. })));
+    drop(kernel);
+    assert_ne!(host.connect(), ["ok"]);
+
+    let pins = Pins::lock(&host.root.0, &host.cgroup.path).unwrap();
+    assert_eq!(pins.ids().unwrap().numbered(), ids.numbered());
+    drop(pins);
+    let mut kernel = host.load().unwrap();
+    assert_eq!(kernel.generation(), 1);
+    assert_ne!(host.connect(), ["ok"]);
+    assert_eq!(host.enforce(&mut kernel), 2);
+    assert_ne!(host.connect(), ["ok"]);
+    kernel.detach().unwrap();
+    drop(kernel);
+    assert_eq!(host.connect(), ["ok"]);
+    assert!(!host.root.0.exists());
+}
+
+#[test]
+fn another_layout_takes_the_place_of_the_one_in_force() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new("layout");
+    let mut kernel = host.load().unwrap();
+    host.enforce(&mut kernel);
+    drop(kernel);
+    let pins = Pins::lock(&host.root.0, &host.cgroup.path).unwrap();
+    let options = KernelOptions {
+        cgroup: Some(host.cgroup.path.clone()),
+        ring_bytes: Some(128 * 1_024),
+        ..KernelOptions::default()
+    };
+    let mut kernel = Kernel::load_pinned(&options, pins).unwrap();
+    // The new programs have no policy yet: the old ones deny.
+    assert_ne!(host.connect(), ["ok"]);
+    assert_eq!(host.enforce(&mut kernel), 2);
+    assert_ne!(host.connect(), ["ok"]);
+    let layouts = fs::read_dir(host.root.0.join(host.cgroup.id().to_string())).unwrap();
+    assert_eq!(layouts.count(), 1);
+    kernel.detach().unwrap();
+    drop(kernel);
+    assert_eq!(host.connect(), ["ok"]);
+}
+
+#[test]
+fn what_somebody_takes_away_is_put_back_and_said() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new("taken");
+    let mut kernel = host.load().unwrap();
+    host.enforce(&mut kernel);
+    assert_eq!(kernel.mend().unwrap(), []);
+    let path = host.pin(program::CONNECT4);
+    let detached = Command::new("bpftool").args(["link", "detach", "pinned"]).arg(&path).output();
+    assert!(detached.unwrap().status.success());
+    fs::remove_file(host.pin(program::SENDMSG4)).unwrap();
+    let tampering = |program, harm| Tampering { program, harm, is_mended: true };
+    let expected = [
+        tampering(program::SENDMSG4, Harm::Unpinned),
+        tampering(program::CONNECT4, Harm::Detached),
+    ];
+    assert_eq!(kernel.mend().unwrap(), expected);
+    assert_eq!(kernel.mend().unwrap(), []);
+    assert_ne!(host.connect(), ["ok"]);
+    drop(kernel);
+    assert_ne!(host.connect(), ["ok"]);
+    let mut kernel = host.load().unwrap();
+    kernel.detach().unwrap();
+}

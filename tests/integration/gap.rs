@@ -1,0 +1,139 @@
+//! Whether anything gets through while daemons are killed and others take over.
+
+use std::env;
+
+use anyhow::{Context as _, Result, ensure};
+use governd_tests::{
+    Lab,
+    client::Family,
+    command::Running,
+    daemon::{Daemon, Place},
+    site, wait,
+};
+
+use crate::{Test, measured, policy};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("gap::nothing_gets_through_while_daemons_come_and_go", nothing_gets_through),
+    ("gap::a_second_daemon_and_a_trial_leave_a_service_alone", a_second_daemon_is_refused),
+    ("gap::detaching_needs_no_daemon", detaching_needs_no_daemon),
+];
+
+/// Restarts and kills, each so many; more of them on request.
+const CYCLES: &str = "GAP_CYCLES";
+const CYCLES_DEFAULT: usize = 2;
+
+/// Connects to a forbidden address thousands of times a second, and to a name that is allowed, for
+/// as long as its standard input is open. Names are asked for again before what they gave expires.
+const SCRIPT: &str = r#"
+import select, socket, sys, time
+forbidden, name = sys.argv[1:]
+def passes(address):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect((address, 9))
+            return True
+        except PermissionError:
+            return False
+tried = passed = allowed = refused = asked = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    if time.monotonic() - asked > 2:
+        address = socket.getaddrinfo(name, 9, socket.AF_INET)[0][4][0]
+        asked = time.monotonic()
+        print("asked", flush=True)
+    for _ in range(10):
+        tried += 1
+        passed += passes(forbidden)
+    allowed += 1
+    refused += not passes(address)
+    time.sleep(0.001)
+print("tried", tried, "passed", passed, "allowed", allowed, "refused", refused)
+"#;
+
+fn nothing_gets_through(lab: &Lab) -> Result<()> {
+    let cycles = match env::var(CYCLES) {
+        Ok(text) => text.parse().with_context(|| format!("{CYCLES}={text}"))?,
+        Err(_) => CYCLES_DEFAULT,
+    };
+    let place = Place::new(lab, "gap")?;
+    // The client sends nothing that could name a server.
+    let rule = format!("allow: [{}]\n        verify: dns", site::LEFT.name);
+    place.write_policy(&policy::both_agents(lab, "enforce", &[&rule]))?;
+    let mut daemon = place.start()?;
+    let exfil = site::EXFIL.v4();
+    let before = lab.seen(exfil.into())?.packets;
+    let mut client = lab
+        .client(Family::V4, lab.tools().agent())
+        .args(["-c", SCRIPT, &exfil.to_string(), site::LEFT.name])
+        .start()?;
+    client.line(wait::PATIENCE, |line| line == "asked")?;
+    for _ in 0..cycles {
+        daemon.terminate()?;
+        daemon = place.start()?;
+        daemon.kill()?;
+        daemon = place.start()?;
+    }
+    let [tried, passed, allowed, refused] = counts(client)?;
+    measured(format!(
+        "{cycles} restarts and {cycles} kills: {passed} of {tried} connections to what is \
+         forbidden, {refused} of {allowed} to what is allowed refused"
+    ));
+    ensure!(tried > 0 && passed == 0, "{passed} of {tried} got through");
+    ensure!(allowed > 0 && refused == 0, "{refused} of {allowed} were refused");
+    let packets = lab.seen(exfil.into())?.packets - before;
+    ensure!(packets == 0, "{packets} packets reached {exfil}");
+    daemon.stop_within(3 * wait::PATIENCE)?;
+    Ok(())
+}
+
+/// Ends the client and reads what it counted.
+fn counts(mut client: Running) -> Result<[u64; 4]> {
+    client.close_input();
+    let finished = client.finish(wait::PATIENCE)?;
+    let last = finished.stdout.lines().last().unwrap_or_default();
+    let numbers: Vec<u64> = last.split(' ').filter_map(|word| word.parse().ok()).collect();
+    numbers.try_into().map_err(|_| anyhow::anyhow!("not four numbers: {finished}"))
+}
+
+fn a_second_daemon_is_refused(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "first")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &[]))?;
+    let daemon = place.start()?;
+    let second = Place::beside(lab, "second", &place)?;
+    second.write_policy(&policy::both_agents(lab, "monitor", &[]))?;
+    for (verb, message) in [("run", "another governd governs"), ("up", "a governd service")] {
+        let refused = second.run(verb)?;
+        let is_clear = refused.code == Some(4) && refused.stderr.contains(message);
+        ensure!(is_clear && refused.stderr.contains("hint:"), "{verb}: {refused}");
+        ensure!(is_enforced(lab)?, "after {verb} enforcement has ended");
+    }
+    daemon.stop()?;
+    Ok(())
+}
+
+fn detaching_needs_no_daemon(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "detach")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &[]))?;
+    let held = place.start()?.terminate()?;
+    ensure!(is_enforced(lab)?, "enforcement ended with the daemon");
+    let stopped = place.ask(&["stop"])?;
+    ensure!(stopped.code == Some(1), "a daemon that has ended was stopped: {stopped}");
+    place.detach()?;
+    held.must_vanish()?;
+    ensure!(!is_enforced(lab)?, "enforcement goes on");
+    stop_of_a_running_one(lab, &place)
+}
+
+fn stop_of_a_running_one(lab: &Lab, place: &Place) -> Result<()> {
+    let mut daemon: Daemon<'_> = place.start()?;
+    let stopped = place.ask(&["stop"])?;
+    ensure!(stopped.code == Some(0), "{stopped}");
+    wait::until("the daemon's end", wait::PATIENCE, || Ok((!daemon.is_running()?).then_some(())))?;
+    ensure!(is_enforced(lab)?, "enforcement ended with the daemon");
+    place.detach()?;
+    Ok(())
+}
+
+fn is_enforced(lab: &Lab) -> Result<bool> {
+    Ok(crate::client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?.reached == 0)
+}
