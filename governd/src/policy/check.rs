@@ -50,7 +50,7 @@ impl Checker<'_> {
             Some(owner) => self.person(owner),
             None => self.missing_owner(&place),
         };
-        let sponsor = sponsor.map(|sponsor| self.person(sponsor));
+        let sponsor = sponsor.map(|sponsor| self.sponsor(sponsor));
         let purpose = purpose.and_then(|purpose| self.text(&purpose));
         let mode = mode.and_then(|mode| self.parse(&mode, value::parse_mode));
         let matches = self.matches(matches, &place);
@@ -156,6 +156,19 @@ impl Checker<'_> {
             Some(name.into())
         });
         Some(Person { name: name?, mail: mail? })
+    }
+
+    /// A person who answers for something: never a service, a team or a machine.
+    fn sponsor(&mut self, sponsor: Located<PersonDocument>) -> Option<Person> {
+        let place = self.place(&sponsor);
+        let person = self.person(sponsor)?;
+        if person.mail.is_service() {
+            let message = format!("`{}` is nobody's own address", person.mail.as_str());
+            let hint = "a sponsor is a person in the business, who answers for the agent";
+            self.out.push(Diagnostic::error(Code::NotAPerson, &place, message).hint(hint));
+            return None;
+        }
+        Some(person)
     }
 
     fn text(&mut self, text: &Located<String>) -> Option<Arc<str>> {
@@ -359,15 +372,22 @@ impl Checker<'_> {
         for one in &list.value {
             if let Ok(Target::Name(pattern)) = Target::parse(&one.value)
                 && pattern.is_wildcard()
-                && name::is_public_suffix(pattern.base())
             {
                 let base = pattern.base();
-                let message = format!("anybody can register a name below `{base}`");
-                self.out.push(
-                    Diagnostic::warning(Code::PublicSuffix, &self.place(one), message).hint(
-                        "name the domain that is meant, such as *.your-name.".to_owned() + base,
-                    ),
-                );
+                let (code, message) = match () {
+                    () if name::is_public_suffix(base) => {
+                        let message = format!("anybody can register a name below `{base}`");
+                        (Code::PublicSuffix, message)
+                    }
+                    () if name::is_shared_domain(base) => {
+                        let message = format!("every customer of a cloud has names below `{base}`");
+                        (Code::SharedDomain, message)
+                    }
+                    () => continue,
+                };
+                let hint = format!("name the domain that is meant, such as *.your-name.{base}");
+                let warning = Diagnostic::warning(code, &self.place(one), message);
+                self.out.push(warning.hint(hint));
             }
         }
     }

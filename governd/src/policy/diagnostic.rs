@@ -59,18 +59,26 @@ codes! {
     EmptyMatch => "empty-match",
     /// Groups that include each other in a circle.
     GroupCycle => "group-cycle",
+    /// An approval whose last day is over.
+    ExpiredApproval => "expired-approval",
     /// An address with bits set after its prefix.
     HostBits => "host-bits",
     /// More than the kernel's tables or the daemon's limits hold.
     Limit => "limit",
     /// A field that has to be there.
     MissingField => "missing-field",
+    /// A sponsor that is no person.
+    NotAPerson => "not-a-person",
     /// No owner: nobody to ask.
     MissingOwner => "missing-owner",
     /// An executable that is not on this host.
     NoExecutable => "no-executable",
     /// A wildcard on a suffix below which anybody can register.
     PublicSuffix => "public-suffix",
+    /// A rule that never decides.
+    ShadowedRule => "shadowed-rule",
+    /// A wildcard on a domain below which strangers have names.
+    SharedDomain => "shared-domain",
     /// A file that is too large.
     TooLarge => "too-large",
     /// Names that would be allowed, and may not be asked for.

@@ -7,13 +7,25 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use super::{
     value::{
-        Mail, Target,
+        Mail,
         approval::{Day, Sha256},
+        group::Item,
         name::check_document_name,
         process::{Cgroup, Executable, User},
     },
     yaml::deceives,
 };
+
+/// Names of executables that run whatever they are told to.
+const INTERPRETERS: &[&str] =
+    &["bash", "bun", "dash", "deno", "java", "node", "perl", "php", "python", "ruby", "sh", "uv"];
+
+/// Whether an executable runs whatever it is told to, by its name.
+pub fn is_interpreter(exe: &str) -> bool {
+    let file = exe.rsplit('/').next().unwrap_or(exe);
+    let stem = file.trim_end_matches(|one: char| one.is_ascii_digit() || one == '.');
+    INTERPRETERS.contains(&stem)
+}
 
 /// Longest name that is made of a program's.
 const NAME_BYTES_MAX: usize = 63;
@@ -25,6 +37,8 @@ const PORT_DNS: u16 = 53;
 pub struct Draft {
     /// What to call it.
     pub name: String,
+    /// Whether a document for it exists already.
+    pub is_registered: bool,
     /// Who runs it, by name and mail address, if somebody said so.
     pub owner: Option<(String, String)>,
     /// What it is, in words.
@@ -49,6 +63,9 @@ impl Draft {
     /// The document. `None` if nothing is known that could recognise the agent.
     pub fn text(&self) -> Option<String> {
         let mut text = String::from(HEAD);
+        if self.is_registered {
+            text = format!("{REGISTERED}{text}");
+        }
         let mut line = |line: String| {
             text.push_str(&line);
             text.push('\n');
@@ -60,6 +77,11 @@ impl Draft {
         self.approval(&mut line);
         self.egress(&mut line);
         recognised.then_some(text)
+    }
+
+    /// The name that the document gets.
+    pub fn document_name(&self) -> String {
+        document_name(&self.name)
     }
 
     fn people(&self, line: &mut impl FnMut(String)) {
@@ -120,7 +142,7 @@ impl Draft {
             if *port == PORT_DNS {
                 continue;
             }
-            if *is_denied || *port == 0 || Target::parse(host).is_err() {
+            if *is_denied || *port == 0 || Item::parse(host).is_err() {
                 let is_fine = |one: &char| !one.is_control() && !deceives(*one);
                 let host: String = host.chars().filter(is_fine).collect();
                 left_out.push(format!("{host}:{port}"));
@@ -145,8 +167,12 @@ impl Draft {
     }
 }
 
+const REGISTERED: &str = "\
+# It is registered already: keep its own owner and `match`, and take the rules from here.
+";
+
 const HEAD: &str = "\
-# Written by `governd agents register` from what was observed. Review every line.
+# Written by governd from what was observed. Review every line.
 apiVersion: governd.dev/v1
 kind: Agent
 ";
@@ -196,6 +222,7 @@ mod tests {
     fn full() -> Draft {
         Draft {
             name: "invoice_agent.py".into(),
+            is_registered: false,
             owner: Some(("Dana Smith".into(), "dana@acme.example".into())),
             purpose: "coding-agent codex, found on host-1".into(),
             exe: Some("/usr/bin/python3.11".into()),
@@ -212,6 +239,16 @@ mod tests {
                 ("exfil.example".into(), 443, true),
                 ("under_score.example".into(), 443, false),
             ],
+        }
+    }
+
+    #[test]
+    fn interpreters_are_known_by_name_whatever_their_version() {
+        for exe in ["/usr/bin/python3.11", "/opt/node", "/bin/dash", "python3"] {
+            assert!(is_interpreter(exe), "{exe}");
+        }
+        for exe in ["/usr/local/bin/codex", "/opt/nodejs-agent", ""] {
+            assert!(!is_interpreter(exe), "{exe}");
         }
     }
 

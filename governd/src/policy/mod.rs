@@ -6,6 +6,7 @@
 //! tables ([`compile`]). Each step reports all that it finds as [`diagnostic::Diagnostics`].
 
 pub mod compile;
+pub mod crd;
 pub mod diagnostic;
 pub mod diff;
 pub mod document;
@@ -14,6 +15,7 @@ pub mod explain;
 pub mod host;
 pub mod ids;
 pub mod image;
+pub mod learn;
 pub mod limits;
 pub mod model;
 pub mod nearest;

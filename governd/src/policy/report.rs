@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     compile::Surroundings,
-    diagnostic::Diagnostics,
+    diagnostic::{Code, Diagnostic, Diagnostics},
     ids::Ids,
     image::Compiled,
     load::{Documents, load},
@@ -34,8 +34,9 @@ pub struct Report {
     pub diagnostics: Diagnostics,
 }
 
-/// Checks the documents of all files, pairs of a path and what is in it, for a host.
-pub fn check<P, T>(sources: &[(P, T)], around: &Surroundings<'_>) -> Report
+/// Checks the documents of all files, pairs of a path and what is in it, for a host, at a time in
+/// milliseconds since the epoch.
+pub fn check<P, T>(sources: &[(P, T)], around: &Surroundings<'_>, now_ms: u64) -> Report
 where
     P: AsRef<str>,
     T: AsRef<[u8]>,
@@ -55,14 +56,29 @@ where
     };
     match documents.compile(around, &mut Ids::default()) {
         Err(diagnostics) => Report { diagnostics, ..report },
-        Ok(Compiled { image, digest, warnings, .. }) => Report {
+        Ok(Compiled { image, digest, mut warnings, .. }) => Report {
             valid: true,
             names: image.names.len(),
             networks: image.networks.len(),
             digest: Some(digest.to_string()),
-            diagnostics: warnings,
+            diagnostics: {
+                expired(&documents, now_ms, &mut warnings);
+                warnings
+            },
             ..report
         },
+    }
+}
+
+/// Warns of approvals whose last day is over.
+fn expired(documents: &Documents, now_ms: u64, out: &mut Diagnostics) {
+    for agent in &documents.policy.agents {
+        if let Some(day) = agent.approval.review_by.filter(|day| day.is_over(now_ms)) {
+            let message = format!("the approval of `{}` ended with {day}", agent.name);
+            let hint = "review the agent, and write another `review_by`";
+            let warning = Diagnostic::warning(Code::ExpiredApproval, &agent.place, message);
+            out.push(warning.hint(hint));
+        }
     }
 }
 

@@ -15,14 +15,14 @@ use crate::{
         inventory::{AgentDetail, ProcessRow},
         protocol::Request,
     },
-    policy::{self, draft::Draft},
+    policy::{
+        self,
+        draft::{Draft, is_interpreter},
+    },
 };
 
 /// Days until somebody looks at the approval again.
 const REVIEW_DAYS: i64 = 90;
-/// Names of executables that run whatever they are told to.
-const INTERPRETERS: &[&str] =
-    &["bash", "bun", "dash", "deno", "java", "node", "perl", "php", "python", "ruby", "sh", "uv"];
 
 impl Register {
     pub(super) fn run(self) -> Outcome {
@@ -63,6 +63,7 @@ fn draft(detail: &AgentDetail, name: Option<String>, owner: Option<(String, Stri
     let endpoints = detail.endpoints.iter();
     Draft {
         name: name.unwrap_or_else(|| summary.name.clone()),
+        is_registered: false,
         owner,
         purpose: format!("{kind} {}, found as {}", summary.name, summary.id)
             .chars()
@@ -76,12 +77,6 @@ fn draft(detail: &AgentDetail, name: Option<String>, owner: Option<(String, Stri
         review_by: review_by(clock::now_ms()),
         endpoints: endpoints.map(|seen| (seen.host.clone(), seen.port, seen.outside)).collect(),
     }
-}
-
-fn is_interpreter(exe: &str) -> bool {
-    let file = exe.rsplit('/').next().unwrap_or(exe);
-    let stem = file.trim_end_matches(|one: char| one.is_ascii_digit() || one == '.');
-    INTERPRETERS.contains(&stem)
 }
 
 /// The cgroup of a unit, which is the same at each start; containers and sessions have another.
@@ -102,16 +97,6 @@ fn review_by(now_ms: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn interpreters_are_known_by_name_whatever_their_version() {
-        for exe in ["/usr/bin/python3.11", "/opt/node", "/bin/dash", "python3"] {
-            assert!(is_interpreter(exe), "{exe}");
-        }
-        for exe in ["/usr/local/bin/codex", "/opt/nodejs-agent", ""] {
-            assert!(!is_interpreter(exe), "{exe}");
-        }
-    }
 
     #[test]
     fn a_review_is_due_in_90_days() {

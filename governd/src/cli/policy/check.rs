@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Additions, Exit, Here, Outcome, Printer, read, unwritable};
 use crate::{
+    app::clock,
     cli::printer::Tone,
     policy::{self, Report, diagnostic::Severity},
 };
@@ -27,7 +28,7 @@ impl Check {
         let printer = Printer::new(self.json);
         let sources = read(&self.paths)?;
         let here = Here::read(&self.additions)?;
-        let report = policy::check(&sources, &here.around());
+        let report = policy::check(&sources, &here.around(), clock::now_ms());
         print(&report, &printer).map_err(unwritable)?;
         Ok(if report.valid { Exit::Yes } else { Exit::Invalid })
     }

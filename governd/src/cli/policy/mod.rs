@@ -20,6 +20,7 @@ use crate::{
     audit::log::ReadError,
     policy::{
         compile::{Endpoint, Surroundings},
+        crd,
         diagnostic::Diagnostics,
         document,
         limits::SOURCE_BYTES_MAX,
@@ -32,6 +33,7 @@ use crate::{
 
 mod check;
 mod diff;
+mod learn;
 mod test;
 
 /// Where cgroup v2 is mounted on most hosts.
@@ -52,8 +54,12 @@ enum Verb {
     Test(test::Test),
     /// Say who gains or loses what between two policies; exit status 1 if somebody does.
     Diff(diff::Diff),
+    /// Write documents from what the log has seen, for review.
+    Learn(learn::Learn),
     /// Print the JSON Schema of the documents, for editors.
     Schema,
+    /// Print the documents' definitions as custom resources of Kubernetes.
+    Crds,
 }
 
 impl Policy {
@@ -62,6 +68,11 @@ impl Policy {
             Verb::Check(check) => check.run(),
             Verb::Test(test) => test.run(),
             Verb::Diff(diff) => diff.run(),
+            Verb::Learn(learn) => learn.run(),
+            Verb::Crds => {
+                Printer::new(false).text(crd::text()).map_err(unwritable)?;
+                Ok(Exit::Yes)
+            }
             Verb::Schema => {
                 let printer = Printer::new(true);
                 printer.value(&document::schema()).map_err(unwritable)?;

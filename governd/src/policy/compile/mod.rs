@@ -7,6 +7,7 @@
 
 mod blocks;
 mod digest;
+mod lints;
 mod names;
 mod networks;
 mod resolvers;
@@ -111,6 +112,9 @@ impl Documents {
             compiler.agent(agent);
         }
         compiler.tables();
+        if !compiler.out.has_errors() {
+            compiler.shadowed();
+        }
         compiler.selectors(&self.policy, around.host);
         compiler.resolvers(around.host);
         let Compiler { mut compiled, .. } = compiler;

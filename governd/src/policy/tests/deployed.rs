@@ -12,7 +12,7 @@ fn the_shipped_policies_are_valid_together_and_without_remarks() {
     let host = TestHost::new(&[("/opt/invoice-bot/bin/python3", 1)]);
     let around = Surroundings { host: &host, endpoints: &[], mode: None };
     let sources = [("default.yaml", DEFAULT), ("example-agent.yaml", EXAMPLE)];
-    let report = check(&sources, &around);
+    let report = check(&sources, &around, 0);
     insta::assert_snapshot!(format!("{}\n{}", report.summary()[..2].join("\n"), report.diagnostics), @r"
     valid: 0 errors and 0 warnings in 2 files
     1 agent, 1 host policy, 4 rules, 3 name patterns, 1 network

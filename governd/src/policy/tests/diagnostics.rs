@@ -78,6 +78,8 @@ fn rows() -> Vec<(&'static str, String)> {
         ("neither and both", rules("- ports: [443]\n- allow: [a.example]\n  deny: [b.example]")),
         ("empty lists", rules("- allow: []\n- allow: [a.example]\n  ports: []")),
         ("public suffixes", rules("- allow: ['*.com', '*.github.io', '*.example.com', '*.co.uk']\n- deny: ['*.ru']")),
+        ("shared domains", rules("- allow: ['*.amazonaws.com', '*.eu-west-1.amazonaws.com', '*.core.windows.net', '*.acme.azure.com']")),
+        ("a sponsor that is no person", agent("owner: {name: Dana, mail: d@acme.example}\nsponsor: {name: CI, mail: svc-ci@acme.example}\nmatch: [{exe: /x}]")),
         ("bad agent names", concat!(
             "apiVersion: governd.dev/v1\nkind: Agent\nmetadata: {name: Invoice Bot}\nspec: {}\n---\n",
             "apiVersion: governd.dev/v1\nkind: Agent\nmetadata: {name: unregistered}\nspec: {}\n",

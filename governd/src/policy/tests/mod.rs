@@ -4,6 +4,7 @@ mod diagnostics;
 mod explain;
 mod groups;
 mod host;
+mod lints;
 mod property;
 mod reach;
 mod reference;

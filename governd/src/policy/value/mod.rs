@@ -183,6 +183,25 @@ pub(super) fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, Fault>
     Err(Fault::new(Code::BadWord, format!("`{text}` means nothing here")).hint(hint))
 }
 
+/// What addresses of services begin with.
+const SERVICE_WORDS: &[&str] = &[
+    "admin",
+    "administrator",
+    "bot",
+    "daemon",
+    "do-not-reply",
+    "donotreply",
+    "no-reply",
+    "noreply",
+    "nobody",
+    "postmaster",
+    "robot",
+    "root",
+    "service",
+    "svc",
+    "system",
+];
+
 /// A mail address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mail(Box<str>);
@@ -210,6 +229,13 @@ impl Mail {
             return refuse("it is one address without a name");
         }
         Ok(Self(text.into()))
+    }
+
+    /// Whether it is plainly a service's, by what stands before the `@`.
+    pub fn is_service(&self) -> bool {
+        let local = self.0.split('@').next().unwrap_or_default().to_ascii_lowercase();
+        let first = local.split(['-', '_', '.', '+']).next().unwrap_or_default();
+        SERVICE_WORDS.contains(&first) || SERVICE_WORDS.contains(&local.as_str())
     }
 
     /// The address.

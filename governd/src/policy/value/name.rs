@@ -257,6 +257,44 @@ pub(crate) fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern.get(p..).is_none_or(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
+/// Domains of clouds and content networks, below which every customer has names.
+const SHARED_DOMAINS: &[&str] = &[
+    "akamaiedge.net",
+    "akamaized.net",
+    "aliyuncs.com",
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "azure-api.net",
+    "azure.com",
+    "azureedge.net",
+    "azurefd.net",
+    "azurewebsites.net",
+    "blob.core.windows.net",
+    "cloudapp.azure.com",
+    "cloudflare.com",
+    "cloudfront.net",
+    "core.windows.net",
+    "edgekey.net",
+    "edgesuite.net",
+    "fastly.net",
+    "googleapis.com",
+    "googleusercontent.com",
+    "myqcloud.com",
+    "oraclecloud.com",
+    "trafficmanager.net",
+    "windows.net",
+];
+
+/// Whether strangers have names below this one, although one company owns it: the domain itself,
+/// or a region of it, such as `eu-west-1.amazonaws.com`.
+pub(crate) fn is_shared_domain(base: &str) -> bool {
+    let is_region =
+        |label: &str| label.contains('-') && label.ends_with(|one: char| one.is_ascii_digit());
+    let region = base.split_once('.').filter(|(label, _)| is_region(label));
+    let above = region.map_or(base, |(_, above)| above);
+    [base, above].iter().any(|name| SHARED_DOMAINS.contains(name))
+}
+
 /// The registrable domain of a name (public suffix and one label), if it has one.
 pub(crate) fn registrable(name: &str) -> Option<&str> {
     psl::domain_str(name)

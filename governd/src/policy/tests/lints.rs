@@ -1,0 +1,52 @@
+//! What is valid, and perhaps not meant so.
+
+use std::fmt::Write;
+
+use super::host::TestHost;
+use crate::policy::{check, compile::Surroundings};
+
+/// 2026-11-22T00:00:00Z.
+const NOW_MS: u64 = 1_795_305_600_000;
+
+fn remarks(spec: &str, rules: &str) -> String {
+    let text = format!(
+        "apiVersion: governd.dev/v1\nkind: Agent\nmetadata: {{name: bot}}\nspec:\n  \
+         owner: {{name: Dana, mail: d@acme.example}}\n  match: [{{exe: /a}}]\n{spec}  \
+         egress:\n    rules: [{rules}]\n"
+    );
+    let host = TestHost::new(&[("/a", 1)]);
+    let around = Surroundings { host: &host, endpoints: &[], mode: None };
+    let report = check(&[("p.yaml", text)], &around, NOW_MS);
+    assert!(report.valid, "{}", report.diagnostics);
+    report.diagnostics.to_string()
+}
+
+#[test]
+fn rules_that_never_decide_are_warned_of() {
+    let rows = [
+        ("deny wins", "{allow: [a.example]}, {deny: [a.example]}"),
+        ("the same twice", "{allow: [a.example, b.example]}, {allow: [a.example]}"),
+        (
+            "wider ports",
+            "{allow: [a.example], ports: ['1-1000']}, {deny: [a.example], ports: [443]}",
+        ),
+        ("the wider one with ports", "{deny: [a.example], ports: [443]}, {allow: [a.example]}"),
+        ("a part of it decides", "{allow: [a.example, b.example]}, {deny: [a.example]}"),
+        ("an exact name in a wildcard", "{allow: ['*.example.com']}, {allow: [a.example.com]}"),
+        ("a network", "{allow: [10.0.0.0/8]}, {deny: [10.0.0.0/8], protocol: tcp}"),
+        ("the same network twice", "{deny: [10.0.0.0/8]}, {allow: [10.0.0.0/8]}"),
+    ];
+    let mut all = String::new();
+    for (title, rules) in rows {
+        writeln!(all, "# {title}\n{}\n", remarks("", rules)).unwrap();
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn an_approval_that_is_over_is_warned_of() {
+    assert_eq!(remarks("  review_by: 2026-11-22\n", ""), "");
+    let expected = "p.yaml:3:18: warning[expired-approval]: the approval of `bot` ended with \
+                    2026-11-21\nhint: review the agent, and write another `review_by`";
+    assert_eq!(remarks("  review_by: 2026-11-21\n", ""), expected);
+}
