@@ -42,7 +42,7 @@ pub fn read(directory: &Path, since_ms: i64) -> Result<Flows, ReadError> {
             key.address = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
         }
         if let Some(before) = known.get_mut(&key) {
-            *before = Observed { count: before.count + 1, ..flow };
+            *before = Observed { count: before.count.saturating_add(flow.count), ..flow };
         } else if known.len() < FLOWS_MAX {
             known.insert(key, flow);
         } else {
@@ -74,9 +74,52 @@ fn observed(line: &[u8], since_ms: i64) -> Option<Observed> {
     let is_denied = decision.get("verdict")?.as_str()? == "deny";
     Some(Observed {
         key,
-        count: 1,
+        // A record may stand for several, which were the same.
+        count: number("/count").unwrap_or(1),
         last_ms: number("/time")?,
         owner: text("/unmapped/governd/agent/owner"),
         was_refused: is_denied && !decision.get("would_deny")?.as_bool()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOWED: &str =
+        include_str!("../audit/record/snapshots/governd__audit__record__tests__flow_allowed.snap");
+    const DENIED: &str =
+        include_str!("../audit/record/snapshots/governd__audit__record__tests__flow_denied.snap");
+    const WOULD_DENY: &str = include_str!(
+        "../audit/record/snapshots/governd__audit__record__tests__flow_would_deny.snap"
+    );
+    const DNS: &str =
+        include_str!("../audit/record/snapshots/governd__audit__record__tests__dns.snap");
+
+    fn read(snapshot: &str, since_ms: i64) -> Option<Observed> {
+        observed(snapshot.lines().last().unwrap().as_bytes(), since_ms)
+    }
+
+    #[test]
+    fn flows_of_records_are_read_and_nothing_else() {
+        let flow = read(ALLOWED, 0).unwrap();
+        let key = FlowKey {
+            agent: "invoice-bot".into(),
+            exe: Some("/opt/invoice-bot/bin/python3".into()),
+            user: Some("svc-invoice".into()),
+            name: Some("api.openai.com".into()),
+            address: "203.0.113.9".parse().unwrap(),
+            port: 443,
+            protocol: 6,
+        };
+        assert_eq!(flow.key, key);
+        assert_eq!((flow.count, flow.was_refused), (1, false));
+        assert_eq!(flow.owner.as_deref(), Some("Dana Smith <dana@acme.example>"));
+        let later_ms = i64::try_from(flow.last_ms).unwrap() + 1;
+        assert_eq!(read(ALLOWED, later_ms), None);
+        assert!(read(DENIED, 0).unwrap().was_refused);
+        assert!(!read(WOULD_DENY, 0).unwrap().was_refused);
+        assert_eq!(read(DNS, 0), None);
+        assert_eq!(observed(b"{}", 0), None);
+    }
 }

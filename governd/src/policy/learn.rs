@@ -3,7 +3,10 @@
 //! Names are taken as they are. They become groups of the catalogue or wildcards only where that is
 //! asked for, and never a wildcard below which strangers have names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     compile::Endpoint,
@@ -78,7 +81,7 @@ pub fn learn(flows: &[Observed], options: &Options<'_>) -> Learned {
     learned
 }
 
-fn text(text: &Option<std::sync::Arc<str>>) -> &str {
+fn text(text: &Option<Arc<str>>) -> &str {
     text.as_deref().unwrap_or_default()
 }
 
@@ -158,7 +161,7 @@ fn grouped(hosts: BTreeSet<String>, catalogue: &[Endpoint]) -> BTreeSet<String> 
             None => host,
             Some(Endpoint { provider, kind, .. }) => {
                 let kind = Some((*kind).into());
-                GroupRef::Catalogue { provider: provider.clone(), kind }.to_string()
+                GroupRef::Catalogue { provider: Arc::clone(provider), kind }.to_string()
             }
         }
     };
@@ -207,8 +210,6 @@ fn common_domain(names: &[&str]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
