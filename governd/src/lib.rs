@@ -15,6 +15,7 @@ pub mod core;
 pub mod kernel;
 pub mod policy;
 pub mod settings;
+pub mod sink;
 pub mod store;
 pub mod telemetry;
 pub mod workload;

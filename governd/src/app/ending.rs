@@ -63,8 +63,8 @@ impl Engine {
         self.release_last();
         self.record_phase(Phase::Stop { reason: Arc::from(reason), stays_attached });
         self.close_inventory();
-        let Self { kernel, journal, exporting, .. } = self;
-        drop(kernel);
+        let Self { kernel, journal, exporting, uplink, .. } = self;
+        drop((kernel, uplink));
         Exporting::stop(exporting);
         drop(journal);
         detached

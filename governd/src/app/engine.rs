@@ -25,6 +25,7 @@ use super::{
     quic::Quic,
     rulebook::{Rulebook, RulebookError},
     unseen::Watch,
+    uplink::Uplink,
 };
 use crate::{
     audit::record::Actor,
@@ -77,6 +78,7 @@ pub struct Engine {
     pub(super) state: State,
     pub(super) journal: Journal,
     pub(super) exporting: Exporting,
+    pub(super) uplink: Option<Uplink>,
     pub(super) discovery: Discovery,
     pub(super) destroyer: Destroyer,
     pub(super) watch: Watch,

@@ -28,6 +28,7 @@ pub mod rulebook;
 pub mod sources;
 mod tampering;
 mod unseen;
+pub mod uplink;
 
 use std::{
     io,
@@ -53,6 +54,7 @@ use journal::Journal;
 use metrics::MetricsError;
 use rulebook::{Rulebook, RulebookError};
 use unseen::Watch;
+use uplink::Uplink;
 
 use crate::{
     audit::{
@@ -195,6 +197,7 @@ impl App {
         let (journal, opened) = open_journal(settings, &host, &lacks)?;
         let shown = journal.events();
         let exporting = Exporting::start(&exporters, settings, &journal)?;
+        let uplink = Uplink::start_if_enrolled(&settings.state_dir, &journal);
         let mut kernel = ending::load(settings, pins)?;
         let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
         let proc = || ProcFs::new(Path::new("/proc"));
@@ -217,6 +220,7 @@ impl App {
             state,
             journal,
             exporting,
+            uplink,
             discovery,
             destroyer,
             watch,

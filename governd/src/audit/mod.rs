@@ -7,9 +7,11 @@
 
 pub mod canonical;
 pub mod checkpoint;
+pub mod cosign;
 pub mod export;
 pub mod log;
 pub mod proof;
 pub mod record;
 pub mod tree;
 pub mod verify;
+pub mod witness;

@@ -10,6 +10,7 @@ mod audit;
 mod catalog;
 mod daemon;
 mod doctor;
+mod enroll;
 pub mod exit;
 mod explain;
 mod flags;
@@ -17,6 +18,7 @@ mod install;
 mod policy;
 pub mod printer;
 mod replay;
+mod sink;
 mod status;
 mod stop;
 mod watch;
@@ -62,6 +64,10 @@ enum Verb {
     Audit(audit::Audit),
     /// Say what names governd sees in captures.
     Replay(replay::Replay),
+    /// Take the logs of many hosts, check that each only grows, and cosign what was seen.
+    Sink(sink::Sink),
+    /// Let a sink take this host's log.
+    Enroll(enroll::Enroll),
 }
 
 /// What a verb ends with.
@@ -84,6 +90,8 @@ pub fn main() -> ExitCode {
         Verb::Catalog(verb) => verb.run(),
         Verb::Audit(verb) => verb.run(),
         Verb::Replay(verb) => verb.run(),
+        Verb::Sink(verb) => verb.run(),
+        Verb::Enroll(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
     };
     outcome.unwrap_or_else(|failure| report(&failure)).into()

@@ -47,6 +47,7 @@ mod keeper;
 mod key;
 #[cfg(test)]
 mod kill_tests;
+mod notes;
 mod prove;
 mod reader;
 mod recovery;
@@ -69,6 +70,7 @@ pub use self::{
     keeper::{
         COMMIT_BOUNDS_S, CommitDurations, Keeper, KeeperOptions, Observer, Progress, Refused,
     },
+    notes::{Note, note_after, root_at},
     prove::{ProveError, prove},
     reader::{Line, Reader},
     storage::{Disk, File, Filesystem},

@@ -16,6 +16,7 @@ use crate::{
     settings,
 };
 
+mod against;
 mod check;
 mod prove;
 mod query;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Log, Outcome, unreadable};
+use super::{Log, Outcome, against, unreadable};
 use crate::{
     audit::{
         canonical::integer,
@@ -23,6 +23,10 @@ use crate::{
 pub(super) struct Verify {
     #[command(flatten)]
     log: Log,
+    /// Compare with a receipt of the sink, too: `sink` for the last one that it gave this host, or a
+    /// file, as `governd sink receipt` prints it.
+    #[arg(long, value_name = "sink|FILE")]
+    against: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -33,14 +37,24 @@ impl Verify {
         let printer = Printer::new(self.json);
         let key = self.log.key()?;
         let report = log::verify(&Disk, &self.log.directory(), &key).map_err(unreadable)?;
+        let receipt = self.against.as_deref().map(|name| against::judge(&self.log, &key, name));
+        let receipt = receipt.transpose()?;
         if printer.is_json() {
-            printer.value(&value(&report, &key)).map_err(unwritable)?;
+            let mut value = value(&report, &key);
+            if let (Some(receipt), Some(fields)) = (&receipt, value.as_object_mut()) {
+                fields.insert("receipt".to_owned(), receipt.value());
+            }
+            printer.value(&value).map_err(unwritable)?;
         } else {
             for line in lines(&report, &key, &printer) {
                 printer.line(line).map_err(unwritable)?;
             }
+            if let Some(receipt) = &receipt {
+                printer.line(receipt.line(&printer)).map_err(unwritable)?;
+            }
         }
-        Ok(if report.wrong.is_some() { Exit::No } else { Exit::Yes })
+        let is_other = receipt.is_some_and(|receipt| !receipt.is_kept);
+        Ok(if is_other || report.wrong.is_some() { Exit::No } else { Exit::Yes })
     }
 }
 
@@ -96,7 +110,8 @@ mod tests {
     use crate::audit::{checkpoint::Signer, log::Options};
 
     fn verify(state_dir: &Path, key: Option<String>) -> Outcome {
-        Verify { log: Log { state_dir: state_dir.to_owned(), key }, json: true }.run()
+        let log = Log { state_dir: state_dir.to_owned(), key };
+        Verify { log, against: None, json: true }.run()
     }
 
     #[test]

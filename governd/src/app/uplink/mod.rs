@@ -1,0 +1,214 @@
+//! The way to the sink: a host is let in with a token, and a thread of the daemon sends what the log
+//! has and the sink lacks.
+//!
+//! The sink says how far it is, so nothing has to be remembered here. What it acknowledges comes back
+//! as a receipt: the checkpoint with the sink's cosignature, which is kept beside the log.
+
+mod client;
+mod worker;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use serde::{Deserialize, Serialize};
+
+use self::{client::Client, worker::Worker};
+use super::journal::Journal;
+use crate::{
+    audit::{
+        cosign::{CosignError, Witness},
+        log::{self, Disk, ReadError},
+    },
+    sink::{
+        authority::{self, AuthorityError},
+        files,
+        wire::{self, Enroll, Enrolled},
+    },
+};
+
+/// Where a host keeps what the sink gave it, in the state directory.
+const DIRECTORY: &str = "sink";
+const LOG_DIRECTORY: &str = "log";
+const ADDRESS: &str = "address";
+const CA: &str = "ca.pem";
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+const WITNESS: &str = "witness.pub";
+const RECEIPT: &str = "receipt";
+
+/// What a token says, before it is encoded.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Ticket {
+    /// Name or address of the sink, and port.
+    sink: String,
+    /// The sink's authority, in PEM: nobody else is talked to.
+    ca: String,
+    /// What the sink knows the token by.
+    secret: String,
+}
+
+/// Why there is no way to the sink.
+#[derive(Debug, thiserror::Error)]
+pub enum UplinkError {
+    /// The text is no token.
+    #[error("this is no token of a sink")]
+    Token,
+    /// A file cannot be used.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The log has no key.
+    #[error("this host has no log yet")]
+    Log(#[from] ReadError),
+    /// No key or connection can be had.
+    #[error("cannot make a key")]
+    Key(#[from] AuthorityError),
+    /// The connection cannot be set up.
+    #[error("what the sink gave cannot be used: {0}")]
+    Tls(String),
+    /// The sink cannot be reached, or refuses.
+    #[error("{0}")]
+    Sink(String),
+    /// What the sink says of itself is no key.
+    #[error("what the sink gave cannot be used")]
+    Witness(#[from] CosignError),
+}
+
+impl UplinkError {
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Token => "take the whole line that `governd sink token` printed",
+            Self::File { .. } => "run it as root, or name the state directory with --state-dir",
+            Self::Log(_) => "start governd once, which makes the log and its key",
+            Self::Key(_) => "try again once the system has started",
+            Self::Tls(_) | Self::Witness(_) => "enroll again with a new token",
+            Self::Sink(_) => "check that the sink runs and that the token is new and unused",
+        }
+    }
+}
+
+/// What a host presents to be let in by the sink at an address.
+pub fn token(sink: &str, ca: &str, secret: &str) -> String {
+    let ticket = Ticket { sink: sink.into(), ca: ca.into(), secret: secret.into() };
+    BASE64URL.encode(serde_json::to_string(&ticket).unwrap_or_default())
+}
+
+/// Exchanges a token for a certificate, and gives the sink's address.
+///
+/// # Errors
+/// The token is none, the sink refuses, or files cannot be written.
+pub fn enroll(state_dir: &Path, token: &str) -> Result<String, UplinkError> {
+    let bytes = BASE64URL.decode(token.trim()).map_err(|_| UplinkError::Token)?;
+    let ticket = serde_json::from_slice(&bytes).map_err(|_| UplinkError::Token)?;
+    let Ticket { sink, ca, secret } = ticket;
+    let log_key = log::public_key(&Disk, &state_dir.join(LOG_DIRECTORY))?.to_string();
+    let (key, point) = authority::host_key()?;
+    let public_key = base64::engine::general_purpose::STANDARD.encode(point);
+    let client = Client::new(&sink, &ca, None).map_err(UplinkError::Tls)?;
+    let request = serde_json::to_vec(&Enroll { secret, log_key, public_key }).unwrap_or_default();
+    let answer = client.post(wire::ENROLL, &request);
+    let Enrolled { certificate, witness } =
+        answer.map_err(|trouble| UplinkError::Sink(trouble.to_string()))?;
+    Witness::parse(&witness)?;
+    let directory = state_dir.join(DIRECTORY);
+    let file = |path: PathBuf| |source| UplinkError::File { path, source };
+    files::make_directory(&directory).map_err(file(directory.clone()))?;
+    // The address last: with it the host is enrolled.
+    let parts = [
+        (KEY, key),
+        (CERTIFICATE, certificate),
+        (CA, ca),
+        (WITNESS, witness),
+        (ADDRESS, sink.clone()),
+    ];
+    for (name, text) in parts {
+        let path = directory.join(name);
+        files::write(&path, &text).map_err(file(path))?;
+    }
+    Ok(sink)
+}
+
+/// What the sink said last: the receipt, and who cosigned it. `None` where there is none yet.
+///
+/// # Errors
+/// Files cannot be read, or are not what they should be.
+pub fn receipt(state_dir: &Path) -> Result<Option<(String, Witness)>, UplinkError> {
+    let directory = state_dir.join(DIRECTORY);
+    match read(&directory, RECEIPT) {
+        Ok(receipt) => {
+            let witness = Witness::parse(read(&directory, WITNESS)?.trim())?;
+            Ok(Some((receipt, witness)))
+        }
+        Err(UplinkError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read(directory: &Path, name: &str) -> Result<String, UplinkError> {
+    let path = directory.join(name);
+    fs::read_to_string(&path).map_err(|source| UplinkError::File { path, source })
+}
+
+/// A thread that sends; it ends with this value, at the latest when its request does.
+#[derive(Debug)]
+pub struct Uplink {
+    /// Dropped when it should end.
+    _stop: mpsc::Sender<()>,
+}
+
+impl Uplink {
+    /// Starts it, if the host is enrolled. What is enforced and recorded here does not depend on it,
+    /// so what is wrong with it is only said.
+    pub(super) fn start_if_enrolled(state_dir: &Path, journal: &Journal) -> Option<Self> {
+        Self::start(state_dir, journal).unwrap_or_else(|error| {
+            let hint = error.hint();
+            tracing::error!(error = &error as &dyn std::error::Error, hint, "no way to the sink");
+            None
+        })
+    }
+
+    /// Starts it, if the host is enrolled.
+    ///
+    /// # Errors
+    /// What the sink gave cannot be used.
+    fn start(state_dir: &Path, journal: &Journal) -> Result<Option<Self>, UplinkError> {
+        let directory = state_dir.join(DIRECTORY);
+        let sink = match read(&directory, ADDRESS) {
+            Ok(sink) => sink,
+            Err(UplinkError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let witness = Witness::parse(read(&directory, WITNESS)?.trim())?;
+        let (ca, key) = (read(&directory, CA)?, read(&directory, KEY)?);
+        let certificate = read(&directory, CERTIFICATE)?;
+        let client = Client::new(&sink, &ca, Some((&certificate, &key)));
+        let client = client.map_err(UplinkError::Tls)?;
+        let worker = Worker::new(client, witness, directory.join(RECEIPT), journal);
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("uplink".to_owned());
+        thread
+            .spawn(move || worker.run(&stopped))
+            .map_err(|source| UplinkError::File { path: directory, source })?;
+        Ok(Some(Self { _stop: stop }))
+    }
+}
+
+/// The cryptography of connections.
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}

@@ -1,0 +1,223 @@
+//! Whether what a host sends goes on from what it sent before: the decision of a witness. Pure.
+//!
+//! A log may only grow. What is sent again must be what was sent, and what is new must lead to the
+//! root that the host signed; anything else says that the host rewrote its history, lost some of it,
+//! or that somebody writes in its name.
+
+use super::{
+    checkpoint::{Checkpoint, NoteError, Verifier},
+    tree::{Frontier, Hash, leaf_hash},
+};
+
+/// Records in a row and the checkpoint behind the last of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Index of the first.
+    pub first: u64,
+    /// Their lines.
+    pub lines: &'a [&'a str],
+    /// The signed checkpoint, whose size is the index behind the last.
+    pub note: &'a str,
+}
+
+/// What a batch adds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// What the host signed.
+    pub checkpoint: Checkpoint,
+    /// The tree with the new records, or as it was where all of them are known.
+    pub frontier: Frontier,
+    /// Lines of the batch that are known already.
+    pub known: usize,
+    /// Leaf hashes of the others.
+    pub leaves: Vec<Hash>,
+}
+
+/// Why a batch is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// It is not signed by the host's key.
+    #[error("the checkpoint is not to be trusted: {0}")]
+    Note(NoteError),
+    /// The checkpoint is not the one behind the last line.
+    #[error("the checkpoint is of {size} records and the batch ends at {end}")]
+    Bounds {
+        /// Records that the checkpoint covers.
+        size: u64,
+        /// The index behind the last line.
+        end: u64,
+    },
+    /// Records between what is known and the batch are missing.
+    #[error("the batch begins at record {first}, and record {size} is the next")]
+    Gap {
+        /// Index of the first line.
+        first: u64,
+        /// Records that are known.
+        size: u64,
+    },
+    /// A record is not what was sent under its index before.
+    #[error("record {index} is not what this host sent before")]
+    Fork {
+        /// The first that differs.
+        index: u64,
+    },
+    /// The records do not lead to the root that the host signed.
+    #[error("the records up to {size} do not lead to the root that the host signed")]
+    Root {
+        /// Records that the checkpoint covers.
+        size: u64,
+    },
+}
+
+impl Refusal {
+    /// Whether it says that the host's history is not what it was.
+    pub const fn is_alarming(&self) -> bool {
+        match self {
+            Self::Note(_) | Self::Fork { .. } | Self::Root { .. } => true,
+            Self::Bounds { .. } | Self::Gap { .. } => false,
+        }
+    }
+
+    /// The word for it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Note(_) => "signature",
+            Self::Bounds { .. } => "bounds",
+            Self::Gap { .. } => "gap",
+            Self::Fork { .. } => "fork",
+            Self::Root { .. } => "root",
+        }
+    }
+}
+
+/// Judges a batch against the tree of what is known. `overlap` has the leaf hashes of the known
+/// records from the batch's first on.
+///
+/// # Errors
+///
+/// If it does not go on from there.
+pub fn judge(
+    known: &Frontier,
+    overlap: &[Hash],
+    key: &Verifier,
+    batch: Batch<'_>,
+) -> Result<Step, Refusal> {
+    let Batch { first, lines, note } = batch;
+    let checkpoint = key.open(note).map_err(Refusal::Note)?;
+    let size = checkpoint.size;
+    let end = first.saturating_add(lines.len() as u64);
+    if size != end {
+        return Err(Refusal::Bounds { size, end });
+    }
+    if first > known.size() {
+        return Err(Refusal::Gap { first, size: known.size() });
+    }
+    let mut leaves: Vec<Hash> = lines.iter().map(|line| leaf_hash(line.as_bytes())).collect();
+    let differs = (first..).zip(leaves.iter().zip(overlap)).find(|(_, (new, old))| new != old);
+    if let Some((index, _)) = differs {
+        return Err(Refusal::Fork { index });
+    }
+    let repeated = usize::try_from(known.size() - first).unwrap_or(usize::MAX).min(leaves.len());
+    let leaves = leaves.split_off(repeated);
+    let mut frontier = known.clone();
+    for leaf in &leaves {
+        frontier.push(*leaf);
+    }
+    // A checkpoint of the past has a root that the tree of today does not tell; its records are
+    // known to be the same.
+    if size == frontier.size() && frontier.root() != checkpoint.root {
+        return Err(Refusal::Root { size });
+    }
+    Ok(Step { checkpoint, frontier, known: repeated, leaves })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::audit::{checkpoint::Signer, tree};
+
+    fn host() -> Signer {
+        Signer::new("governd/host", [1; 32]).unwrap()
+    }
+
+    fn lines(count: u64) -> Vec<String> {
+        (0..count).map(|number| format!("{{\"n\":{number}}}")).collect()
+    }
+
+    fn hashes(lines: &[String]) -> Vec<Hash> {
+        lines.iter().map(|line| leaf_hash(line.as_bytes())).collect()
+    }
+
+    fn tree_of(lines: &[String]) -> Frontier {
+        let mut frontier = Frontier::new(0, Vec::new()).unwrap();
+        hashes(lines).into_iter().for_each(|leaf| frontier.push(leaf));
+        frontier
+    }
+
+    /// What is said of lines from an index on, when so many are known.
+    fn said(all: &[String], known: &[String], first: usize, note: &str) -> Result<Step, Refusal> {
+        let texts: Vec<&str> = all[first..].iter().map(String::as_str).collect();
+        let overlap = hashes(known).split_off(first.min(known.len()));
+        let batch = Batch { first: first as u64, lines: &texts, note };
+        judge(&tree_of(known), &overlap, host().verifier(), batch)
+    }
+
+    #[test]
+    fn only_what_goes_on_is_taken() {
+        let all = lines(7);
+        let root = tree::root(&hashes(&all));
+        let note = host().sign(7, root);
+        let step = said(&all, &all[..4], 4, &note).unwrap();
+        assert_eq!((step.known, step.leaves.len(), step.frontier.root()), (0, 3, root));
+        let again = said(&all, &all, 2, &note).unwrap();
+        assert_eq!((again.known, again.leaves.len(), again.frontier.size()), (5, 0, 7));
+
+        let mut other = all.clone();
+        other[5] = "{}".to_owned();
+        let rows = [
+            (said(&all, &all[..2], 4, &note), Refusal::Gap { first: 4, size: 2 }),
+            (said(&other, &all, 4, &note), Refusal::Fork { index: 5 }),
+            (said(&other, &all[..4], 4, &note), Refusal::Root { size: 7 }),
+            (said(&all[..6], &all[..4], 4, &note), Refusal::Bounds { size: 7, end: 6 }),
+            (
+                said(&all, &all[..4], 4, &note.replacen("\n7\n", "\n8\n", 1)),
+                Refusal::Note(NoteError::Signature),
+            ),
+            (
+                said(
+                    &all,
+                    &all[..4],
+                    4,
+                    &Signer::new("governd/other", [1; 32]).unwrap().sign(7, root),
+                ),
+                Refusal::Note(NoteError::Origin),
+            ),
+        ];
+        for (said, refusal) in rows {
+            assert_eq!(said.unwrap_err(), refusal);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn however_a_log_is_cut_it_is_taken_and_any_changed_line_is_not(
+            count in 1_usize..40, cut in 0_usize..40, from in 0_usize..40, changed in 0_usize..40,
+        ) {
+            let all = lines(count as u64);
+            let cut = cut % (count + 1);
+            let from = from % (cut + 1);
+            let note = host().sign(count as u64, tree::root(&hashes(&all)));
+            let step = said(&all, &all[..cut], from, &note).unwrap();
+            prop_assert_eq!(step.frontier.root(), tree::root(&hashes(&all)));
+            prop_assert_eq!(step.known + step.leaves.len(), count - from);
+            let changed = changed % count;
+            if changed >= from {
+                let mut other = all.clone();
+                other[changed].push(' ');
+                prop_assert!(said(&other, &all[..cut], from, &note).unwrap_err().is_alarming());
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! `governd sink`: the central sink, and what it knows.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, anyhow};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use clap::{Args, Subcommand};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{
+    Outcome,
+    exit::{Exit, Failure},
+    printer::{Printer, Table, Tone},
+    unwritable,
+};
+use crate::{
+    app::uplink,
+    audit::canonical::integer,
+    sink::{
+        authority::{self, Authority, AuthorityError},
+        server,
+        store::{Host, Store, StoreError},
+    },
+    telemetry,
+};
+
+const DIRECTORY: &str = "/var/lib/governd-sink";
+const LISTEN: &str = "[::]:7443";
+const SECRET_BYTES: usize = 32;
+const HOUR_S: u64 = 3_600;
+
+/// Flags of `governd sink`.
+#[derive(Args, Debug)]
+pub(super) struct Sink {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a new sink: its authority, its certificate and the key by which it cosigns.
+    Init(Init),
+    /// Run the sink.
+    Run(Run),
+    /// Print a token that lets one host in, once.
+    Token(Token),
+    /// Say which hosts there are, how much of their logs is here, and what is wrong with them.
+    Hosts(Hosts),
+    /// Print the last receipt of a host: the checkpoint that this sink cosigned.
+    Receipt(Receipt),
+    /// Check that what is stored of every host is what it signed.
+    Verify(Verify),
+}
+
+/// Where the sink is.
+#[derive(Args, Debug)]
+struct Place {
+    /// Directory of the sink.
+    #[arg(long, env = "GOVERND_SINK_DIR", value_name = "DIR", default_value = DIRECTORY)]
+    dir: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct Init {
+    #[command(flatten)]
+    place: Place,
+    /// A DNS name or address that hosts reach the sink by; the first names it in cosignatures.
+    #[arg(long, value_name = "NAME", required = true)]
+    name: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+struct Run {
+    #[command(flatten)]
+    place: Place,
+    /// Address and port to listen on.
+    #[arg(long, env = "GOVERND_SINK_LISTEN", value_name = "ADDRESS", default_value = LISTEN)]
+    listen: SocketAddr,
+}
+
+#[derive(Args, Debug)]
+struct Token {
+    #[command(flatten)]
+    place: Place,
+    /// Name of the host that may use it.
+    #[arg(long, value_name = "NAME")]
+    host: String,
+    /// Name or address, and port, by which the host reaches this sink.
+    #[arg(long, value_name = "NAME:PORT")]
+    sink: String,
+    /// Hours after which it is not valid any more.
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    hours: u32,
+}
+
+#[derive(Args, Debug)]
+struct Hosts {
+    #[command(flatten)]
+    place: Place,
+    /// Print one JSON object a host.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct Receipt {
+    #[command(flatten)]
+    place: Place,
+    /// The host's name.
+    host: String,
+}
+
+#[derive(Args, Debug)]
+struct Verify {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Sink {
+    pub(super) fn run(self) -> Outcome {
+        match self.verb {
+            Verb::Init(verb) => verb.run(),
+            Verb::Run(verb) => verb.run(),
+            Verb::Token(verb) => verb.run(),
+            Verb::Hosts(verb) => verb.run(),
+            Verb::Receipt(verb) => verb.run(),
+            Verb::Verify(verb) => verb.run(),
+        }
+    }
+}
+
+impl Init {
+    fn run(self) -> Outcome {
+        authority::create(&self.place.dir, &self.name).map_err(unusable)?;
+        self.place.store()?;
+        Printer::new(false).note(format_args!(
+            "a sink is in {}; `governd sink run` runs it, `governd sink token` lets hosts in",
+            self.place.dir.display()
+        ));
+        Ok(Exit::Yes)
+    }
+}
+
+impl Run {
+    fn run(self) -> Outcome {
+        telemetry::start("info");
+        let authority = Arc::new(self.place.authority()?);
+        let store = self.place.store()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::plain(Exit::Environment, error))?;
+        runtime.block_on(async {
+            let listener = TcpListener::bind(self.listen).await;
+            let listener = listener.with_context(|| format!("cannot listen on {}", self.listen));
+            let listener = listener.map_err(|error| {
+                Failure::new(Exit::Environment, error, "name another address with --listen")
+            })?;
+            let address = listener.local_addr().map_err(unwritable)?;
+            Printer::new(false).note(format_args!("the sink listens on {address}"));
+            let mut terminate =
+                tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                    .map_err(|error| Failure::plain(Exit::Environment, error))?;
+            tokio::select! {
+                served = server::serve(listener, authority, store) => {
+                    served.map_err(|error| Failure::plain(Exit::Environment, error))?;
+                }
+                _ = tokio::signal::ctrl_c() => (),
+                _ = terminate.recv() => (),
+            }
+            Ok(Exit::Yes)
+        })
+    }
+}
+
+impl Token {
+    fn run(self) -> Outcome {
+        let authority = self.place.authority()?;
+        let mut secret = [0; SECRET_BYTES];
+        SystemRandom::new().fill(&mut secret).map_err(|_| unusable(AuthorityError::Randomness))?;
+        let secret = BASE64URL.encode(secret);
+        let expires_s = now_s().saturating_add(u64::from(self.hours) * HOUR_S);
+        self.place.store()?.add_token(&secret, &self.host, expires_s).map_err(failed)?;
+        let token = uplink::token(&self.sink, authority.ca(), &secret);
+        Printer::new(false).line(token).map_err(unwritable)?;
+        Ok(Exit::Yes)
+    }
+}
+
+impl Hosts {
+    fn run(self) -> Outcome {
+        let printer = Printer::new(self.json);
+        let store = self.place.store()?;
+        let (hosts, findings) = (store.hosts().map_err(failed)?, store.findings().map_err(failed)?);
+        let now_s = now_s();
+        let mut table = Table::default();
+        for host in &hosts {
+            let found: Vec<_> = findings.iter().filter(|found| found.host == host.name).collect();
+            let silent_s = now_s.saturating_sub(host.seen_s);
+            if printer.is_json() {
+                let findings: Vec<_> = found
+                    .iter()
+                    .map(|found| {
+                        json!({
+                            "count": integer(found.count),
+                            "detail": found.detail,
+                            "time_s": integer(found.time_s),
+                            "what": found.what,
+                        })
+                    })
+                    .collect();
+                let value = json!({
+                    "findings": findings,
+                    "host": host.name,
+                    "key": host.key.to_string(),
+                    "records": integer(host.size),
+                    "seen_s": integer(host.seen_s),
+                });
+                printer.value(&value).map_err(unwritable)?;
+                continue;
+            }
+            let wrong = found.iter().map(|found| found.detail.as_str()).collect::<Vec<_>>();
+            let tone = if wrong.is_empty() { Tone::Good } else { Tone::Bad };
+            let wrong = if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("; ") };
+            table.row([
+                (Tone::Plain, host.name.clone()),
+                (Tone::Plain, host.size.to_string()),
+                (Tone::Plain, format!("{silent_s} s ago")),
+                (tone, wrong),
+            ]);
+        }
+        for line in table.lines(&printer) {
+            printer.line(line).map_err(unwritable)?;
+        }
+        Ok(if findings.is_empty() { Exit::Yes } else { Exit::No })
+    }
+}
+
+impl Receipt {
+    fn run(self) -> Outcome {
+        let hosts = self.place.store()?.hosts().map_err(failed)?;
+        let host = hosts.into_iter().find(|host| host.name == self.host);
+        let receipt = host.and_then(|host| host.receipt).ok_or_else(|| {
+            let error = anyhow!("there is no receipt of host {}", self.host);
+            Failure::new(Exit::Environment, error, "`governd sink hosts` lists the hosts")
+        })?;
+        Printer::new(false).text(receipt).map_err(unwritable)?;
+        Ok(Exit::Yes)
+    }
+}
+
+impl Verify {
+    fn run(self) -> Outcome {
+        let printer = Printer::new(false);
+        let store = self.place.store()?;
+        let mut exit = Exit::Yes;
+        for host in store.hosts().map_err(failed)? {
+            let Host { name, size, .. } = &host;
+            let line = match store.first_wrong(&host).map_err(failed)? {
+                None => {
+                    let word = printer.paint(Tone::Good, "unchanged:");
+                    format!("{word} {size} records of {name} are what it signed")
+                }
+                Some(index) => {
+                    exit = Exit::No;
+                    let word = printer.paint(Tone::Bad, "changed:");
+                    format!(
+                        "{word} record {index} of {name} is the first that is not there as signed"
+                    )
+                }
+            };
+            printer.line(line).map_err(unwritable)?;
+        }
+        Ok(exit)
+    }
+}
+
+impl Place {
+    fn authority(&self) -> Result<Authority, Failure> {
+        Authority::open(&self.dir).map_err(unusable)
+    }
+
+    fn store(&self) -> Result<Store, Failure> {
+        open(&self.dir)
+    }
+}
+
+fn open(directory: &Path) -> Result<Store, Failure> {
+    Store::open(directory).map_err(failed)
+}
+
+fn unusable(error: AuthorityError) -> Failure {
+    let hint = error.hint();
+    Failure::new(Exit::Environment, error, hint)
+}
+
+fn failed(error: StoreError) -> Failure {
+    let hint = "run it as who runs the sink, or name its directory with --dir";
+    Failure::new(Exit::Environment, error, hint)
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}

@@ -1,0 +1,264 @@
+//! The sink's keys and certificates: an authority of its own, the server's certificate, and those of
+//! hosts. Whom a certificate belongs to is looked up by its fingerprint, so that one which the store
+//! does not know opens nothing, whoever signed it.
+
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::{ToSpan as _, Zoned};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SignatureAlgorithm,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
+
+use super::files;
+use crate::audit::{checkpoint::SEED_BYTES, cosign::Cosigner, tree::sha256};
+
+const CA_CERTIFICATE: &str = "ca.pem";
+const CA_KEY: &str = "ca.key";
+const SERVER_CERTIFICATE: &str = "server.pem";
+const SERVER_KEY: &str = "server.key";
+const WITNESS_KEY: &str = "witness.key";
+const CA_NAME: &str = "governd sink";
+const CA_YEARS: i64 = 10;
+const SERVER_YEARS: i64 = 5;
+const HOST_YEARS: i64 = 2;
+/// An uncompressed point of P-256 (SEC 1, 2.3.3).
+const POINT_BYTES: usize = 65;
+const POINT_MARK: u8 = 4;
+
+/// Why keys and certificates are not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// There is a sink already.
+    #[error("{} has a sink already", .0.display())]
+    Exists(PathBuf),
+    /// A file cannot be used.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A certificate cannot be made.
+    #[error("cannot make a certificate")]
+    Certificate(#[from] rcgen::Error),
+    /// TLS refuses the keys.
+    #[error("TLS refuses the sink's keys: {0}")]
+    Tls(String),
+    /// A host's key is none.
+    #[error("the public key is no P-256 point")]
+    Point,
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
+}
+
+impl AuthorityError {
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Exists(_) => "use it as it is, or name another directory with --dir",
+            Self::File { .. } => "make a sink with `governd sink init`, or name its directory",
+            Self::Certificate(_) => {
+                "name the sink by DNS names or addresses that hosts reach it by"
+            }
+            Self::Tls(_) => "restore the directory from a backup, or make a new sink",
+            Self::Point => "enroll with the same version of governd as the sink's",
+            Self::Randomness => "try again once the system has started",
+        }
+    }
+}
+
+/// Keys and certificates of a sink.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    ca: String,
+    cosigner: Cosigner,
+    server: Arc<ServerConfig>,
+}
+
+/// The key that a host made for its certificate.
+struct HostKey([u8; POINT_BYTES]);
+
+impl PublicKeyData for HostKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+/// Makes the keys and certificates of a new sink that hosts reach by these names.
+///
+/// # Errors
+/// If there is one in the directory already, or files cannot be written.
+pub fn create(directory: &Path, names: &[String]) -> Result<(), AuthorityError> {
+    let file = |name: &str| directory.join(name);
+    let failed = |path: PathBuf| |source| AuthorityError::File { path, source };
+    if file(CA_KEY).exists() {
+        return Err(AuthorityError::Exists(directory.to_owned()));
+    }
+    files::make_directory(directory).map_err(failed(directory.to_owned()))?;
+    let write =
+        |name: &str, text: &str| files::write(&file(name), text).map_err(failed(file(name)));
+    let mut seed = [0; SEED_BYTES];
+    SystemRandom::new().fill(&mut seed).map_err(|_| AuthorityError::Randomness)?;
+    let name = names.first().map_or("governd-sink", String::as_str);
+    let cosigner = Cosigner::new(name, seed).map_err(|_| AuthorityError::Randomness)?;
+    let ca_key = KeyPair::generate()?;
+    let ca = ca_parameters().self_signed(&ca_key)?.pem();
+    let issuer = Issuer::new(ca_parameters(), ca_key);
+    let server_key = KeyPair::generate()?;
+    let mut parameters = leaf_parameters(name, SERVER_YEARS, ExtendedKeyUsagePurpose::ServerAuth);
+    parameters.subject_alt_names =
+        names.iter().map(|name| alternative(name)).collect::<Result<_, _>>()?;
+    let server = parameters.signed_by(&server_key, &issuer)?.pem();
+    write(WITNESS_KEY, &cosigner.secret())?;
+    write(CA_CERTIFICATE, &ca)?;
+    write(SERVER_CERTIFICATE, &server)?;
+    write(SERVER_KEY, &server_key.serialize_pem())?;
+    // The last: with it, a sink is there.
+    write(CA_KEY, &issuer.key().serialize_pem())
+}
+
+impl Authority {
+    /// Reads what [`create`] made.
+    ///
+    /// # Errors
+    /// If files are missing or not what they should be.
+    pub fn open(directory: &Path) -> Result<Self, AuthorityError> {
+        let read = |name: &str| {
+            let path = directory.join(name);
+            std::fs::read_to_string(&path).map_err(|source| AuthorityError::File { path, source })
+        };
+        let ca = read(CA_CERTIFICATE)?;
+        let issuer = Issuer::new(ca_parameters(), KeyPair::from_pem(&read(CA_KEY)?)?);
+        let cosigner = Cosigner::parse(read(WITNESS_KEY)?.trim()).map_err(|error| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, error);
+            AuthorityError::File { path: directory.join(WITNESS_KEY), source }
+        })?;
+        let server = server_config(&ca, &read(SERVER_CERTIFICATE)?, &read(SERVER_KEY)?)
+            .map_err(AuthorityError::Tls)?;
+        Ok(Self { issuer, ca, cosigner, server: Arc::new(server) })
+    }
+
+    /// The authority's own certificate, in PEM.
+    pub fn ca(&self) -> &str {
+        &self.ca
+    }
+
+    /// What cosigns checkpoints.
+    pub fn cosigner(&self) -> &Cosigner {
+        &self.cosigner
+    }
+
+    /// For the server's connections.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server)
+    }
+
+    /// Makes a host's certificate, in PEM, and its fingerprint.
+    ///
+    /// # Errors
+    /// If the key is none.
+    pub fn issue(&self, host: &str, point: &[u8]) -> Result<(String, [u8; 32]), AuthorityError> {
+        let key: [u8; POINT_BYTES] = point.try_into().map_err(|_| AuthorityError::Point)?;
+        if key.first() != Some(&POINT_MARK) {
+            return Err(AuthorityError::Point);
+        }
+        let purpose = ExtendedKeyUsagePurpose::ClientAuth;
+        let parameters = leaf_parameters(host, HOST_YEARS, purpose);
+        let certificate = parameters.signed_by(&HostKey(key), &self.issuer)?;
+        Ok((certificate.pem(), fingerprint(certificate.der())))
+    }
+}
+
+/// What the store knows a certificate by.
+pub fn fingerprint(der: &[u8]) -> [u8; 32] {
+    sha256(&[der])
+}
+
+/// A key for a host's certificate: its PEM, and the public point.
+///
+/// # Errors
+/// If none can be made.
+pub fn host_key() -> Result<(String, Vec<u8>), AuthorityError> {
+    let pair = KeyPair::generate()?;
+    Ok((pair.serialize_pem(), pair.der_bytes().to_vec()))
+}
+
+fn ca_parameters() -> CertificateParams {
+    let mut parameters = leaf_parameters(CA_NAME, CA_YEARS, ExtendedKeyUsagePurpose::ClientAuth);
+    parameters.extended_key_usages.clear();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    parameters
+}
+
+fn leaf_parameters(name: &str, years: i64, purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
+    let mut parameters = CertificateParams::default();
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, name);
+    parameters.distinguished_name = subject;
+    parameters.extended_key_usages = vec![purpose];
+    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    set_validity(&mut parameters, years);
+    parameters
+}
+
+/// Clocks of hosts may be behind, so it begins the day before.
+fn set_validity(parameters: &mut CertificateParams, years: i64) {
+    let now = Zoned::now();
+    let date = |span: jiff::Span| {
+        let then = now.checked_add(span).unwrap_or_else(|_| now.clone()).date();
+        let (month, day) = (then.month().unsigned_abs(), then.day().unsigned_abs());
+        rcgen::date_time_ymd(i32::from(then.year()), month, day)
+    };
+    parameters.not_before = date(-1.day());
+    parameters.not_after = date(years.years());
+}
+
+fn alternative(name: &str) -> Result<SanType, rcgen::Error> {
+    match name.parse::<IpAddr>() {
+        Ok(address) => Ok(SanType::IpAddress(address)),
+        Err(_) => Ok(SanType::DnsName(name.to_owned().try_into()?)),
+    }
+}
+
+/// Hosts show a certificate of the authority; who has none yet may only enroll.
+fn server_config(ca: &str, chain: &str, key: &str) -> Result<ServerConfig, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let certificates = |pem: &str| {
+        let found = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+        found.map_err(|error| error.to_string())
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates(ca)?);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| text(&error))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| text(&error))?;
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| text(&error))?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(certificates(chain)?, key)
+        .map_err(|error| text(&error))
+}

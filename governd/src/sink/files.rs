@@ -1,0 +1,41 @@
+//! Small private files: certificates, keys and receipts.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+const NEW_SUFFIX: &str = "new";
+
+/// Makes a directory that is its owner's alone.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+}
+
+/// Puts a file into place, whole or not at all, readable by its owner alone; durable on return.
+///
+/// # Errors
+/// If it cannot be written: what was there before is still there.
+pub fn write(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_added_extension(NEW_SUFFIX);
+    // One that an earlier attempt left may be anybody's.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => (),
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}

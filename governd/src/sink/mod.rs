@@ -1,0 +1,9 @@
+//! The central sink: takes the logs of many hosts, checks that each only grows, keeps them, and
+//! cosigns what it saw. What a batch is worth is decided in `audit::witness`; this room has the
+//! connections, the certificates and the file.
+
+pub mod authority;
+pub mod files;
+pub mod server;
+pub mod store;
+pub mod wire;
