@@ -5,6 +5,8 @@
 //! as a receipt: the checkpoint with the sink's cosignature, which is kept beside the log.
 
 mod client;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::{
