@@ -187,9 +187,9 @@ impl App {
         let catalog = Arc::clone(catalogue.current());
         let pins = ending::pins(settings)?;
         let ids = pins.as_ref().map_or(Ok(Ids::default()), Pins::ids)?;
-        let endpoints = catalogue::endpoints(&catalog);
-        let mut rulebook =
-            Rulebook::new(settings.policy.clone(), settings.mode, endpoints).with_ids(ids);
+        let known = catalogue::endpoints(&catalog);
+        let rulebook = Rulebook::new(settings.policy.clone(), settings.mode, known);
+        let mut rulebook = rulebook.with_ids(ids);
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;
@@ -197,7 +197,6 @@ impl App {
         let (journal, opened) = open_journal(settings, &host, &lacks)?;
         let shown = journal.events();
         let exporting = Exporting::start(&exporters, settings, &journal)?;
-        let uplink = Uplink::start_if_enrolled(&settings.state_dir, &journal);
         let mut kernel = ending::load(settings, pins)?;
         let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
         let proc = || ProcFs::new(Path::new("/proc"));
@@ -218,9 +217,9 @@ impl App {
             rulebook,
             catalogue,
             state,
+            uplink: Uplink::start_if_enrolled(&settings.state_dir, &journal),
             journal,
             exporting,
-            uplink,
             discovery,
             destroyer,
             watch,

@@ -1,5 +1,6 @@
 //! Cosignatures: a witness says when it saw a checkpoint that goes on from all that it saw before
-//! (C2SP tlog-cosignature, `cosignature/v1`). Pure: time and the seed of a new key come in as values.
+//! (C2SP tlog-cosignature, `cosignature/v1`). Pure: time and the seed of a new key come in as
+//! values.
 
 use std::fmt;
 

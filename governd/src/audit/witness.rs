@@ -1,8 +1,8 @@
 //! Whether what a host sends goes on from what it sent before: the decision of a witness. Pure.
 //!
 //! A log may only grow. What is sent again must be what was sent, and what is new must lead to the
-//! root that the host signed; anything else says that the host rewrote its history, lost some of it,
-//! or that somebody writes in its name.
+//! root that the host signed; anything else says that the host rewrote its history, lost some of
+//! it, or that somebody writes in its name.
 
 use super::{
     checkpoint::{Checkpoint, NoteError, Verifier},

@@ -1,6 +1,6 @@
-//! The sink's keys and certificates: an authority of its own, the server's certificate, and those of
-//! hosts. Whom a certificate belongs to is looked up by its fingerprint, so that one which the store
-//! does not know opens nothing, whoever signed it.
+//! The sink's keys and certificates: an authority of its own, the server's certificate, and those
+//! of hosts. Whom a certificate belongs to is looked up by its fingerprint, so that one which the
+//! store does not know opens nothing, whoever signed it.
 
 use std::{
     io,

@@ -267,8 +267,8 @@ impl Store {
         .collect()
     }
 
-    /// Stores what is new in a batch, and gives the cosigned checkpoint. What is alarming is kept as
-    /// a finding.
+    /// Stores what is new in a batch, and gives the cosigned checkpoint. What is alarming is kept
+    /// as a finding.
     ///
     /// # Errors
     /// If the batch is refused, or the store fails: then nothing of it is stored.

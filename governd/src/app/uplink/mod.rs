@@ -1,8 +1,8 @@
-//! The way to the sink: a host is let in with a token, and a thread of the daemon sends what the log
-//! has and the sink lacks.
+//! The way to the sink: a host is let in with a token, and a thread of the daemon sends what the
+//! log has and the sink lacks.
 //!
-//! The sink says how far it is, so nothing has to be remembered here. What it acknowledges comes back
-//! as a receipt: the checkpoint with the sink's cosignature, which is kept beside the log.
+//! The sink says how far it is, so nothing has to be remembered here. What it acknowledges comes
+//! back as a receipt: the checkpoint with the sink's cosignature, which is kept beside the log.
 
 mod client;
 #[cfg(test)]
@@ -172,8 +172,8 @@ pub struct Uplink {
 }
 
 impl Uplink {
-    /// Starts it, if the host is enrolled. What is enforced and recorded here does not depend on it,
-    /// so what is wrong with it is only said.
+    /// Starts it, if the host is enrolled. What is enforced and recorded here does not depend on
+    /// it, so what is wrong with it is only said.
     pub(super) fn start_if_enrolled(state_dir: &Path, journal: &Journal) -> Option<Self> {
         Self::start(state_dir, journal).unwrap_or_else(|error| {
             let hint = error.hint();

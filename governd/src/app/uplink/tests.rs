@@ -19,7 +19,7 @@ use crate::{
     app::journal::Journal,
     audit::{
         checkpoint::Signer,
-        log::{self, Disk, Log, Options, Reader},
+        log::{self, Disk, KeeperOptions, Log, Options, Reader},
         record::{Context, Lifecycle, Phase, Record},
     },
     sink::{
@@ -115,7 +115,7 @@ fn journal(state: &Path) -> Journal {
         version: "0.1.0".into(),
         degraded: [].into(),
     };
-    Journal::start(log, directory, context).unwrap()
+    Journal::start(log, directory, context, KeeperOptions::default()).unwrap()
 }
 
 fn append(journal: &Journal, pids: std::ops::Range<u32>) {

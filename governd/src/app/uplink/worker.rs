@@ -58,6 +58,8 @@ impl Worker {
 
     /// Sends until the other end of the channel is dropped.
     pub(super) fn run(mut self, stop: &Receiver<()>) {
+        // Until the sink says what it has.
+        self.progress.keep_from(0);
         loop {
             let wait = match self.round() {
                 Ok(true) => Duration::ZERO,
@@ -77,6 +79,8 @@ impl Worker {
             None => {
                 let state = self.client.get::<State>(wire::STATE);
                 let State { size } = state.map_err(|trouble| trouble.to_string())?;
+                // What the sink lacks is not deleted, however large the log becomes.
+                self.progress.keep_from(size);
                 *self.size.insert(size)
             }
         };
@@ -98,6 +102,7 @@ impl Worker {
             Err(trouble) => return Err(trouble.to_string()),
         }
         self.size = Some(note.size);
+        self.progress.keep_from(note.size);
         if self.attempts > 0 {
             tracing::info!(next = note.size, "the sink takes records again");
         }

@@ -104,6 +104,12 @@ impl CommitTimes {
 pub struct Progress(Arc<Shared>);
 
 impl Progress {
+    /// Says that records from an index on are needed elsewhere: they stay, however large the log
+    /// becomes. Without this, none is.
+    pub fn keep_from(&self, index: u64) {
+        self.0.needed.store(index, Ordering::Relaxed);
+    }
+
     /// Index behind the last durable record.
     pub fn durable(&self) -> u64 {
         self.0.durable.load(Ordering::Relaxed)
@@ -192,12 +198,6 @@ impl Keeper {
     /// How far the log is durable, for who reads it elsewhere.
     pub fn progress(&self) -> Progress {
         Progress(Arc::clone(&self.shared))
-    }
-
-    /// Says that records from an index on are needed elsewhere: they stay, however large the log
-    /// becomes. Without this, none is.
-    pub fn keep_from(&self, index: u64) {
-        self.shared.needed.store(index, Ordering::Relaxed);
     }
 
     /// Records that were lost since the start.

@@ -20,7 +20,7 @@ pub struct Note {
 }
 
 /// The last checkpoint that covers more than `after` records and at most `limit`; the first that
-/// covers more than `after` if all of them cover more than `limit`, and `None` if there is none yet.
+/// covers more than `after` if all of them cover more than `limit`, and `None` if there is none.
 ///
 /// # Errors
 ///

@@ -135,7 +135,7 @@ fn a_keeper_keeps_its_log_small_and_says_so() {
         let options = KeeperOptions { interval, log_bytes_max, ..KeeperOptions::default() };
         let keeper = Keeper::spawn(log, context.clone(), options, Box::new(|_, _| ())).unwrap();
         if let Some(index) = needed {
-            keeper.keep_from(index);
+            keeper.progress().keep_from(index);
         }
         for pid in 0..100 {
             let (phase, mode) = (Phase::Start, Mode::Monitor);

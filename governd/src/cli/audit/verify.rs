@@ -23,8 +23,8 @@ use crate::{
 pub(super) struct Verify {
     #[command(flatten)]
     log: Log,
-    /// Compare with a receipt of the sink, too: `sink` for the last one that it gave this host, or a
-    /// file, as `governd sink receipt` prints it.
+    /// Compare with a receipt of the sink, too: `sink` for the last one that it gave this host, or
+    /// a file, as `governd sink receipt` prints it.
     #[arg(long, value_name = "sink|FILE")]
     against: Option<String>,
     /// Print one JSON object.
