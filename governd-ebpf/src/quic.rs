@@ -282,19 +282,24 @@ impl<'a> Run<'a> {
 #[inline(always)]
 fn read_id(context: &SkBuffContext, at: u32) -> Option<[u64; QUIC_ID_WORDS]> {
     let len = u32::from(load::<u8>(context, at)?);
-    let mut id = [0_u64; QUIC_ID_WORDS];
     if len > ID_BYTES_MAX {
         return None;
     }
+    // One word more than an id has, which stays 0: the mask below is a power of two.
+    let mut id = [0_u64; QUIC_ID_WORDS + 1];
     if len != 0 {
+        // SAFETY: reads a variable back, so that the compiler does not know its range and keeps
+        // the mask, by which the verifier of Linux 6.1 knows that it is not 0.
+        let len = unsafe { ptr::read_volatile(&raw const len) };
+        let len = (len.wrapping_sub(1) & (size_of_val(&id) as u32 - 1)) + 1;
         let to = id.as_mut_ptr().cast();
         // SAFETY: the length is at most that of the words.
         if unsafe { bpf_skb_load_bytes(context.skb.skb.cast(), at + 1, to, len) } != 0 {
             return None;
         }
     }
-    id[2] |= u64::from(len) << 56;
-    Some(id)
+    let [first, second, third, _] = id;
+    Some([first, second, third | u64::from(len) << 56])
 }
 
 /// Without a branch for each number, of which the verifier would follow every one.
