@@ -24,6 +24,7 @@ mod lab;
 mod lifecycle;
 mod monitor;
 mod policy;
+mod recall;
 mod record;
 mod swap;
 mod unseen;
@@ -41,6 +42,7 @@ const SUBJECTS: &[&[Test]] = &[
     input::TESTS,
     verbs::TESTS,
     agents::TESTS,
+    recall::TESTS,
     audit::TESTS,
     lifecycle::TESTS,
     gap::TESTS,

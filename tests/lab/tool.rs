@@ -39,7 +39,7 @@ impl Tools {
         for name in ["bash", "curl", "dnsmasq", "ip", "nft", "nsenter", "setpriv", "unshare"] {
             program(name)?;
         }
-        for path in [tools.agent(), tools.node_modules(), tools.bypass_packages()] {
+        for path in [tools.agent(), tools.node_modules(), tools.uv_cache(), tools.bypass_packages()] {
             ensure!(
                 path.exists(),
                 "{} is missing\nhint: run `cargo xtask setup`, or `bash {} {}`",
@@ -64,6 +64,11 @@ impl Tools {
     /// Where Node.js finds the official client.
     pub fn node_modules(&self) -> PathBuf {
         self.installed.join("node/node_modules")
+    }
+
+    /// Where uvx finds the tool server, without asking an index.
+    pub fn uv_cache(&self) -> PathBuf {
+        self.installed.join("uv")
     }
 
     /// What the bypass attempts import.
