@@ -49,7 +49,7 @@ const ANSWER: Ready = Some("greetings from the lab");
 
 const AGENTS: &[Agent] = &[
     Agent {
-        name: "ollama",
+        name: "model_server.py",
         kind: "local-model-server",
         ready: Some("ready"),
         start: |lab, _, _| python(lab, "model_server.py").arg(PORT_MODEL),
@@ -58,9 +58,7 @@ const AGENTS: &[Agent] = &[
         name: "local_model_agent.py",
         kind: "",
         ready: ANSWER,
-        start: |lab, _, _| {
-            python(lab, "local_model_agent.py").arg(format!("http://127.0.0.1:{PORT_MODEL}"))
-        },
+        start: |lab, _, _| python(lab, "local_model_agent.py").arg(PORT_MODEL),
     },
     Agent {
         name: "openai_agent.py",
@@ -100,7 +98,7 @@ const AGENTS: &[Agent] = &[
         kind: "coding-agent",
         ready: None,
         start: |lab, home, moment| match moment {
-            Moment::BeforeDaemon => npm(lab, home, "codex").arg("mcp-server"),
+            Moment::BeforeDaemon => npm(lab, home, "codex").arg("app-server"),
             Moment::AfterDaemon => {
                 npm(lab, home, "codex").args(["exec", "--skip-git-repo-check", "hello"])
             }
@@ -116,7 +114,7 @@ const AGENTS: &[Agent] = &[
         },
     },
     Agent {
-        name: "mcp-server-memory",
+        name: "@modelcontextprotocol/server-memory",
         kind: "mcp-server",
         ready: None,
         start: |lab, home, _| {
@@ -260,7 +258,7 @@ fn found(place: &Place) -> Result<BTreeMap<String, Value>> {
         let shown = place.ask(&["agents", "show", record::text(&row, "/id"), "--json"])?;
         let shown: Value = serde_json::from_str(&shown.success()?)?;
         if lineage(&shown).contains(&u64::from(std::process::id())) {
-            found.insert(record::text(&shown, "/name").to_owned(), shown);
+            found.insert(record::text(&shown, "/summary/name").to_owned(), shown);
         }
     }
     Ok(found)
@@ -298,7 +296,7 @@ fn judge(place: &Place, started: &[Started], others: usize, what: &str) -> Resul
             wrong.push(format!("{} is not found", agent.name));
             continue;
         };
-        let kind = record::text(shown, "/kind");
+        let kind = record::text(shown, "/summary/kind");
         if kind != agent.kind {
             wrong.push(format!("{} is a {kind:?}", agent.name));
         }
@@ -308,8 +306,11 @@ fn judge(place: &Place, started: &[Started], others: usize, what: &str) -> Resul
         }
     }
     let known: BTreeSet<&str> = started.iter().map(|agent| agent.name).collect();
-    let false_ones: Vec<String> =
-        found.iter().filter(|(name, _)| !known.contains(name.as_str())).map(|(name, shown)| format!("{name}: {shown}")).collect();
+    let false_ones: Vec<String> = found
+        .iter()
+        .filter(|(name, _)| !known.contains(name.as_str()))
+        .map(|(name, shown)| format!("{name}: {shown}"))
+        .collect();
     let right = known.iter().filter(|name| found.contains_key(**name)).count();
     measured(format!(
         "{what}: precision {right}/{}, recall {right}/{}, {others} ordinary programs",

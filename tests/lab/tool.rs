@@ -39,7 +39,8 @@ impl Tools {
         for name in ["bash", "curl", "dnsmasq", "ip", "nft", "nsenter", "setpriv", "unshare"] {
             program(name)?;
         }
-        for path in [tools.agent(), tools.node_modules(), tools.uv_cache(), tools.bypass_packages()] {
+        for path in [tools.agent(), tools.node_modules(), tools.uv_cache(), tools.bypass_packages()]
+        {
             ensure!(
                 path.exists(),
                 "{} is missing\nhint: run `cargo xtask setup`, or `bash {} {}`",

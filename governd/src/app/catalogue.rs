@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::sources::Fingerprint;
+use super::{rulebook::Known, sources::Fingerprint};
 use crate::{
     catalog::{Catalog, EndpointPattern, ParseError, Source},
     policy::compile::Endpoint,
@@ -119,14 +119,17 @@ pub fn load(directory: &Path) -> Result<Catalog, CatalogueError> {
     Catalog::with_additions(&sources).map_err(CatalogueError::Invalid)
 }
 
-/// The catalogue's endpoints, as a policy takes them.
-pub fn endpoints(catalog: &Catalog) -> Vec<Endpoint> {
+/// What the catalogue tells a policy.
+pub fn known(catalog: &Catalog) -> Known {
     let endpoint = |one: EndpointPattern| Endpoint {
         pattern: one.pattern,
         provider: one.provider,
         kind: one.kind.word(),
     };
-    catalog.endpoint_patterns().into_iter().map(endpoint).collect()
+    Known {
+        endpoints: catalog.endpoint_patterns().into_iter().map(endpoint).collect(),
+        model_ports: catalog.model_ports(),
+    }
 }
 
 fn fingerprint(directory: &Path) -> Fingerprint {

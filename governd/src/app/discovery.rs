@@ -7,6 +7,7 @@ use governd_common::{
     decide::{Flow, decide},
     event::{FlowEvent, Hook},
     key::BindingKey,
+    table::Task,
     verdict::Verdict,
 };
 
@@ -23,7 +24,10 @@ use crate::{
     workload::{
         digest::Digests,
         proc::{ProcFs, Stat, TICK_NS},
-        sockets,
+        sockets::{
+            self,
+            listeners::{Listener, Listeners},
+        },
         table::Known,
     },
 };
@@ -48,6 +52,8 @@ pub(super) struct Discovery {
     /// The process (pid, start, inode) that each agent's digest was asked for last.
     pub(super) asked: HashMap<Arc<str>, (u32, u64, u64)>,
     pub(super) containers: Containers,
+    /// Looks for those who begin to listen; `None` if the system gave no thread.
+    listeners: Option<Listeners>,
     pub(super) proc: ProcFs,
     /// The environment that was read last: events of one process come in rows.
     latest: Option<(Arc<Process>, Arc<[String]>)>,
@@ -55,6 +61,13 @@ pub(super) struct Discovery {
 
 impl Discovery {
     pub(super) fn new(catalog: Arc<Catalog>, proc: ProcFs) -> Self {
+        let listeners = Listeners::spawn(proc.clone());
+        let listeners = listeners
+            .inspect_err(|error| tracing::warn!(%error, "nobody looks for model servers"))
+            .ok();
+        if let Some(listeners) = &listeners {
+            listeners.want(catalog.model_ports());
+        }
         let inventory = Inventory::new(catalog);
         let digests = Digests::start(proc.clone());
         let digests =
@@ -67,6 +80,7 @@ impl Discovery {
             digests,
             asked: HashMap::new(),
             containers: Containers::new(),
+            listeners,
             proc,
             latest: None,
         }
@@ -192,6 +206,24 @@ impl Engine {
         self.want_digest(actor.process.pid);
     }
 
+    /// Processes that began to listen on a model server's port.
+    pub(super) fn discover_listeners(&mut self) {
+        let listeners = self.discovery.listeners.as_ref();
+        let found: Vec<Listener> = listeners.iter().flat_map(|it| it.found()).collect();
+        if found.is_empty() {
+            return;
+        }
+        let tasks: HashMap<u32, Task> =
+            self.kernel.tasks().unwrap_or_default().into_iter().collect();
+        for Listener { pid, port } in found {
+            let Some(Known { process, lineage }) = self.processes.process(pid) else { continue };
+            let subject = tasks.get(&pid).map_or(0, |task| task.subject);
+            let changes = self.discovery.listener(&Actor { process, lineage }, subject, port);
+            self.found(changes);
+            self.want_digest(pid);
+        }
+    }
+
     /// A governed process ended.
     pub(super) fn discover_exit(&mut self, pid: u32) {
         self.discovery.inventory.observe_exit(pid);
@@ -204,8 +236,11 @@ impl Engine {
             Ok(true) => {
                 let catalog = Arc::clone(self.catalogue.current());
                 tracing::info!(endpoints = catalog.endpoints().len(), "catalogue read again");
-                self.rulebook.set_endpoints(super::catalogue::endpoints(&catalog));
+                self.rulebook.set_known(super::catalogue::known(&catalog));
                 self.state.set_services(KnownServices::of(&catalog));
+                if let Some(listeners) = &self.discovery.listeners {
+                    listeners.want(catalog.model_ports());
+                }
                 self.discovery.inventory.set_catalog(catalog);
             }
             Err(error) => {

@@ -187,7 +187,7 @@ impl App {
         let catalog = Arc::clone(catalogue.current());
         let pins = ending::pins(settings)?;
         let ids = pins.as_ref().map_or(Ok(Ids::default()), Pins::ids)?;
-        let known = catalogue::endpoints(&catalog);
+        let known = catalogue::known(&catalog);
         let rulebook = Rulebook::new(settings.policy.clone(), settings.mode, known);
         let mut rulebook = rulebook.with_ids(ids);
         // An invalid policy is refused before anything is touched.

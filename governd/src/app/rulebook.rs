@@ -46,40 +46,48 @@ impl RulebookError {
     }
 }
 
+/// What the catalogue tells a policy.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Known {
+    /// AI endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Ports on which nothing but local model servers listen.
+    pub model_ports: Vec<u16>,
+}
+
 /// Where the policy comes from, and what it was compiled with.
 #[derive(Debug)]
 pub struct Rulebook {
     source: PolicySource,
     mode: Option<Mode>,
-    endpoints: Vec<Endpoint>,
+    known: Known,
     ids: Ids,
     seen: Fingerprint,
     asked: Asked,
     /// The catalogue changed since the latest reading.
-    has_other_endpoints: bool,
+    knows_other: bool,
     files: Vec<String>,
 }
 
 impl Rulebook {
-    /// A policy that has not been read yet. `mode` overrides that of every document; `endpoints`
-    /// are the AI endpoints of the catalogue.
-    pub fn new(source: PolicySource, mode: Option<Mode>, endpoints: Vec<Endpoint>) -> Self {
+    /// A policy that has not been read yet. `mode` overrides that of every document.
+    pub fn new(source: PolicySource, mode: Option<Mode>, known: Known) -> Self {
         Self {
             source,
             mode,
-            endpoints,
+            known,
             ids: Ids::default(),
             seen: Fingerprint::default(),
             asked: Asked::default(),
-            has_other_endpoints: false,
+            knows_other: false,
             files: Vec::new(),
         }
     }
 
-    /// Takes the AI endpoints of another catalogue, for the next reading.
-    pub fn set_endpoints(&mut self, endpoints: Vec<Endpoint>) {
-        self.has_other_endpoints = self.has_other_endpoints || self.endpoints != endpoints;
-        self.endpoints = endpoints;
+    /// Takes what another catalogue says, for the next reading.
+    pub fn set_known(&mut self, known: Known) {
+        self.knows_other = self.knows_other || self.known != known;
+        self.known = known;
     }
 
     /// Where the policy comes from, for people.
@@ -108,7 +116,7 @@ impl Rulebook {
     /// The files cannot be read, or the documents are invalid.
     pub fn compile<H: Host>(&mut self, host: &H) -> Result<Arc<Compiled>, RulebookError> {
         self.seen = self.source.fingerprint();
-        self.has_other_endpoints = false;
+        self.knows_other = false;
         // Documents that are not understood ask nothing: another answer of the host is no reason to
         // refuse them once more.
         self.asked = Asked::default();
@@ -116,7 +124,12 @@ impl Rulebook {
         self.files = sources.iter().map(|(path, _)| path.clone()).collect();
         let documents = policy::load(&sources).map_err(RulebookError::Invalid)?;
         let asking = Asking::new(host);
-        let around = Surroundings { host: &asking, endpoints: &self.endpoints, mode: self.mode };
+        let around = Surroundings {
+            host: &asking,
+            endpoints: &self.known.endpoints,
+            model_ports: &self.known.model_ports,
+            mode: self.mode,
+        };
         let compiled = documents.compile(&around, &mut self.ids);
         self.asked = asking.into_asked();
         let mut compiled = compiled.map_err(RulebookError::Invalid)?;
@@ -128,9 +141,7 @@ impl Rulebook {
     /// Whether the documents, the catalogue or the answers of the host differ from those of the
     /// latest reading.
     pub fn is_stale(&self, host: &impl Host) -> bool {
-        self.has_other_endpoints
-            || self.source.fingerprint() != self.seen
-            || self.asked.is_stale(host)
+        self.knows_other || self.source.fingerprint() != self.seen || self.asked.is_stale(host)
     }
 
     /// Whether some agent is recognised by an executable at this path.
@@ -161,7 +172,7 @@ spec:
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("bot.yaml");
         fs::write(&file, AGENT).unwrap();
-        let mut rulebook = Rulebook::new(PolicySource::Path(file.clone()), None, Vec::new());
+        let mut rulebook = Rulebook::new(PolicySource::Path(file.clone()), None, Known::default());
         rulebook.compile(&Fixed(1)).unwrap();
         assert!(rulebook.names_executable(Path::new("/opt/bot")));
         assert!(!rulebook.is_stale(&Fixed(1)));

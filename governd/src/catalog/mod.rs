@@ -88,6 +88,11 @@ impl Catalog {
         self.runtimes.port(port)
     }
 
+    /// Ports on which nothing but a local model server listens.
+    pub fn model_ports(&self) -> Vec<u16> {
+        self.runtimes.model_ports()
+    }
+
     /// What an environment variable's name stands for.
     pub fn lookup_env(&self, name: &str) -> Vec<&Runtime> {
         self.runtimes.env(name)

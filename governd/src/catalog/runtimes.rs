@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     command::{Command, Target, file_name},
-    entry::{Ecosystem, Runtime, RuntimeMatch},
+    entry::{Ecosystem, Runtime, RuntimeKind, RuntimeMatch, Weight},
     glob,
 };
 
@@ -121,6 +121,18 @@ impl Runtimes {
 
     pub(super) fn port(&self, port: u16) -> Vec<&Runtime> {
         self.collect(self.ports.get(&port).into_iter().flatten().copied())
+    }
+
+    pub(super) fn model_ports(&self) -> Vec<u16> {
+        let is_model = |index: &usize| {
+            self.entries.get(*index).is_some_and(|entry| {
+                entry.kind == RuntimeKind::LocalModelServer && entry.weight > Weight::Weak
+            })
+        };
+        let ports = self.ports.iter().filter(|(_, entries)| entries.iter().any(is_model));
+        let mut ports: Vec<u16> = ports.map(|(port, _)| *port).collect();
+        ports.sort_unstable();
+        ports
     }
 
     pub(super) fn env(&self, name: &str) -> Vec<&Runtime> {

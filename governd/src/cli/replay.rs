@@ -167,8 +167,8 @@ impl Replay {
 fn compile(path: &Path) -> Result<Arc<Compiled>, Failure> {
     let cgroup = PathBuf::from("/sys/fs/cgroup");
     let host = HostFacts::read(&HostPaths { root: PathBuf::from("/"), cgroup });
-    let endpoints = catalogue::endpoints(&Catalog::built_in());
-    let mut rulebook = Rulebook::new(PolicySource::Path(path.to_owned()), None, endpoints);
+    let known = catalogue::known(&Catalog::built_in());
+    let mut rulebook = Rulebook::new(PolicySource::Path(path.to_owned()), None, known);
     rulebook.compile(&host).map_err(|error| {
         let exit = match &error {
             RulebookError::Source(_) => Exit::Environment,

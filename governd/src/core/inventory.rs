@@ -174,7 +174,26 @@ impl Inventory {
         }
         let mut signs = identity.signs.clone();
         signs.extend(self.environment_signs(sighting));
+        if let Some(id) = self.launcher(sighting, &identity)
+            && let Some(agent) = self.agents.get_mut(&id)
+        {
+            for sign in signs {
+                agent.saw(sign, now_ms);
+            }
+            agent.saw_instance(sighting.actor, now_ms);
+            self.join(sighting, Arc::clone(&id));
+            self.unsaved.add(&id);
+            return Vec::new();
+        }
         self.record(sighting, &identity, signs, now_ms)
+    }
+
+    /// The tool server of which this process is what its launcher started: `npx PACKAGE` runs a
+    /// script that is called otherwise.
+    fn launcher(&self, sighting: &Sighting<'_>, identity: &Identity) -> Option<Arc<str>> {
+        let id = self.ancestor_agent(sighting).filter(|_| identity.is_one_of_many)?;
+        let agent = self.agents.get(&id)?;
+        (agent.kind == identity.kind && agent.key.program.starts_with("package ")).then_some(id)
     }
 
     /// A process has modules loaded, by the names of their packages. One that the catalogue knows

@@ -76,6 +76,10 @@ pub const UNSEEN_INTERVAL_MS: u64 = 250;
 pub const UNSEEN_KNOWN_MAX: usize = 262_144;
 /// What was found and not yet told.
 pub const UNSEEN_QUEUE_MAX: usize = 256;
+/// How often the listeners of all network namespaces are looked at.
+pub const LISTENERS_INTERVAL_MS: u64 = 1_000;
+/// Listeners that were found and not yet told.
+pub const LISTENERS_QUEUE_MAX: usize = 256;
 /// How long a socket is looked for, over all network namespaces.
 pub const DESTROY_TIMEOUT_MS: u64 = 1_000;
 

@@ -143,7 +143,8 @@ impl ProcFs {
 
     /// Arguments, redacted; `None` if they cannot be read, empty for kernel threads and zombies.
     pub fn args(&self, pid: u32) -> Option<Arc<[String]>> {
-        let bytes = read::bytes(&self.file(pid, "cmdline"), CMDLINE_BYTES_MAX).ok()?;
+        let mut bytes = read::bytes(&self.file(pid, "cmdline"), CMDLINE_BYTES_MAX).ok()?;
+        split_title(&mut bytes);
         Some(redact::args(&bytes))
     }
 
@@ -201,6 +202,17 @@ impl ProcFs {
     /// A file below the directory of a process.
     pub fn file(&self, pid: u32, name: &str) -> PathBuf {
         self.root.join(pid.to_string()).join(name)
+    }
+}
+
+/// npm writes what it runs over its arguments, as one word (`npm exec PACKAGE`): takes it apart.
+fn split_title(bytes: &mut [u8]) {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (title, rest) = bytes.split_at_mut(end);
+    if title.starts_with(b"npm ") && rest.iter().all(|byte| *byte == 0) {
+        for byte in title.iter_mut().filter(|byte| **byte == b' ') {
+            *byte = 0;
+        }
     }
 }
 
@@ -360,6 +372,21 @@ mod tests {
         fixture.write(42, "maps", maps.as_bytes());
         assert_eq!(fixture.proc.python_modules(42), ["_cffi_backend", "apt_pkg", "jiter"]);
         assert_eq!(fixture.proc.python_modules(43), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_npm_writes_over_its_arguments_is_taken_apart() {
+        let fixture = Fixture::new();
+        let rows: &[(&[u8], &[&str])] = &[
+            (b"npm exec mcp-server\0\0\0", &["npm", "exec", "mcp-server"]),
+            (b"npm exec mcp-server", &["npm", "exec", "mcp-server"]),
+            (b"npm exec\0mcp server\0", &["npm exec", "mcp server"]),
+            (b"a title\0", &["a title"]),
+        ];
+        for (cmdline, expected) in rows {
+            fixture.write(42, "cmdline", cmdline);
+            assert_eq!(*fixture.proc.args(42).unwrap(), **expected);
+        }
     }
 
     #[test]

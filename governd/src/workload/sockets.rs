@@ -7,6 +7,7 @@
 
 pub mod destroy;
 mod diag;
+pub mod listeners;
 pub mod unseen;
 
 use std::{

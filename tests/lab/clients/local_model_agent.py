@@ -1,15 +1,18 @@
-"""local_model_agent.py URL: an agent that only calls a model server of this host, by HTTP."""
+"""local_model_agent.py PORT: an agent that only calls a model server of this host, by HTTP, over a
+connection that it keeps."""
 
+import http.client
 import json
 import sys
-import urllib.request
 
 import agents
 
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+
 
 def call():
-    with urllib.request.urlopen(f"{sys.argv[1]}/v1/chat/completions", data=b"{}") as answer:
-        return json.load(answer)["choices"][0]["message"]["content"]
+    connection.request("POST", "/v1/chat/completions", body=b"{}")
+    return json.load(connection.getresponse())["choices"][0]["message"]["content"]
 
 
 agents.run(call)

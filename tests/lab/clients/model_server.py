@@ -22,6 +22,8 @@ ANSWER = {
 
 
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_POST(self):
         self.rfile.read(int(self.headers.get("content-length", 0)))
         body = json.dumps(ANSWER).encode()

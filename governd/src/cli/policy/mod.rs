@@ -16,10 +16,10 @@ use super::{
     unwritable,
 };
 use crate::{
-    app::{catalogue, sources},
+    app::{catalogue, rulebook::Known, sources},
     audit::log::ReadError,
     policy::{
-        compile::{Endpoint, Surroundings},
+        compile::Surroundings,
         crd,
         diagnostic::Diagnostics,
         document,
@@ -85,7 +85,7 @@ impl Policy {
 /// What a policy is compiled with on this host.
 struct Here {
     host: HostFacts,
-    endpoints: Vec<Endpoint>,
+    known: Known,
 }
 
 impl Here {
@@ -94,11 +94,12 @@ impl Here {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let cgroup = cgroup::mount_point(&mounts).unwrap_or_else(|| PathBuf::from(CGROUP_MOUNT));
         let host = HostFacts::read(&HostPaths { root: PathBuf::from("/"), cgroup });
-        Ok(Self { host, endpoints: catalogue::endpoints(&additions.load()?) })
+        Ok(Self { host, known: catalogue::known(&additions.load()?) })
     }
 
     fn around(&self) -> Surroundings<'_> {
-        Surroundings { host: &self.host, endpoints: &self.endpoints, mode: None }
+        let Known { endpoints, model_ports } = &self.known;
+        Surroundings { host: &self.host, endpoints, model_ports, mode: None }
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Identity {
     /// What stays the same when it is started again.
     pub(super) program: String,
     pub(super) signs: Vec<Sign>,
+    /// The catalogue's entry is for many tool servers: this one is called by its package.
+    pub(super) is_one_of_many: bool,
 }
 
 impl Identity {
@@ -80,7 +82,19 @@ pub(super) fn identify(catalog: &Catalog, sighting: &Sighting<'_>) -> Identity {
         found.signs.push(interpreted(&line));
     }
     let own = target_text(&command);
-    match found.best.filter(|_| nature == Nature::Runtime) {
+    let best = found.best.filter(|_| nature == Nature::Runtime);
+    if let Some(entry) = best.filter(|entry| is_known && is_of_many(entry)) {
+        let package = package_name(&command, name);
+        return Identity {
+            nature,
+            name: package.into(),
+            kind: Some(entry.kind),
+            program: format!("package {package}"),
+            signs: found.signs,
+            is_one_of_many: true,
+        };
+    }
+    match best {
         Some(entry) => Identity {
             nature,
             name: Arc::clone(&entry.name),
@@ -90,6 +104,7 @@ pub(super) fn identify(catalog: &Catalog, sighting: &Sighting<'_>) -> Identity {
                 false => format!("file {path}{own}"),
             },
             signs: found.signs,
+            is_one_of_many: false,
         },
         None => Identity {
             nature,
@@ -97,6 +112,7 @@ pub(super) fn identify(catalog: &Catalog, sighting: &Sighting<'_>) -> Identity {
             kind: None,
             program: format!("file {}{own}", if path.is_empty() { name } else { &path }),
             signs: found.signs,
+            is_one_of_many: false,
         },
     }
 }
@@ -134,6 +150,25 @@ impl<'a> Found<'a> {
 /// Entries for whatever follows a naming habit, such as `mcp-generic`.
 fn is_generic(entry: &Runtime) -> bool {
     entry.name.ends_with("-generic") || entry.name.ends_with("-sdk")
+}
+
+/// Entries for tool servers of many names, such as `mcp-reference-servers`.
+fn is_of_many(entry: &Runtime) -> bool {
+    entry.kind == RuntimeKind::McpServer && (is_generic(entry) || entry.name.ends_with("-servers"))
+}
+
+/// The package that a command runs, without its version, or else what it is called by itself.
+fn package_name<'a>(command: &Command<'a>, name: &'a str) -> &'a str {
+    match command.target {
+        Some(Target::Package(_, package)) => {
+            let version = package.rfind('@').filter(|at| *at > 0);
+            version.and_then(|at| package.get(..at)).unwrap_or(package)
+        }
+        Some(Target::Script(script)) => {
+            Command::npm_package_of(script).unwrap_or_else(|| file_name(script))
+        }
+        _ => own_name(command, name),
+    }
 }
 
 /// Which kind names a process that is several things.

@@ -152,29 +152,23 @@ fn known_runtimes_are_agents_as_soon_as_they_are_seen() {
         (python, "python3 -m vllm.entrypoints.openai.api_server", "vllm local-model-server"),
         (
             node,
-            "npm exec @modelcontextprotocol/server-filesystem /tmp",
-            "mcp-reference-servers mcp-server",
+            "npm exec @modelcontextprotocol/server-filesystem@2026.1.1 /tmp",
+            "@modelcontextprotocol/server-filesystem mcp-server",
         ),
         (
             node,
             "node /r/.npm/_npx/1/node_modules/.bin/mcp-server-filesystem /tmp",
-            "mcp-reference-servers mcp-server",
+            "mcp-server-filesystem mcp-server",
         ),
-        ("/usr/bin/uv", "uv tool run mcp-server-time", "mcp-reference-servers mcp-server"),
-        (
-            python,
-            "python3 /srv/uv/archive-v0/x/bin/mcp-server-time",
-            "mcp-reference-servers mcp-server",
-        ),
+        ("/usr/bin/uv", "uv tool run mcp-server-time", "mcp-server-time mcp-server"),
+        (python, "python3 /srv/uv/archive-v0/x/bin/mcp-server-time", "mcp-server-time mcp-server"),
         ("/usr/bin/bash", "bash /usr/local/bin/claude", "claude-code coding-agent"),
     ];
     for (pid, (exe, line, expected)) in (10..).zip(rows) {
         let mut host = Host::new();
         assert_eq!(host.runs(&program(pid, exe, line)), [ChangeKind::Found], "{line}");
         let held = host.holds();
-        let name = expected.split(' ').next().unwrap();
-        let is_generic = held[0].starts_with("mcp-generic") && name.starts_with("mcp-");
-        assert!(is_generic || held == [format!("{expected} Agent")], "{line}: {held:?}");
+        assert_eq!(held, [format!("{expected} Agent")], "{line}");
     }
 }
 

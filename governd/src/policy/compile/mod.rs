@@ -8,6 +8,7 @@
 mod blocks;
 mod digest;
 mod lints;
+mod models;
 mod names;
 mod networks;
 mod resolvers;
@@ -47,6 +48,8 @@ pub struct Surroundings<'a> {
     pub host: &'a dyn Host,
     /// AI endpoints of the catalogue.
     pub endpoints: &'a [Endpoint],
+    /// Ports on which nothing but local model servers listen.
+    pub model_ports: &'a [u16],
     /// Takes the place of the mode of every document.
     pub mode: Option<Mode>,
 }
@@ -95,6 +98,8 @@ impl Documents {
         let built_in = HostPolicy::built_in();
         let host = host_policy(&self.policy, around.host.name(), &mut out).unwrap_or(&built_in);
         let endpoints = endpoints(around.endpoints, &mut out);
+        let model_ports: Vec<Ports> =
+            around.model_ports.iter().take(blocks::LEN).map(|port| Ports::one(*port)).collect();
         let expanded = groups::expand(&self.policy, around.endpoints, &mut out);
         let mut compiler = Compiler {
             mode: around.mode,
@@ -111,6 +116,7 @@ impl Documents {
         for agent in expanded.agents.iter() {
             compiler.agent(agent);
         }
+        compiler.local_models(&model_ports);
         compiler.tables();
         if !compiler.out.has_errors() {
             compiler.shadowed();

@@ -45,7 +45,8 @@ fn compile_with(text: &str, host: &TestHost, ids: &mut Ids) -> Result<Compiled, 
         ("*.openai.com", "OpenAI", "model-api"),
         ("api.anthropic.com", "Anthropic", "model-api"),
     ]);
-    documents(text).compile(&Surroundings { host, endpoints: &endpoints, mode: None }, ids)
+    documents(text)
+        .compile(&Surroundings { host, endpoints: &endpoints, model_ports: &[], mode: None }, ids)
 }
 
 fn compile(text: &str) -> Result<Compiled, Diagnostics> {
@@ -78,9 +79,9 @@ fn no_document_at_all_watches_everything_and_stops_nothing() {
 
 #[test]
 fn every_pattern_of_the_catalogue_is_one() {
-    let endpoints = crate::app::catalogue::endpoints(&Catalog::built_in());
+    let endpoints = crate::app::catalogue::known(&Catalog::built_in()).endpoints;
     let host = TestHost::default();
-    let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
+    let around = Surroundings { host: &host, endpoints: &endpoints, model_ports: &[], mode: None };
     let compiled = documents("").compile(&around, &mut Ids::default()).unwrap();
     assert!(compiled.warnings.is_empty() && compiled.image.names.len() > 50);
 }
@@ -258,7 +259,8 @@ fn a_mode_from_outside_takes_the_place_of_every_documents_mode() {
         [host_policy("all", "{mode: enforce}"), agent("bot", "[{exe: /a}]\n  mode: enforce", "{}")]
             .concat();
     let host = TestHost::default();
-    let around = Surroundings { host: &host, endpoints: &[], mode: Some(Mode::Monitor) };
+    let around =
+        Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: Some(Mode::Monitor) };
     let compiled = documents(&text).compile(&around, &mut Ids::default()).unwrap();
     assert!(compiled.agents.iter().all(|agent| agent.mode == Mode::Monitor));
 }
@@ -390,7 +392,7 @@ fn every_agent_beyond_the_limit_is_refused_and_not_dropped() {
     let middle = SUBJECTS_MAX / 2;
     let sources = [("1.yaml", half(0..middle)), ("2.yaml", half(middle..SUBJECTS_MAX))];
     let host = TestHost::default();
-    let around = Surroundings { host: &host, endpoints: &[], mode: None };
+    let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
     let error = load(&sources).unwrap().compile(&around, &mut Ids::default()).unwrap_err();
     assert_eq!(error.iter().filter(|one| one.message.contains("agents")).count(), 1, "{error}");
     assert!(error.iter().all(|one| one.code == Code::Limit), "{error}");
@@ -421,7 +423,7 @@ fn a_large_policy_compiles_in_time() {
     let sources = large_policy();
     let documents = load(&sources).unwrap();
     let host = TestHost::default();
-    let around = Surroundings { host: &host, endpoints: &[], mode: None };
+    let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
     let started = Instant::now();
     let compiled = documents.compile(&around, &mut Ids::default()).unwrap();
     let took = started.elapsed();

@@ -10,7 +10,7 @@ const DOCS: &str = include_str!("../../../../docs/policy.md");
 #[test]
 fn the_shipped_policies_are_valid_together_and_without_remarks() {
     let host = TestHost::new(&[("/opt/invoice-bot/bin/python3", 1)]);
-    let around = Surroundings { host: &host, endpoints: &[], mode: None };
+    let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
     let sources = [("default.yaml", DEFAULT), ("example-agent.yaml", EXAMPLE)];
     let report = check(&sources, &around, 0);
     insta::assert_snapshot!(format!("{}\n{}", report.summary()[..2].join("\n"), report.diagnostics), @r"

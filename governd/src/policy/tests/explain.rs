@@ -43,7 +43,7 @@ spec:
 fn compiled() -> (Compiled, Ids) {
     let endpoints = endpoints(&[("*.openai.com", "OpenAI", "model-api")]);
     let host = TestHost::default();
-    let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
+    let around = Surroundings { host: &host, endpoints: &endpoints, model_ports: &[], mode: None };
     let mut ids = Ids::default();
     (load(&[("p.yaml", POLICY)]).unwrap().compile(&around, &mut ids).unwrap(), ids)
 }

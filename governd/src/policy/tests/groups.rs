@@ -35,7 +35,7 @@ fn compile(text: &str) -> Result<Compiled, Diagnostics> {
         ("api.anthropic.com", "anthropic", "model-api"),
     ]);
     let host = TestHost::new(&[("/a", 1)]);
-    let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
+    let around = Surroundings { host: &host, endpoints: &endpoints, model_ports: &[], mode: None };
     let documents: Documents = load(&[("p.yaml", text)])?;
     documents.compile(&around, &mut Ids::default())
 }

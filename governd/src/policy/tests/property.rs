@@ -147,7 +147,7 @@ pub(super) fn compile_with(policy: &PlainPolicy, ids: &mut Ids) -> Option<Compil
         policy.endpoints.iter().map(|pattern| (pattern.as_str(), "AI", "model-api")).collect();
     let endpoints = endpoints_of(&endpoints);
     let host = TestHost::new(&[("/agent-0", 1), ("/agent-1", 2), ("/agent-2", 3)]);
-    let around = Surroundings { host: &host, endpoints: &endpoints, mode: None };
+    let around = Surroundings { host: &host, endpoints: &endpoints, model_ports: &[], mode: None };
     match documents.compile(&around, ids) {
         Ok(compiled) => Some(compiled),
         Err(diagnostics) => {

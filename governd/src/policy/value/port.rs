@@ -16,6 +16,11 @@ impl Ports {
     /// Every port, 0 included: what a rule without ports is about.
     pub const EVERY: Self = Self { first: 0, last: u16::MAX };
 
+    /// One port.
+    pub(in crate::policy) const fn one(port: u16) -> Self {
+        Self { first: port, last: port }
+    }
+
     /// Parses `443` or `8000-8100`.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use rustix::net::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, big_endian::U16};
 
-use crate::workload::limits::{DIAG_MESSAGES_MAX, DIAG_TIMEOUT_MS};
+use crate::workload::limits::{DIAG_MESSAGES_MAX, DIAG_TIMEOUT_MS, SOCKETS_MAX};
 
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
@@ -26,6 +26,9 @@ const ANSWER_BYTES_MAX: usize = 64 * 1_024;
 pub(super) const INET: u8 = 2;
 /// `AF_INET6`.
 pub(super) const INET6: u8 = 10;
+const TCP: u8 = 6;
+/// `TCP_LISTEN` (include/net/tcp_states.h).
+const STATE_LISTEN: u8 = 10;
 /// `AF_PACKET`.
 const PACKET: u8 = 17;
 
@@ -83,7 +86,7 @@ struct InetRequest {
     id: SocketId,
 }
 
-/// `struct inet_diag_msg`, as far as it is read.
+/// `struct inet_diag_msg`.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub(super) struct InetSocket {
@@ -92,6 +95,10 @@ pub(super) struct InetSocket {
     timer: u8,
     retransmissions: u8,
     pub(super) id: SocketId,
+    expires: u32,
+    queues: [u32; 2],
+    uid: u32,
+    inode: u32,
 }
 
 /// `struct packet_diag_req`.
@@ -152,6 +159,22 @@ impl Diag {
                 && is_wanted(&socket)
             {
                 found = Some(socket);
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Ports and inodes of the TCP listeners of a family.
+    pub(super) fn listeners(&mut self, family: u8) -> io::Result<Vec<(u16, u64)>> {
+        let (protocol, states) = (TCP, 1 << STATE_LISTEN);
+        let id = SocketId::to_port(0);
+        let request = InetRequest { family, protocol, extensions: 0, pad: 0, states, id };
+        let mut found = Vec::new();
+        self.list(&request, |payload| {
+            if let Ok((socket, _)) = InetSocket::read_from_prefix(payload)
+                && found.len() < SOCKETS_MAX
+            {
+                found.push((socket.id.source_port.get(), u64::from(socket.inode)));
             }
         })?;
         Ok(found)
