@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -26,6 +26,10 @@ pub(crate) const TESTS: &[Test] = &[
 
 /// The local model server's port, which its product has to itself.
 const PORT_MODEL: &str = "11434";
+
+const MODEL_SERVER: &str = "model_server.py";
+/// How long a framework may take to load on a busy machine.
+const LOADING_PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a client says when it did what it is for, and waits; `None` if it says nothing.
 type Ready = Option<&'static str>;
@@ -49,7 +53,7 @@ const ANSWER: Ready = Some("greetings from the lab");
 
 const AGENTS: &[Agent] = &[
     Agent {
-        name: "model_server.py",
+        name: MODEL_SERVER,
         kind: "local-model-server",
         ready: Some("ready"),
         start: |lab, _, _| python(lab, "model_server.py").arg(PORT_MODEL),
@@ -217,10 +221,19 @@ fn ordinary(lab: &Lab, directory: &Path, line: &str) -> Client {
 
 /// Agents that run, whether they stay or not: their processes must live until they are found.
 struct Started {
-    name: &'static str,
-    kind: &'static str,
+    agent: &'static Agent,
     running: Running,
     began: Instant,
+}
+
+impl Started {
+    fn must_be_ready(&mut self) -> Result<()> {
+        if let Some(word) = self.agent.ready {
+            let line = self.running.line(LOADING_PATIENCE, |line| line.contains(word));
+            line.with_context(|| format!("{}: not ready", self.agent.name))?;
+        }
+        Ok(())
+    }
 }
 
 fn start(lab: &Lab, moment: Moment) -> Result<Vec<Started>> {
@@ -228,14 +241,15 @@ fn start(lab: &Lab, moment: Moment) -> Result<Vec<Started>> {
     for agent in AGENTS {
         let home = lab.directory("home")?;
         let began = Instant::now();
-        let mut running = (agent.start)(lab, &home, moment).start()?;
-        if let Some(word) = agent.ready {
-            running
-                .line(wait::PATIENCE, |line| line.contains(word))
-                .with_context(|| format!("{}: not ready", agent.name))?;
+        let running = (agent.start)(lab, &home, moment).start()?;
+        let mut agent = Started { agent, running, began };
+        if agent.agent.name == MODEL_SERVER {
+            agent.must_be_ready()?;
         }
-        started.push(Started { name: agent.name, kind: agent.kind, running, began });
+        started.push(agent);
     }
+    // Beside each other: the frameworks take seconds to load.
+    started.iter_mut().try_for_each(Started::must_be_ready)?;
     Ok(started)
 }
 
@@ -273,7 +287,7 @@ fn lineage(shown: &Value) -> Vec<u64> {
 
 /// Waits until each agent is found, and says how long that took.
 fn all_found(place: &Place, started: &[Started]) -> Result<()> {
-    let mut missing: BTreeSet<&str> = started.iter().map(|agent| agent.name).collect();
+    let mut missing: BTreeSet<&str> = started.iter().map(|agent| agent.agent.name).collect();
     let began = Instant::now();
     let outcome = wait::until("every agent in the inventory", wait::PATIENCE, || {
         let found = found(place)?;
@@ -292,20 +306,24 @@ fn judge(place: &Place, started: &[Started], others: usize, what: &str) -> Resul
     let found = found(place)?;
     let mut wrong: Vec<String> = Vec::new();
     for agent in started {
-        let Some(shown) = found.get(agent.name) else {
-            wrong.push(format!("{} is not found", agent.name));
+        let Some(shown) = found.get(agent.agent.name) else {
+            wrong.push(format!("{} is not found", agent.agent.name));
             continue;
         };
         let kind = record::text(shown, "/summary/kind");
-        if kind != agent.kind {
-            wrong.push(format!("{} is a {kind:?}", agent.name));
+        if kind != agent.agent.kind {
+            wrong.push(format!("{} is a {kind:?}", agent.agent.name));
         }
         let lineage = lineage(shown);
         if !lineage.contains(&u64::from(agent.running.pid())) {
-            wrong.push(format!("{}: lineage {lineage:?} of {}", agent.name, agent.running.pid()));
+            wrong.push(format!(
+                "{}: lineage {lineage:?} of {}",
+                agent.agent.name,
+                agent.running.pid()
+            ));
         }
     }
-    let known: BTreeSet<&str> = started.iter().map(|agent| agent.name).collect();
+    let known: BTreeSet<&str> = started.iter().map(|agent| agent.agent.name).collect();
     let false_ones: Vec<String> = found
         .iter()
         .filter(|(name, _)| !known.contains(name.as_str()))
@@ -331,7 +349,7 @@ fn agents_that_run_already_are_found(lab: &Lab) -> Result<()> {
     // What npx and uvx start must run before the sweep, or it is found as it starts.
     for agent in &started {
         let spent = agent.began.elapsed();
-        std::thread::sleep(std::time::Duration::from_secs(4).saturating_sub(spent));
+        std::thread::sleep(Duration::from_secs(4).saturating_sub(spent));
     }
     let daemon = place.start()?;
     all_found(&place, &started)?;

@@ -30,6 +30,7 @@ if ! is_current "$directory/agent.stamp" "$here/requirements.txt" "$python"; the
     "$directory/agent/bin/python3" -m pip install --quiet --disable-pip-version-check \
         --only-binary :all: --no-deps "$(grep '^uv==' "$here/requirements.txt")"
     "$directory/agent/bin/uv" pip install --quiet --only-binary :all: --no-deps --no-cache \
+        --compile-bytecode \
         --python "$directory/agent/bin/python3" --requirement "$here/requirements.txt"
     wanted "$here/requirements.txt" "$python" > "$directory/agent.stamp"
     echo "installed the lab's Python clients in $directory/agent"

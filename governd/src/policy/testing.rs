@@ -86,7 +86,7 @@ struct Bench {
 impl Bench {
     fn new(documents: &Documents, name: &str, endpoints: &[Endpoint]) -> Result<Self, Diagnostics> {
         let host = NamedHost { name: name.to_owned(), numbers: RefCell::default() };
-        let around = Surroundings { host: &host, endpoints, mode: None };
+        let around = Surroundings { host: &host, endpoints, model_ports: &[], mode: None };
         let compiled = documents.compile(&around, &mut Ids::default())?;
         Ok(Self { compiled, host })
     }

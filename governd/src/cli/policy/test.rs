@@ -26,7 +26,7 @@ impl Test {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
         let documents = policy::load(&read(&self.paths)?).map_err(invalid)?;
-        let endpoints = catalogue::endpoints(&self.additions.load()?);
+        let endpoints = catalogue::known(&self.additions.load()?).endpoints;
         let outcomes = testing::run(&documents, &endpoints).map_err(invalid)?;
         if outcomes.is_empty() {
             let error = anyhow::anyhow!("there is no test case in what was named");

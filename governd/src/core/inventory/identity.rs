@@ -83,18 +83,10 @@ pub(super) fn identify(catalog: &Catalog, sighting: &Sighting<'_>) -> Identity {
     }
     let own = target_text(&command);
     let best = found.best.filter(|_| nature == Nature::Runtime);
-    if let Some(entry) = best.filter(|entry| is_known && is_of_many(entry)) {
-        let package = package_name(&command, name);
-        return Identity {
-            nature,
-            name: package.into(),
-            kind: Some(entry.kind),
-            program: format!("package {package}"),
-            signs: found.signs,
-            is_one_of_many: true,
-        };
-    }
     match best {
+        Some(entry) if is_known && is_of_many(entry) => {
+            one_of_many(entry, package_name(&command, name), found.signs)
+        }
         Some(entry) => Identity {
             nature,
             name: Arc::clone(&entry.name),
@@ -155,6 +147,17 @@ fn is_generic(entry: &Runtime) -> bool {
 /// Entries for tool servers of many names, such as `mcp-reference-servers`.
 fn is_of_many(entry: &Runtime) -> bool {
     entry.kind == RuntimeKind::McpServer && (is_generic(entry) || entry.name.ends_with("-servers"))
+}
+
+fn one_of_many(entry: &Runtime, package: &str, signs: Vec<Sign>) -> Identity {
+    Identity {
+        nature: Nature::Runtime,
+        name: package.into(),
+        kind: Some(entry.kind),
+        program: format!("package {package}"),
+        signs,
+        is_one_of_many: true,
+    }
 }
 
 /// The package that a command runs, without its version, or else what it is called by itself.

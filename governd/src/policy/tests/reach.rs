@@ -167,7 +167,7 @@ spec:
 
 fn compile(text: &str, ids: &mut Ids) -> Compiled {
     let host = TestHost::new(&[("/a", 1)]);
-    let around = Surroundings { host: &host, endpoints: &[], mode: None };
+    let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
     load(&[("p.yaml", text)]).unwrap().compile(&around, ids).unwrap()
 }
 

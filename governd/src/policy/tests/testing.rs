@@ -77,7 +77,7 @@ fn cases_that_cannot_be_read_are_explained() {
 
 #[test]
 fn the_policies_of_the_library_decide_as_their_tests_say() {
-    let endpoints = catalogue::endpoints(&Catalog::built_in());
+    let endpoints = catalogue::known(&Catalog::built_in()).endpoints;
     let library = [
         ("coding-agents", include_str!("../../../../deploy/policies/coding-agents.yaml")),
         ("rag-service", include_str!("../../../../deploy/policies/rag-service.yaml")),
