@@ -168,7 +168,7 @@ const ORDINARY: &[&str] = &[
     "$2 -m pip --version",
     "$2 -m pip download --no-deps --quiet openai; true",
     "git clone --quiet https://left.example/codex $1/codex; true",
-    "git init --quiet $1/claude",
+    "git init --quiet $1/claude; true",
     "curl --silent --max-time 5 https://left.example/",
     "curl --silent --max-time 5 http://right.example/anthropic/claude; true",
     "openssl s_client -connect left.example:443 < /dev/null; true",
