@@ -47,7 +47,7 @@ impl Learn {
         let printer = Printer::new(false);
         let since_ms = self.since.map_or(i64::MIN, Timestamp::as_millisecond);
         let seen = flows::read(&self.state_dir.join("log"), since_ms).map_err(unreadable)?;
-        let endpoints = catalogue::endpoints(&self.additions.load()?);
+        let endpoints = catalogue::known(&self.additions.load()?).endpoints;
         let options = Options {
             agent: self.agent.as_deref(),
             groups: self.group.then_some(&endpoints),

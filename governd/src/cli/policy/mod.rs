@@ -19,11 +19,7 @@ use crate::{
     app::{catalogue, rulebook::Known, sources},
     audit::log::ReadError,
     policy::{
-        compile::Surroundings,
-        crd,
-        diagnostic::Diagnostics,
-        document,
-        limits::SOURCE_BYTES_MAX,
+        compile::Surroundings, crd, diagnostic::Diagnostics, document, limits::SOURCE_BYTES_MAX,
     },
     workload::{
         cgroup,

@@ -15,7 +15,7 @@ fn remarks(spec: &str, rules: &str) -> String {
          egress:\n    rules: [{rules}]\n"
     );
     let host = TestHost::new(&[("/a", 1)]);
-    let around = Surroundings { host: &host, endpoints: &[], mode: None };
+    let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
     let report = check(&[("p.yaml", text)], &around, NOW_MS);
     assert!(report.valid, "{}", report.diagnostics);
     report.diagnostics.to_string()
