@@ -206,11 +206,12 @@ impl ProcFs {
 }
 
 /// npm writes what it runs over its arguments, as one word (`npm exec PACKAGE`): takes it apart.
-fn split_title(bytes: &mut [u8]) {
+fn split_title(bytes: &mut Vec<u8>) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let (title, rest) = bytes.split_at_mut(end);
-    if title.starts_with(b"npm ") && rest.iter().all(|byte| *byte == 0) {
-        for byte in title.iter_mut().filter(|byte| **byte == b' ') {
+    let is_title = bytes.starts_with(b"npm ") && bytes.iter().skip(end).all(|byte| *byte == 0);
+    if is_title {
+        bytes.truncate(end);
+        for byte in bytes.iter_mut().filter(|byte| **byte == b' ') {
             *byte = 0;
         }
     }
