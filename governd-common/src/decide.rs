@@ -17,7 +17,7 @@
 pub use crate::hit::Hit;
 use crate::{
     address::Address,
-    key::BindingKey,
+    key::{BindingKey, GrantKey},
     limits::BINDING_SETS_MAX,
     table::{Binding, RuleBlock, Subject, entry_flag, set_id, subject_flag},
     verdict::{Mode, Reason, Verdict},
@@ -35,10 +35,19 @@ pub trait Tables {
     fn block(&self, subject: u32, set: u32) -> Option<&RuleBlock>;
     /// Whether DNS answers of this address are trusted.
     fn is_resolver(&self, address: &Address) -> bool;
+    /// `CLOCK_BOOTTIME` until which a person granted it, in nanoseconds; 0 if nobody did.
+    fn granted_until(&self, grant: &GrantKey) -> u64;
+    /// Whether the subject is quarantined.
+    fn is_quarantined(&self, subject: u32) -> bool;
     /// The first entry of a set's rules that fits the flow.
     fn hit(&self, flow: &Flow, set: u32) -> Hit {
-        self.block(flow.subject, set)
-            .map_or(Hit::NONE, |block| Hit::in_block(block, flow.port, flow.protocol))
+        let hit = self
+            .block(flow.subject, set)
+            .map_or(Hit::NONE, |block| Hit::in_block(block, flow.port, flow.protocol));
+        if hit.needs_grant() && self.granted_until(&flow.grant(set)) > flow.now_ns {
+            return hit.granted();
+        }
+        hit
     }
 }
 
@@ -55,6 +64,14 @@ pub struct Flow {
     pub protocol: u8,
     /// `CLOCK_BOOTTIME` in nanoseconds.
     pub now_ns: u64,
+}
+
+impl Flow {
+    /// The grant that it takes, if the set's rule asks for one.
+    #[inline(always)]
+    pub const fn grant(&self, set: u32) -> GrantKey {
+        GrantKey { subject: self.subject, set, port: self.port, protocol: self.protocol as u16 }
+    }
 }
 
 /// What a connection's first bytes named.
@@ -167,6 +184,13 @@ impl Decision {
         quiet: false,
         proof: Proof::None,
     };
+
+    /// The decision about everything that a quarantined subject asks for: carried out in monitor
+    /// mode too, since a person ordered it.
+    #[inline(always)]
+    pub const fn quarantine(rule: u32) -> Self {
+        Self { reason: Reason::Quarantine, rule, ..Self::FAULT }
+    }
 }
 
 const PROTOCOL_TCP: u8 = 6;
@@ -190,6 +214,9 @@ pub fn decide_named<T: Tables>(tables: &T, flow: &Flow, named: Named) -> Decisio
     let Some(settings) = tables.subject(flow.subject) else {
         return Decision::FAULT;
     };
+    if tables.is_quarantined(flow.subject) {
+        return Decision::quarantine(settings.default_rule);
+    }
     let hit = tables.hit(flow, named.set);
     conclude(tables, settings, flow, named, (hit, named.set))
 }
@@ -244,6 +271,7 @@ fn conclude<T: Tables>(
         answer.quiet = settings.flags & subject_flag::QUIET_DEFAULT != 0;
     } else {
         (answer.rule, answer.set, answer.quiet) = (hit.rule(), set, false);
+        answer.reason = hit.reason();
     }
     if opening == Opening::BINDING && !is_bound(tables, flow, set) {
         opening = Opening::not(Reason::ServerName);
@@ -345,7 +373,8 @@ impl Opening {
     fn write(self, is_new: bool, answer: &mut Decision) {
         if self == Self::CLOSED {
             answer.verdict = Verdict::Deny;
-            if is_new {
+            let is_tiered = matches!(answer.reason, Reason::Approval | Reason::Halt);
+            if is_new && !is_tiered {
                 (answer.reason, answer.quiet) = (Reason::ServerName, false);
             }
         } else if self.0 & Self::NOT != 0 {

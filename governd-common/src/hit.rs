@@ -4,7 +4,7 @@ use crate::{
     decide::Flow,
     limits::RULES_PER_BLOCK_MAX,
     table::{RuleBlock, entry_flag},
-    verdict::Verdict,
+    verdict::{Reason, Verdict},
 };
 
 const PROTOCOL_TCP: u8 = 6;
@@ -45,6 +45,29 @@ impl Hit {
             }
         }
         Self::NONE
+    }
+
+    /// Whether it is a person who decides.
+    #[inline(always)]
+    pub fn needs_grant(self) -> bool {
+        self.has(entry_flag::APPROVE)
+    }
+
+    /// The same, with a grant that holds.
+    #[inline(always)]
+    pub const fn granted(self) -> Self {
+        Self(self.0 | 1 << Self::ALLOWS)
+    }
+
+    /// Why the rule's verdict is what it is.
+    #[inline(always)]
+    pub(crate) fn reason(self) -> Reason {
+        match (self.has(entry_flag::APPROVE), self.allows()) {
+            (true, true) => Reason::Granted,
+            (true, false) => Reason::Approval,
+            _ if self.has(entry_flag::HALT) => Reason::Halt,
+            _ => Reason::Rule,
+        }
     }
 
     pub(crate) fn allows(self) -> bool {

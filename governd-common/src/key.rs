@@ -68,6 +68,22 @@ shared! {
 }
 
 shared! {
+    /// What a person granted: one destination, which has a set of its own. Not per slot: a grant
+    /// outlives a policy.
+    #[derive(Hash)]
+    pub struct GrantKey {
+        /// The subject.
+        pub subject: u32,
+        /// The set of the name or address.
+        pub set: u32,
+        /// Destination port, host byte order.
+        pub port: u16,
+        /// IP protocol number.
+        pub protocol: u16,
+    }
+}
+
+shared! {
     /// A trusted resolver.
     #[derive(Hash)]
     pub struct ResolverKey {

@@ -89,6 +89,10 @@ pub const SUBJECTS_MAX: u32 = 8_192;
 pub const RESOLVERS_MAX: u32 = 1_024;
 /// Executables of resolver processes, in both slots.
 pub const RESOLVER_EXES_MAX: u32 = 256;
+/// Grants that hold at a time.
+pub const GRANTS_MAX: u32 = 4_096;
+/// Quarantined subjects, both slots together: as many as there can be.
+pub const QUARANTINED_MAX: u32 = SUBJECTS_MAX;
 /// Entries of the bindings table; the least recently used goes first.
 pub const BINDINGS_MAX: u32 = 131_072;
 /// DNS queries that wait for their answer; the least recently used goes first.

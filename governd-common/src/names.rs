@@ -69,6 +69,11 @@ pub mod map {
     pub const DNS_STREAMS: &str = "DNS_STREAMS";
     /// Hash of a socket cookie to `u32`: sockets of which a CPU reads answers over TCP.
     pub const DNS_READERS: &str = "DNS_READERS";
+    /// Hash of [`crate::key::GrantKey`] to the `CLOCK_BOOTTIME` until which it holds, in
+    /// nanoseconds.
+    pub const GRANTS: &str = "GRANTS";
+    /// Hash of a subject to the `CLOCK_BOOTTIME` of its quarantine, in nanoseconds.
+    pub const QUARANTINED: &str = "QUARANTINED";
     /// Array of the programs that egress calls, indexed by [`super::tail`].
     pub const TAILS: &str = "TAILS";
     /// Array of the programs that ingress calls, indexed by [`super::tail`].
@@ -81,8 +86,10 @@ pub mod map {
     pub const RECORDED: &str = "RECORDED";
 
     /// All that programs use.
-    pub const ALL: [&str; 33] = [
+    pub const ALL: [&str; 35] = [
         ACTIVE,
+        GRANTS,
+        QUARANTINED,
         SETTINGS,
         TASKS,
         UNTRACKED,

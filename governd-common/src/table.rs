@@ -145,6 +145,10 @@ pub mod entry_flag {
     pub const PLAINTEXT: u8 = 1 << 2;
     /// QUIC is allowed.
     pub const QUIC: u8 = 1 << 3;
+    /// It is denied unless a grant holds.
+    pub const APPROVE: u8 = 1 << 4;
+    /// It is denied, and the subject quarantined.
+    pub const HALT: u8 = 1 << 5;
 }
 
 /// Set ids with a meaning of their own; those of names and networks begin at 1.
@@ -251,6 +255,10 @@ pub mod socket_flag {
     pub const PLAINTEXT: u8 = 1 << 4;
     /// The other side opened the connection.
     pub const ACCEPTED: u8 = 1 << 5;
+    /// It lives by a grant, and is judged again with every packet.
+    pub const GRANTED: u8 = 1 << 6;
+    /// What belongs to one connection, and not to the next one of the socket.
+    pub const OF_CONNECTION: u8 = NAMED | PLAINTEXT | GRANTED;
 }
 
 impl RuleBlock {
@@ -259,7 +267,8 @@ impl RuleBlock {
     #[inline(always)]
     pub fn speaks_for(&self) -> bool {
         for entry in self.entries.iter().take(self.len as usize) {
-            if entry.verdict == Verdict::Allow as u8 {
+            // What may be granted has to be asked for, or nobody could ever ask for the grant.
+            if entry.verdict == Verdict::Allow as u8 || entry.flags & entry_flag::APPROVE != 0 {
                 return true;
             }
             if entry.protocol == 0 && entry.port_first == 0 && entry.port_last == u16::MAX {

@@ -102,6 +102,14 @@ codes! {
         Accepted = 17 => "accepted",
         /// A packet that says to come from a trusted resolver.
         DnsAnswer = 18 => "dns-answer",
+        /// A rule lets a person decide, and nobody granted it.
+        Approval = 19 => "approval",
+        /// A rule lets a person decide, and somebody granted it for a time.
+        Granted = 20 => "granted",
+        /// A rule denies it and has the subject quarantined.
+        Halt = 21 => "halt",
+        /// The subject is quarantined.
+        Quarantine = 22 => "quarantine",
     }
 }
 

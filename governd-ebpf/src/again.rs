@@ -55,7 +55,7 @@ pub(crate) fn judge(context: &SkBuffContext, view: &View, kind: u32, owner: &mut
         }
         verdict = decide_named_into(view, &flow, named, &mut decision);
     }
-    if is_left_alone {
+    if is_left_alone && decision.reason != Reason::Quarantine {
         verdict = 0;
         decision.verdict = Verdict::Allow;
         decision.reason = Reason::Accepted;
@@ -73,6 +73,10 @@ pub(crate) fn judge(context: &SkBuffContext, view: &View, kind: u32, owner: &mut
         // The head of every request is read, once one was.
         Proof::None if !is_named => owner.stage = 0,
         Proof::None | Proof::Denials => {}
+    }
+    owner.flags &= !socket_flag::GRANTED;
+    if decision.reason == Reason::Granted {
+        owner.flags |= socket_flag::GRANTED;
     }
     let outcome = Outcome::of(&decision);
     owner.verdict = if outcome == Outcome::Refuse { 0 } else { Verdict::Allow as u8 };

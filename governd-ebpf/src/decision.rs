@@ -4,15 +4,16 @@
 //! many ways through a decision are not followed on from it. In a function that is checked with its
 //! callers they are, and on kernels before 6.4 without much being recognised as seen before.
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use governd_common::{
     address::Address,
     decide::{Decision, Flow, Named, Proof, by_name, decide_named},
-    verdict::{Reason, Verdict},
+    verdict::{Loss, Mode, Reason, Verdict},
 };
 
 use crate::{
-    tables::{SETTINGS, View},
+    emit::count,
+    tables::{QUARANTINED, SETTINGS, View},
     task::layout,
 };
 
@@ -94,6 +95,9 @@ extern "C" fn decision_of(who: u64, high: u64, low: u64, what: u64, set: u32) ->
     let flow = question.flow();
     let named = Named { set, flags: (what >> 32) as u32 };
     let mut decision = decide_named(&view, &flow, named);
+    if decision.reason == Reason::Halt && decision.mode == Mode::Enforce {
+        quarantine(flow.subject, flow.now_ns);
+    }
     if layout!(has_loops) == 0 {
         leave_unread(&mut decision);
     }
@@ -106,6 +110,18 @@ extern "C" fn best_name_of(who: u64, high: u64, low: u64, what: u64) -> u32 {
     let question = Question { who, high, low, what };
     question.view().map_or(0, |view| by_name(&view, &question.flow()))
 }
+
+/// From here on nothing of the subject passes, whether the daemon runs or not.
+#[inline(always)]
+fn quarantine(subject: u32, now_ns: u64) {
+    if let Err(error) = QUARANTINED.insert(subject, now_ns, u64::from(BPF_NOEXIST))
+        && error != -EEXIST
+    {
+        count(Loss::Tables);
+    }
+}
+
+const EEXIST: i32 = 17;
 
 /// Where nobody can read names, no first bytes prove one. A policy that enforces denials of names
 /// is not taken there, so that nothing else is to be proved.

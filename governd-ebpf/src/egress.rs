@@ -9,7 +9,7 @@
 //!   other extension headers: the rest passes no other hook, or could reach another destination
 //!   than the one that was judged;
 //! - a connected socket is judged again, by the destination it was connected to, at its first
-//!   packet under a new policy.
+//!   packet under a new policy, at its first in quarantine, and at each while it lives by a grant.
 
 use core::ptr;
 
@@ -35,7 +35,7 @@ use crate::{
     owner,
     skb::load,
     state::{self, End},
-    tables::{FLOWS, SOCKETS, View},
+    tables::{FLOWS, SOCKETS, View, is_quarantined},
     tails,
 };
 
@@ -116,11 +116,16 @@ fn judge_owned(context: &SkBuffContext, kind: u32, owner: &mut SocketOwner) -> O
     if !is_ordinary(context, kind) {
         return refuse_raw(context, &view, kind, owner);
     }
-    if owner.generation != 0 && owner.generation != view.generation {
+    let is_quarantined = is_quarantined(owner.subject);
+    let is_allowed = owner.verdict == Verdict::Allow as u8;
+    let is_news = owner.generation != view.generation
+        || owner.flags & socket_flag::GRANTED != 0
+        || (is_quarantined && is_allowed);
+    if owner.generation != 0 && is_news {
         again::judge(context, &view, kind, owner);
     }
     let is_refused = owner.generation != 0 && owner.verdict == Verdict::Deny as u8;
-    if is_refused { Outcome::Refuse } else { Outcome::Pass }
+    if is_refused || is_quarantined { Outcome::Refuse } else { Outcome::Pass }
 }
 
 /// TCP or UDP with a plain header, from a socket that is not raw.
@@ -142,13 +147,16 @@ fn refuse_raw(context: &SkBuffContext, view: &View, kind: u32, owner: &SocketOwn
         // The policy no longer has the subject: its sockets are nobody's.
         return Outcome::Pass;
     };
-    if settings.flags & subject_flag::RAW_SOCKETS != 0 || packet.is_neighbour_discovery {
+    let is_quarantined = is_quarantined(owner.subject);
+    let may_be_raw = settings.flags & subject_flag::RAW_SOCKETS != 0 && !is_quarantined;
+    if may_be_raw || packet.is_neighbour_discovery {
         return Outcome::Pass;
     }
+    let mode = if is_quarantined { Mode::Enforce } else { Mode::from_byte(settings.mode) };
     let decision = Decision {
         verdict: Verdict::Deny,
         reason: Reason::RawSocket,
-        mode: Mode::from_byte(settings.mode),
+        mode,
         rule: settings.default_rule,
         set: 0,
         proof: Proof::None,

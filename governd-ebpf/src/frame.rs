@@ -23,7 +23,7 @@ use governd_common::{
 use crate::{
     emit::{self, Wake},
     subject::tracked,
-    tables::View,
+    tables::{View, is_quarantined},
     task::TaskPointer,
 };
 
@@ -56,13 +56,15 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
     let Some(settings) = view.subject(task.subject) else {
         return TCX_NEXT;
     };
-    if settings.flags & subject_flag::RAW_SOCKETS != 0 {
+    let is_quarantined = is_quarantined(task.subject);
+    if settings.flags & subject_flag::RAW_SOCKETS != 0 && !is_quarantined {
         return TCX_NEXT;
     }
+    let mode = if is_quarantined { Mode::Enforce } else { Mode::from_byte(settings.mode) };
     let decision = Decision {
         verdict: Verdict::Deny,
         reason: Reason::RawSocket,
-        mode: Mode::from_byte(settings.mode),
+        mode,
         rule: settings.default_rule,
         ..Decision::FAULT
     };

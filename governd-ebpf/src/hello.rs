@@ -327,6 +327,9 @@ impl Run<'_> {
         }
         owner.name_set = set;
         owner.flags |= socket_flag::NAMED;
+        if decision.reason == Reason::Granted {
+            owner.flags |= socket_flag::GRANTED;
+        }
         if subject != 0 {
             self.report(owner, beginning, event, &decision, 0);
         }

@@ -17,7 +17,7 @@ use crate::{
     emit::{self, Wake, count},
     outcome::Outcome,
     subject,
-    tables::View,
+    tables::{View, is_quarantined},
     task::TaskPointer,
 };
 
@@ -53,10 +53,11 @@ pub(crate) fn judge_device(context: &DeviceContext) -> i32 {
     let Some(settings) = view.subject(task.subject) else {
         return Outcome::Pass as i32;
     };
-    if settings.flags & subject_flag::RAW_SOCKETS != 0 {
+    let is_quarantined = is_quarantined(task.subject);
+    if settings.flags & subject_flag::RAW_SOCKETS != 0 && !is_quarantined {
         return Outcome::Pass as i32;
     }
-    let mode = Mode::from_byte(settings.mode);
+    let mode = if is_quarantined { Mode::Enforce } else { Mode::from_byte(settings.mode) };
     let header = EventHeader {
         kind: EventKind::Path as u16,
         hook: Hook::Device as u16,

@@ -24,7 +24,7 @@ use crate::{
     emit::{self, Wake, count},
     outcome::{EACCES, Fault, Outcome},
     subject::{self, Who},
-    tables::{SOCKETS, View},
+    tables::{SOCKETS, View, is_quarantined},
 };
 
 const SOCK_STREAM: u32 = 1;
@@ -52,6 +52,10 @@ pub(crate) fn judge(context: &SockContext) -> i32 {
     }
     if who.subject == 0 {
         return Outcome::Pass.answer();
+    }
+    if is_quarantined(who.subject) {
+        let decision = Decision::quarantine(0);
+        return conclude(context, view.generation, &who, &decision);
     }
     let decision = judge_governed(context, &view, &who);
     conclude(context, view.generation, &who, &decision)

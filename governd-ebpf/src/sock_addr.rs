@@ -250,7 +250,10 @@ impl Socket {
             stored.connects = stored.connects.wrapping_add(1);
             stored.name_set = if decision.proof == Proof::None { decision.set } else { 0 };
             // Not QUIC's: another thread may send while this one connects.
-            stored.flags &= !(socket_flag::NAMED | socket_flag::PLAINTEXT);
+            stored.flags &= !socket_flag::OF_CONNECTION;
+            if decision.reason == Reason::Granted {
+                stored.flags |= socket_flag::GRANTED;
+            }
         }
         if decision.proof == Proof::Quic {
             stored.flags |= socket_flag::QUIC;

@@ -11,18 +11,19 @@ use aya_ebpf::{
         Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage,
         lpm_trie::Key,
     },
+    helpers::bpf_ktime_get_boot_ns,
     macros::btf_map,
 };
 use governd_common::{
     address::Address,
     decide::{Flow, Hit, Tables},
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, NameKey, QueryKey, QuicKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, GrantKey, NameKey, QueryKey, QuicKey,
         ResolverKey, SocketPathKey, SubjectKey, UidKey,
     },
     limits::{
         BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, DNS_READERS_MAX,
-        EXES_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUIC_FLOWS_MAX,
+        EXES_MAX, GRANTS_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUARANTINED_MAX, QUIC_FLOWS_MAX,
         RESOLVER_EXES_MAX, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX, SOCKET_PATHS_MAX,
         SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
     },
@@ -105,6 +106,10 @@ pub(crate) static CGROUP_SUBJECTS: LruHashMap<
 pub(crate) static FLOWS: Flows<SocketOwner> = Flows::new();
 #[btf_map]
 pub(crate) static FLOW_KEY: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
+#[btf_map]
+static GRANTS: HashMap<GrantKey, u64, { GRANTS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static QUARANTINED: HashMap<u32, u64, { QUARANTINED_MAX as usize }> = HashMap::new();
 #[btf_map]
 pub(crate) static LOST: PerCpuArray<u64, { Loss::ALL.len() }> = PerCpuArray::new();
 #[btf_map]
@@ -233,6 +238,28 @@ impl Tables for View {
     fn is_resolver(&self, address: &Address) -> bool {
         RESOLVERS.get_ptr(ResolverKey { slot: self.slot, address: *address }).is_some()
     }
+
+    #[inline(always)]
+    fn granted_until(&self, grant: &GrantKey) -> u64 {
+        granted_until(grant)
+    }
+
+    #[inline(always)]
+    fn is_quarantined(&self, subject: u32) -> bool {
+        is_quarantined(subject)
+    }
+}
+
+/// Whether the subject is quarantined, under whatever policy.
+#[inline(always)]
+pub(crate) fn is_quarantined(subject: u32) -> bool {
+    QUARANTINED.get_ptr(subject).is_some()
+}
+
+#[inline(always)]
+fn granted_until(grant: &GrantKey) -> u64 {
+    // SAFETY: a number, copied at once; an entry that is removed meanwhile held until now.
+    unsafe { GRANTS.get(grant) }.copied().unwrap_or(0)
 }
 
 /// [`Tables::hit`] as a global function: the verifier checks it once, whatever its arguments, and
@@ -244,5 +271,14 @@ extern "C" fn rule_hit(slot: u32, subject: u32, set: u32, port_and_protocol: u32
     let Some(block) = (unsafe { DECISIONS.get(DecisionKey { slot, subject, set }) }) else {
         return Hit::NONE.0;
     };
-    Hit::in_block(block, (port_and_protocol >> 8) as u16, port_and_protocol as u8).0
+    let (port, protocol) = ((port_and_protocol >> 8) as u16, port_and_protocol as u8);
+    let hit = Hit::in_block(block, port, protocol);
+    if hit.needs_grant() {
+        let grant = GrantKey { subject, set, port, protocol: u16::from(protocol) };
+        // SAFETY: the helper only reads the clock.
+        if granted_until(&grant) > unsafe { bpf_ktime_get_boot_ns() } {
+            return hit.granted().0;
+        }
+    }
+    hit.0
 }

@@ -20,7 +20,7 @@ use crate::{
     emit::{self, Wake, count},
     outcome::Outcome,
     subject::{self, Who},
-    tables::{EVENTS, SOCKET_PATHS, View},
+    tables::{EVENTS, SOCKET_PATHS, View, is_quarantined},
     task::LocalAddress,
 };
 
@@ -41,18 +41,22 @@ pub(crate) fn judge(context: &SockAddrContext) -> i32 {
     let Some(settings) = view.subject(who.subject) else {
         return Outcome::Pass.answer();
     };
-    if settings.flags & subject_flag::LOCAL_SOCKETS != 0 {
+    let is_quarantined = is_quarantined(who.subject);
+    if settings.flags & subject_flag::LOCAL_SOCKETS != 0 && !is_quarantined {
         return Outcome::Pass.answer();
     }
     let key = SocketPathKey::new(view.slot, who.subject);
     let mut key = Key::new(size_of::<SocketPathKey>() as u32 * 8, key);
     let len = read(context, &mut key.data);
-    if len != 0 && is_listed(&key) {
+    if len != 0 && !is_quarantined && is_listed(&key) {
         return Outcome::Pass.answer();
     }
-    let mode = Mode::from_byte(settings.mode);
     report(&view, &who, &key.data, len, settings);
-    if mode == Mode::Enforce { Outcome::Refuse.answer() } else { Outcome::Pass.answer() }
+    if is_quarantined || Mode::from_byte(settings.mode) == Mode::Enforce {
+        Outcome::Refuse.answer()
+    } else {
+        Outcome::Pass.answer()
+    }
 }
 
 /// Reads the address into the key; 0 if it cannot be read or is no address.
@@ -107,6 +111,11 @@ fn report(view: &View, who: &Who, key: &SocketPathKey, len: u32, settings: &Subj
         return 0;
     };
     let event: *mut PathEvent = entry.as_mut_ptr();
+    let (reason, mode) = if is_quarantined(who.subject) {
+        (Reason::Quarantine, Mode::Enforce as u8)
+    } else {
+        (Reason::UnixSocket, settings.mode)
+    };
     // SAFETY: the entry is of this type and nobody else's until it is submitted; the helper writes
     // as many bytes as both paths have.
     let copied = unsafe {
@@ -114,8 +123,8 @@ fn report(view: &View, who: &Who, key: &SocketPathKey, len: u32, settings: &Subj
         (*event).device = 0;
         (*event).rule = settings.default_rule;
         (*event).verdict = Verdict::Deny as u8;
-        (*event).reason = Reason::UnixSocket as u8;
-        (*event).mode = settings.mode;
+        (*event).reason = reason as u8;
+        (*event).mode = mode;
         (*event).reserved = 0;
         (*event).path_len = len;
         (*event).padding = 0;

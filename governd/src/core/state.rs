@@ -474,6 +474,7 @@ mod tests {
         policy::{
             image::{AgentFacts, RuleFacts},
             model::Approval,
+            value::Tier,
         },
     };
 
@@ -487,7 +488,7 @@ mod tests {
     }
 
     fn policy(digest: &str, rule: &str) -> Arc<Compiled> {
-        let rules = [("unregistered", Verdict::Allow), (rule, Verdict::Deny)];
+        let rules = [("unregistered", Tier::Allow), (rule, Tier::Deny)];
         let agent = AgentFacts {
             subject: 1,
             name: "invoice-bot".into(),
@@ -499,11 +500,11 @@ mod tests {
         Arc::new(Compiled {
             digest: digest.into(),
             rules: rules
-                .map(|(id, verdict)| RuleFacts {
+                .map(|(id, tier)| RuleFacts {
                     id: id.into(),
                     subject: 1,
                     text: id.into(),
-                    verdict,
+                    tier,
                     source: None,
                 })
                 .to_vec(),

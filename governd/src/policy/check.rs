@@ -14,7 +14,7 @@ use super::{
     model::{Agent, Approval, HostPolicy, Match, Person, Placed, Policy, Rule},
     shape::Located,
     value::{
-        self, Fault, Mail, Posture, Questions, Target, Verify,
+        self, Fault, Mail, Posture, Questions, Target, Tier, Verify,
         approval::{Day, Sha256},
         local::{self, LocalSockets},
         name::{self, HostGlob, HostPattern},
@@ -327,44 +327,79 @@ impl Checker<'_> {
 
     fn rule(&mut self, index: u32, rule: Located<RuleDocument>) -> Option<Rule> {
         let place = self.place(&rule);
-        let RuleDocument { allow, deny, ports, protocol, verify, plaintext, quic } = rule.value;
+        let RuleDocument {
+            allow,
+            notify,
+            approve,
+            halt,
+            deny,
+            ports,
+            protocol,
+            verify,
+            plaintext,
+            quic,
+        } = rule.value;
         let protocol = protocol.and_then(|word| self.parse(&word, Protocol::parse));
         let verify = verify.and_then(|word| self.parse(&word, Verify::parse));
         let plaintext = plaintext.and_then(|word| self.parse(&word, value::parse_verdict));
         let quic = quic.and_then(|word| self.parse(&word, value::parse_verdict));
         let ports = ports.map(|ports| self.ports(ports));
-        let (verdict, list) = match (allow, deny) {
-            (Some(list), None) => (Verdict::Allow, list),
-            (None, Some(list)) => (Verdict::Deny, list),
-            (both, _) => {
-                if self.is_whole {
-                    let (code, message) = match both {
-                        Some(_) => (Code::WrongType, "a rule has either `allow` or `deny`"),
-                        None => (Code::MissingField, "the rule has neither `allow` nor `deny`"),
-                    };
-                    let hint = "write one rule for each";
-                    self.out.push(Diagnostic::error(code, &place, message).hint(hint));
-                }
-                return None;
-            }
-        };
-        let (targets, groups) = self.items(value::verdict_word(verdict), &list);
-        if verdict == Verdict::Allow {
+        let lists = [
+            (Tier::Allow, allow),
+            (Tier::Notify, notify),
+            (Tier::Approve, approve),
+            (Tier::Halt, halt),
+            (Tier::Deny, deny),
+        ];
+        let (tier, list) = self.tier(lists, &place)?;
+        let (targets, groups) = self.items(tier.word(), &list);
+        if tier.verdict() == Verdict::Allow {
             self.warn_wide(&list);
+        }
+        let verify = verify.unwrap_or_default();
+        if tier == Tier::Approve && verify == Verify::Sni {
+            let message = "which connections to grant cannot be told before their first bytes";
+            let hint = "leave `verify` out of a rule with `approve`, or say `dns`";
+            self.out.push(Diagnostic::error(Code::BadWord, &place, message).hint(hint));
         }
         Some(Rule {
             place,
             index,
-            verdict,
+            tier,
             targets,
             groups,
             members: Vec::new(),
             ports,
             protocol: protocol.unwrap_or_default(),
-            verify: verify.unwrap_or_default(),
+            verify,
             plaintext: plaintext.unwrap_or(Verdict::Deny),
             quic: quic.unwrap_or(Verdict::Deny),
         })
+    }
+
+    /// The one list that a rule has, and its tier.
+    fn tier<T>(
+        &mut self,
+        lists: [(Tier, Option<T>); Tier::ALL.len()],
+        place: &Place,
+    ) -> Option<(Tier, T)> {
+        let mut lists = lists.into_iter().filter_map(|(tier, list)| Some((tier, list?)));
+        match (lists.next(), lists.next()) {
+            (Some(only), None) => return Some(only),
+            _ if !self.is_whole => {}
+            (Some((first, _)), Some((second, _))) => {
+                let (first, second) = (first.word(), second.word());
+                let message = format!("the rule has both `{first}` and `{second}`");
+                let hint = "write one rule for each";
+                self.out.push(Diagnostic::error(Code::WrongType, place, message).hint(hint));
+            }
+            (None, _) => {
+                let message = "the rule has no list of destinations";
+                let hint = "it is one of `allow`, `notify`, `approve`, `halt` and `deny`";
+                self.out.push(Diagnostic::error(Code::MissingField, place, message).hint(hint));
+            }
+        }
+        None
     }
 
     /// Warns of wildcards under which anybody can get a name.

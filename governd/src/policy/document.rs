@@ -201,7 +201,7 @@ pub struct EgressDocument {
     pub rules: Option<Located<Vec<Located<RuleDocument>>>>,
 }
 
-/// One rule: either `allow` or `deny`.
+/// One rule: a list of destinations under the key of its tier, and how they may be reached.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a rule such as {allow: [api.example.com]}")]
 pub struct RuleDocument {
@@ -209,6 +209,15 @@ pub struct RuleDocument {
     /// `group:NAME`, `catalog:PROVIDER` or `catalog:PROVIDER/KIND`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Located<Vec<Located<String>>>>,
+    /// Those that may be reached, and of which the owner is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Located<Vec<Located<String>>>>,
+    /// Those that may be reached once a person grants it, for as long as that person says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<Located<Vec<Located<String>>>>,
+    /// Those that may not be reached, and for which the agent is quarantined when it tries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halt: Option<Located<Vec<Located<String>>>>,
     /// Names, wildcards, addresses, networks and groups that may not be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Located<Vec<Located<String>>>>,

@@ -11,7 +11,7 @@ use std::{
 use governd_common::{
     address::Address,
     decide::{Decision, Flow, Proof, Tables, decide},
-    key::BindingKey,
+    key::{BindingKey, GrantKey},
     table::{Binding, RuleBlock, Subject},
     verdict::{Mode, Reason, Verdict},
 };
@@ -104,7 +104,8 @@ pub fn explain_decision(
         approval: Approval::default(),
         mode: decision.mode,
     });
-    let is_by_rule = decision.reason == Reason::Rule;
+    let is_by_rule =
+        matches!(decision.reason, Reason::Rule | Reason::Approval | Reason::Granted | Reason::Halt);
     let rule = compiled.rule(decision.rule).filter(|_| is_by_rule).cloned();
     let is_open = decision.verdict == Verdict::Deny && !is_by_rule;
     let nearest = if is_open { nearest::find(compiled, question, &names) } else { None };
@@ -179,6 +180,14 @@ impl Tables for NamesOnly<'_, '_> {
 
     fn is_resolver(&self, _: &Address) -> bool {
         false
+    }
+
+    fn granted_until(&self, grant: &GrantKey) -> u64 {
+        self.0.granted_until(grant)
+    }
+
+    fn is_quarantined(&self, subject: u32) -> bool {
+        self.0.is_quarantined(subject)
     }
 }
 
@@ -344,6 +353,10 @@ fn words_of(reason: Reason) -> &'static str {
         Reason::DnsAnswer => {
             "a packet of an agent must not pass for an answer of a trusted resolver"
         }
+        Reason::Approval => "a person has to grant it, and nobody did",
+        Reason::Granted => "a person granted it, for a time",
+        Reason::Halt => "a rule denies it, and has the agent quarantined",
+        Reason::Quarantine => "the agent is quarantined: it reaches nothing until it is released",
         Reason::Device => "packets that leave by this device could not be judged",
     }
 }

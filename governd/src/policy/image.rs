@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{diagnostic::Diagnostics, model::Approval};
+use super::{diagnostic::Diagnostics, model::Approval, value::Tier};
 use governd_common::{
     address::Address,
     table::{RuleBlock, SelectorSet, Subject},
-    verdict::{Mode, Verdict},
+    verdict::Mode,
 };
 
 /// Contents of the tables of one slot.
@@ -98,8 +98,8 @@ pub struct RuleFacts {
     pub subject: u32,
     /// The rule in words, such as `allow api.openai.com port 443/tcp`.
     pub text: Arc<str>,
-    /// Verdict that it gives.
-    pub verdict: Verdict,
+    /// What it gives.
+    pub tier: Tier,
     /// File and line it was written at; `None` for built-in ones.
     pub source: Option<(Arc<str>, u32)>,
 }

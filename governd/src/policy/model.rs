@@ -9,14 +9,13 @@ use super::{
     explain::Destination,
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
-        Mail, Posture, Questions, Target, Verify,
+        Mail, Posture, Questions, Target, Tier, Verify,
         approval::{Day, Sha256},
         group::GroupRef,
         local::LocalSockets,
         name::{HostGlob, HostPattern},
         port::{Ports, Protocol},
         process::{Cgroup, Executable, User},
-        verdict_word,
     },
 };
 
@@ -238,7 +237,7 @@ pub struct Rule {
     /// Its number in the document, from 1.
     pub index: u32,
     /// What it gives.
-    pub verdict: Verdict,
+    pub tier: Tier,
     /// What it is about; nothing, if empty.
     pub targets: Vec<Target>,
     /// Groups that it is about, too.
@@ -267,7 +266,7 @@ impl Rule {
 
     /// The rule in words, such as `allow api.openai.com port 443/tcp`.
     pub fn text(&self) -> String {
-        let mut text = verdict_word(self.verdict).to_owned();
+        let mut text = self.tier.word().to_owned();
         let targets = self.targets.iter().map(Target::to_string);
         let all = targets.chain(self.groups.iter().map(|group| group.value.to_string()));
         for (index, target) in all.take(RULE_TEXT_TARGETS_MAX).enumerate() {

@@ -8,11 +8,21 @@ use std::{
 use governd_common::{
     address::Address,
     decide::Tables,
+    key::GrantKey,
     limits::BINDING_SETS_MAX,
     table::{Binding, BoundSet, RuleBlock, Subject},
 };
 
 use super::image::TableImage;
+
+/// What people said at run time, in the numbers of an image.
+#[derive(Clone, Debug, Default)]
+pub struct Controls {
+    /// Grants, and the `CLOCK_BOOTTIME` until which each holds, in nanoseconds.
+    pub grants: HashMap<GrantKey, u64>,
+    /// Quarantined subjects.
+    pub quarantined: HashSet<u32>,
+}
 
 /// An image, indexed, with the bindings that the caller knows of.
 #[derive(Debug)]
@@ -24,6 +34,7 @@ pub struct ImageTables<'a> {
     prefixes: HashMap<u32, BTreeSet<u8>>,
     resolvers: HashSet<[u8; 16]>,
     bindings: HashMap<(u32, [u8; 16]), Binding>,
+    controls: Controls,
 }
 
 impl<'a> ImageTables<'a> {
@@ -44,12 +55,18 @@ impl<'a> ImageTables<'a> {
             prefixes,
             resolvers: image.resolvers.iter().map(|address| address.bytes).collect(),
             bindings: HashMap::new(),
+            controls: Controls::default(),
         }
     }
 
     /// Forgets every binding.
     pub fn unbind(&mut self) {
         self.bindings.clear();
+    }
+
+    /// Decides under what people said at run time, too.
+    pub fn under(self, controls: Controls) -> Self {
+        Self { controls, ..self }
     }
 
     /// The set of the longest pattern that matches a name (lower case, without final dot), as the
@@ -117,5 +134,13 @@ impl Tables for ImageTables<'_> {
 
     fn is_resolver(&self, address: &Address) -> bool {
         self.resolvers.contains(&address.bytes)
+    }
+
+    fn granted_until(&self, grant: &GrantKey) -> u64 {
+        self.controls.grants.get(grant).copied().unwrap_or(0)
+    }
+
+    fn is_quarantined(&self, subject: u32) -> bool {
+        self.controls.quarantined.contains(&subject)
     }
 }

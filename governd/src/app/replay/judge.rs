@@ -15,6 +15,7 @@ use std::{
 use governd_common::{
     address::Address,
     decide::{Decision, Flow, Named, Proof, Tables, decide, decide_named},
+    key::GrantKey,
     table::{Binding, RuleBlock, Subject},
     verdict::{Reason, Verdict},
 };
@@ -182,5 +183,13 @@ impl Tables for Captured<'_> {
     fn is_resolver(&self, address: &Address) -> bool {
         let given = self.resolvers.iter().any(|one| Address::from(*one).bytes == address.bytes);
         self.resolvers.is_empty() || given || self.image.is_resolver(address)
+    }
+
+    fn granted_until(&self, grant: &GrantKey) -> u64 {
+        self.image.granted_until(grant)
+    }
+
+    fn is_quarantined(&self, subject: u32) -> bool {
+        self.image.is_quarantined(subject)
     }
 }

@@ -10,7 +10,7 @@ use governd_common::{
     address::Address,
     decide::{Decision, Flow, Tables, decide},
     event::Hook,
-    key::BindingKey,
+    key::{BindingKey, GrantKey},
     table::{Binding, BoundSet, RuleBlock, RuleEntry, Subject},
     verdict::{Mode, Reason, Verdict},
 };
@@ -174,6 +174,14 @@ impl Tables for Bound<'_> {
 
     fn is_resolver(&self, address: &Address) -> bool {
         self.tables.is_resolver(address)
+    }
+
+    fn granted_until(&self, grant: &GrantKey) -> u64 {
+        self.tables.granted_until(grant)
+    }
+
+    fn is_quarantined(&self, subject: u32) -> bool {
+        self.tables.is_quarantined(subject)
     }
 }
 

@@ -47,13 +47,12 @@ impl TooMany {
     }
 }
 
-/// Builds a block: the most specific first, deny before allow, then in the order of the rules.
-/// What an entry before it covers already is left out.
+/// Builds a block: the most specific first, the stricter tier before others, then in the
+/// order of the rules. What an entry before it covers already is left out.
 pub(super) fn block(claims: &[Claim<'_>]) -> Result<RuleBlock, TooMany> {
     let mut sorted: Vec<&Claim<'_>> = claims.iter().collect();
-    sorted.sort_by_key(|claim| {
-        (std::cmp::Reverse(claim.specificity), claim.verdict as u8, claim.rule)
-    });
+    sorted
+        .sort_by_key(|claim| (std::cmp::Reverse(claim.specificity), claim.tier as u8, claim.rule));
     let mut kept: Vec<RuleEntry> = Vec::new();
     for entry in sorted.into_iter().flat_map(entries) {
         if !kept.iter().any(|before| covers(before, &entry)) {
@@ -80,7 +79,7 @@ fn entries<'a>(claim: &'a Claim<'_>) -> impl Iterator<Item = RuleEntry> + 'a {
         port_first,
         port_last,
         protocol: claim.protocol.number(),
-        verdict: claim.verdict as u8,
+        verdict: claim.tier.verdict() as u8,
         specificity: claim.specificity,
         rule: claim.rule,
         flags: claim.flags,

@@ -120,7 +120,7 @@ fn rule(rule: &Rule) -> Value {
     let Rule {
         place: _,
         index: _,
-        verdict,
+        tier,
         targets,
         groups,
         // What the groups are, and the catalogue's part of them is no document.
@@ -140,7 +140,7 @@ fn rule(rule: &Rule) -> Value {
         "protocol": protocol.word(),
         "quic": verdict_word(*quic),
         "targets": targets.collect::<Vec<_>>(),
-        "verdict": verdict_word(*verdict),
+        "verdict": tier.word(),
         "verify": verify.word(),
     })
 }

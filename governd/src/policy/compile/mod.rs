@@ -33,7 +33,7 @@ use super::{
     load::Documents,
     model::{Agent, Approval, HostPolicy, Policy, Rule},
     value::{
-        Posture, Questions, Target, Verify,
+        Posture, Questions, Target, Tier, Verify,
         local::LocalSockets,
         name::HostPattern,
         port::{Ports, Protocol},
@@ -70,7 +70,7 @@ pub struct Endpoint {
 struct Claim<'a> {
     subject: u32,
     rule: u32,
-    verdict: Verdict,
+    tier: Tier,
     /// How specific, target, ports and protocol together.
     specificity: u16,
     ports: &'a [Ports],
@@ -192,20 +192,20 @@ impl<'a> Compiler<'a, '_> {
     fn unregistered(&mut self, endpoints: &[(HostPattern, &str)]) {
         let posture = self.host.unregistered;
         let default = if posture == Posture::Deny { Verdict::Deny } else { Verdict::Allow };
-        let verdict = if posture == Posture::Monitor { Verdict::Allow } else { Verdict::Deny };
+        let tier = if posture == Posture::Monitor { Tier::Allow } else { Tier::Deny };
         let mode = self.mode.unwrap_or(self.host.mode);
         let word = posture.word();
         let place = self.host.place.clone();
         let text = format!("unregistered: {word}");
-        self.rule("unregistered/default", 0, text, default, place.clone());
+        self.rule("unregistered/default", 0, text, Tier::of(default), place.clone());
         let mut by_label: BTreeMap<&str, u32> = BTreeMap::new();
         for (pattern, label) in endpoints {
             let rule = match by_label.get(label) {
                 Some(rule) => *rule,
                 None => {
-                    let text = format!("{} {label} (unregistered: {word})", verdict_word(verdict));
+                    let text = format!("{} {label} (unregistered: {word})", tier.word());
                     let id = format!("unregistered/ai/{}", slug(label));
-                    let rule = self.rule(&id, 0, text, verdict, place.clone());
+                    let rule = self.rule(&id, 0, text, tier, place.clone());
                     by_label.insert(label, rule);
                     rule
                 }
@@ -217,7 +217,7 @@ impl<'a> Compiler<'a, '_> {
             let claim = Claim {
                 subject: 0,
                 rule,
-                verdict,
+                tier,
                 specificity,
                 ports,
                 protocol,
@@ -271,7 +271,7 @@ impl<'a> Compiler<'a, '_> {
         let mode = self.mode.or(*mode).unwrap_or(self.host.mode);
         let text = format!("{} what no rule matches", verdict_word(*default));
         let id = format!("{name}/default");
-        let default_rule = self.rule(&id, subject, text, *default, Some(place.clone()));
+        let default_rule = self.rule(&id, subject, text, Tier::of(*default), Some(place.clone()));
         for rule in rules {
             self.egress_rule(name, subject, rule, *questions);
         }
@@ -304,12 +304,12 @@ impl<'a> Compiler<'a, '_> {
 
     fn egress_rule(&mut self, agent: &str, subject: u32, rule: &'a Rule, questions: Questions) {
         let id = format!("{agent}/egress/{}", rule.index);
-        let number = self.rule(&id, subject, rule.text(), rule.verdict, Some(rule.place.clone()));
+        let number = self.rule(&id, subject, rule.text(), rule.tier, Some(rule.place.clone()));
         for (target, ports) in rule.destinations() {
             let claim = Claim {
                 subject,
                 rule: number,
-                verdict: rule.verdict,
+                tier: rule.tier,
                 specificity: specificity::of(target, ports.is_some(), rule.protocol),
                 ports: ports.unwrap_or(EVERY_PORT),
                 protocol: rule.protocol,
@@ -319,7 +319,7 @@ impl<'a> Compiler<'a, '_> {
             match target {
                 Target::Name(pattern) => {
                     self.names.push((pattern.clone(), claim));
-                    if rule.verdict == Verdict::Allow && questions == Questions::Restrict {
+                    if rule.tier.opens() && questions == Questions::Restrict {
                         self.below_search_domains(pattern, claim);
                     }
                 }
@@ -357,13 +357,13 @@ impl<'a> Compiler<'a, '_> {
         id: &str,
         subject: u32,
         text: String,
-        verdict: Verdict,
+        tier: Tier,
         place: Option<Place>,
     ) -> u32 {
         let number = self.compiled.rules.len() as u32;
         let source = place.as_ref().map(|place| (Arc::clone(&place.file), place.line));
         let text = text.into();
-        self.compiled.rules.push(RuleFacts { id: id.into(), subject, text, verdict, source });
+        self.compiled.rules.push(RuleFacts { id: id.into(), subject, text, tier, source });
         self.places.push(place);
         number
     }
@@ -411,7 +411,7 @@ impl<'a> Compiler<'a, '_> {
         let mut by_subject: BTreeMap<u32, Vec<Claim<'a>>> = BTreeMap::new();
         for (_, claim) in &self.names {
             let is_by_bytes = claim.flags & entry_flag::VERIFY_SNI != 0;
-            if is_by_bytes && claim.verdict == Verdict::Allow && !claim.ports.is_empty() {
+            if is_by_bytes && claim.tier.verdict() == Verdict::Allow && !claim.ports.is_empty() {
                 by_subject.entry(claim.subject).or_default().push(*claim);
             }
         }
@@ -471,12 +471,17 @@ fn entry_flags(rule: &Rule) -> u8 {
     };
     let plaintext = if rule.plaintext == Verdict::Allow { entry_flag::PLAINTEXT } else { 0 };
     let quic = if rule.quic == Verdict::Allow { entry_flag::QUIC } else { 0 };
-    verify | plaintext | quic
+    let tier = match rule.tier {
+        Tier::Approve => entry_flag::APPROVE,
+        Tier::Halt => entry_flag::HALT,
+        Tier::Deny | Tier::Notify | Tier::Allow => 0,
+    };
+    verify | plaintext | quic | tier
 }
 
 fn denies_names(rule: &Rule) -> bool {
     let is_name = |target: &Target| matches!(target, Target::Name(_));
-    rule.verdict == Verdict::Deny && rule.destinations().any(|(target, _)| is_name(target))
+    rule.tier.verdict() == Verdict::Deny && rule.destinations().any(|(target, _)| is_name(target))
 }
 
 /// A label as part of a rule's id: lower case, with hyphens for everything else.

@@ -21,6 +21,7 @@ use crate::policy::{
     limits::SUBJECTS_MAX,
     load,
     tables::ImageTables,
+    value::Tier,
 };
 
 fn agent(name: &str, entries: &str, egress: &str) -> String {
@@ -74,7 +75,7 @@ fn no_document_at_all_watches_everything_and_stops_nothing() {
     let ids: Vec<&str> = compiled.rules.iter().map(|rule| &*rule.id).collect();
     let expected = ["unregistered/default", "unregistered/ai/openai", "unregistered/ai/anthropic"];
     assert_eq!(ids, expected);
-    assert!(compiled.rules.iter().all(|rule| rule.verdict == Verdict::Allow));
+    assert!(compiled.rules.iter().all(|rule| rule.tier == Tier::Allow));
 }
 
 #[test]

@@ -80,6 +80,58 @@ impl Posture {
     }
 }
 
+/// What a rule gives: how much the agent decides for itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tier {
+    /// It is denied, and the agent quarantined.
+    Halt,
+    /// It is denied.
+    Deny,
+    /// It is denied until a person grants it, for a time.
+    Approve,
+    /// It is allowed, and the owner is told.
+    Notify,
+    /// It is allowed.
+    Allow,
+}
+
+impl Tier {
+    /// All of them, the strictest first.
+    pub const ALL: [Self; 5] = [Self::Halt, Self::Deny, Self::Approve, Self::Notify, Self::Allow];
+
+    /// The key of a rule's list in a document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Halt => "halt",
+            Self::Deny => "deny",
+            Self::Approve => "approve",
+            Self::Notify => "notify",
+            Self::Allow => "allow",
+        }
+    }
+
+    /// What happens as long as nobody granted anything.
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::Halt | Self::Deny | Self::Approve => Verdict::Deny,
+            Self::Notify | Self::Allow => Verdict::Allow,
+        }
+    }
+
+    /// The tier of a default, which only allows or denies.
+    pub const fn of(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Allow => Self::Allow,
+            Verdict::Deny => Self::Deny,
+        }
+    }
+
+    /// Whether something may be reached by it, now or once it is granted.
+    pub const fn opens(self) -> bool {
+        matches!(self, Self::Approve | Self::Notify | Self::Allow)
+    }
+}
+
 /// What proves the name of a connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Verify {
