@@ -18,14 +18,14 @@ use governd_common::{
     address::Address,
     decide::{Flow, Hit, Tables},
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, GrantKey, NameKey, QueryKey, QuicKey,
-        ResolverKey, SocketPathKey, SubjectKey, UidKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, GrantKey, NameKey, QueryKey,
+        QuicKey, ResolverKey, SocketPathKey, SubjectKey, UidKey,
     },
     limits::{
         BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, DNS_READERS_MAX,
-        EXES_MAX, GRANTS_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUARANTINED_MAX, QUIC_FLOWS_MAX,
-        RESOLVER_EXES_MAX, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX, SOCKET_PATHS_MAX,
-        SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
+        EXES_MAX, GRANTS_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUARANTINED_MAX,
+        QUIC_FLOWS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX,
+        SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
     },
     names::tail,
     table::{

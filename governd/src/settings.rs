@@ -48,6 +48,9 @@ pub struct Settings {
     pub is_trial: bool,
 }
 
+/// File of the state directory with requests, grants and quarantine.
+pub const CONTROLS_FILE: &str = "controls.json";
+
 /// Where the policy comes from.
 #[derive(Clone, Debug)]
 pub enum PolicySource {

@@ -22,7 +22,11 @@ use crate::{
 impl Engine {
     /// Answers a request.
     pub(super) fn answer(&mut self, call: Call) {
-        let Call { request, answer } = call;
+        let Call { request, peer, answer } = call;
+        if let Some(answered) = self.answer_control(&request, peer) {
+            send(answer, answered);
+            return;
+        }
         match request {
             Request::Status => {
                 send(answer, self.status().map_or_else(failed, |report| ok(&report)))
@@ -56,6 +60,15 @@ impl Engine {
                 self.reload();
                 send(answer, self.reloaded());
             }
+            // Answered above.
+            Request::Approvals
+            | Request::Approve { .. }
+            | Request::Deny { .. }
+            | Request::Grants
+            | Request::Revoke { .. }
+            | Request::Quarantined
+            | Request::Quarantine { .. }
+            | Request::Release { .. } => {}
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     catalogue::Catalogue,
     clock,
+    controls::ControlsFile,
     discovery::Discovery,
     ending::Ending,
     exporting::Exporting,
@@ -92,6 +93,7 @@ pub struct Engine {
     pub(super) started: Instant,
     pub(super) events: EventStatus,
     pub(super) pressure: Pressure,
+    pub(super) controls: ControlsFile,
 }
 
 /// What wakes the engine.
@@ -156,6 +158,7 @@ impl Engine {
             RawEvent::Flow(event) => {
                 let actor = actor(self.processes.attribute(&event.header));
                 self.discover_contact(&event, &actor);
+                self.ask_for_grant(&event, &actor);
                 self.step(Input::Flow(&event, actor));
             }
             RawEvent::Initial(event) => {
@@ -255,6 +258,7 @@ impl Engine {
             Ok(lost) => self.lost(lost),
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
+        self.pass_controls();
         self.step(Input::Undestroyed(self.destroyer.failed(), clock::now_ms()));
         self.discover_ended();
         self.discover_listeners();
@@ -316,6 +320,7 @@ impl Engine {
         let tables = ImageTables::new(&policy.image);
         let set_of = |name: &str| tables.name_set(name).unwrap_or(0);
         let moves = self.state.names.moves(clock::boot_ns(), set_of);
+        self.apply_controls(&policy)?;
         self.kernel.rebind(&moves.during)?;
         self.begin_frames(&policy);
         let generation = self.kernel.install(&policy.image)?;

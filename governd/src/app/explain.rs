@@ -39,6 +39,7 @@ impl Engine {
         };
         let bound = self.state.names.bound(subject, clock::boot_ns());
         let words = in_words(&process);
+        let policy = self.state.policy();
         let question = Question {
             process: &words,
             subject,
@@ -50,7 +51,7 @@ impl Engine {
             protocol: destination.protocol,
             bound: &bound,
         };
-        let answer = explain::explain(self.state.policy(), &question);
+        let answer = explain::explain(policy, &question, self.in_numbers(policy));
         ok(&explanation(&answer, pid))
     }
 

@@ -9,6 +9,7 @@ mod answers;
 pub mod asked;
 pub mod catalogue;
 pub mod clock;
+mod controls;
 mod digests;
 mod discovery;
 mod ending;
@@ -45,6 +46,7 @@ use tokio::{
 };
 
 use catalogue::{Catalogue, CatalogueError};
+use controls::ControlsFile;
 use discovery::Discovery;
 use ending::Ending;
 use engine::{Engine, Wakes, host_paths};
@@ -190,6 +192,8 @@ impl App {
         let known = catalogue::known(&catalog);
         let rulebook = Rulebook::new(settings.policy.clone(), settings.mode, known);
         let mut rulebook = rulebook.with_ids(ids);
+        let controls = ControlsFile::open(&settings.state_dir, host.boot_id())?;
+        rulebook.set_granted(controls.granted());
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;
@@ -231,6 +235,7 @@ impl App {
             started,
             events: Default::default(),
             pressure: Default::default(),
+            controls,
         };
         engine.record_opened(&opened);
         engine.put_in_force(policy)?;

@@ -16,6 +16,8 @@ use crate::{
         host::Host,
         ids::Ids,
         image::Compiled,
+        load::Documents,
+        value::Target,
     },
     settings::PolicySource,
 };
@@ -67,6 +69,9 @@ pub struct Rulebook {
     /// The catalogue changed since the latest reading.
     knows_other: bool,
     files: Vec<String>,
+    /// Those of the latest reading that was valid.
+    documents: Option<Documents>,
+    granted: Vec<(Arc<str>, Target)>,
 }
 
 impl Rulebook {
@@ -81,6 +86,8 @@ impl Rulebook {
             asked: Asked::default(),
             knows_other: false,
             files: Vec::new(),
+            documents: None,
+            granted: Vec::new(),
         }
     }
 
@@ -123,6 +130,29 @@ impl Rulebook {
         let sources = self.source.read()?;
         self.files = sources.iter().map(|(path, _)| path.clone()).collect();
         let documents = policy::load(&sources).map_err(RulebookError::Invalid)?;
+        self.compile_documents(documents, host)
+    }
+
+    /// Destinations that agents were granted; they count from the next compilation on.
+    pub fn set_granted(&mut self, granted: Vec<(Arc<str>, Target)>) {
+        self.granted = granted;
+    }
+
+    /// Compiles once more what was read last and was valid, whatever the files say now. `None` if
+    /// nothing ever was.
+    ///
+    /// # Errors
+    /// The host has changed, and the documents are not valid for it any more.
+    pub fn recompile<H: Host>(&mut self, host: &H) -> Result<Option<Arc<Compiled>>, RulebookError> {
+        let documents = self.documents.take();
+        documents.map(|documents| self.compile_documents(documents, host)).transpose()
+    }
+
+    fn compile_documents<H: Host>(
+        &mut self,
+        documents: Documents,
+        host: &H,
+    ) -> Result<Arc<Compiled>, RulebookError> {
         let asking = Asking::new(host);
         let around = Surroundings {
             host: &asking,
@@ -130,9 +160,10 @@ impl Rulebook {
             model_ports: &self.known.model_ports,
             mode: self.mode,
         };
-        let compiled = documents.compile(&around, &mut self.ids);
+        let compiled = documents.compile_granting(&around, &mut self.ids, &self.granted);
         self.asked = asking.into_asked();
         let mut compiled = compiled.map_err(RulebookError::Invalid)?;
+        self.documents = Some(documents);
         // Discovery looks at whatever is executed, registered or not.
         compiled.image.flags |= settings_flag::REPORT_ALL_EXECS;
         Ok(Arc::new(compiled))

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod agents;
 mod audit;
 mod catalog;
+mod controls;
 mod daemon;
 mod doctor;
 mod enroll;
@@ -50,6 +51,20 @@ enum Verb {
     Status(status::Status),
     /// Say why a connection is or was allowed or denied, and whom to ask.
     Explain(explain::Explain),
+    /// Show what agents were denied and a person may grant.
+    Approvals(controls::List),
+    /// Grant such a request, for a time.
+    Approve(controls::Approve),
+    /// Refuse such a request.
+    Deny(controls::ById),
+    /// Show what is granted, and for how long still.
+    Grants(controls::List),
+    /// End a grant before its time.
+    Revoke(controls::ById),
+    /// Let nothing of an agent pass any more, or show what is quarantined.
+    Quarantine(controls::Set),
+    /// End a quarantine.
+    Release(controls::Release),
     /// Install this program as a service, on a host without a package of it.
     Install(install::Install),
     /// Remove the service and everything that it enforces.
@@ -82,6 +97,13 @@ pub fn main() -> ExitCode {
         Verb::Stop(verb) => verb.run(),
         Verb::Watch(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
+        Verb::Approvals(verb) => verb.approvals(),
+        Verb::Approve(verb) => verb.run(),
+        Verb::Deny(verb) => verb.deny(),
+        Verb::Grants(verb) => verb.grants(),
+        Verb::Revoke(verb) => verb.revoke(),
+        Verb::Quarantine(verb) => verb.run(),
+        Verb::Release(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Install(verb) => verb.run(),
         Verb::Uninstall(verb) => verb.run(),

@@ -40,6 +40,41 @@ pub enum Request {
     },
     /// Read the policy again, now.
     Reload,
+    /// Requests that wait for a person: a list of `Request`.
+    Approvals,
+    /// Grants a request for a time: the `Grant`.
+    Approve {
+        /// Its number.
+        id: u64,
+        /// How long, in seconds.
+        seconds: u64,
+    },
+    /// Refuses a request.
+    Deny {
+        /// Its number.
+        id: u64,
+    },
+    /// Grants that hold: a list of `Grant`.
+    Grants,
+    /// Ends a grant.
+    Revoke {
+        /// Its number.
+        id: u64,
+    },
+    /// What is quarantined: a list of `Quarantine`.
+    Quarantined,
+    /// Quarantines agents: the names of those that were not yet.
+    Quarantine {
+        /// An agent's name, or the id of one of its processes; every agent, if `None`.
+        target: Option<String>,
+        /// Ends their processes, too.
+        kill: bool,
+    },
+    /// Releases agents: the names of those that were quarantined.
+    Release {
+        /// An agent's name; every agent, if `None`.
+        target: Option<String>,
+    },
     /// End. Only root may ask for it; who agrees does not answer, and closes the connection at its
     /// end.
     Stop {

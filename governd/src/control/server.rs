@@ -36,11 +36,22 @@ pub struct Line {
 /// Records that the log already had; read while they are sent.
 pub type Past = Box<dyn Iterator<Item = Line> + Send>;
 
+/// The process at the other end of the socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its user.
+    pub uid: u32,
+    /// Its process id, where the kernel says it.
+    pub pid: Option<u32>,
+}
+
 /// A request and where its answer goes.
 #[derive(Debug)]
 pub struct Call {
     /// What is asked.
     pub request: Request,
+    /// Who asks; nobody, if it is the daemon itself.
+    pub peer: Option<Peer>,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Answer>,
 }
@@ -162,6 +173,9 @@ impl Drop for Server {
 
 async fn serve_client(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
     let is_root = stream.peer_cred()?.uid() == 0;
+    let credentials = stream.peer_cred()?;
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+    let peer = Some(Peer { uid: credentials.uid(), pid });
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(REQUEST_BYTES_MAX as u64));
@@ -175,7 +189,7 @@ async fn serve_client(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Resu
         return write_reply(&mut writer, &not_root()).await;
     }
     let (answer, answered) = oneshot::channel();
-    if calls.send(Call { request, answer }).await.is_err() {
+    if calls.send(Call { request, peer, answer }).await.is_err() {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
     match answered.await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))? {

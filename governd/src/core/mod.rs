@@ -1,6 +1,7 @@
 //! The decisions of the daemon: inputs in, commands out; no clock, no files, no tasks.
 
 pub mod classify;
+pub mod controls;
 pub mod counts;
 pub mod inventory;
 mod local;

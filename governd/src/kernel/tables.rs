@@ -17,7 +17,7 @@ use aya::{
 };
 use governd_common::{
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, NameKey, QuicKey, ResolverKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, GrantKey, NameKey, QuicKey, ResolverKey,
         SocketPathKey, SubjectKey, UidKey,
     },
     limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
@@ -67,6 +67,8 @@ pub(crate) struct PolicyTables {
     pub(super) bindings: Hash<BindingKey, Shared<Binding>>,
     pub(super) quic_flows: HashMap<MapData, Shared<QuicKey>, Shared<QuicFlow>>,
     lost: PerCpuArray<MapData, u64>,
+    grants: HashMap<MapData, Shared<GrantKey>, u64>,
+    quarantined: HashMap<MapData, u32, u64>,
     generation: u64,
     /// Nothing was installed yet: the policy in force, if there is one, is an earlier daemon's.
     is_first: bool,
@@ -94,6 +96,8 @@ impl PolicyTables {
             bindings: open(ebpf, map::BINDINGS)?,
             quic_flows: open(ebpf, map::QUIC_FLOWS)?,
             lost: open(ebpf, map::LOST)?,
+            grants: open(ebpf, map::GRANTS)?,
+            quarantined: open(ebpf, map::QUARANTINED)?,
             generation,
             is_first: true,
         })
@@ -233,6 +237,45 @@ impl Kernel {
             lack::check_names(image)?;
         }
         self.tables.install(image)
+    }
+
+    /// Replaces all grants by these, each with the `CLOCK_BOOTTIME` until which it holds.
+    ///
+    /// # Errors
+    /// If the map is full or cannot be written; what was granted before and is not any more is
+    /// gone by then.
+    pub fn set_grants(&mut self, grants: &[(GrantKey, u64)]) -> Result<(), KernelError> {
+        let map = &mut self.tables.grants;
+        let known: Result<Vec<_>, MapError> = map.keys().collect();
+        for key in known.map_err(KernelError::map("read", map::GRANTS))? {
+            if !grants.iter().any(|(wanted, _)| *wanted == key.0) {
+                removed(map.remove(&key)).map_err(KernelError::map("write", map::GRANTS))?;
+            }
+        }
+        for (key, until_ns) in grants {
+            let stored = map.insert(Shared(*key), *until_ns, 0);
+            stored.map_err(KernelError::map("write", map::GRANTS))?;
+        }
+        Ok(())
+    }
+
+    /// Subjects of which nothing passes.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn quarantined(&self) -> Result<Vec<u32>, KernelError> {
+        let subjects: Result<Vec<u32>, MapError> = self.tables.quarantined.keys().collect();
+        subjects.map_err(KernelError::map("read", map::QUARANTINED))
+    }
+
+    /// Lets nothing of a subject pass from here on, or lets its policy decide again.
+    ///
+    /// # Errors
+    /// If the map is full or cannot be written.
+    pub fn set_quarantined(&mut self, subject: u32, is_on: bool) -> Result<(), KernelError> {
+        let map = &mut self.tables.quarantined;
+        let written = if is_on { map.insert(subject, 1, 0) } else { removed(map.remove(&subject)) };
+        written.map_err(KernelError::map("write", map::QUARANTINED))
     }
 
     /// Generation in force; 0 before the first policy.

@@ -20,7 +20,7 @@ use super::{
     image::{AgentFacts, Compiled, RuleFacts},
     model::Approval,
     nearest::{self, Nearest, port_text},
-    tables::ImageTables,
+    tables::{Controls, ImageTables},
     value::verdict_word,
 };
 
@@ -82,9 +82,9 @@ pub struct Answer {
     pub advice: Vec<String>,
 }
 
-/// Decides, and explains the decision.
-pub fn explain(compiled: &Compiled, question: &Question<'_>) -> Answer {
-    let decision = decision(compiled, question);
+/// Decides under what people said at run time, and explains the decision.
+pub fn explain(compiled: &Compiled, question: &Question<'_>, under: Controls) -> Answer {
+    let decision = decision(compiled, question, under);
     explain_decision(compiled, question, decision)
 }
 
@@ -129,9 +129,9 @@ pub fn explain_decision(
     answer
 }
 
-fn decision(compiled: &Compiled, question: &Question<'_>) -> Decision {
+fn decision(compiled: &Compiled, question: &Question<'_>, under: Controls) -> Decision {
     let Question { subject, destination, port, protocol, bound, .. } = question;
-    let mut tables = ImageTables::new(&compiled.image);
+    let mut tables = ImageTables::new(&compiled.image).under(under);
     for Bound { name, address, is_hosts } in *bound {
         let owner = if *is_hosts { BindingKey::HOST } else { *subject };
         tables.bind(owner, name, Address::from(*address), u64::MAX);

@@ -215,7 +215,7 @@ async fn respond(
 /// What `governd status` shows, from the owner task.
 async fn report(calls: &mpsc::Sender<Call>) -> Option<StatusReport> {
     let (answer, answered) = oneshot::channel();
-    calls.send(Call { request: protocol::Request::Status, answer }).await.ok()?;
+    calls.send(Call { request: protocol::Request::Status, peer: None, answer }).await.ok()?;
     match answered.await.ok()? {
         Answer::Reply(Reply::Ok(value)) => serde_json::from_value(value).ok(),
         Answer::Reply(Reply::Error { .. }) | Answer::Events { .. } => None,

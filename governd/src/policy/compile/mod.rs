@@ -36,6 +36,7 @@ use super::{
         Posture, Questions, Target, Tier, Verify,
         local::LocalSockets,
         name::HostPattern,
+        network::Network,
         port::{Ports, Protocol},
         verdict_word,
     },
@@ -94,6 +95,20 @@ impl Documents {
         around: &Surroundings<'_>,
         ids: &mut Ids,
     ) -> Result<Compiled, Diagnostics> {
+        self.compile_granting(around, ids, &[])
+    }
+
+    /// The same, with a set for each destination that an agent was granted, so that a grant is for
+    /// it alone.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn compile_granting(
+        &self,
+        around: &Surroundings<'_>,
+        ids: &mut Ids,
+        granted: &[(Arc<str>, Target)],
+    ) -> Result<Compiled, Diagnostics> {
         let mut out = self.warnings.clone();
         let built_in = HostPolicy::built_in();
         let host = host_policy(&self.policy, around.host.name(), &mut out).unwrap_or(&built_in);
@@ -111,6 +126,7 @@ impl Documents {
             places: Vec::new(),
             names: Vec::new(),
             networks: Vec::new(),
+            granted,
         };
         compiler.unregistered(&endpoints);
         for agent in expanded.agents.iter() {
@@ -184,7 +200,8 @@ struct Compiler<'a, 'b> {
     /// Where each rule was written, by rule number.
     places: Vec<Option<Place>>,
     names: Vec<(HostPattern, Claim<'a>)>,
-    networks: Vec<(super::value::network::Network, Claim<'a>)>,
+    networks: Vec<(Network, Claim<'a>)>,
+    granted: &'a [(Arc<str>, Target)],
 }
 
 impl<'a> Compiler<'a, '_> {
@@ -370,8 +387,8 @@ impl<'a> Compiler<'a, '_> {
 
     /// Names, networks and their blocks.
     fn tables(&mut self) {
-        let mut nodes = names::nodes(&self.names);
-        nodes.extend(networks::nodes(&self.networks));
+        let mut nodes = names::nodes(&self.names, self.granted);
+        nodes.extend(networks::nodes(&self.networks, &self.granted_networks()));
         let Compiled { image, sets, .. } = &mut self.compiled;
         for node in &nodes {
             let (text, set) = self.ids.set(&node.key.to_string());
@@ -404,6 +421,17 @@ impl<'a> Compiler<'a, '_> {
         for (count, max, what) in counts {
             self.limit_count(count, max, what);
         }
+    }
+
+    fn granted_networks(&self) -> Vec<(u32, Network)> {
+        let of = |(agent, target): &(Arc<str>, Target)| {
+            let found = self.compiled.agents.iter().find(|known| known.name == *agent)?;
+            match target {
+                Target::Network(network) => Some((found.subject, *network)),
+                Target::Name(_) => None,
+            }
+        };
+        self.granted.iter().filter_map(of).collect()
     }
 
     /// What a subject may begin whatever the address, because the first bytes alone prove the name.

@@ -1,16 +1,27 @@
 //! Nodes of the name trie.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{Claim, Node};
 use crate::policy::value::{Target, name::HostPattern};
 
-/// One node for each pattern, with the claims on it and on every wildcard above it.
-pub(super) fn nodes<'a>(claims: &[(HostPattern, Claim<'a>)]) -> Vec<Node<'a>> {
+/// One node for each pattern and each name that is granted, with the claims on it and on every wildcard above it.
+pub(super) fn nodes<'a>(
+    claims: &[(HostPattern, Claim<'a>)],
+    granted: &[(Arc<str>, Target)],
+) -> Vec<Node<'a>> {
     let mut own: BTreeMap<&HostPattern, Vec<Claim<'a>>> = BTreeMap::new();
     for (pattern, claim) in claims {
         if !claim.ports.is_empty() || claim.is_question {
             own.entry(pattern).or_default().push(*claim);
+        }
+    }
+    for (_, target) in granted {
+        if let Target::Name(pattern) = target {
+            own.entry(pattern).or_default();
         }
     }
     let wildcards: HashMap<&str, &Vec<Claim<'a>>> = own

@@ -8,17 +8,25 @@ use std::{
 use super::{Claim, Node};
 use crate::policy::value::{Target, network::Network};
 
-/// One node for each subject and network, with the claims on it and on every network around it.
+/// One node for each subject and network, and each address that is granted, with the claims on it and on every network around it.
 ///
 /// In the 128-bit form, a short IPv6 network such as `::/0` holds all of IPv4. A node for
 /// `0.0.0.0/0` without rules keeps the lookup of an IPv4 address from reaching it.
-pub(super) fn nodes<'a>(claims: &[(Network, Claim<'a>)]) -> Vec<Node<'a>> {
+pub(super) fn nodes<'a>(
+    claims: &[(Network, Claim<'a>)],
+    granted: &[(u32, Network)],
+) -> Vec<Node<'a>> {
     let mut trees: BTreeMap<u32, BTreeMap<Network, Vec<Claim<'a>>>> = BTreeMap::new();
     for (network, claim) in claims.iter().filter(|(_, claim)| !claim.ports.is_empty()) {
         let tree = trees.entry(claim.subject).or_default();
         tree.entry(*network).or_default().push(*claim);
         if network.covers_mapped() {
             tree.entry(Network::EVERY_V4).or_default();
+        }
+    }
+    for (subject, network) in granted {
+        if let Some(tree) = trees.get_mut(subject) {
+            tree.entry(*network).or_default();
         }
     }
     trees.into_iter().flat_map(|(subject, tree)| nested(subject, tree)).collect()

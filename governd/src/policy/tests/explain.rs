@@ -9,6 +9,7 @@ use crate::policy::{
     ids::Ids,
     image::Compiled,
     load,
+    tables::Controls,
 };
 
 const POLICY: &str = "\
@@ -90,7 +91,7 @@ fn answers_name_the_rule_or_the_nearest_one_the_owner_and_what_to_add() {
         };
         let process = "python3 (pid 4711)";
         let question = Question { process, subject, destination, port, protocol, bound: &bound };
-        let answer = explain(&compiled, &question);
+        let answer = explain(&compiled, &question, Controls::default());
         all += &format!("{}\n\n", answer.words().join("\n"));
     }
     insta::assert_snapshot!(all);

@@ -12,6 +12,7 @@ use crate::policy::{
     image::Compiled,
     limits::GROUP_NESTING_MAX,
     load,
+    tables::Controls,
 };
 
 fn group(name: &str, spec: &str) -> String {
@@ -49,7 +50,7 @@ fn rule_for(compiled: &Compiled, name: &str, port: u16) -> String {
         protocol: 6,
         bound: &[],
     };
-    let answer = explain(compiled, &question);
+    let answer = explain(compiled, &question, Controls::default());
     answer.rule.map_or_else(|| "none".to_owned(), |rule| rule.id.to_string())
 }
 

@@ -1,0 +1,468 @@
+//! What people decide at run time, carried out: written to disk, put into the kernel, recorded.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use governd_common::{
+    event::FlowEvent,
+    key::GrantKey,
+    verdict::{Mode, Reason},
+};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::{
+    answers::{failed, ok},
+    clock,
+    engine::{Engine, InstallError},
+};
+use crate::{
+    audit::record::{Actor, By, Control, Record, Ruling},
+    control::{
+        protocol::{ErrorKind, Reply, Request},
+        server::Peer,
+    },
+    core::controls::{Controls, Grant, Matter, Now},
+    kernel::KernelError,
+    policy::{
+        image::Compiled,
+        tables,
+        value::{Target, name::HostPattern},
+    },
+    settings::CONTROLS_FILE,
+    workload::users::Users,
+};
+
+/// Processes of a request that are kept, its own first.
+const PROCESSES_MAX: usize = 8;
+/// What `/proc/PID/loginuid` says of who never logged in.
+const NO_LOGIN: u32 = u32::MAX;
+
+/// The controls and their file.
+#[derive(Debug)]
+pub(super) struct ControlsFile {
+    controls: Controls,
+    path: PathBuf,
+    is_failing: bool,
+}
+
+impl ControlsFile {
+    /// Reads the file, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read or is not what was written. Starting without it would end quarantines.
+    pub(super) fn open(directory: &Path, boot_id: Option<&str>) -> io::Result<Self> {
+        let path = directory.join(CONTROLS_FILE);
+        let read = match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map_err(|error| {
+                let what = format!("{} is damaged: {error}", path.display());
+                io::Error::new(io::ErrorKind::InvalidData, what)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Controls::default(),
+            Err(error) => return Err(error),
+        };
+        let controls = read.restored(boot_id.unwrap_or("unknown"), now());
+        Ok(Self { controls, path, is_failing: false })
+    }
+
+    /// What agents were granted.
+    pub(super) fn granted(&self) -> Vec<(Arc<str>, Target)> {
+        let of = |grant: &Grant| {
+            let Matter { agent, destination, .. } = &grant.matter;
+            Some((agent.as_str().into(), Target::parse(destination).ok()?))
+        };
+        self.controls.grants().filter_map(of).collect()
+    }
+
+    /// Writes what changed. What cannot be written holds until the daemon ends, and is tried again.
+    fn save(&mut self) {
+        let Some(text) = self.controls.to_save(now()) else { return };
+        let written = write(&self.path, &text);
+        if let Err(error) = &written {
+            self.controls.keep_changed();
+            if !self.is_failing {
+                tracing::error!(%error, path = %self.path.display(), "controls are not written");
+            }
+        }
+        self.is_failing = written.is_err();
+    }
+}
+
+/// Replaces the file in one step.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+fn now() -> Now {
+    Now { ms: clock::now_ms(), boot_ns: clock::boot_ns() }
+}
+
+impl Engine {
+    /// Answers what people decide. `None` if the request is another.
+    pub(super) fn answer_control(
+        &mut self,
+        request: &Request,
+        peer: Option<Peer>,
+    ) -> Option<Reply> {
+        let controls = &self.controls.controls;
+        Some(match request {
+            Request::Approvals => ok(&controls.requests().collect::<Vec<_>>()),
+            Request::Grants => ok(&controls.grants().collect::<Vec<_>>()),
+            Request::Quarantined => ok(&controls.quarantined().collect::<Vec<_>>()),
+            Request::Approve { id, seconds } => self.approve(*id, *seconds, &self.by(peer)),
+            Request::Deny { id } => self.deny(*id, &self.by(peer)),
+            Request::Revoke { id } => self.revoke(*id, &self.by(peer)),
+            Request::Quarantine { target, kill } => {
+                self.quarantine(target.as_deref(), *kill, &self.by(peer))
+            }
+            Request::Release { target } => self.release(target.as_deref(), &self.by(peer)),
+            _ => return None,
+        })
+    }
+
+    /// Who is at the other end of the socket.
+    fn by(&self, peer: Option<Peer>) -> By {
+        let Some(Peer { uid, pid }) = peer else {
+            return By { uid: 0, name: None, login_uid: None };
+        };
+        let login = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/loginuid")).ok());
+        let login_uid = login.and_then(|text| text.trim().parse().ok());
+        let name = Users::read(Path::new("/etc/passwd")).name(uid);
+        By { uid, name, login_uid: login_uid.filter(|uid| *uid != NO_LOGIN) }
+    }
+
+    /// Opens a request where a person is needed.
+    pub(super) fn ask_for_grant(&mut self, event: &FlowEvent, actor: &Actor) {
+        let is_asking = event.reason == Reason::Approval as u8 && event.mode == Mode::Enforce as u8;
+        if !is_asking {
+            return;
+        }
+        let Some(matter) = self.matter(event) else { return };
+        let policy = self.state.policy();
+        let rule = policy.rule(event.rule).map_or_else(String::new, |rule| rule.id.to_string());
+        let own = format!("{} (pid {})", actor.process.name, actor.process.pid);
+        let above = actor.lineage.iter().map(|one| format!("{} (pid {})", one.name, one.pid));
+        let processes = std::iter::once(own).chain(above).take(PROCESSES_MAX).collect();
+        let controls = &mut self.controls.controls;
+        let id = controls.ask(matter.clone(), rule, processes, clock::now_ms());
+        let Some(id) = id else {
+            tracing::warn!(%matter, "too many requests wait; this one is not kept");
+            return;
+        };
+        if controls.request(id).is_some_and(|request| request.count == 1) {
+            self.controls.save();
+            let message = format!("request {id} waits for a person: {matter}");
+            let actor = Some(actor.clone());
+            self.rule(("approval.ask", Ruling::Delayed), &matter, id, None, actor, message);
+        }
+    }
+
+    /// What a request about an event would be about: the name of the rule's set, else the address.
+    fn matter(&self, event: &FlowEvent) -> Option<Matter> {
+        let policy = self.state.policy();
+        let agent = policy.agent(event.header.subject)?.name.to_string();
+        let address = std::net::IpAddr::from(event.address);
+        let destination = match HostPattern::parse(policy.sets.get(&event.set)?) {
+            Err(_) => address.to_string(),
+            Ok(pattern) if !pattern.is_wildcard() => pattern.to_string(),
+            Ok(_) => {
+                let name = self.state.names.name(event.header.subject, event.address, event.set);
+                name?.to_string()
+            }
+        };
+        Some(Matter { agent, destination, port: event.port, protocol: event.protocol })
+    }
+
+    fn approve(&mut self, id: u64, seconds: u64, by: &By) -> Reply {
+        let who = in_words(by);
+        let grant = match self.controls.controls.approve(id, seconds, &who, now()) {
+            Ok(grant) => grant,
+            Err(why) => return refusal(why, "`governd approvals` lists the requests that wait"),
+        };
+        self.controls.save();
+        let message = format!("{who} grants {} for {seconds} s", grant.matter);
+        let by = Some(by.clone());
+        self.rule(("approval.approve", Ruling::Approved), &grant.matter, id, by, None, message);
+        match self.regrant() {
+            Ok(()) => ok(&grant),
+            Err(error) => failed(error),
+        }
+    }
+
+    fn deny(&mut self, id: u64, by: &By) -> Reply {
+        let Some(request) = self.controls.controls.refuse(id) else {
+            return refusal("no such request waits", "`governd approvals` lists them");
+        };
+        self.controls.save();
+        let message = format!("{} refuses {}", in_words(by), request.matter);
+        let by = Some(by.clone());
+        self.rule(("approval.deny", Ruling::Rejected), &request.matter, id, by, None, message);
+        ok(&request)
+    }
+
+    fn revoke(&mut self, id: u64, by: &By) -> Reply {
+        let Some(grant) = self.controls.controls.revoke(id) else {
+            return refusal("no such grant holds", "`governd grants` lists them");
+        };
+        self.controls.save();
+        let message = format!("{} revokes {}", in_words(by), grant.matter);
+        let by = Some(by.clone());
+        self.rule(("grant.revoke", Ruling::Revoked), &grant.matter, id, by, None, message);
+        match self.regrant() {
+            Ok(()) => ok(&grant),
+            Err(error) => failed(error),
+        }
+    }
+
+    fn quarantine(&mut self, target: Option<&str>, kill: bool, by: &By) -> Reply {
+        let agents = match self.agents_of(target) {
+            Ok(agents) => agents,
+            Err(reply) => return reply,
+        };
+        let (who, mut new) = (in_words(by), Vec::new());
+        for (agent, subject) in &agents {
+            if self.controls.controls.quarantine(agent, &who, clock::now_ms()) {
+                new.push(agent.to_string());
+            }
+            // Also if it was already: what was taken out of the kernel comes back.
+            if let Err(error) = self.kernel.set_quarantined(*subject, true) {
+                return failed(error);
+            }
+        }
+        self.controls.save();
+        for agent in &new {
+            let message = format!("{who} quarantines {agent}");
+            let operation = ("quarantine.set", Ruling::Quarantined);
+            self.rule_agent(operation, agent, Some(by.clone()), message);
+        }
+        if kill && let Err(error) = self.kill(&agents) {
+            return failed(error);
+        }
+        ok(&new)
+    }
+
+    fn release(&mut self, target: Option<&str>, by: &By) -> Reply {
+        let known: Vec<String> =
+            self.controls.controls.quarantined().map(|one| one.agent.clone()).collect();
+        let released: Vec<String> =
+            known.into_iter().filter(|agent| target.is_none_or(|target| target == agent)).collect();
+        if released.is_empty() {
+            return refusal("it is not quarantined", "`governd quarantine` lists what is");
+        }
+        for agent in &released {
+            self.controls.controls.release(agent);
+            let policy = self.state.policy();
+            let subject = policy.agents.iter().find(|known| *known.name == **agent);
+            if let Some(subject) = subject.map(|known| known.subject)
+                && let Err(error) = self.kernel.set_quarantined(subject, false)
+            {
+                return failed(error);
+            }
+            let message = format!("{} releases {agent}", in_words(by));
+            let operation = ("quarantine.release", Ruling::Restored);
+            self.rule_agent(operation, agent, Some(by.clone()), message);
+        }
+        self.controls.save();
+        ok(&released)
+    }
+
+    /// Agents by name, by a process of theirs, or all.
+    fn agents_of(&mut self, target: Option<&str>) -> Result<Vec<(Arc<str>, u32)>, Reply> {
+        let policy = Arc::clone(self.state.policy());
+        let agents = policy.agents.iter().filter(|agent| agent.subject != 0);
+        let Some(target) = target else {
+            return Ok(agents.map(|agent| (Arc::clone(&agent.name), agent.subject)).collect());
+        };
+        let subject = match target.parse::<u32>() {
+            Err(_) => None,
+            Ok(pid) => {
+                let tasks = self.kernel.tasks().map_err(failed)?;
+                tasks.into_iter().find(|(tgid, _)| *tgid == pid).map(|(_, task)| task.subject)
+            }
+        };
+        let found: Vec<_> = agents
+            .filter(|agent| *agent.name == *target || Some(agent.subject) == subject)
+            .map(|agent| (Arc::clone(&agent.name), agent.subject))
+            .collect();
+        if found.is_empty() {
+            let hint = "name an agent of the policy, or the id of one of its processes";
+            return Err(refusal("no registered agent is meant", hint));
+        }
+        Ok(found)
+    }
+
+    /// Ends every process of the agents. A process is held before it is looked up once more, so
+    /// that another one that got its id is not meant.
+    fn kill(&self, agents: &[(Arc<str>, u32)]) -> Result<(), KernelError> {
+        let is_meant = |subject: u32| agents.iter().any(|(_, known)| *known == subject);
+        let tasks = self.kernel.tasks()?;
+        let held: Vec<_> = tasks
+            .iter()
+            .filter(|(_, task)| is_meant(task.subject))
+            .filter_map(|(tgid, _)| {
+                let pid = Pid::from_raw(i32::try_from(*tgid).ok()?)?;
+                Some((*tgid, pidfd_open(pid, PidfdFlags::empty()).ok()?))
+            })
+            .collect();
+        let still: HashMap<u32, u32> =
+            self.kernel.tasks()?.into_iter().map(|(tgid, task)| (tgid, task.subject)).collect();
+        for (tgid, process) in held {
+            let is_same = still.get(&tgid).is_some_and(|subject| is_meant(*subject));
+            if is_same && let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
+                tracing::debug!(%error, pid = tgid, "the process had ended");
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what is granted into force: a policy with a set for each destination, and the grants.
+    fn regrant(&mut self) -> Result<(), InstallError> {
+        self.rulebook.set_granted(self.controls.granted());
+        match self.rulebook.recompile(&self.host)? {
+            Some(policy) if policy.image != self.state.policy().image => {
+                self.put_in_force(policy)?;
+            }
+            Some(policy) => self.apply_controls(&policy)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Puts quarantine and grants into the kernel, in the numbers of a policy.
+    ///
+    /// # Errors
+    /// A map cannot be read or written.
+    pub(super) fn apply_controls(&mut self, policy: &Compiled) -> Result<(), KernelError> {
+        self.take_halted(policy)?;
+        let numbers = self.in_numbers(policy);
+        for subject in numbers.quarantined {
+            self.kernel.set_quarantined(subject, true)?;
+        }
+        self.kernel.set_grants(&numbers.grants.into_iter().collect::<Vec<_>>())
+    }
+
+    /// What people said, in the numbers of a policy.
+    pub(super) fn in_numbers(&self, policy: &Compiled) -> tables::Controls {
+        let controls = &self.controls.controls;
+        let subject_of = |name: &str| {
+            policy.agents.iter().find(|agent| *agent.name == *name).map(|agent| agent.subject)
+        };
+        let sets: HashMap<&str, u32> = match controls.grants().next() {
+            Some(_) => policy.sets.iter().map(|(set, text)| (&**text, *set)).collect(),
+            None => HashMap::new(),
+        };
+        let grants = controls.grants().filter_map(|grant| {
+            let &Matter { ref agent, ref destination, port, protocol } = &grant.matter;
+            let target = Target::parse(destination).ok()?.to_string();
+            let set = *sets.get(target.as_str())?;
+            let (subject, protocol) = (subject_of(agent)?, u16::from(protocol));
+            Some((GrantKey { subject, set, port, protocol }, grant.until_ns))
+        });
+        let quarantined = controls.quarantined().filter_map(|one| subject_of(&one.agent));
+        tables::Controls { grants: grants.collect(), quarantined: quarantined.collect() }
+    }
+
+    /// Takes in whom the kernel quarantined by itself, because a rule says so.
+    fn take_halted(&mut self, policy: &Compiled) -> Result<(), KernelError> {
+        for subject in self.kernel.quarantined()? {
+            let Some(agent) = policy.agent(subject) else { continue };
+            let controls = &mut self.controls.controls;
+            if controls.quarantine(&agent.name, "a `halt` rule", clock::now_ms()) {
+                let message = format!("{} tried what halts it, and is quarantined", agent.name);
+                let operation = ("quarantine.set", Ruling::Quarantined);
+                self.rule_agent(operation, &agent.name, None, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Time passes: grants lapse, which the kernel has seen to, and what changed is written.
+    pub(super) fn pass_controls(&mut self) {
+        let policy = Arc::clone(self.state.policy());
+        if let Err(error) = self.take_halted(&policy) {
+            tracing::warn!(%error, "what is quarantined cannot be read");
+        }
+        let lapsed = self.controls.controls.lapsed(clock::boot_ns());
+        for grant in &lapsed {
+            let message = format!("the grant of {} has lapsed", grant.matter);
+            let operation = ("grant.lapse", Ruling::Revoked);
+            self.rule(operation, &grant.matter, grant.id, None, None, message);
+        }
+        if !lapsed.is_empty()
+            && let Err(error) = self.regrant()
+        {
+            tracing::warn!(%error, "what has lapsed is still in the tables, without effect");
+        }
+        self.controls.save();
+    }
+
+    fn rule(
+        &self,
+        (operation, ruling): (&'static str, Ruling),
+        matter: &Matter,
+        id: u64,
+        by: Option<By>,
+        actor: Option<Actor>,
+        message: String,
+    ) {
+        let what = matter.to_string();
+        let destination = what.split_once(" to ").map(|(_, to)| to.into());
+        let record = Control {
+            operation,
+            ruling,
+            agent: matter.agent.as_str().into(),
+            destination,
+            correlation: Some(format!("approval/{id}").into()),
+            by,
+            actor,
+            message: message.into(),
+        };
+        self.journal.record(Record::Control(record), None);
+    }
+
+    fn rule_agent(
+        &self,
+        (operation, ruling): (&'static str, Ruling),
+        agent: &str,
+        by: Option<By>,
+        message: String,
+    ) {
+        let record = Control {
+            operation,
+            ruling,
+            agent: agent.into(),
+            destination: None,
+            correlation: None,
+            by,
+            actor: None,
+            message: message.into(),
+        };
+        self.journal.record(Record::Control(record), None);
+    }
+}
+
+/// `dana (uid 1000)`, and who logged in if that is another.
+fn in_words(by: &By) -> String {
+    let By { uid, name, login_uid } = by;
+    let name = name.as_deref().map_or_else(String::new, |name| format!("{name} "));
+    match login_uid {
+        Some(login) if login != uid => format!("{name}(uid {uid}, login uid {login})"),
+        _ => format!("{name}(uid {uid})"),
+    }
+}
+
+fn refusal(message: &str, hint: &str) -> Reply {
+    let (message, hint) = (message.to_owned(), Some(hint.to_owned()));
+    Reply::Error { message, hint, kind: ErrorKind::NotFound }
+}
