@@ -16,6 +16,7 @@ use libtest_mimic::Trial;
 mod agents;
 mod audit;
 mod client;
+mod controls;
 mod destroy;
 mod enforce;
 mod gap;
@@ -37,6 +38,7 @@ const SUBJECTS: &[&[Test]] = &[
     enforce::TESTS,
     monitor::TESTS,
     swap::TESTS,
+    controls::TESTS,
     destroy::TESTS,
     unseen::TESTS,
     input::TESTS,

@@ -10,13 +10,12 @@ use super::{
 };
 use crate::{
     policy::{
-        self,
+        self, Documents,
         compile::{Endpoint, Surroundings},
         diagnostic::Diagnostics,
         host::Host,
         ids::Ids,
         image::Compiled,
-        load::Documents,
         value::Target,
     },
     settings::PolicySource,
