@@ -20,6 +20,7 @@ use super::{
     answers::{failed, ok},
     clock,
     engine::{Engine, InstallError},
+    rulebook::Rulebook,
 };
 use crate::{
     audit::record::{Actor, By, Control, Record, Ruling},
@@ -34,8 +35,8 @@ use crate::{
         tables,
         value::{Target, name::HostPattern},
     },
-    settings::CONTROLS_FILE,
-    workload::users::Users,
+    settings::{CONTROLS_FILE, Settings},
+    workload::{host::HostFacts, users::Users},
 };
 
 /// Processes of a request that are kept, its own first.
@@ -52,12 +53,16 @@ pub(super) struct ControlsFile {
 }
 
 impl ControlsFile {
-    /// Reads the file, if there is one.
+    /// Reads the file, if there is one, and has the policy know what is granted.
     ///
     /// # Errors
     /// It cannot be read or is not what was written. Starting without it would end quarantines.
-    pub(super) fn open(directory: &Path, boot_id: Option<&str>) -> io::Result<Self> {
-        let path = directory.join(CONTROLS_FILE);
+    pub(super) fn open(
+        settings: &Settings,
+        host: &HostFacts,
+        rulebook: &mut Rulebook,
+    ) -> io::Result<Self> {
+        let path = settings.state_dir.join(CONTROLS_FILE);
         let read = match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| {
                 let what = format!("{} is damaged: {error}", path.display());
@@ -66,12 +71,14 @@ impl ControlsFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Controls::default(),
             Err(error) => return Err(error),
         };
-        let controls = read.restored(boot_id.unwrap_or("unknown"), now());
-        Ok(Self { controls, path, is_failing: false })
+        let controls = read.restored(host.boot_id().unwrap_or("unknown"), now());
+        let file = Self { controls, path, is_failing: false };
+        rulebook.set_granted(file.granted());
+        Ok(file)
     }
 
     /// What agents were granted.
-    pub(super) fn granted(&self) -> Vec<(Arc<str>, Target)> {
+    fn granted(&self) -> Vec<(Arc<str>, Target)> {
         let of = |grant: &Grant| {
             let Matter { agent, destination, .. } = &grant.matter;
             Some((agent.as_str().into(), Target::parse(destination).ok()?))

@@ -189,11 +189,8 @@ impl App {
         let catalog = Arc::clone(catalogue.current());
         let pins = ending::pins(settings)?;
         let ids = pins.as_ref().map_or(Ok(Ids::default()), Pins::ids)?;
-        let known = catalogue::known(&catalog);
-        let rulebook = Rulebook::new(settings.policy.clone(), settings.mode, known);
-        let mut rulebook = rulebook.with_ids(ids);
-        let controls = ControlsFile::open(&settings.state_dir, host.boot_id())?;
-        rulebook.set_granted(controls.granted());
+        let mut rulebook = rulebook_of(settings, &catalog, ids);
+        let controls = ControlsFile::open(settings, &host, &mut rulebook)?;
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;
@@ -288,6 +285,12 @@ impl App {
         let detached = engine.end(&mut wakes.events, reason);
         ended.and(detached)
     }
+}
+
+/// The policy that the settings name, not read yet.
+fn rulebook_of(settings: &Settings, catalog: &Catalog, ids: Ids) -> Rulebook {
+    let endpoints = catalogue::endpoints(catalog);
+    Rulebook::new(settings.policy.clone(), settings.mode, endpoints).with_ids(ids)
 }
 
 /// Where the program does not load, packet sockets are found and not stopped.

@@ -264,6 +264,12 @@ impl Rule {
         own.chain(members)
     }
 
+    /// Whether it denies a name, as long as nobody granted it.
+    pub fn denies_names(&self) -> bool {
+        let is_name = |(target, _): (&Target, _)| matches!(target, Target::Name(_));
+        self.tier.verdict() == Verdict::Deny && self.destinations().any(is_name)
+    }
+
     /// The rule in words, such as `allow api.openai.com port 443/tcp`.
     pub fn text(&self) -> String {
         let mut text = self.tier.word().to_owned();

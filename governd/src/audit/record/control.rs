@@ -1,11 +1,62 @@
 //! Somebody decided something at run time, or is asked to: API Activity, 6003.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{
-    Context, Control, Ruling, Stamp,
+    Actor, Context, Stamp,
     object::{self, Class, Object},
 };
+
+/// What was decided about what somebody asked for, or ordered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ruling {
+    /// A person is asked.
+    Delayed,
+    /// A person granted it.
+    Approved,
+    /// A person refused it.
+    Rejected,
+    /// A grant ended.
+    Revoked,
+    /// An agent was quarantined.
+    Quarantined,
+    /// It was released.
+    Restored,
+}
+
+/// A user of this host.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// User id of the process that asked.
+    pub uid: u32,
+    /// Its name, where the host knows it.
+    pub name: Option<Arc<str>>,
+    /// The user who logged in, whoever the process runs as.
+    pub login_uid: Option<u32>,
+}
+
+/// Somebody decided something at run time, or is asked to: API Activity, 6003.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// What, such as `grant.revoke`.
+    pub operation: &'static str,
+    /// What came out.
+    pub ruling: Ruling,
+    /// The agent it is about.
+    pub agent: Arc<str>,
+    /// The destination it is about, with port and protocol.
+    pub destination: Option<Arc<str>>,
+    /// What all records of one request have in common.
+    pub correlation: Option<Arc<str>>,
+    /// Who did it; governd itself, if nobody and no process did.
+    pub by: Option<By>,
+    /// The process that is the cause of it.
+    pub actor: Option<Actor>,
+    /// One sentence.
+    pub message: Arc<str>,
+}
 
 const ACTIVITY_CREATE: u32 = 1;
 const ACTIVITY_UPDATE: u32 = 3;

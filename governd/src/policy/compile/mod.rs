@@ -296,7 +296,7 @@ impl<'a> Compiler<'a, '_> {
         if self.host.loopback == Verdict::Allow {
             flags |= subject_flag::LOOPBACK;
         }
-        if rules.iter().any(denies_names) {
+        if rules.iter().any(Rule::denies_names) {
             flags |= subject_flag::NAME_DENIALS;
         }
         if *accepted == Verdict::Deny {
@@ -388,7 +388,10 @@ impl<'a> Compiler<'a, '_> {
     /// Names, networks and their blocks.
     fn tables(&mut self) {
         let mut nodes = names::nodes(&self.names, self.granted);
-        nodes.extend(networks::nodes(&self.networks, &self.granted_networks()));
+        nodes.extend(networks::nodes(
+            &self.networks,
+            &networks::granted(self.granted, &self.compiled.agents),
+        ));
         let Compiled { image, sets, .. } = &mut self.compiled;
         for node in &nodes {
             let (text, set) = self.ids.set(&node.key.to_string());
@@ -421,17 +424,6 @@ impl<'a> Compiler<'a, '_> {
         for (count, max, what) in counts {
             self.limit_count(count, max, what);
         }
-    }
-
-    fn granted_networks(&self) -> Vec<(u32, Network)> {
-        let of = |(agent, target): &(Arc<str>, Target)| {
-            let found = self.compiled.agents.iter().find(|known| known.name == *agent)?;
-            match target {
-                Target::Network(network) => Some((found.subject, *network)),
-                Target::Name(_) => None,
-            }
-        };
-        self.granted.iter().filter_map(of).collect()
     }
 
     /// What a subject may begin whatever the address, because the first bytes alone prove the name.
@@ -505,11 +497,6 @@ fn entry_flags(rule: &Rule) -> u8 {
         Tier::Deny | Tier::Notify | Tier::Allow => 0,
     };
     verify | plaintext | quic | tier
-}
-
-fn denies_names(rule: &Rule) -> bool {
-    let is_name = |target: &Target| matches!(target, Target::Name(_));
-    rule.tier.verdict() == Verdict::Deny && rule.destinations().any(|(target, _)| is_name(target))
 }
 
 /// A label as part of a rule's id: lower case, with hyphens for everything else.

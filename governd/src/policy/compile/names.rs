@@ -8,7 +8,8 @@ use std::{
 use super::{Claim, Node};
 use crate::policy::value::{Target, name::HostPattern};
 
-/// One node for each pattern and each name that is granted, with the claims on it and on every wildcard above it.
+/// One node for each pattern and each name that is granted, with
+/// the claims on it and on every wildcard above it.
 pub(super) fn nodes<'a>(
     claims: &[(HostPattern, Claim<'a>)],
     granted: &[(Arc<str>, Target)],

@@ -3,12 +3,17 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
 
 use super::{Claim, Node};
-use crate::policy::value::{Target, network::Network};
+use crate::policy::{
+    image::AgentFacts,
+    value::{Target, network::Network},
+};
 
-/// One node for each subject and network, and each address that is granted, with the claims on it and on every network around it.
+/// One node for each subject and network, and each address that is granted, with
+/// the claims on it and on every network around it.
 ///
 /// In the 128-bit form, a short IPv6 network such as `::/0` holds all of IPv4. A node for
 /// `0.0.0.0/0` without rules keeps the lookup of an IPv4 address from reaching it.
@@ -30,6 +35,21 @@ pub(super) fn nodes<'a>(
         }
     }
     trees.into_iter().flat_map(|(subject, tree)| nested(subject, tree)).collect()
+}
+
+/// Addresses that are granted, by subject.
+pub(super) fn granted(
+    granted: &[(Arc<str>, Target)],
+    agents: &[AgentFacts],
+) -> Vec<(u32, Network)> {
+    let of = |(agent, target): &(Arc<str>, Target)| {
+        let found = agents.iter().find(|known| known.name == *agent)?;
+        match target {
+            Target::Network(network) => Some((found.subject, *network)),
+            Target::Name(_) => None,
+        }
+    };
+    granted.iter().filter_map(of).collect()
 }
 
 /// The order of networks (family, address, then prefix length) puts each right after those that
