@@ -17,8 +17,8 @@ use aya::{
 };
 use governd_common::{
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, GrantKey, NameKey, QuicKey, ResolverKey,
-        SocketPathKey, SubjectKey, UidKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, GrantKey, NameKey, QuicKey,
+        ResolverKey, SocketPathKey, SubjectKey, UidKey,
     },
     limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
     names::map,
