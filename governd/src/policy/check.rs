@@ -340,7 +340,7 @@ impl Checker<'_> {
             quic,
         } = rule.value;
         let protocol = protocol.and_then(|word| self.parse(&word, Protocol::parse));
-        let verify = verify.and_then(|word| self.parse(&word, Verify::parse));
+        let verify = verify.and_then(|word| self.parse(&word, Verify::parse)).unwrap_or_default();
         let plaintext = plaintext.and_then(|word| self.parse(&word, value::parse_verdict));
         let quic = quic.and_then(|word| self.parse(&word, value::parse_verdict));
         let ports = ports.map(|ports| self.ports(ports));
@@ -356,7 +356,6 @@ impl Checker<'_> {
         if tier.verdict() == Verdict::Allow {
             self.warn_wide(&list);
         }
-        let verify = verify.unwrap_or_default();
         if tier == Tier::Approve && verify == Verify::Sni {
             let message = "which connections to grant cannot be told before their first bytes";
             let hint = "leave `verify` out of a rule with `approve`, or say `dns`";
@@ -388,8 +387,8 @@ impl Checker<'_> {
             (Some(only), None) => return Some(only),
             _ if !self.is_whole => {}
             (Some((first, _)), Some((second, _))) => {
-                let (first, second) = (first.word(), second.word());
-                let message = format!("the rule has both `{first}` and `{second}`");
+                let message =
+                    format!("the rule has both `{}` and `{}`", first.word(), second.word());
                 let hint = "write one rule for each";
                 self.out.push(Diagnostic::error(Code::WrongType, place, message).hint(hint));
             }

@@ -25,3 +25,10 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
+
+/// A label as part of a rule's id: lower case, with hyphens for everything else.
+pub(crate) fn slug(label: &str) -> String {
+    let replace =
+        |one: char| if one.is_ascii_alphanumeric() { one.to_ascii_lowercase() } else { '-' };
+    label.chars().map(replace).collect::<String>().trim_matches('-').to_owned()
+}

@@ -40,6 +40,7 @@ use super::{
         port::{Ports, Protocol},
         verdict_word,
     },
+    words,
 };
 
 /// What a policy meets on the host where it is put into force.
@@ -221,7 +222,7 @@ impl<'a> Compiler<'a, '_> {
                 Some(rule) => *rule,
                 None => {
                     let text = format!("{} {label} (unregistered: {word})", tier.word());
-                    let id = format!("unregistered/ai/{}", slug(label));
+                    let id = format!("unregistered/ai/{}", words::slug(label));
                     let rule = self.rule(&id, 0, text, tier, place.clone());
                     by_label.insert(label, rule);
                     rule
@@ -497,13 +498,6 @@ fn entry_flags(rule: &Rule) -> u8 {
         Tier::Deny | Tier::Notify | Tier::Allow => 0,
     };
     verify | plaintext | quic | tier
-}
-
-/// A label as part of a rule's id: lower case, with hyphens for everything else.
-fn slug(label: &str) -> String {
-    let replace =
-        |one: char| if one.is_ascii_alphanumeric() { one.to_ascii_lowercase() } else { '-' };
-    label.chars().map(replace).collect::<String>().trim_matches('-').to_owned()
 }
 
 /// The empty block: nothing matches.
