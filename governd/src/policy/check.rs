@@ -386,9 +386,8 @@ impl Checker<'_> {
         match (lists.next(), lists.next()) {
             (Some(only), None) => return Some(only),
             _ if !self.is_whole => {}
-            (Some((first, _)), Some((second, _))) => {
-                let message =
-                    format!("the rule has both `{}` and `{}`", first.word(), second.word());
+            (Some((one, _)), Some((two, _))) => {
+                let message = format!("the rule has both `{}` and `{}`", one.word(), two.word());
                 let hint = "write one rule for each";
                 self.out.push(Diagnostic::error(Code::WrongType, place, message).hint(hint));
             }
