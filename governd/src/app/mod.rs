@@ -289,8 +289,8 @@ impl App {
 
 /// The policy that the settings name, not read yet.
 fn rulebook_of(settings: &Settings, catalog: &Catalog, ids: Ids) -> Rulebook {
-    let endpoints = catalogue::endpoints(catalog);
-    Rulebook::new(settings.policy.clone(), settings.mode, endpoints).with_ids(ids)
+    let known = catalogue::known(catalog);
+    Rulebook::new(settings.policy.clone(), settings.mode, known).with_ids(ids)
 }
 
 /// Where the program does not load, packet sockets are found and not stopped.

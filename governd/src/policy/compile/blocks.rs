@@ -4,11 +4,16 @@ use std::fmt::Display;
 
 use governd_common::{
     limits::RULES_PER_BLOCK_MAX,
-    table::{RuleBlock, RuleEntry},
+    table::{RuleBlock, RuleEntry, entry_flag},
+    verdict::Verdict,
 };
 
 use super::{Claim, EMPTY_BLOCK};
-use crate::policy::diagnostic::{Code, Diagnostic, Place};
+use crate::policy::{
+    diagnostic::{Code, Diagnostic, Place},
+    model::Rule,
+    value::{Tier, Verify},
+};
 
 /// Entries of a block.
 pub(super) const LEN: usize = RULES_PER_BLOCK_MAX;
@@ -91,4 +96,21 @@ fn covers(before: &RuleEntry, entry: &RuleEntry) -> bool {
     before.port_first <= entry.port_first
         && entry.port_last <= before.port_last
         && (before.protocol == 0 || before.protocol == entry.protocol)
+}
+
+/// How a rule decides and what proves a name, as an entry says it.
+pub(super) fn entry_flags(rule: &Rule) -> u8 {
+    let verify = match rule.verify {
+        Verify::Both => 0,
+        Verify::Sni => entry_flag::VERIFY_SNI,
+        Verify::Dns => entry_flag::VERIFY_DNS,
+    };
+    let plaintext = if rule.plaintext == Verdict::Allow { entry_flag::PLAINTEXT } else { 0 };
+    let quic = if rule.quic == Verdict::Allow { entry_flag::QUIC } else { 0 };
+    let tier = match rule.tier {
+        Tier::Approve => entry_flag::APPROVE,
+        Tier::Halt => entry_flag::HALT,
+        Tier::Deny | Tier::Notify | Tier::Allow => 0,
+    };
+    verify | plaintext | quic | tier
 }

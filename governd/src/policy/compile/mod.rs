@@ -33,7 +33,7 @@ use super::{
     load::Documents,
     model::{Agent, Approval, HostPolicy, Policy, Rule},
     value::{
-        Posture, Questions, Target, Tier, Verify,
+        Posture, Questions, Target, Tier,
         local::LocalSockets,
         name::HostPattern,
         network::Network,
@@ -331,7 +331,7 @@ impl<'a> Compiler<'a, '_> {
                 specificity: specificity::of(target, ports.is_some(), rule.protocol),
                 ports: ports.unwrap_or(EVERY_PORT),
                 protocol: rule.protocol,
-                flags: entry_flags(rule),
+                flags: blocks::entry_flags(rule),
                 is_question: false,
             };
             match target {
@@ -482,22 +482,6 @@ struct Node<'a> {
     /// Subjects for which a network is a node; unused for names, whose trie is for all.
     subjects: Vec<u32>,
     claims: Vec<(u32, Vec<Claim<'a>>)>,
-}
-
-fn entry_flags(rule: &Rule) -> u8 {
-    let verify = match rule.verify {
-        Verify::Both => 0,
-        Verify::Sni => entry_flag::VERIFY_SNI,
-        Verify::Dns => entry_flag::VERIFY_DNS,
-    };
-    let plaintext = if rule.plaintext == Verdict::Allow { entry_flag::PLAINTEXT } else { 0 };
-    let quic = if rule.quic == Verdict::Allow { entry_flag::QUIC } else { 0 };
-    let tier = match rule.tier {
-        Tier::Approve => entry_flag::APPROVE,
-        Tier::Halt => entry_flag::HALT,
-        Tier::Deny | Tier::Notify | Tier::Allow => 0,
-    };
-    verify | plaintext | quic | tier
 }
 
 /// The empty block: nothing matches.

@@ -4,11 +4,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use governd_common::{table::subject_flag, verdict::Verdict};
+use governd_common::table::subject_flag;
 
 use super::{Claim, Compiler, specificity};
 use crate::policy::value::{
-    Target,
+    Target, Tier,
     network::Network,
     port::{Ports, Protocol},
 };
@@ -36,13 +36,13 @@ impl<'a> Compiler<'a, '_> {
             let name = facts.map_or("unregistered", |facts| &*facts.name);
             let id = format!("{name}/local-models");
             let text = "allow model servers on loopback".to_owned();
-            let rule = self.rule(&id, subject, text, Verdict::Allow, None);
+            let rule = self.rule(&id, subject, text, Tier::Allow, None);
             for network in LOOPBACK {
                 let protocol = Protocol::Tcp;
                 let claim = Claim {
                     subject,
                     rule,
-                    verdict: Verdict::Allow,
+                    tier: Tier::Allow,
                     specificity: specificity::of(&Target::Network(network), true, protocol),
                     ports,
                     protocol,
