@@ -7,6 +7,7 @@
 mod agents;
 mod answers;
 pub mod asked;
+mod backoff;
 pub mod catalogue;
 pub mod clock;
 mod controls;

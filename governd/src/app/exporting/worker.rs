@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ring::rand::{SecureRandom, SystemRandom};
-
 use super::Stats;
 use crate::{
-    app::journal::{Journal, Recorder},
+    app::{
+        backoff,
+        journal::{Journal, Recorder},
+    },
     audit::{
         export::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Delivered, Destination, Fault, Item},
         log::{Cursor, Disk, Progress, ReadError, Reader},
@@ -28,9 +29,6 @@ const POLL: Duration = Duration::from_millis(250);
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what was missed or rejected is recorded.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
-/// Waits between attempts grow from this to [`WAIT_MAX`].
-const WAIT_MIN: Duration = Duration::from_millis(500);
-const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker {
     name: String,
@@ -99,7 +97,7 @@ impl Worker {
             let wait = match self.round() {
                 Round::Busy => Duration::ZERO,
                 Round::Idle => POLL,
-                Round::Failed => self.pause(),
+                Round::Failed => backoff::pause(self.attempts),
             };
             self.say();
             self.save(wait > Duration::ZERO);
@@ -224,16 +222,6 @@ impl Worker {
         }
         self.stats.trouble.store(Some(Arc::new(reason.to_owned())));
         self.attempts = self.attempts.saturating_add(1);
-    }
-
-    /// Twice as long each time, less up to a half, so that hosts do not come all at once.
-    fn pause(&self) -> Duration {
-        let doublings = self.attempts.saturating_sub(1).min(10);
-        let longest = WAIT_MIN.saturating_mul(1 << doublings).min(WAIT_MAX);
-        let mut byte = [0];
-        // Without randomness all hosts wait equally long, which is no harm to this one.
-        SystemRandom::new().fill(&mut byte).ok();
-        longest / 2 + longest / 2 * u32::from(byte[0]) / u32::from(u8::MAX)
     }
 
     fn save(&mut self, now: bool) {

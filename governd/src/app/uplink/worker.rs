@@ -6,11 +6,9 @@ use std::{
     time::Duration,
 };
 
-use ring::rand::{SecureRandom, SystemRandom};
-
 use super::client::{Client, Trouble};
 use crate::{
-    app::journal::Journal,
+    app::{backoff, journal::Journal},
     audit::{
         cosign::Witness,
         log::{Disk, Note, Progress, Reader, note_after},
@@ -23,9 +21,6 @@ use crate::{
 
 /// How often the log is looked at.
 const POLL: Duration = Duration::from_millis(500);
-/// Waits between attempts grow from this to [`WAIT_MAX`].
-const WAIT_MIN: Duration = Duration::from_millis(500);
-const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) struct Worker {
     client: Client,
@@ -135,17 +130,12 @@ impl Worker {
             .map_err(|error| format!("cannot write {}: {error}", self.receipt.display()))
     }
 
-    /// Twice as long each time, less up to a half, so that hosts do not come all at once.
     fn failed(&mut self, reason: &str) -> Duration {
         if self.attempts == 0 {
             tracing::warn!(reason, "records do not reach the sink; the log keeps them");
         }
         self.size = None;
-        let longest = WAIT_MIN.saturating_mul(1 << self.attempts.min(10)).min(WAIT_MAX);
         self.attempts = self.attempts.saturating_add(1);
-        let mut byte = [0];
-        // Without randomness all hosts wait equally long, which is no harm to this one.
-        SystemRandom::new().fill(&mut byte).ok();
-        longest / 2 + longest / 2 * u32::from(byte[0]) / u32::from(u8::MAX)
+        backoff::pause(self.attempts)
     }
 }
