@@ -52,25 +52,39 @@ pub(super) struct ControlsFile {
     is_failing: bool,
 }
 
+/// What people decided cannot be read: starting without it would end quarantines.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}", path.display())]
+pub struct ControlsError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl ControlsError {
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        "run as root on a working file system, or name another state directory with --state-dir; \
+         a damaged file may be moved away, which ends grants and quarantines"
+    }
+}
+
 impl ControlsFile {
     /// Reads the file, if there is one, and has the policy know what is granted.
     ///
     /// # Errors
-    /// It cannot be read or is not what was written. Starting without it would end quarantines.
+    /// It cannot be read or is not what was written.
     pub(super) fn open(
         settings: &Settings,
         host: &HostFacts,
         rulebook: &mut Rulebook,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, ControlsError> {
         let path = settings.state_dir.join(CONTROLS_FILE);
         let read = match fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).map_err(|error| {
-                let what = format!("{} is damaged: {error}", path.display());
-                io::Error::new(io::ErrorKind::InvalidData, what)
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Controls::default(),
-            Err(error) => return Err(error),
+            Ok(text) => serde_json::from_str(&text).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Controls::default()),
+            Err(error) => Err(error),
         };
+        let read = read.map_err(|source| ControlsError { path: path.clone(), source })?;
         let controls = read.restored(host.boot_id().unwrap_or("unknown"), now());
         let file = Self { controls, path, is_failing: false };
         rulebook.set_granted(file.granted());

@@ -47,7 +47,7 @@ use tokio::{
 };
 
 use catalogue::{Catalogue, CatalogueError};
-use controls::ControlsFile;
+use controls::{ControlsError, ControlsFile};
 use discovery::Discovery;
 use ending::Ending;
 use engine::{Engine, Wakes, host_paths};
@@ -117,6 +117,9 @@ pub enum StartError {
     /// The metrics cannot be served.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// What people decided cannot be read.
+    #[error(transparent)]
+    Controls(#[from] ControlsError),
     /// The system lacks something basic.
     #[error("cannot start")]
     System(#[from] io::Error),
@@ -144,6 +147,7 @@ impl StartError {
                 "run as root, or name a socket in a directory that you own with --socket".into()
             }
             Self::Metrics(_) => "name another address or socket with --metrics".into(),
+            Self::Controls(error) => error.hint().into(),
             Self::System(_) => return None,
         })
     }

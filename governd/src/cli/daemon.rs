@@ -95,6 +95,7 @@ fn failure(error: StartError) -> Failure {
         | StartError::Control(_)
         | StartError::Metrics(_)
         | StartError::Service(_)
+        | StartError::Controls(_)
         | StartError::System(_) => Exit::Environment,
     };
     let hint = error.hint();

@@ -8,6 +8,8 @@ use std::{
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 use thiserror::Error;
 
+use super::load;
+
 /// Why the kernel could not be made to do something. [`KernelError::hint`] says what to do.
 #[derive(Debug, Error)]
 pub enum KernelError {
@@ -238,6 +240,11 @@ impl KernelError {
     }
 
     pub(crate) fn map(action: &'static str, map: &'static str) -> impl Fn(MapError) -> Self {
-        move |source| Self::Map { action, map, source: Box::new(source) }
+        move |source| match source {
+            MapError::CreateError { io_error: source, .. } if load::is_permission(&source) => {
+                Self::Permission { what: "creating a map", source }
+            }
+            source => Self::Map { action, map, source: Box::new(source) },
+        }
     }
 }

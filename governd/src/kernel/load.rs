@@ -284,6 +284,6 @@ pub(super) fn load_error(program: &'static str, error: ProgramError) -> KernelEr
 }
 
 /// Missing rights are EPERM; EACCES is the verifier's word for an unsafe program.
-fn is_permission(error: &io::Error) -> bool {
+pub(super) fn is_permission(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
 }
