@@ -62,8 +62,11 @@ fn others_are_not_the_agent() {
         return;
     }
     let mut host = Host::with_own_exe(KernelOptions::default());
-    let (device, inode) = host.agent_exe();
-    host.kernel.install(&Policy::of_exe((device, inode + 1), Mode::Enforce).image).unwrap();
+    let (device, _) = host.agent_exe();
+    // Another file beside the agent's, so that no copy can have its number.
+    let other = tempfile::NamedTempFile::new().unwrap();
+    let inode = std::os::unix::fs::MetadataExt::ino(&other.as_file().metadata().unwrap());
+    host.kernel.install(&Policy::of_exe((device, inode), Mode::Enforce).image).unwrap();
     let (_server, port) = udp();
     for row in ["", "child;", "copy;"] {
         assert_eq!(host.one(format!("{row} udp-connect 127.0.0.1:{port}").trim()), "ok", "{row}");
