@@ -13,5 +13,7 @@ pub mod log;
 pub mod proof;
 pub mod record;
 pub mod tree;
+#[cfg(test)]
+mod vectors;
 pub mod verify;
 pub mod witness;

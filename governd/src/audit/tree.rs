@@ -193,7 +193,7 @@ pub fn verify_inclusion(
 }
 
 /// Checks that the tree of the old size and root is a beginning of that of the new ones (RFC 9162
-/// section 2.1.4.2). From the empty tree nothing is to be proven.
+/// section 2.1.4.2). From the empty tree there is no proof, since nothing would be proven.
 ///
 /// # Errors
 ///
@@ -204,15 +204,14 @@ pub fn verify_consistency(
     proof: &[Hash],
 ) -> Result<(), ProofError> {
     let ((old_size, old_root), (new_size, new_root)) = (old, new);
-    if new_size < old_size {
+    if new_size < old_size || old_size == 0 {
         return Err(ProofError::Range);
     }
-    if old_size == new_size || old_size == 0 {
+    if old_size == new_size {
         if !proof.is_empty() {
             return Err(ProofError::Length { found: proof.len(), wanted: 0 });
         }
-        let same = old_size == 0 || old_root == new_root;
-        return if same { Ok(()) } else { Err(ProofError::Root) };
+        return if old_root == new_root { Ok(()) } else { Err(ProofError::Root) };
     }
     let (inner, border) = path_lengths(old_size - 1, new_size);
     // The largest complete subtree at the end of the old tree is where both roots begin.
@@ -355,7 +354,8 @@ mod tests {
                 let check = |old_root: &Hash, new_root: &Hash, proof: &[Hash]| {
                     verify_consistency((old as u64, old_root), (size as u64, new_root), proof)
                 };
-                assert_eq!(check(&old_root, &root, &proof), Ok(()), "{old} to {size}");
+                let want = if old == 0 { Err(ProofError::Range) } else { Ok(()) };
+                assert_eq!(check(&old_root, &root, &proof), want, "{old} to {size}");
                 assert!(check(&old_root, &root, &[proof.as_slice(), &[root]].concat()).is_err());
                 if old > 0 {
                     assert!(check(&root_by_definition(&[]), &root, &proof).is_err());

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::{
-    Log, Options,
+    Disk, Log, Options,
     inspect::{public_key, verify},
+    notes::{note_after, root_at},
     segment::{self, ENTRY_BYTES, Entry, HEADER_BYTES},
     sim::{Fault as DiskFault, Sim},
     storage::{File, Filesystem},
@@ -20,6 +21,14 @@ use crate::audit::{
 const DIRECTORY: &str = "/log";
 const RECORDS: u64 = 24;
 const BATCH: u64 = 3;
+/// Lines of a signed checkpoint.
+const NOTE_LINES: usize = 5;
+const EDITS: u32 = 400;
+
+/// How many random edits are tried; `GOVERND_TEST_EDITS` tries more.
+fn edits() -> u32 {
+    std::env::var("GOVERND_TEST_EDITS").ok().and_then(|text| text.parse().ok()).unwrap_or(EDITS)
+}
 
 fn record(index: u64) -> String {
     format!("{{\"metadata\":{{\"sequence\":{index},\"uid\":\"x\"}},\"n\":\"{index:04}\"}}")
@@ -97,6 +106,8 @@ enum Edit {
     RemoveLine { at: prop::sample::Index },
     RepeatLine { at: prop::sample::Index },
     SwapLines { a: prop::sample::Index, b: prop::sample::Index },
+    RemoveNote { at: prop::sample::Index },
+    SwapNotes { a: prop::sample::Index, b: prop::sample::Index },
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -110,6 +121,8 @@ fn edit() -> impl Strategy<Value = Edit> {
         at().prop_map(|at| Edit::RemoveLine { at }),
         at().prop_map(|at| Edit::RepeatLine { at }),
         (at(), at()).prop_map(|(a, b)| Edit::SwapLines { a, b }),
+        at().prop_map(|at| Edit::RemoveNote { at }),
+        (at(), at()).prop_map(|(a, b)| Edit::SwapNotes { a, b }),
     ]
 }
 
@@ -141,6 +154,18 @@ impl Edit {
                 let (a, b) = (a.index(lines.len()), b.index(lines.len()));
                 lines.swap(a, b);
                 return lines.concat();
+            }
+            // Of other files these take parts of as many lines.
+            Self::RemoveNote { at } => {
+                let mut notes: Vec<Vec<u8>> = lines.chunks(NOTE_LINES).map(<[_]>::concat).collect();
+                notes.remove(at.index(notes.len()));
+                return notes.concat();
+            }
+            Self::SwapNotes { a, b } => {
+                let mut notes: Vec<Vec<u8>> = lines.chunks(NOTE_LINES).map(<[_]>::concat).collect();
+                let (a, b) = (a.index(notes.len()), b.index(notes.len()));
+                notes.swap(a, b);
+                return notes.concat();
             }
         }
         bytes
@@ -179,7 +204,7 @@ fn path(target: Target, base: u64) -> PathBuf {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: edits(), ..ProptestConfig::default() })]
 
     #[test]
     fn every_edit_is_found_and_the_first_wrong_record_named(
@@ -199,6 +224,93 @@ proptest! {
         let found = wrong(&sim);
         prop_assert_eq!(found.first, hit, "{:?}", found);
         prop_assert_eq!(found.last, hit, "{:?}", found);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: edits() / 4, ..ProptestConfig::default() })]
+
+    #[test]
+    fn files_that_are_exchanged_emptied_or_taken_away_are_found(
+        (a, b) in any::<(prop::sample::Index, prop::sample::Index)>(),
+        targets in prop::sample::subsequence(vec![Target::Data, Target::Index, Target::Notes], 1..=3),
+        what in 0_u8..3,
+    ) {
+        let sim = filled();
+        let bases = bases(&sim);
+        let (a, b) = (bases[a.index(bases.len())], bases[b.index(bases.len())]);
+        let mut hits = Vec::new();
+        for target in targets.iter().copied() {
+            let (mine, other) = (path(target, a), path(target, b));
+            let (before, others) = (content(&sim, &mine), content(&sim, &other));
+            match what {
+                0 => {
+                    sim.tamper(&mine, |bytes| bytes.clone_from(&others));
+                    sim.tamper(&other, |bytes| bytes.clone_from(&before));
+                }
+                1 => sim.tamper(&mine, Vec::clear),
+                _ => sim.rename(&mine, Path::new("/elsewhere/x")).unwrap(),
+            }
+            hits.push(a.min(if what == 0 { b } else { a }));
+        }
+        prop_assume!(what != 0 || a != b);
+        let hit = hits[0];
+        let report = report(&sim);
+        // The end of a log can go without a trace in what is left: the receipt has it.
+        let is_end = a == bases[bases.len() - 1] && targets.len() == 3 && what == 2;
+        if is_end {
+            prop_assert_eq!((report.wrong, report.records), (None, hit));
+            let seen = root_at(&sim, Path::new(DIRECTORY), RECORDS).unwrap();
+            prop_assert_eq!(seen, None);
+        } else {
+            let found = report.wrong.expect("it is found");
+            prop_assert_eq!((found.first, found.last), (hit, hit), "{:?}", found);
+        }
+    }
+}
+
+#[test]
+fn another_implementation_finds_the_same() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = state.path();
+    let options = Options { segment_bytes_max: 512, ..Options::new(directory) };
+    let (mut log, _) = Log::open(Disk, options).unwrap();
+    for index in 0..RECORDS {
+        log.append(&record(index)).unwrap();
+        if (index + 1) % BATCH == 0 {
+            log.commit().unwrap();
+        }
+    }
+    drop(log);
+    let note = note_after(&Disk, directory, RECORDS - 1, RECORDS).unwrap().unwrap().text;
+    let receipt = directory.join("receipt");
+    std::fs::write(&receipt, note).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/audit/check-log.py");
+    let said = || {
+        let mut command = std::process::Command::new("python3");
+        command.arg(script).arg(directory).arg(directory.join("key.pub")).arg(&receipt);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let (is_whole, text) = said();
+    assert!(is_whole && text.starts_with("24 records, 8 checkpoints"), "{text}");
+    let bases = segment::bases(&Disk, directory).unwrap();
+    let last = *bases.last().unwrap();
+    let rows: [(PathBuf, fn(&mut Vec<u8>)); 4] = [
+        (segment::data_path(directory, 0), |bytes| bytes[20] ^= 1),
+        (segment::data_path(directory, last), Vec::clear),
+        (segment::notes_path(directory, last), |bytes| bytes[50] ^= 1),
+        (receipt.clone(), |bytes| bytes[40] ^= 1),
+    ];
+    for (path, edit) in rows {
+        let before = std::fs::read(&path).unwrap();
+        let mut after = before.clone();
+        edit(&mut after);
+        std::fs::write(&path, after).unwrap();
+        let (is_whole, text) = said();
+        assert!(!is_whole && text.starts_with("not as signed: "), "{}: {text}", path.display());
+        std::fs::write(&path, before).unwrap();
     }
 }
 

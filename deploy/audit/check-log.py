@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Checks a whole log of governd. It needs Python and openssl, and nothing of governd.
+
+usage: check-log.py DIRECTORY KEY [RECEIPT]
+
+DIRECTORY is a log, such as /var/lib/governd/log; KEY the text of the host's key.pub, or that file; RECEIPT a file that
+`governd sink receipt` wrote. Every root is computed from the lines and compared with every checkpoint, and every
+signature is checked. Prints how far the log is signed and exits with 0, or says what is wrong and exits with 1.
+"""
+import base64, hashlib, os, struct, subprocess, sys, tempfile
+
+def sha256(data):
+    return hashlib.sha256(data).digest()
+
+class Tree:
+    """RFC 6962 section 2.1, by the roots of its complete subtrees."""
+    def __init__(self, size=0, peaks=()):
+        self.size, self.peaks = size, list(peaks)
+
+    def push(self, line):
+        node, size = sha256(b"\0" + line), self.size
+        while size & 1:
+            node, size = sha256(b"\1" + self.peaks.pop() + node), size >> 1
+        self.peaks.append(node)
+        self.size += 1
+
+    def root(self):
+        if not self.peaks:
+            return sha256(b"")
+        node = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]):
+            node = sha256(b"\1" + peak + node)
+        return node
+
+class Key:
+    def __init__(self, text):
+        self.name, self.id, key = text.strip().split("+", 2)
+        key = base64.b64decode(key)
+        assert sha256(self.name.encode() + b"\n" + key)[:4].hex() == self.id, "the key's id does not fit it"
+        self.place = tempfile.TemporaryDirectory()
+        self.file = os.path.join(self.place.name, "key")
+        with open(self.file, "wb") as file:
+            file.write(bytes.fromhex("302a300506032b6570032100") + key[1:])  # RFC 8410: Ed25519 in DER
+
+    def verify(self, text, signature):
+        names = [os.path.join(self.place.name, name) for name in ("text", "signature")]
+        for name, content in zip(names, (text, signature)):
+            with open(name, "wb") as file:
+                file.write(content)
+        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-rawin", "-inkey", self.file]
+        return subprocess.run(command + ["-in", names[0], "-sigfile", names[1]], capture_output=True).returncode == 0
+
+    def open(self, note):
+        """Size and root of a signed checkpoint (C2SP tlog-checkpoint)."""
+        text, signatures = note.split("\n\n", 1)
+        origin, size, root = (text + "\n").split("\n")[:3]
+        assert origin == self.name, "a checkpoint is of another log"
+        for line in signatures.splitlines():
+            mark, name, blob = line.split(" ")
+            blob = base64.b64decode(blob)
+            if name == self.name and blob[:4].hex() == self.id and self.verify((text + "\n").encode(), blob[4:]):
+                return int(size), base64.b64decode(root)
+        raise AssertionError(f"the checkpoint of {size} records is not signed by this key")
+
+def notes(text):
+    """Signed notes that stand one after the other: each ends with its line of a signature."""
+    parts = text.split("\n\n")
+    for at in range(len(parts) - 1):
+        body = parts[at] if at == 0 else parts[at].split("\n", 1)[1]
+        yield body + "\n\n" + parts[at + 1].split("\n", 1)[0] + "\n"
+
+def before(directory, base):
+    """The tree before a log's first segment, from the header of its index."""
+    with open(os.path.join(directory, f"{base:020}.index"), "rb") as file:
+        header = file.read(64 + 64 * 32)
+    assert struct.unpack_from("<Q", header, 16)[0] == base, "the index is of another segment"
+    return Tree(base, [header[64 + 32 * at:96 + 32 * at] for at in range(bin(base).count("1"))])
+
+def check(directory, key, receipt):
+    bases = sorted(int(name[:20]) for name in os.listdir(directory) if name.endswith(".jsonl"))
+    tree, count, wanted = before(directory, bases[0]) if bases[0] else Tree(), 0, dict([receipt] if receipt else [])
+    for base in bases:
+        assert base == tree.size, f"records from {tree.size} on are missing"
+        with open(os.path.join(directory, f"{base:020}.jsonl"), "rb") as file:
+            lines = file.read().split(b"\n")[:-1]
+        with open(os.path.join(directory, f"{base:020}.checkpoints"), encoding="utf-8") as file:
+            signed = [key.open(note) for note in notes(file.read())]
+        for line in lines:
+            tree.push(line)
+            while signed and signed[0][0] == tree.size:
+                assert signed.pop(0)[1] == tree.root(), f"the first {tree.size} records are not those that were signed"
+                count += 1
+            assert wanted.get(tree.size, tree.root()) == tree.root(), "the sink saw other records"
+        assert not signed, f"records from {tree.size} on are missing"
+    assert not receipt or receipt[0] <= tree.size, f"records from {tree.size} on are missing, the sink saw {receipt[0]}"
+    return f"{tree.size} records, {count} checkpoints: as signed"
+
+if __name__ == "__main__":
+    directory, key, *receipt = sys.argv[1:]
+    try:
+        key = Key(open(key).read() if os.path.exists(key) else key)
+        receipt = key.open(open(receipt[0], encoding="utf-8").read()) if receipt else None
+        print(check(directory, key, receipt))
+    except (AssertionError, ValueError, IndexError, OSError) as error:
+        sys.exit(f"not as signed: {error}")
