@@ -297,7 +297,8 @@ fn another_implementation_finds_the_same() {
     assert!(is_whole && text.starts_with("24 records, 8 checkpoints"), "{text}");
     let bases = segment::bases(&Disk, directory).unwrap();
     let last = *bases.last().unwrap();
-    let rows: [(PathBuf, fn(&mut Vec<u8>)); 4] = [
+    type Harm = fn(&mut Vec<u8>);
+    let rows: [(PathBuf, Harm); 4] = [
         (segment::data_path(directory, 0), |bytes| bytes[20] ^= 1),
         (segment::data_path(directory, last), Vec::clear),
         (segment::notes_path(directory, last), |bytes| bytes[50] ^= 1),
