@@ -283,6 +283,8 @@ impl SocketOwner {
     /// The subject of sockets that a descendant of a tracked process used and that could not be
     /// tracked itself: nobody's to let through.
     pub const LOST: u32 = u32::MAX - 1;
+    /// The subject of the daemon's own sockets that the programs have to refuse.
+    pub const CANARY: u32 = u32::MAX - 2;
     /// The generation of a destination that no policy judged: no policy has this one.
     pub const NOT_JUDGED: u64 = u64::MAX;
 

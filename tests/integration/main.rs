@@ -25,6 +25,7 @@ mod lab;
 mod lifecycle;
 mod monitor;
 mod policy;
+mod proof;
 mod recall;
 mod record;
 mod swap;
@@ -39,6 +40,7 @@ const SUBJECTS: &[&[Test]] = &[
     monitor::TESTS,
     swap::TESTS,
     controls::TESTS,
+    proof::TESTS,
     destroy::TESTS,
     unseen::TESTS,
     input::TESTS,

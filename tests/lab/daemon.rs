@@ -84,6 +84,19 @@ impl Place {
         self.directory.join("state")
     }
 
+    /// Where the link of a program is pinned.
+    ///
+    /// # Errors
+    ///
+    /// Fails if nothing is pinned.
+    pub fn link(&self, program: &str) -> Result<PathBuf> {
+        let below = |path: &Path| -> Result<PathBuf> {
+            let first = fs::read_dir(path)?.next();
+            Ok(first.with_context(|| format!("nothing in {}", path.display()))??.path())
+        };
+        Ok(below(&below(&self.pins)?)?.join("links").join(program))
+    }
+
     /// Control socket.
     pub fn socket(&self) -> PathBuf {
         self.directory.join("control.sock")

@@ -144,6 +144,7 @@ impl Engine {
             host: self.host.name().to_owned(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             cgroup: self.kernel.cgroup().display().to_string(),
+            enforcement: self.proof.status(),
             policy: self.policy_status(),
             agents: agents
                 .map(|agent| AgentStatus {

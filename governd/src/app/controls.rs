@@ -91,6 +91,11 @@ impl ControlsFile {
         Ok(file)
     }
 
+    /// Whether anything is quarantined.
+    pub(super) fn has_quarantined(&self) -> bool {
+        self.controls.quarantined().next().is_some()
+    }
+
     /// What agents were granted.
     fn granted(&self) -> Vec<(Arc<str>, Target)> {
         let of = |grant: &Grant| {

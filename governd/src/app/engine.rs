@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use governd_common::{event::DnsEvent, table::Task, verdict::Loss};
+use governd_common::{
+    event::DnsEvent,
+    table::{SocketOwner, Task},
+    verdict::Loss,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval},
@@ -23,6 +27,7 @@ use super::{
     frames::FrameGuard,
     journal::Journal,
     pressure::Pressure,
+    proof::Proof,
     quic::Quic,
     rulebook::{Rulebook, RulebookError},
     unseen::Watch,
@@ -93,6 +98,7 @@ pub struct Engine {
     pub(super) started: Instant,
     pub(super) events: EventStatus,
     pub(super) pressure: Pressure,
+    pub(super) proof: Proof,
     pub(super) controls: ControlsFile,
 }
 
@@ -155,6 +161,8 @@ impl Engine {
 
     pub(super) fn event(&mut self, event: RawEvent) {
         match event {
+            // The daemon's own trial of what must be refused.
+            RawEvent::Flow(event) if event.header.subject == SocketOwner::CANARY => {}
             RawEvent::Flow(event) => {
                 let actor = actor(self.processes.attribute(&event.header));
                 self.discover_contact(&event, &actor);
@@ -252,7 +260,10 @@ impl Engine {
 
     fn look(&mut self) {
         service::tell(News::Alive);
-        self.look_for_tampering();
+        // Before it is mended, or what passed meanwhile would not be told.
+        self.prove();
+        let detached = self.look_for_tampering();
+        self.prove_mended(detached);
         self.release_pressure(self.journal.queued());
         match self.kernel.lost() {
             Ok(lost) => self.lost(lost),
@@ -331,6 +342,7 @@ impl Engine {
         self.step(Input::Installed { policy, generation, sources });
         self.judge_quic_again();
         self.discover_registered();
+        self.prove();
         Ok(())
     }
 

@@ -24,6 +24,7 @@ mod inventory;
 pub mod journal;
 pub mod metrics;
 mod pressure;
+mod proof;
 mod quic;
 pub mod replay;
 pub mod rulebook;
@@ -237,6 +238,7 @@ impl App {
             started,
             events: Default::default(),
             pressure: Default::default(),
+            proof: Default::default(),
             controls,
         };
         engine.record_opened(&opened);

@@ -7,16 +7,21 @@ use crate::{
 };
 
 impl Engine {
-    /// Links that were taken away are put back, and recorded.
-    pub(super) fn look_for_tampering(&mut self) {
+    /// Links that were taken away are put back, and recorded. Gives those that were detached, in
+    /// words.
+    pub(super) fn look_for_tampering(&mut self) -> Vec<String> {
         match self.kernel.mend() {
-            Ok(found) if found.is_empty() => {}
+            Ok(found) if found.is_empty() => Vec::new(),
             Ok(found) => {
                 let title = "somebody took governd's programs out of the kernel";
                 let finding = trouble("tampering", title, found.iter().map(words).collect());
                 self.journal.record(Record::Finding(finding), None);
+                found.iter().filter(|found| found.harm == Harm::Detached).map(words).collect()
             }
-            Err(error) => tracing::warn!(%error, "links cannot be looked at"),
+            Err(error) => {
+                tracing::warn!(%error, "links cannot be looked at");
+                Vec::new()
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::control::{
     client::{self, ClientError},
-    protocol::{AgentStatus, ErrorKind, ExporterStatus, Request, StatusReport},
+    protocol::{AgentStatus, EnforcementStatus, ErrorKind, ExporterStatus, Request, StatusReport},
 };
 
 /// Flags of `governd status`.
@@ -79,6 +79,8 @@ fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
     fact("attached to", Tone::Plain, report.cgroup.clone());
     let (tone, text) = programs(report);
     fact("programs", tone, text);
+    let (tone, text) = enforcement(&report.enforcement);
+    fact("enforcement", tone, text);
     for (what, detail) in &report.degraded {
         fact("degraded", Tone::Warn, format!("{what}: {detail}"));
     }
@@ -159,6 +161,21 @@ fn exporter_line(exporter: &ExporterStatus) -> (Tone, String) {
         return (if missed + rejected > 0 { Tone::Warn } else { Tone::Plain }, text);
     };
     (Tone::Bad, format!("{text}; {reason}"))
+}
+
+fn enforcement(status: &EnforcementStatus) -> (Tone, String) {
+    let tone = match status.state.as_str() {
+        "enforcing" => Tone::Good,
+        "monitoring" => Tone::Plain,
+        _ => Tone::Bad,
+    };
+    let text = match status.state.as_str() {
+        "enforcing" => "enforcing: the kernel refused what it has to, tried a moment ago".into(),
+        "monitoring" => "monitoring: nothing is stopped".into(),
+        // What cannot be ignored.
+        other => format!("{}: {}", other.to_uppercase(), status.detail.join("; ")),
+    };
+    (tone, text)
 }
 
 fn programs(report: &StatusReport) -> (Tone, String) {

@@ -149,6 +149,9 @@ pub struct StatusReport {
     pub uptime_ms: u64,
     /// cgroup that the programs are attached to.
     pub cgroup: String,
+    /// Whether what is denied is refused.
+    #[serde(default)]
+    pub enforcement: EnforcementStatus,
     /// Policy in force.
     pub policy: PolicyStatus,
     /// Agents of the policy.
@@ -179,6 +182,22 @@ pub struct StatusReport {
     /// Tables that can be full.
     #[serde(default)]
     pub tables: Vec<TableStatus>,
+}
+
+/// Whether what is denied is refused, as the daemon last tried it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct EnforcementStatus {
+    /// `enforcing`, `not enforcing`, `unproved` if it cannot be tried, or `monitoring`, if nobody
+    /// is enforced.
+    pub state: String,
+    /// What passed, or why it could not be tried.
+    pub detail: Vec<String>,
+    /// Since when that is so, in milliseconds since the epoch.
+    pub since_ms: u64,
+    /// When it was last tried, in milliseconds since the epoch.
+    pub tried_ms: u64,
+    /// Trials since start that did not prove it.
+    pub failures: u64,
 }
 
 /// The policy in force.

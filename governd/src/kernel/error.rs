@@ -96,6 +96,12 @@ pub enum KernelError {
         /// Why.
         source: Box<MapError>,
     },
+    /// Whether the programs enforce cannot be tried.
+    #[error("cannot try whether what is denied is refused")]
+    Canary {
+        /// Why.
+        source: io::Error,
+    },
     /// The policy has more entries than a table holds.
     #[error(
         "the policy does not fit: table {map} has room for {room} entries, {wanted} are needed"
@@ -228,6 +234,7 @@ impl KernelError {
             | Self::Image(_)
             | Self::Link(_)
             | Self::Run { .. }
+            | Self::Canary { .. }
             | Self::Ring(_) => {
                 "this is a fault of governd: please report it with the output of `governd doctor \
                  --json`"

@@ -17,6 +17,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use super::{
     KernelError, Pins,
     attach::{self, Links},
+    canary::Canary,
     cgroup,
     handover::Handover,
     lack::Lack,
@@ -58,6 +59,7 @@ pub struct Kernel {
     pub(super) directory: fs::File,
     pub(super) lacks: Vec<Lack>,
     pub(super) pinned: Option<Pinned>,
+    pub(super) canary: Option<Canary>,
 }
 
 /// What outlives the daemon.
@@ -121,7 +123,8 @@ impl Kernel {
         let mut tables = PolicyTables::take(&mut ebpf)?;
         tables.count_from(generation);
         let events = Some(Events::take(&mut ebpf)?);
-        Ok(Self { links, ebpf, tables, events, cgroup: path, directory, lacks, pinned })
+        let (cgroup, canary) = (path, None);
+        Ok(Self { links, ebpf, tables, events, cgroup, directory, lacks, pinned, canary })
     }
 
     /// Makes what is loaded stay when the daemon ends, and takes away what it replaces. To be

@@ -3,6 +3,7 @@
 
 mod attach;
 mod btf;
+mod canary;
 pub mod cgroup;
 mod error;
 mod frames;

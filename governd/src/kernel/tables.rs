@@ -23,8 +23,8 @@ use governd_common::{
     limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
     names::map,
     table::{
-        Binding, QuicFlow, RuleBlock, SelectorSet, Settings, Subject, Task, settings_flag,
-        socket_path,
+        Binding, QuicFlow, RuleBlock, SelectorSet, Settings, SocketOwner, Subject, Task,
+        settings_flag, socket_path,
     },
     verdict::{Loss, Mode},
 };
@@ -33,6 +33,7 @@ use zerocopy::FromZeros;
 
 use super::{
     Kernel, KernelError,
+    canary::{self, Owners},
     lack::{self, Lack},
     pod::Shared,
     slotted::Slotted,
@@ -69,6 +70,7 @@ pub(crate) struct PolicyTables {
     lost: PerCpuArray<MapData, u64>,
     grants: HashMap<MapData, Shared<GrantKey>, u64>,
     quarantined: HashMap<MapData, u32, u64>,
+    pub(super) owners: Owners,
     generation: u64,
     /// Nothing was installed yet: the policy in force, if there is one, is an earlier daemon's.
     is_first: bool,
@@ -98,6 +100,7 @@ impl PolicyTables {
             lost: open(ebpf, map::LOST)?,
             grants: open(ebpf, map::GRANTS)?,
             quarantined: open(ebpf, map::QUARANTINED)?,
+            owners: open(ebpf, map::SOCKETS)?,
             generation,
             is_first: true,
         })
@@ -153,7 +156,7 @@ impl PolicyTables {
         self.exes.check_room(image.exes.len())?;
         self.uids.check_room(image.uids.len())?;
         self.cgroups.check_room(image.cgroups.len())?;
-        self.subjects.check_room(image.subjects.len())?;
+        self.subjects.check_room(image.subjects.len() + 1)?;
         self.names.check_room(image.names.len())?;
         self.cidrs.check_room(image.networks.len())?;
         self.decisions.check_room(image.blocks.len())?;
@@ -202,7 +205,9 @@ impl PolicyTables {
         let subjects = image.subjects.iter().map(|(subject, settings)| {
             (Shared(SubjectKey { slot, subject: *subject }), Shared(*settings))
         });
-        self.subjects.fill(slot, subjects)?;
+        let canary = SubjectKey { slot, subject: SocketOwner::CANARY };
+        let canary = std::iter::once((Shared(canary), Shared(canary::SUBJECT)));
+        self.subjects.fill(slot, subjects.chain(canary))?;
         let stored = self.settings.set(slot, Shared(settings(generation, image)), 0);
         stored.map_err(KernelError::map("write", map::SETTINGS))
     }

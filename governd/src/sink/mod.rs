@@ -2,6 +2,7 @@
 //! cosigns what it saw. What a batch is worth is decided in `audit::witness`; this room has the
 //! connections, the certificates and the file.
 
+mod alarm;
 pub mod authority;
 pub mod files;
 pub mod server;

@@ -8,6 +8,7 @@ use std::{
 
 use rusqlite::{Connection, OptionalExtension as _, Params, Transaction, params};
 
+use super::alarm;
 use crate::audit::{
     checkpoint::Verifier,
     cosign::Cosigner,
@@ -310,6 +311,11 @@ impl Store {
             )
             .map_err(StoreError::from)?;
         change.commit().map_err(StoreError::from)?;
+        for line in batch.lines.iter().skip(step.known) {
+            if let Some((kind, title)) = alarm::of(line) {
+                self.find(host, &kind, &title, now_s)?;
+            }
+        }
         Ok(receipt)
     }
 

@@ -137,6 +137,16 @@ fn of_kernel(report: &StatusReport) -> Vec<Family> {
         gauge("uptime_seconds", "Time since the start", report.uptime_ms / 1_000),
         gauge("programs", "Programs in the kernel", report.programs.len() as u64),
         gauge("programs_detached", "Programs that somebody else detached", detached),
+        gauges(
+            "enforcement",
+            "1 for the state that was last proved by trying: enforcing, not enforcing, ...",
+            [(vec![("state", report.enforcement.state.clone())], 1)],
+        ),
+        counter(
+            "enforcement_failures",
+            "Trials of what must be refused that did not prove it",
+            report.enforcement.failures,
+        ),
         gauge("degraded", "What this kernel lacks", report.degraded.len() as u64),
         counter("events_read", "Events read from the kernel", report.events.read),
         counter("events_malformed", "Events that could not be understood", report.events.malformed),

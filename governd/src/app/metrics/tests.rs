@@ -15,6 +15,8 @@ const DASHBOARD: &str = include_str!("../../../../deploy/grafana/governd.json");
 fn report() -> Value {
     json!({
         "version": "0.1.0", "pid": 1, "host": "host-a", "uptime_ms": 61_000, "cgroup": "/",
+        "enforcement": {"state": "not enforcing", "detail": ["connect4"], "since_ms": 1,
+                        "tried_ms": 2, "failures": 3},
         "policy": {"source": "/etc", "digest": "sha256:", "generation": 17, "rejected": "line 3",
                    "refused": 2},
         "agents": [{"name": "bot", "owner": null, "mode": "enforce", "processes": 3}],
@@ -55,6 +57,8 @@ fn a_report_is_told_in_openmetrics() {
         "governd_policy_rejected 1.0",
         "governd_catalog_rejected 0.0",
         "governd_programs_detached 1.0",
+        "governd_enforcement{state=\"not enforcing\"} 1.0",
+        "governd_enforcement_failures_total 3",
         "governd_table_entries{table=\"tasks\"} 3.0",
         "governd_log_queue_records 9.0",
         "governd_log_commit_seconds_bucket{le=\"0.01\"} 7",

@@ -4,6 +4,7 @@
 //! they say that they were skipped, and in CI that is a failure.
 
 mod agent;
+mod canary;
 mod differential;
 mod differential_bytes;
 mod differential_dns;

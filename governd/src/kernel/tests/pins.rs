@@ -23,12 +23,19 @@ use crate::{
 };
 
 /// A place for pins, which goes with what is pinned there.
-struct Root(PathBuf);
+pub(super) struct Root(pub(super) PathBuf);
 
 impl Root {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let name = format!("governd-test-{}-{name}", std::process::id());
         Self(Path::new("/sys/fs/bpf").join(name))
+    }
+
+    /// Where the link of a program is pinned that governs a cgroup.
+    pub(super) fn link(&self, cgroup: &TestCgroup, program: &str) -> PathBuf {
+        let mut path = self.0.join(cgroup.id().to_string());
+        path.push(fs::read_dir(&path).unwrap().next().unwrap().unwrap().file_name());
+        path.join("links").join(program)
     }
 }
 
@@ -80,9 +87,7 @@ impl Host {
 
     /// Where a program's link is pinned.
     fn pin(&self, program: &str) -> PathBuf {
-        let mut path = self.root.0.join(self.cgroup.id().to_string());
-        path.push(fs::read_dir(&path).unwrap().next().unwrap().unwrap().file_name());
-        path.join("links").join(program)
+        self.root.link(&self.cgroup, program)
     }
 }
 

@@ -1,0 +1,56 @@
+//! Whether it is found out that what is denied passes.
+
+use std::{fs, process::Command};
+
+use governd_common::{names::program, verdict::Mode};
+
+use super::{
+    host::{TestCgroup, is_root},
+    image::Policy,
+    pins::Root,
+};
+use crate::kernel::{Kernel, KernelOptions, Pins};
+
+#[test]
+fn each_program_is_missed_that_refuses_nothing() {
+    if !is_root() {
+        return;
+    }
+    let (root, cgroup) = (Root::new("canary"), TestCgroup::new());
+    let options = KernelOptions {
+        cgroup: Some(cgroup.path.clone()),
+        ring_bytes: Some(64 * 1_024),
+        ..KernelOptions::default()
+    };
+    let pins = Pins::lock(&root.0, &cgroup.path).unwrap();
+    let mut kernel = Kernel::load_pinned(&options, pins).unwrap();
+    kernel.install(&Policy::of_cgroup(cgroup.id(), Mode::Monitor).image).unwrap();
+    kernel.persist().unwrap();
+    let nothing: [String; 0] = [];
+    assert_eq!(kernel.unrefused().unwrap(), nothing);
+    for name in [
+        program::CONNECT4,
+        program::CONNECT6,
+        program::SENDMSG4,
+        program::SENDMSG6,
+        program::SKB_EGRESS,
+    ] {
+        let link = root.link(&cgroup, name);
+        let detached =
+            Command::new("bpftool").args(["link", "detach", "pinned"]).arg(&link).status();
+        assert!(detached.unwrap().success());
+        let expected = [format!("{name} lets pass what is denied")];
+        assert_eq!(kernel.unrefused().unwrap(), expected);
+        assert_eq!(kernel.unrefused().unwrap(), expected, "again");
+        assert_eq!(kernel.mend().unwrap().len(), 1);
+        assert_eq!(kernel.unrefused().unwrap(), nothing, "{name} is back");
+    }
+    kernel.install(&Policy::empty().image).unwrap();
+    assert_eq!(kernel.unrefused().unwrap(), nothing, "after a swap");
+    // The name of the cgroup can become another one's, which nobody governs.
+    fs::remove_dir(&cgroup.path).unwrap();
+    fs::create_dir(&cgroup.path).unwrap();
+    let found = kernel.unrefused().unwrap();
+    assert!(found.iter().any(|line| line.contains("was removed")), "{found:?}");
+    kernel.detach().unwrap();
+}
