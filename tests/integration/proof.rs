@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, process::Command};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use governd_tests::{
     Lab,
     command::run,
@@ -54,6 +54,7 @@ fn says(daemon: &Daemon<'_>, state: &str) -> Result<()> {
         let status = daemon.status()?;
         Ok((record::text(&status, "/enforcement/state") == state).then_some(()))
     })
+    .with_context(|| daemon.status().map_or_else(|e| e.to_string(), |all| all.to_string()))
 }
 
 fn finding(place: &Place, kind: &str) -> Result<Value> {
