@@ -215,7 +215,6 @@ impl App {
         let discovery = Discovery::new(catalog, proc());
         let destroyer = Destroyer::spawn(proc())?;
         let frames = guard_frames(&mut kernel, proc());
-        let watch = Watch::new(Lookout::spawn(proc())?);
         let mut engine = Engine {
             kernel,
             processes,
@@ -229,7 +228,7 @@ impl App {
             exporting,
             discovery,
             destroyer,
-            watch,
+            watch: Watch::new(Lookout::spawn(proc())?),
             quic: Default::default(),
             frames,
             ending: Ending::of(settings),
