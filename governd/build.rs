@@ -47,12 +47,22 @@ fn build(workspace: &Path, out_dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
         }
     }
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
-    let flags = [
+    let mut flags = vec![
         format!("--cfg=bpf_target_arch=\"{arch}\""),
         "-Clinker=bpf-linker".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         "-Cdebuginfo=2".to_owned(),
     ];
+    // The object is the same wherever it is built.
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    for (from, to) in [
+        (Some(sysroot()?.join("lib/rustlib/src/rust")), "/rust"),
+        (Some(workspace.to_owned()), "/governd"),
+        (cargo_home, "/cargo"),
+    ] {
+        flags.extend(from.map(|from| format!("--remap-path-prefix={}={to}", from.display())));
+    }
     let status = cargo
         .current_dir(workspace)
         .args(["build", "--quiet", "--release", "--locked", "--package", PACKAGE])
@@ -99,11 +109,14 @@ fn require_linker() -> Result<(), String> {
 }
 
 fn require_core_sources() -> Result<(), Box<dyn Error>> {
-    let output = Command::new(env::var("RUSTC")?).args(["--print", "sysroot"]).output()?;
-    let sysroot = String::from_utf8(output.stdout)?;
-    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
+    let sources = sysroot()?.join("lib/rustlib/src/rust/library/core/src/lib.rs");
     if sources.exists() {
         return Ok(());
     }
     Err(format!("core's sources are missing ({}): {SETUP}", sources.display()).into())
+}
+
+fn sysroot() -> Result<PathBuf, Box<dyn Error>> {
+    let output = Command::new(env::var("RUSTC")?).args(["--print", "sysroot"]).output()?;
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
