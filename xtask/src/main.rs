@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod dist;
 mod pinned;
 mod place;
 mod run;
@@ -37,6 +38,8 @@ enum Verb {
     Test(test::Arguments),
     /// Check the rules of the house that neither rustfmt nor clippy knows
     Tidy,
+    /// Make what is handed out: program, packages, image, checksums
+    Dist(dist::Arguments),
     /// Everything that must pass before a change lands
     Ci,
     /// Try the eBPF programs on Debian's kernels, in emulated machines
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Up(arguments) => up::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Tidy => tidy::run(),
+        Verb::Dist(arguments) => dist::run(&arguments),
         Verb::Ci => ci::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
         Verb::VmInit => vm::init(),

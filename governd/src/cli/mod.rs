@@ -85,6 +85,11 @@ enum Verb {
     Enroll(enroll::Enroll),
 }
 
+/// The whole command line, for what is generated from it: manual pages, completions.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// What a verb ends with.
 type Outcome = Result<Exit, Failure>;
 
@@ -138,12 +143,8 @@ fn unwritable(error: std::io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
-    use super::Cli;
-
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Part {
     Check,
     /// Trying other kernels; only when it is asked for
     Vm,
+    /// Making packages; only when it is asked for
+    Dist,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -54,6 +56,7 @@ pub(crate) fn provide(parts: &[Part]) -> Result<()> {
             }
             Part::Check => cargo_tool::provide(&pinned::CARGO_DENY)?,
             Part::Vm => packages::provide_emulator(command::is_root())?,
+            Part::Dist => packages::provide_packers(command::is_root())?,
         };
     }
     if installed == 0 {

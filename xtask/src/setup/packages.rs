@@ -43,11 +43,19 @@ const PEERS: &[Peer] = &[
     peer("systemd-analyze", "systemd", "measures what the service's unit allows"),
     peer("groupadd", "passwd", "adds the service's group"),
     peer("setpriv", "util-linux", "takes privileges away from a client"),
+    peer("rpm", "rpm", "reads packages as an outsider does"),
 ];
 
 /// What `cargo xtask vm` runs its machines with.
 const EMULATOR: &[Peer] =
     &[peer("qemu-system-x86_64", "qemu-system-x86", "boots the kernels that governd is tried on")];
+
+/// What `cargo xtask dist` builds the program and its packages with.
+const PACKERS: &[Peer] = &[
+    peer("musl-gcc", "musl-tools", "compiles C for a program without libraries"),
+    peer("dpkg-deb", "dpkg", "builds the Debian package"),
+    peer("git", "git", "tells the time of the commit"),
+];
 
 /// Services that a package enables although only its program is wanted.
 const SERVICES: &[&str] = &["nginx", "rsyslog", "nats-server"];
@@ -79,6 +87,11 @@ fn has_library(file: &str) -> bool {
 /// The same for what boots other kernels.
 pub(super) fn provide_emulator(is_root: bool) -> Result<usize> {
     supply(&missing(EMULATOR, |program| place::program(program).is_some()), is_root)
+}
+
+/// The same for what makes packages.
+pub(super) fn provide_packers(is_root: bool) -> Result<usize> {
+    supply(&missing(PACKERS, |program| place::program(program).is_some()), is_root)
 }
 
 fn supply(missing: &Missing, is_root: bool) -> Result<usize> {
