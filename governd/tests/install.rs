@@ -38,6 +38,18 @@ fn tree(root: &Path) -> BTreeMap<String, u32> {
     found
 }
 
+/// The service's own variables may be set for whoever stops it.
+#[test]
+fn a_stop_minds_no_variable_of_the_service() {
+    let none = tempfile::tempdir().unwrap();
+    let mut command = Command::cargo_bin("governd").unwrap();
+    command.arg("stop").arg("--socket").arg(none.path().join("none.sock"));
+    let output = command.env("GOVERND_CGROUP", none.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no governd runs"), "{said}");
+}
+
 #[test]
 #[ignore = "needs root"]
 fn what_is_installed_is_removed_again_and_either_may_be_repeated() {

@@ -25,7 +25,9 @@ pub(super) struct Stop {
     #[arg(long)]
     detach: bool,
     /// With --detach and no daemon: only what governs this cgroup v2 directory [default: all].
-    #[arg(long, env = "GOVERND_CGROUP", value_name = "DIR", requires = "detach")]
+    ///
+    /// Without --detach it means nothing, and is no error: the variable may be set for `governd run`.
+    #[arg(long, env = "GOVERND_CGROUP", value_name = "DIR")]
     cgroup: Option<PathBuf>,
     #[command(flatten)]
     pins: flags::Pins,
