@@ -1,5 +1,5 @@
-//! Writes what packages have beside the program and is generated from its command line: manual pages
-//! and completions. `cargo xtask dist` calls it with the directory to write to.
+//! Writes what packages have beside the program and is generated from its command line: manual
+//! pages and completions. `cargo xtask dist` calls it with the directory to write to.
 
 use std::{env, fs, path::PathBuf};
 

@@ -26,7 +26,7 @@ pub(super) struct Stop {
     detach: bool,
     /// With --detach and no daemon: only what governs this cgroup v2 directory [default: all].
     ///
-    /// Without --detach it means nothing, and is no error: the variable may be set for `governd run`.
+    /// Without --detach it means nothing and is no error: the variable may be set for the service.
     #[arg(long, env = "GOVERND_CGROUP", value_name = "DIR")]
     cgroup: Option<PathBuf>,
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! Manual pages and completions: generated from the command line by an example of the daemon's crate.
+//! Manual pages and completions: an example of the daemon's crate generates them from its command
+//! line.
 
 use std::{fs, path::Path};
 

@@ -1,8 +1,8 @@
 //! The program as it is handed out: one file without anything of the host in it but the kernel.
 //!
-//! It is linked with musl, statically and position-independent. rustup's ready-made standard library
-//! for that target is not asked for: the library is built from the compiler's own sources, with the
-//! unwinder beside it, and musl is Debian's.
+//! It is linked with musl, statically and position-independent. rustup's ready-made standard
+//! library for that target is not asked for: the library is built from the compiler's own sources,
+//! with the unwinder beside it, and musl is Debian's.
 
 use std::{
     ffi::OsString,

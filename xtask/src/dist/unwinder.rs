@@ -1,5 +1,5 @@
-//! LLVM's libunwind for musl, from the sources that come with the compiler's own: what carries panics
-//! where no C library of the distribution brings an unwinder.
+//! LLVM's libunwind for musl, from the sources that come with the compiler's own: what carries
+//! panics where no C library of the distribution brings an unwinder.
 
 use std::{
     fs,
