@@ -28,6 +28,7 @@ mod proof;
 mod quic;
 pub mod replay;
 pub mod rulebook;
+pub mod sinking;
 pub mod sources;
 mod tampering;
 mod unseen;
@@ -376,8 +377,16 @@ fn open_journal(
 ) -> Result<(Journal, Opened), StartError> {
     let directory = settings.state_dir.join("log");
     let (log, opened) = Log::open(Disk, Options::new(&directory))?;
+    let context = context(host, lacks);
+    let options =
+        KeeperOptions { log_bytes_max: settings.log_bytes_max, ..KeeperOptions::default() };
+    Ok((Journal::start(log, directory, context, options)?, opened))
+}
+
+/// What every record of a host says.
+fn context(host: &HostFacts, lacks: &[Lack]) -> Context {
     let text = |text: Option<&str>| text.unwrap_or("unknown").into();
-    let context = Context {
+    Context {
         hostname: host.name().into(),
         machine_id: host.machine_id().map(Arc::from),
         boot_id: text(host.boot_id()),
@@ -385,10 +394,7 @@ fn open_journal(
         kernel: text(host.kernel_release()),
         version: VERSION.into(),
         degraded: lacks.iter().map(|lack| degraded(*lack)).collect(),
-    };
-    let options =
-        KeeperOptions { log_bytes_max: settings.log_bytes_max, ..KeeperOptions::default() };
-    Ok((Journal::start(log, directory, context, options)?, opened))
+    }
 }
 
 /// What a kernel lacks, as records say it.

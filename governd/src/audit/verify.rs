@@ -146,6 +146,11 @@ impl Verification {
         self.look_ahead();
     }
 
+    /// Somebody else than the log tells why it does not begin with its first record.
+    pub fn tell(&mut self) {
+        self.is_told = true;
+    }
+
     /// The next record: its line and what the index has for it; `None` for what is not there.
     pub fn record(&mut self, line: Option<&[u8]>, indexed: Option<Indexed>) {
         if !self.goes_on() {

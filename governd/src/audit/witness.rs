@@ -6,18 +6,21 @@
 
 use super::{
     checkpoint::{Checkpoint, NoteError, Verifier},
-    tree::{Frontier, Hash, leaf_hash},
+    tree::{Frontier, Hash},
 };
 
-/// Records in a row and the checkpoint behind the last of them.
+/// Records in a row and the checkpoint behind the last of them. Without a record it says where the
+/// log ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// Index of the first.
     pub first: u64,
-    /// Their lines.
-    pub lines: &'a [&'a str],
+    /// Their leaf hashes.
+    pub leaves: &'a [Hash],
     /// The signed checkpoint, whose size is the index behind the last.
     pub note: &'a str,
+    /// The tree before the first, where the host does not have the records before it any more.
+    pub before: Option<&'a Frontier>,
 }
 
 /// What a batch adds.
@@ -27,10 +30,11 @@ pub struct Step {
     pub checkpoint: Checkpoint,
     /// The tree with the new records, or as it was where all of them are known.
     pub frontier: Frontier,
-    /// Lines of the batch that are known already.
+    /// Records of the batch that are known already.
     pub known: usize,
-    /// Leaf hashes of the others.
-    pub leaves: Vec<Hash>,
+    /// The tree that the witness takes on trust: its first contact with a log whose first records
+    /// are gone.
+    pub begins: Option<Frontier>,
 }
 
 /// Why a batch is refused.
@@ -39,21 +43,37 @@ pub enum Refusal {
     /// It is not signed by the host's key.
     #[error("the checkpoint is not to be trusted: {0}")]
     Note(NoteError),
-    /// The checkpoint is not the one behind the last line.
+    /// The checkpoint is not the one behind the last record.
     #[error("the checkpoint is of {size} records and the batch ends at {end}")]
     Bounds {
         /// Records that the checkpoint covers.
         size: u64,
-        /// The index behind the last line.
+        /// The index behind the last record.
         end: u64,
     },
-    /// Records between what is known and the batch are missing.
+    /// Records between what is known and the batch are missing; the host may have them.
     #[error("the batch begins at record {first}, and record {size} is the next")]
     Gap {
-        /// Index of the first line.
+        /// Index of the first record.
         first: u64,
         /// Records that are known.
         size: u64,
+    },
+    /// The host says that it does not have the records between what is known and the batch.
+    #[error("records {size} to {} are gone from the host's log", first.saturating_sub(1))]
+    Lost {
+        /// Index of the first record that is left.
+        first: u64,
+        /// Records that are known.
+        size: u64,
+    },
+    /// The log ends before what is known.
+    #[error("the host's log ends at {size}, and had {known} records before")]
+    Rewind {
+        /// Where it ends.
+        size: u64,
+        /// Records that are known.
+        known: u64,
     },
     /// A record is not what was sent under its index before.
     #[error("record {index} is not what this host sent before")]
@@ -73,7 +93,11 @@ impl Refusal {
     /// Whether it says that the host's history is not what it was.
     pub const fn is_alarming(&self) -> bool {
         match self {
-            Self::Note(_) | Self::Fork { .. } | Self::Root { .. } => true,
+            Self::Note(_)
+            | Self::Fork { .. }
+            | Self::Root { .. }
+            | Self::Lost { .. }
+            | Self::Rewind { .. } => true,
             Self::Bounds { .. } | Self::Gap { .. } => false,
         }
     }
@@ -84,6 +108,8 @@ impl Refusal {
             Self::Note(_) => "signature",
             Self::Bounds { .. } => "bounds",
             Self::Gap { .. } => "gap",
+            Self::Lost { .. } => "lost",
+            Self::Rewind { .. } => "rewind",
             Self::Fork { .. } => "fork",
             Self::Root { .. } => "root",
         }
@@ -102,25 +128,34 @@ pub fn judge(
     key: &Verifier,
     batch: Batch<'_>,
 ) -> Result<Step, Refusal> {
-    let Batch { first, lines, note } = batch;
+    let Batch { first, leaves, note, before } = batch;
     let checkpoint = key.open(note).map_err(Refusal::Note)?;
     let size = checkpoint.size;
-    let end = first.saturating_add(lines.len() as u64);
+    let end = first.saturating_add(leaves.len() as u64);
     if size != end {
         return Err(Refusal::Bounds { size, end });
     }
-    if first > known.size() {
-        return Err(Refusal::Gap { first, size: known.size() });
+    if leaves.is_empty() && size < known.size() {
+        return Err(Refusal::Rewind { size, known: known.size() });
     }
-    let mut leaves: Vec<Hash> = lines.iter().map(|line| leaf_hash(line.as_bytes())).collect();
+    // Of a log that nothing is known of, the beginning is what the host says; whether the host
+    // signed a tree that begins so, the root tells.
+    let begins = before.filter(|tree| known.size() == 0 && first > 0 && tree.size() == first);
+    let known = begins.unwrap_or(known);
+    if first > known.size() {
+        let size = known.size();
+        return Err(match before {
+            Some(_) => Refusal::Lost { first, size },
+            None => Refusal::Gap { first, size },
+        });
+    }
     let differs = (first..).zip(leaves.iter().zip(overlap)).find(|(_, (new, old))| new != old);
     if let Some((index, _)) = differs {
         return Err(Refusal::Fork { index });
     }
     let repeated = usize::try_from(known.size() - first).unwrap_or(usize::MAX).min(leaves.len());
-    let leaves = leaves.split_off(repeated);
     let mut frontier = known.clone();
-    for leaf in &leaves {
+    for leaf in leaves.iter().skip(repeated) {
         frontier.push(*leaf);
     }
     // A checkpoint of the past has a root that the tree of today does not tell; its records are
@@ -128,7 +163,7 @@ pub fn judge(
     if size == frontier.size() && frontier.root() != checkpoint.root {
         return Err(Refusal::Root { size });
     }
-    Ok(Step { checkpoint, frontier, known: repeated, leaves })
+    Ok(Step { checkpoint, frontier, known: repeated, begins: begins.cloned() })
 }
 
 #[cfg(test)]
@@ -136,7 +171,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::audit::{checkpoint::Signer, tree};
+    use crate::audit::{
+        checkpoint::Signer,
+        tree::{self, leaf_hash},
+    };
 
     fn host() -> Signer {
         Signer::new("governd/host", [1; 32]).unwrap()
@@ -158,9 +196,9 @@ mod tests {
 
     /// What is said of lines from an index on, when so many are known.
     fn said(all: &[String], known: &[String], first: usize, note: &str) -> Result<Step, Refusal> {
-        let texts: Vec<&str> = all[first..].iter().map(String::as_str).collect();
+        let leaves = hashes(&all[first..]);
         let overlap = hashes(known).split_off(first.min(known.len()));
-        let batch = Batch { first: first as u64, lines: &texts, note };
+        let batch = Batch { first: first as u64, leaves: &leaves, note, before: None };
         judge(&tree_of(known), &overlap, host().verifier(), batch)
     }
 
@@ -170,9 +208,9 @@ mod tests {
         let root = tree::root(&hashes(&all));
         let note = host().sign(7, root);
         let step = said(&all, &all[..4], 4, &note).unwrap();
-        assert_eq!((step.known, step.leaves.len(), step.frontier.root()), (0, 3, root));
+        assert_eq!((step.known, step.frontier.size(), step.frontier.root()), (0, 7, root));
         let again = said(&all, &all, 2, &note).unwrap();
-        assert_eq!((again.known, again.leaves.len(), again.frontier.size()), (5, 0, 7));
+        assert_eq!((again.known, again.frontier.size()), (5, 7));
 
         let mut other = all.clone();
         other[5] = "{}".to_owned();
@@ -200,6 +238,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn where_a_log_ends_and_where_it_begins_is_judged_too() {
+        let all = lines(7);
+        let sign = |size: usize| host().sign(size as u64, tree::root(&hashes(&all[..size])));
+        let tip = |size: usize, known: usize| said(&all[..size], &all[..known], size, &sign(size));
+        assert_eq!(tip(7, 7).unwrap().frontier, tree_of(&all));
+        assert_eq!(tip(5, 7).unwrap_err(), Refusal::Rewind { size: 5, known: 7 });
+        assert_eq!(tip(7, 5).unwrap_err(), Refusal::Gap { first: 7, size: 5 });
+        let other = host().sign(7, [1; 32]);
+        assert_eq!(said(&all, &all, 7, &other).unwrap_err(), Refusal::Root { size: 7 });
+
+        let (before, leaves, note) = (tree_of(&all[..3]), hashes(&all[3..]), sign(7));
+        let begin = |known: &[String], before| {
+            let batch = Batch { first: 3, leaves: &leaves, note: &note, before };
+            judge(&tree_of(known), &[], host().verifier(), batch)
+        };
+        let step = begin(&[], Some(&before)).unwrap();
+        assert_eq!((step.frontier, step.begins), (tree_of(&all), Some(before.clone())));
+        assert_eq!(begin(&[], None).unwrap_err(), Refusal::Gap { first: 3, size: 0 });
+        // Who is known already cannot begin anew.
+        let lost = Refusal::Lost { first: 3, size: 2 };
+        assert_eq!(begin(&all[..2], Some(&before)).unwrap_err(), lost);
+        let forged = Frontier::new(3, vec![[1; 32]; 2]).unwrap();
+        assert_eq!(begin(&[], Some(&forged)).unwrap_err(), Refusal::Root { size: 7 });
+    }
+
     proptest! {
         #[test]
         fn however_a_log_is_cut_it_is_taken_and_any_changed_line_is_not(
@@ -211,7 +275,7 @@ mod tests {
             let note = host().sign(count as u64, tree::root(&hashes(&all)));
             let step = said(&all, &all[..cut], from, &note).unwrap();
             prop_assert_eq!(step.frontier.root(), tree::root(&hashes(&all)));
-            prop_assert_eq!(step.known + step.leaves.len(), count - from);
+            prop_assert_eq!(step.known, cut - from);
             let changed = changed % count;
             if changed >= from {
                 let mut other = all.clone();

@@ -21,8 +21,8 @@ use super::{
     unwritable,
 };
 use crate::{
-    app::uplink,
-    audit::canonical::integer,
+    app::{sinking, uplink},
+    audit::{canonical::integer, verify::Wrong},
     sink::{
         authority::{self, Authority, AuthorityError},
         server,
@@ -153,6 +153,11 @@ impl Run {
         telemetry::start("info");
         let authority = Arc::new(self.place.authority()?);
         let store = self.place.store()?;
+        let journal = sinking::open_log(&self.place.dir).map_err(|error| {
+            let hint = error.hint();
+            Failure::new(Exit::Environment, error, hint)
+        })?;
+        let tell = sinking::tell(journal.recorder());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -169,7 +174,7 @@ impl Run {
                 tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
                     .map_err(|error| Failure::plain(Exit::Environment, error))?;
             tokio::select! {
-                served = server::serve(listener, authority, store) => {
+                served = server::serve(listener, authority, store, tell) => {
                     served.map_err(|error| Failure::plain(Exit::Environment, error))?;
                 }
                 _ = tokio::signal::ctrl_c() => (),
@@ -218,9 +223,10 @@ impl Hosts {
                     .collect();
                 let value = json!({
                     "findings": findings,
+                    "first": integer(host.first),
                     "host": host.name,
                     "key": host.key.to_string(),
-                    "records": integer(host.size),
+                    "records": integer(host.size - host.first),
                     "seen_s": integer(host.seen_s),
                 });
                 printer.value(&value).map_err(unwritable)?;
@@ -231,7 +237,7 @@ impl Hosts {
             let wrong = if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("; ") };
             table.row([
                 (Tone::Plain, host.name.clone()),
-                (Tone::Plain, host.size.to_string()),
+                (Tone::Plain, (host.size - host.first).to_string()),
                 (Tone::Plain, format!("{silent_s} s ago")),
                 (tone, wrong),
             ]);
@@ -259,21 +265,27 @@ impl Receipt {
 impl Verify {
     fn run(self) -> Outcome {
         let printer = Printer::new(false);
-        let store = self.place.store()?;
+        let (authority, store) = (self.place.authority()?, self.place.store()?);
         let mut exit = Exit::Yes;
         for host in store.hosts().map_err(failed)? {
-            let Host { name, size, .. } = &host;
-            let line = match store.first_wrong(&host).map_err(failed)? {
+            let Host { name, first, size, .. } = &host;
+            let report = store.verify(&host, authority.cosigner().witness()).map_err(failed)?;
+            let line = match report.wrong {
                 None => {
                     let word = printer.paint(Tone::Good, "unchanged:");
-                    format!("{word} {size} records of {name} are what it signed")
+                    format!("{word} {} records of {name} are what it signed", size - first)
                 }
-                Some(index) => {
+                Some(Wrong { first, last, fault }) => {
                     exit = Exit::No;
                     let word = printer.paint(Tone::Bad, "changed:");
-                    format!(
-                        "{word} record {index} of {name} is the first that is not there as signed"
-                    )
+                    let which = if first == last {
+                        format!("record {first} of {name} is the first that is")
+                    } else {
+                        format!(
+                            "one of the records {first} to {last} of {name} is the first that is"
+                        )
+                    };
+                    format!("{word} {which} {fault}")
                 }
             };
             printer.line(line).map_err(unwritable)?;

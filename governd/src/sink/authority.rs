@@ -30,9 +30,12 @@ const SERVER_CERTIFICATE: &str = "server.pem";
 const SERVER_KEY: &str = "server.key";
 const WITNESS_KEY: &str = "witness.key";
 const CA_NAME: &str = "governd sink";
-const CA_YEARS: i64 = 10;
-const SERVER_YEARS: i64 = 5;
-const HOST_YEARS: i64 = 2;
+const CA_DAYS: i64 = 3_650;
+const SERVER_DAYS: i64 = 1_825;
+const HOST_DAYS: i64 = 180;
+/// A host's certificate is renewed when it is so old, in days: it has twice as long to do so.
+const RENEW_DAYS: u64 = 60;
+const DAY_S: u64 = 86_400;
 /// An uncompressed point of P-256 (SEC 1, 2.3.3).
 const POINT_BYTES: usize = 65;
 const POINT_MARK: u8 = 4;
@@ -123,7 +126,7 @@ pub fn create(directory: &Path, names: &[String]) -> Result<(), AuthorityError> 
     let ca = ca_parameters().self_signed(&ca_key)?.pem();
     let issuer = Issuer::new(ca_parameters(), ca_key);
     let server_key = KeyPair::generate()?;
-    let mut parameters = leaf_parameters(name, SERVER_YEARS, ExtendedKeyUsagePurpose::ServerAuth);
+    let mut parameters = leaf_parameters(name, SERVER_DAYS, ExtendedKeyUsagePurpose::ServerAuth);
     parameters.subject_alt_names =
         names.iter().map(|name| alternative(name)).collect::<Result<_, _>>()?;
     let server = parameters.signed_by(&server_key, &issuer)?.pem();
@@ -176,15 +179,30 @@ impl Authority {
     /// # Errors
     /// If the key is none.
     pub fn issue(&self, host: &str, point: &[u8]) -> Result<(String, [u8; 32]), AuthorityError> {
+        self.certify(host, point, HOST_DAYS)
+    }
+
+    /// The same for so many days from now.
+    pub(crate) fn certify(
+        &self,
+        host: &str,
+        point: &[u8],
+        days: i64,
+    ) -> Result<(String, [u8; 32]), AuthorityError> {
         let key: [u8; POINT_BYTES] = point.try_into().map_err(|_| AuthorityError::Point)?;
         if key.first() != Some(&POINT_MARK) {
             return Err(AuthorityError::Point);
         }
         let purpose = ExtendedKeyUsagePurpose::ClientAuth;
-        let parameters = leaf_parameters(host, HOST_YEARS, purpose);
+        let parameters = leaf_parameters(host, days, purpose);
         let certificate = parameters.signed_by(&HostKey(key), &self.issuer)?;
         Ok((certificate.pem(), fingerprint(certificate.der())))
     }
+}
+
+/// Whether a host's certificate of an age should be renewed; times are in seconds since 1970.
+pub const fn is_old(issued_s: u64, now_s: u64) -> bool {
+    now_s.saturating_sub(issued_s) >= RENEW_DAYS * DAY_S
 }
 
 /// What the store knows a certificate by.
@@ -202,26 +220,26 @@ pub fn host_key() -> Result<(String, Vec<u8>), AuthorityError> {
 }
 
 fn ca_parameters() -> CertificateParams {
-    let mut parameters = leaf_parameters(CA_NAME, CA_YEARS, ExtendedKeyUsagePurpose::ClientAuth);
+    let mut parameters = leaf_parameters(CA_NAME, CA_DAYS, ExtendedKeyUsagePurpose::ClientAuth);
     parameters.extended_key_usages.clear();
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     parameters
 }
 
-fn leaf_parameters(name: &str, years: i64, purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
+fn leaf_parameters(name: &str, days: i64, purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
     let mut parameters = CertificateParams::default();
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, name);
     parameters.distinguished_name = subject;
     parameters.extended_key_usages = vec![purpose];
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    set_validity(&mut parameters, years);
+    set_validity(&mut parameters, days);
     parameters
 }
 
 /// Clocks of hosts may be behind, so it begins the day before.
-fn set_validity(parameters: &mut CertificateParams, years: i64) {
+fn set_validity(parameters: &mut CertificateParams, days: i64) {
     let now = Zoned::now();
     let date = |span: jiff::Span| {
         let then = now.checked_add(span).unwrap_or_else(|_| now.clone()).date();
@@ -229,7 +247,7 @@ fn set_validity(parameters: &mut CertificateParams, years: i64) {
         rcgen::date_time_ymd(i32::from(then.year()), month, day)
     };
     parameters.not_before = date(-1.day());
-    parameters.not_after = date(years.years());
+    parameters.not_after = date(days.days());
 }
 
 fn alternative(name: &str) -> Result<SanType, rcgen::Error> {
@@ -255,10 +273,12 @@ fn server_config(ca: &str, chain: &str, key: &str) -> Result<ServerConfig, Strin
             .build()
             .map_err(|error| text(&error))?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| text(&error))?;
-    ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| text(&error))?
         .with_client_cert_verifier(clients)
         .with_single_cert(certificates(chain)?, key)
-        .map_err(|error| text(&error))
+        .map_err(|error| text(&error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
 }

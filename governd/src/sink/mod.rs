@@ -3,8 +3,14 @@
 //! connections, the certificates and the file.
 
 mod alarm;
+mod answer;
 pub mod authority;
+mod client;
+mod doorkeeper;
 pub mod files;
+mod keeper;
+pub mod notice;
+pub mod pack;
 pub mod server;
 pub mod store;
 pub mod wire;

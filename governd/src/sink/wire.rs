@@ -1,17 +1,22 @@
-//! What hosts and sink say to each other: JSON over HTTP/1.1 over TLS.
+//! What hosts and sink say to each other: HTTP/2, or HTTP/1.1, over TLS.
 //!
 //! | request | who | body | answer |
 //! |---|---|---|---|
 //! | `POST /v1/enroll` | with a token | [`Enroll`] | [`Enrolled`] |
+//! | `POST /v1/renew` | a host | [`Renew`] | [`Enrolled`] |
 //! | `GET /v1/state` | a host | | [`State`] |
-//! | `POST /v1/append` | a host | [`Head`] in a line, then the records, one a line | [`Appended`] |
+//! | `POST /v1/append` | a host | [`Head`] in a line, then the records (`pack`) | [`Appended`] |
 //!
+//! A batch without records says where the host's log ends: hosts send one when they have nothing
+//! else to send, so that one that is silent is told from one that has nothing to say.
 //! Anything else is answered with a status from 400 on and a [`Refused`].
 
 use serde::{Deserialize, Serialize};
 
 /// Where a token is exchanged for a certificate.
 pub const ENROLL: &str = "/v1/enroll";
+/// Where a certificate is exchanged for one that is valid for longer.
+pub const RENEW: &str = "/v1/renew";
 /// How far the sink is with the host that asks.
 pub const STATE: &str = "/v1/state";
 /// Records.
@@ -19,8 +24,14 @@ pub const APPEND: &str = "/v1/append";
 
 /// Records in a batch, unless one commit of the host has more.
 pub const BATCH_RECORDS_MAX: u64 = 4_096;
-/// Longest body that the sink reads, in bytes: a commit of 65,536 records of usual length.
-pub const BODY_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+/// Longest records of a batch, in bytes; no commit of a host has half as many.
+pub const BATCH_BYTES_MAX: usize = 32 * 1_024 * 1_024;
+/// Records beyond which a host ends a batch with the commit, in bytes.
+pub const BATCH_BYTES_WANTED: usize = 8 * 1_024 * 1_024;
+/// Longest body that the sink reads, in bytes. Records usually shrink to less than a tenth.
+pub const BODY_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// How often a host says where its log ends while it has nothing else to send, in seconds.
+pub const IDLE_S: u64 = 30;
 
 /// A host asks to be let in.
 #[derive(Debug, Deserialize, Serialize)]
@@ -31,6 +42,14 @@ pub struct Enroll {
     /// The key that signs the host's log, in signed-note's form.
     pub log_key: String,
     /// The P-256 public key of the certificate to be made: an uncompressed point, in base64.
+    pub public_key: String,
+}
+
+/// A host asks for its next certificate.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    /// As in [`Enroll`].
     pub public_key: String,
 }
 
@@ -46,18 +65,29 @@ pub struct Enrolled {
 /// How far the sink is.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct State {
-    /// Records that it has of the host.
+    /// Index behind the last record that it has of the host.
     pub size: u64,
+    /// What an empty batch that follows must repeat: one that was on its way for long does not.
+    pub session: u64,
+    /// Whether the host's certificate should be renewed.
+    pub renew: bool,
 }
 
 /// In front of records.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// Index of the first.
+    /// Index of the first; of a batch without records, where the log ends.
     pub first: u64,
     /// The signed checkpoint behind the last.
     pub checkpoint: String,
+    /// Where the host does not have the records before these any more: the roots of the complete
+    /// subtrees of what was before (RFC 6962), the largest first, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Vec<String>>,
+    /// Of a batch without records: that of the last [`State`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<u64>,
 }
 
 /// Records are durable.
@@ -65,6 +95,8 @@ pub struct Head {
 pub struct Appended {
     /// The checkpoint with the sink's cosignature.
     pub receipt: String,
+    /// Whether the host's certificate should be renewed.
+    pub renew: bool,
 }
 
 /// Something was refused.

@@ -1,13 +1,22 @@
-//! Requests to the sink.
+//! Requests to the sink: HTTP/2 over TLS, over one connection that is made anew after trouble.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use serde::de::DeserializeOwned;
-use ureq::{
-    Agent,
-    tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig},
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Method, Request, body::Bytes, client::conn::http2, header::USER_AGENT};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
+use serde::de::DeserializeOwned;
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, Runtime},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
 
 use crate::sink::wire::Refused;
 
@@ -15,8 +24,13 @@ use crate::sink::wire::Refused;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take in all: the sink makes it durable before it answers.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// How often a connection is asked whether it is alive while a request is under way, and how long
+/// it may take to say so.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: u64 = 64 * 1_024;
+const ANSWER_BYTES_MAX: usize = 64 * 1_024;
+const AGENT: &str = concat!("governd/", env!("CARGO_PKG_VERSION"));
 
 /// Why a request came to nothing.
 #[derive(Debug)]
@@ -36,72 +50,154 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Connections to one sink, and nobody else in its place.
+/// A connection to one sink, and nobody else in its place.
 pub(super) struct Client {
-    agent: Agent,
-    url: String,
+    runtime: Runtime,
+    tls: TlsConnector,
+    name: ServerName<'static>,
+    address: String,
+    open: Option<Open>,
+}
+
+struct Open {
+    sender: http2::SendRequest<Full<Bytes>>,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // What is on its way ends with the connection, and is asked again over the next.
+        self.connection.abort();
+    }
 }
 
 impl Client {
+    /// For the sink at `name:port` that has a certificate of an authority; the own certificate and
+    /// key, in PEM, if there are any.
     pub(super) fn new(sink: &str, ca: &str, own: Option<(&str, &str)>) -> Result<Self, String> {
-        let certificates = |pem: &str| -> Result<Vec<Certificate<'static>>, String> {
-            let found =
-                CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-            let found = found.map_err(|error| error.to_string())?;
-            Ok(found.iter().map(|der| Certificate::from_der(der).to_owned()).collect())
-        };
-        let own = match own {
-            Some((chain, key)) => {
-                let key =
-                    PrivateKey::from_pem(key.as_bytes()).map_err(|error| error.to_string())?;
-                Some(ClientCert::new_with_certs(&certificates(chain)?, key))
-            }
-            None => None,
-        };
-        let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(super::provider())
-            .root_certs(RootCerts::new_with_certs(&certificates(ca)?))
-            .client_cert(own)
-            .build();
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(TIMEOUT))
-            .tls_config(tls)
-            .user_agent(concat!("governd/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
-        Ok(Self { agent, url: format!("https://{}", sink.trim()) })
+        let address = sink.trim().to_owned();
+        let (host, _) = address.rsplit_once(':').ok_or("the sink's address has no port")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let tls = TlsConnector::from(Arc::new(config(ca, own)?));
+        Ok(Self { runtime, tls, name, address, open: None })
     }
 
-    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
-        read(self.agent.get(self.to(path)).call())
+    pub(super) fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Trouble> {
+        self.request(Method::GET, path, Vec::new())
     }
 
-    pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, Trouble> {
-        read(self.agent.post(self.to(path)).send(body))
+    pub(super) fn post<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Trouble> {
+        self.request(Method::POST, path, body)
     }
 
-    fn to(&self, path: &str) -> String {
-        format!("{}{path}", self.url)
+    /// One request. After trouble with the connection the next request makes another one.
+    fn request<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Trouble> {
+        let Self { runtime, tls, name, address, open } = self;
+        let before = open.take().filter(|open| !open.sender.is_closed());
+        let asked = runtime.block_on(async {
+            let mut open = match before {
+                Some(open) => open,
+                None => {
+                    let connected = connect(tls, name.clone(), address);
+                    let slow = |_| "no connection in time".to_owned();
+                    timeout(CONNECT_TIMEOUT, connected).await.map_err(slow)??
+                }
+            };
+            let uri = format!("https://{address}{path}");
+            let request = Request::builder().method(method).uri(uri).header(USER_AGENT, AGENT);
+            let request = request.body(Full::from(body)).map_err(|error| error.to_string())?;
+            let slow = |_| "no answer in time".to_owned();
+            let answer = timeout(TIMEOUT, ask(&mut open, request)).await.map_err(slow)??;
+            Ok::<_, String>((open, answer))
+        });
+        let (before, (is_success, body)) = asked.map_err(Trouble::Unreachable)?;
+        *open = Some(before);
+        let unreadable = |error: serde_json::Error| Trouble::Unreachable(error.to_string());
+        if is_success {
+            return serde_json::from_slice(&body).map_err(unreadable);
+        }
+        Err(Trouble::Refused(serde_json::from_slice(&body).map_err(unreadable)?))
     }
 }
 
-fn read<T: DeserializeOwned>(
-    result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-) -> Result<T, Trouble> {
-    let unreachable = |error: &dyn fmt::Display| Trouble::Unreachable(error.to_string());
-    let mut answer = result.map_err(|error| unreachable(&error))?;
+async fn connect(
+    tls: &TlsConnector,
+    name: ServerName<'static>,
+    address: &str,
+) -> Result<Open, String> {
+    let text = |error: &dyn fmt::Display| error.to_string();
+    let stream = TcpStream::connect(address).await.map_err(|error| text(&error))?;
+    stream.set_nodelay(true).map_err(|error| text(&error))?;
+    let stream = tls.connect(name, stream).await.map_err(|error| text(&error))?;
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(ALIVE_INTERVAL)
+        .keep_alive_timeout(ALIVE_TIMEOUT)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| chain(&error))?;
+    let connection = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection to the sink ended");
+        }
+    });
+    Ok(Open { sender, connection })
+}
+
+/// Whether the answer is one of success, and its body.
+async fn ask(open: &mut Open, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), String> {
+    open.sender.ready().await.map_err(|error| chain(&error))?;
+    let answer = open.sender.send_request(request).await.map_err(|error| chain(&error))?;
     let is_success = answer.status().is_success();
-    let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-    let body = body.map_err(|error| unreachable(&error))?;
-    if is_success {
-        return serde_json::from_slice(&body).map_err(|error| unreachable(&error));
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    Ok((is_success, body.map_err(|error| error.to_string())?.to_bytes()))
+}
+
+/// An error with what is behind it: hyper's own words say little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
     }
-    match serde_json::from_slice(&body) {
-        Ok(refused) => Err(Trouble::Refused(refused)),
-        Err(_) => Err(unreachable(&format_args!("it answers {}", answer.status()))),
-    }
+    text
+}
+
+fn config(ca: &str, own: Option<(&str, &str)>) -> Result<ClientConfig, String> {
+    let text = |error: &dyn fmt::Display| error.to_string();
+    let certificates = |pem: &str| {
+        let found = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+        found.map_err(|error| error.to_string())
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates(ca)?);
+    let builder = ClientConfig::builder_with_provider(super::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| text(&error))?
+        .with_root_certificates(roots);
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let key =
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| text(&error))?;
+            builder
+                .with_client_auth_cert(certificates(chain)?, key)
+                .map_err(|error| text(&error))?
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
 }

@@ -14,12 +14,19 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL},
+};
 use serde::{Deserialize, Serialize};
 
-use self::{client::Client, worker::Worker};
+use self::{
+    client::{Client, Trouble},
+    worker::Worker,
+};
 use super::journal::Journal;
 use crate::{
     audit::{
@@ -29,7 +36,7 @@ use crate::{
     sink::{
         authority::{self, AuthorityError},
         files,
-        wire::{self, Enroll, Enrolled},
+        wire::{self, Enroll, Enrolled, Renew},
     },
 };
 
@@ -38,8 +45,8 @@ const DIRECTORY: &str = "sink";
 const LOG_DIRECTORY: &str = "log";
 const ADDRESS: &str = "address";
 const CA: &str = "ca.pem";
-const CERTIFICATE: &str = "certificate.pem";
-const KEY: &str = "key.pem";
+/// The host's certificate and its key: one file, so that they are always of each other.
+const IDENTITY: &str = "identity.pem";
 const WITNESS: &str = "witness.pub";
 const RECEIPT: &str = "receipt";
 
@@ -116,10 +123,10 @@ pub fn enroll(state_dir: &Path, token: &str) -> Result<String, UplinkError> {
     let Ticket { sink, ca, secret } = ticket;
     let log_key = log::public_key(&Disk, &state_dir.join(LOG_DIRECTORY))?.to_string();
     let (key, point) = authority::host_key()?;
-    let public_key = base64::engine::general_purpose::STANDARD.encode(point);
-    let client = Client::new(&sink, &ca, None).map_err(UplinkError::Tls)?;
+    let public_key = BASE64.encode(point);
+    let mut client = Client::new(&sink, &ca, None).map_err(UplinkError::Tls)?;
     let request = serde_json::to_vec(&Enroll { secret, log_key, public_key }).unwrap_or_default();
-    let answer = client.post(wire::ENROLL, &request);
+    let answer = client.post(wire::ENROLL, request);
     let Enrolled { certificate, witness } =
         answer.map_err(|trouble| UplinkError::Sink(trouble.to_string()))?;
     Witness::parse(&witness)?;
@@ -127,13 +134,8 @@ pub fn enroll(state_dir: &Path, token: &str) -> Result<String, UplinkError> {
     let file = |path: PathBuf| |source| UplinkError::File { path, source };
     files::make_directory(&directory).map_err(file(directory.clone()))?;
     // The address last: with it the host is enrolled.
-    let parts = [
-        (KEY, key),
-        (CERTIFICATE, certificate),
-        (CA, ca),
-        (WITNESS, witness),
-        (ADDRESS, sink.clone()),
-    ];
+    let parts =
+        [(IDENTITY, certificate + &key), (CA, ca), (WITNESS, witness), (ADDRESS, sink.clone())];
     for (name, text) in parts {
         let path = directory.join(name);
         files::write(&path, &text).map_err(file(path))?;
@@ -164,6 +166,55 @@ fn read(directory: &Path, name: &str) -> Result<String, UplinkError> {
     fs::read_to_string(&path).map_err(|source| UplinkError::File { path, source })
 }
 
+/// What the sink gave this host, and the way there.
+struct Place {
+    directory: PathBuf,
+    sink: String,
+    ca: String,
+    witness: Witness,
+    client: Client,
+}
+
+impl Place {
+    /// `None` if the host is not enrolled.
+    fn open(directory: PathBuf) -> Result<Option<Self>, UplinkError> {
+        let sink = match read(&directory, ADDRESS) {
+            Ok(sink) => sink,
+            Err(UplinkError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let witness = Witness::parse(read(&directory, WITNESS)?.trim())?;
+        let (ca, identity) = (read(&directory, CA)?, read(&directory, IDENTITY)?);
+        let client =
+            Client::new(&sink, &ca, Some((&identity, &identity))).map_err(UplinkError::Tls)?;
+        Ok(Some(Self { directory, sink, ca, witness, client }))
+    }
+
+    fn receipt(&self) -> PathBuf {
+        self.directory.join(RECEIPT)
+    }
+
+    /// Takes another key and has the sink certify it.
+    fn renew(
+        &mut self,
+        ask: impl FnOnce(&mut Client, Vec<u8>) -> Result<Enrolled, Trouble>,
+    ) -> Result<(), String> {
+        let (key, point) = authority::host_key().map_err(|error| error.to_string())?;
+        let request = Renew { public_key: BASE64.encode(point) };
+        let request = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
+        let answer = ask(&mut self.client, request).map_err(|trouble| trouble.to_string())?;
+        let identity = answer.certificate + &key;
+        let client = Client::new(&self.sink, &self.ca, Some((&identity, &identity)))?;
+        let path = self.directory.join(IDENTITY);
+        let failed = |error| format!("cannot write {}: {error}", path.display());
+        files::write(&path, &identity).map_err(failed)?;
+        self.client = client;
+        Ok(())
+    }
+}
+
 /// A thread that sends; it ends with this value, at the latest when its request does.
 #[derive(Debug)]
 pub struct Uplink {
@@ -187,20 +238,20 @@ impl Uplink {
     /// # Errors
     /// What the sink gave cannot be used.
     fn start(state_dir: &Path, journal: &Journal) -> Result<Option<Self>, UplinkError> {
+        Self::start_with(state_dir, journal, Duration::from_secs(wire::IDLE_S))
+    }
+
+    /// The same; nothing is sent for so long at most.
+    fn start_with(
+        state_dir: &Path,
+        journal: &Journal,
+        idle: Duration,
+    ) -> Result<Option<Self>, UplinkError> {
         let directory = state_dir.join(DIRECTORY);
-        let sink = match read(&directory, ADDRESS) {
-            Ok(sink) => sink,
-            Err(UplinkError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
+        let Some(place) = Place::open(directory.clone())? else {
+            return Ok(None);
         };
-        let witness = Witness::parse(read(&directory, WITNESS)?.trim())?;
-        let (ca, key) = (read(&directory, CA)?, read(&directory, KEY)?);
-        let certificate = read(&directory, CERTIFICATE)?;
-        let client = Client::new(&sink, &ca, Some((&certificate, &key)));
-        let client = client.map_err(UplinkError::Tls)?;
-        let worker = Worker::new(client, witness, directory.join(RECEIPT), journal);
+        let worker = Worker::new(place, journal, idle);
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("uplink".to_owned());
         thread

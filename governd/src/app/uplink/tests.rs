@@ -2,11 +2,12 @@ use std::{
     fs,
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 
@@ -15,6 +16,8 @@ use super::{
     client::{Client, Trouble},
     enroll, receipt, token,
 };
+
+mod hostile;
 use crate::{
     app::journal::Journal,
     audit::{
@@ -24,8 +27,9 @@ use crate::{
     },
     sink::{
         authority::{self, Authority},
-        server,
-        store::{Host, Store},
+        notice::{Notice, Tell, Weight},
+        pack, server,
+        store::{Host, SILENT, Store},
         wire::{self, Appended, Head, State},
     },
 };
@@ -38,13 +42,17 @@ struct Sink {
     directory: TempDir,
     address: SocketAddr,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    tell: mpsc::Sender<Notice>,
+    told: mpsc::Receiver<Notice>,
 }
 
 impl Sink {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         authority::create(directory.path(), &["127.0.0.1".to_owned()]).unwrap();
-        let mut sink = Self { directory, address: "127.0.0.1:0".parse().unwrap(), running: None };
+        let address = "127.0.0.1:0".parse().unwrap();
+        let (tell, told) = mpsc::channel();
+        let mut sink = Self { directory, address, running: None, tell, told };
         sink.start();
         sink
     }
@@ -53,14 +61,16 @@ impl Sink {
         let authority = Arc::new(Authority::open(self.directory.path()).unwrap());
         let (store, wanted) = (self.store(), self.address);
         let (stop, stopped) = oneshot::channel();
-        let (bound, address) = std::sync::mpsc::channel();
+        let (bound, address) = mpsc::channel();
+        let tell = self.tell.clone();
+        let tell: Tell = Arc::new(move |notice| tell.send(notice).unwrap_or_default());
         let thread = thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::bind(wanted).await.unwrap();
                 bound.send(listener.local_addr().unwrap()).unwrap();
                 tokio::select! {
-                    served = server::serve(listener, authority, store) => served.unwrap(),
+                    served = server::serve(listener, authority, store, tell) => served.unwrap(),
                     _ = stopped => (),
                 }
             });
@@ -89,6 +99,30 @@ impl Sink {
         self.store().hosts().unwrap().pop().unwrap()
     }
 
+    /// What is wrong, by its words.
+    fn found(&self) -> Vec<String> {
+        self.store().findings().unwrap().into_iter().map(|found| found.what).collect()
+    }
+
+    /// Waits until it has been told of something.
+    fn wait_for_notice(&self, weight: Weight, what: &str) -> Notice {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let notice = self.told.recv_timeout(left).unwrap_or_else(|_| panic!("no {what}"));
+            if (notice.weight, notice.what.as_str()) == (weight, what) {
+                return notice;
+            }
+        }
+    }
+
+    /// That what is stored of the host is what it signed.
+    fn check(&self) {
+        let authority = Authority::open(self.directory.path()).unwrap();
+        let report = self.store().verify(&self.host(), authority.cosigner().witness()).unwrap();
+        assert_eq!((report.wrong, report.signed), (None, self.host().size));
+    }
+
     fn wait_for(&self, size: u64) {
         until(&format!("{size} records"), || self.host().size == size);
     }
@@ -103,6 +137,11 @@ fn until(what: &str, mut state: impl FnMut() -> bool) {
 }
 
 fn journal(state: &Path) -> Journal {
+    journal_of(state, KeeperOptions::default())
+}
+
+fn journal_of(state: &Path, options: KeeperOptions) -> Journal {
+    let keeper_options = options;
     let directory = state.join("log");
     let options = Options { segment_bytes_max: 4_096, ..Options::new(&directory) };
     let (log, _) = Log::open(Disk, options).unwrap();
@@ -115,7 +154,7 @@ fn journal(state: &Path) -> Journal {
         version: "0.1.0".into(),
         degraded: [].into(),
     };
-    Journal::start(log, directory, context, KeeperOptions::default()).unwrap()
+    Journal::start(log, directory, context, keeper_options).unwrap()
 }
 
 fn append(journal: &Journal, pids: std::ops::Range<u32>) {
@@ -148,8 +187,7 @@ fn a_log_reaches_the_sink_once_and_in_order_although_the_sink_is_away_for_a_whil
     sink.wait_for(size);
     drop(uplink);
 
-    let host = sink.host();
-    assert_eq!(sink.store().first_wrong(&host).unwrap(), None);
+    sink.check();
     assert!(sink.store().findings().unwrap().is_empty());
     let key = log::public_key(&Disk, &state.path().join("log")).unwrap();
     until("the receipt", || {
@@ -189,6 +227,7 @@ fn a_host_that_rewrites_its_history_is_found() {
     drop(uplink);
     let found = sink.store().findings().unwrap();
     assert_eq!((found[0].host.as_str(), found[0].what.as_str()), (HOST, "root"));
+    assert_eq!(sink.wait_for_notice(Weight::Alarm, "root").who, HOST);
     assert_eq!(sink.host().size, size);
     let (receipt, _) = receipt(state.path()).unwrap().unwrap();
     let seen = log::public_key(&Disk, &log).unwrap().open(&receipt).unwrap();
@@ -223,27 +262,35 @@ fn what_a_sink_must_not_take_is_refused_and_the_rest_goes_on() {
     assert!(error.contains("another log"), "{error}");
 
     let read = |name: &str| fs::read_to_string(state.path().join("sink").join(name)).unwrap();
-    let (ca, certificate, key) = (read("ca.pem"), read("certificate.pem"), read("key.pem"));
+    let (ca, identity) = (read("ca.pem"), read("identity.pem"));
     let address = sink.address.to_string();
-    let nobody = Client::new(&address, &ca, None).unwrap();
+    let client = |ca: &str, own: Option<(&str, &str)>| Client::new(&address, ca, own).unwrap();
+    let mut nobody = client(&ca, None);
     assert_eq!(refused(nobody.get::<State>(wire::STATE)), "certificate");
-    assert_eq!(refused(nobody.post::<Appended>(wire::APPEND, b"{}")), "certificate");
+    assert_eq!(refused(nobody.post::<Appended>(wire::APPEND, b"{}".to_vec())), "certificate");
+    let notice = sink.wait_for_notice(Weight::Refused, "certificate");
+    assert_eq!((notice.who.as_str(), notice.count), ("127.0.0.1", 1));
     let stranger = Sink::new();
     let ca_of_other = fs::read_to_string(stranger.directory.path().join("ca.pem")).unwrap();
-    let mistaken = Client::new(&address, &ca_of_other, None).unwrap();
-    assert!(refused(mistaken.get::<State>(wire::STATE)).starts_with("unreachable"));
-    let (foreign_key, point) = authority::host_key().unwrap();
-    let foreign = Authority::open(stranger.directory.path()).unwrap();
-    let (foreign, _) = foreign.issue(HOST, &point).unwrap();
-    let foreign = Client::new(&address, &ca, Some((&foreign, &foreign_key))).unwrap();
-    assert!(refused(foreign.get::<State>(wire::STATE)).starts_with("unreachable"));
+    let unreachable = |mut client: Client, want: &str| {
+        let said = refused(client.get::<State>(wire::STATE));
+        assert!(said.starts_with("unreachable") && said.contains(want), "{said}");
+        sink.wait_for_notice(Weight::Refused, "handshake");
+    };
+    unreachable(client(&ca_of_other, None), "UnknownIssuer");
+    let (own_key, point) = authority::host_key().unwrap();
+    let theirs = Authority::open(stranger.directory.path()).unwrap();
+    let (foreign, _) = theirs.issue(HOST, &point).unwrap();
+    unreachable(client(&ca, Some((&foreign, &own_key))), "");
+    let ours = Authority::open(sink.directory.path()).unwrap();
+    let (expired, _) = ours.certify(HOST, &point, -1).unwrap();
+    unreachable(client(&ca, Some((&expired, &own_key))), "");
     // Made by the sink's own authority, and not known to its store.
-    let unknown = Authority::open(sink.directory.path()).unwrap();
-    let (unknown, _) = unknown.issue(HOST, &point).unwrap();
-    let unknown = Client::new(&address, &ca, Some((&unknown, &foreign_key))).unwrap();
+    let (unknown, _) = ours.issue(HOST, &point).unwrap();
+    let mut unknown = client(&ca, Some((&unknown, &own_key)));
     assert_eq!(refused(unknown.get::<State>(wire::STATE)), "certificate");
 
-    let host = Client::new(&address, &ca, Some((&certificate, &key))).unwrap();
+    let mut host = client(&ca, Some((&identity, &identity)));
     let size = journal.progress().durable();
     let log = state.path().join("log");
     let mut reader = Reader::new(Disk, &log, 0);
@@ -253,27 +300,170 @@ fn what_a_sink_must_not_take_is_refused_and_the_rest_goes_on() {
     }
     let note = log::note_after(&Disk, &log, size - 1, size).unwrap().unwrap().text;
     let stranger = Signer::new("governd/stranger", [1; 32]).unwrap().sign(size, [0; 32]);
-    let send = |first: usize, lines: &[String], note: &str| {
-        let head = Head { first: first as u64, checkpoint: note.to_owned() };
-        let body = format!("{}\n{}\n", serde_json::to_string(&head).unwrap(), lines.join("\n"));
-        host.post::<Appended>(wire::APPEND, body.as_bytes())
+    let batch = |first: usize, lines: &[String], note: &str| {
+        let checkpoint = note.to_owned();
+        let head = Head { first: first as u64, checkpoint, before: None, session: None };
+        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        pack::pack(&head, lines.as_bytes()).unwrap()
     };
+    let mut post = |body: Vec<u8>| host.post::<Appended>(wire::APPEND, body);
+    let mut send = |first: usize, lines: &[String], note: &str| post(batch(first, lines, note));
     let mut changed = lines.clone();
     changed[3].push(' ');
     assert_eq!(refused(send(1, &lines[1..], &note)), "gap");
     assert_eq!(refused(send(0, &lines[1..], &note)), "bounds");
     assert_eq!(refused(send(0, &lines, &stranger)), "signature");
     assert_eq!(refused(send(0, &changed, &note)), "root");
-    assert_eq!(refused(host.post::<Appended>(wire::APPEND, b"\xff")), "malformed");
-    assert_eq!(refused(host.post::<Appended>(wire::APPEND, b"{\"first\":0}")), "malformed");
-    assert_eq!(refused(host.get::<State>("/v1/other")), "path");
+    assert_eq!(refused(send(size as usize, &[], &note)), "session");
+    for body in [b"".to_vec(), b"\xff".to_vec(), b"{\"first\":0}\n".to_vec()] {
+        assert_eq!(refused(post(body)), "malformed");
+    }
+    let mut cut = batch(0, &lines, &note);
+    cut.truncate(cut.len() - 9);
+    assert_eq!(refused(post(cut)), "malformed");
+    let bomb = vec![b'\n'; wire::BATCH_BYTES_MAX + 1];
+    let head = Head { first: 0, checkpoint: note.clone(), before: None, session: None };
+    assert_eq!(refused(post(pack::pack(&head, &bomb).unwrap())), "too-large");
+    assert_eq!(sink.wait_for_notice(Weight::Refused, "too-large").who, HOST);
+    let mut send = |first: usize, lines: &[String], note: &str| post(batch(first, lines, note));
     assert_eq!(sink.host().size, 0);
     send(0, &lines, &note).unwrap();
     // The same again is known, and changes nothing.
     send(0, &lines, &note).unwrap();
     send(5, &lines[5..], &note).unwrap();
     assert_eq!(refused(send(0, &changed, &note)), "fork");
-    assert_eq!((sink.host().size, sink.store().first_wrong(&sink.host()).unwrap()), (size, None));
-    let found: Vec<_> = sink.store().findings().unwrap().into_iter().map(|it| it.what).collect();
-    assert_eq!(found, ["signature", "root", "fork"]);
+    assert_eq!(refused(host.get::<State>("/v1/other")), "path");
+    assert_eq!(sink.host().size, size);
+    sink.check();
+    assert_eq!(sink.found(), ["signature", "root", "fork"]);
+}
+
+#[test]
+fn a_log_that_ends_before_what_the_sink_has_is_found() {
+    let sink = Sink::new();
+    let state = tempfile::tempdir().unwrap();
+    let first = journal(state.path());
+    enroll(state.path(), &sink.token("first")).unwrap();
+    append(&first, 0..20);
+    drop(first);
+    // The host as it was, such as the snapshot of a machine.
+    let log = state.path().join("log");
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    let snapshot = state.path().join("snapshot");
+    copy(&log, &snapshot);
+    let second = journal(state.path());
+    let uplink = Uplink::start(state.path(), &second).unwrap();
+    append(&second, 20..40);
+    let size = second.progress().durable();
+    sink.wait_for(size);
+    drop((uplink, second));
+
+    fs::remove_dir_all(&log).unwrap();
+    copy(&snapshot, &log);
+    let third = journal(state.path());
+    let uplink = Uplink::start(state.path(), &third).unwrap();
+    let notice = sink.wait_for_notice(Weight::Alarm, "rewind");
+    assert!(notice.detail.contains(&format!("had {size} records")), "{}", notice.detail);
+    drop(uplink);
+    assert_eq!((sink.found(), sink.host().size), (vec!["rewind".to_owned()], size));
+}
+
+#[test]
+fn a_host_that_has_nothing_to_say_says_so() {
+    let sink = Sink::new();
+    let state = tempfile::tempdir().unwrap();
+    let journal = journal(state.path());
+    enroll(state.path(), &sink.token("first")).unwrap();
+    append(&journal, 0..3);
+    let idle = Duration::from_millis(20);
+    let uplink = Uplink::start_with(state.path(), &journal, idle).unwrap();
+    let size = journal.progress().durable();
+    sink.wait_for(size);
+    sink.store().find(&sink.host(), SILENT, "nothing is heard of it", 1).unwrap();
+    until("the host is heard", || sink.found().is_empty());
+    sink.wait_for_notice(Weight::News, "heard");
+    drop(uplink);
+    assert_eq!(sink.host().size, size);
+    sink.check();
+}
+
+/// A log whose segments are all but the last ones deleted when it is opened.
+fn short(state: &Path) -> Journal {
+    let options = KeeperOptions { log_bytes_max: 1, ..KeeperOptions::default() };
+    let journal = journal_of(state, options);
+    append(&journal, 500..501);
+    until("old segments are gone", || log::beginning(&Disk, &state.join("log")).unwrap().is_some());
+    journal
+}
+
+#[test]
+fn a_log_whose_first_records_are_gone_is_taken_from_where_it_begins() {
+    let sink = Sink::new();
+    let state = tempfile::tempdir().unwrap();
+    append(&journal(state.path()), 0..40);
+    let journal = short(state.path());
+    enroll(state.path(), &sink.token("first")).unwrap();
+    let uplink = Uplink::start(state.path(), &journal).unwrap();
+    sink.wait_for(journal.progress().durable());
+    append(&journal, 40..60);
+    sink.wait_for(journal.progress().durable());
+    drop(uplink);
+    let first = log::beginning(&Disk, &state.path().join("log")).unwrap().unwrap().size();
+    assert_eq!(sink.host().first, first);
+    assert!(first > 0 && sink.found().is_empty(), "{:?}", sink.found());
+    sink.check();
+    let notice = sink.wait_for_notice(Weight::News, "late");
+    assert!(notice.detail.contains(&format!("record {first}")), "{}", notice.detail);
+}
+
+#[test]
+fn records_that_went_before_the_sink_had_them_are_found() {
+    let sink = Sink::new();
+    let state = tempfile::tempdir().unwrap();
+    let first = journal(state.path());
+    enroll(state.path(), &sink.token("first")).unwrap();
+    append(&first, 0..10);
+    let uplink = Uplink::start(state.path(), &first).unwrap();
+    let size = first.progress().durable();
+    sink.wait_for(size);
+    drop(uplink);
+    append(&first, 10..60);
+    drop(first);
+    let second = short(state.path());
+    let uplink = Uplink::start(state.path(), &second).unwrap();
+    sink.wait_for_notice(Weight::Alarm, "lost");
+    drop(uplink);
+    assert_eq!((sink.found(), sink.host().size), (vec!["lost".to_owned()], size));
+}
+
+#[test]
+fn a_certificate_is_renewed_before_it_expires() {
+    let sink = Sink::new();
+    let state = tempfile::tempdir().unwrap();
+    let journal = journal(state.path());
+    enroll(state.path(), &sink.token("first")).unwrap();
+    let identity = || fs::read_to_string(state.path().join("sink/identity.pem")).unwrap();
+    let before = identity();
+    let store = Connection::open(sink.directory.path().join("sink.db")).unwrap();
+    assert_eq!(store.execute("UPDATE certificate SET issued_s = 1", []).unwrap(), 1);
+    append(&journal, 0..3);
+    let uplink = Uplink::start(state.path(), &journal).unwrap();
+    until("another certificate", || identity() != before);
+    append(&journal, 3..9);
+    sink.wait_for(journal.progress().durable());
+    drop(uplink);
+    let count = |sql| store.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM certificate"), 2);
+    // Only the new one has been used since.
+    store.execute("DELETE FROM certificate WHERE issued_s = 1", []).unwrap();
+    append(&journal, 9..12);
+    let uplink = Uplink::start(state.path(), &journal).unwrap();
+    sink.wait_for(journal.progress().durable());
+    drop(uplink);
 }

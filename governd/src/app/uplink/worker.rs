@@ -3,50 +3,58 @@
 use std::{
     path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use super::client::{Client, Trouble};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
+use super::{Place, client::Trouble};
 use crate::{
     app::{backoff, journal::Journal},
     audit::{
-        cosign::Witness,
-        log::{Disk, Note, Progress, Reader, note_after},
+        log::{Disk, Note, Notes, Progress, Reader, beginning},
+        tree::Frontier,
     },
     sink::{
-        files,
-        wire::{self, Appended, Head, State},
+        files, pack,
+        wire::{self, Appended, Enrolled, Head, State},
     },
 };
 
 /// How often the log is looked at.
 const POLL: Duration = Duration::from_millis(500);
+/// How often it is tried to renew a certificate.
+const RENEW_INTERVAL: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Worker {
-    client: Client,
-    witness: Witness,
-    receipt: PathBuf,
+    place: Place,
     directory: PathBuf,
     progress: Progress,
-    /// Records that the sink has; asked for anew after trouble.
-    size: Option<u64>,
+    notes: Notes<Disk>,
+    reader: Reader,
+    /// What the sink said last; asked for anew after trouble.
+    state: Option<State>,
+    /// When something was sent last.
+    sent: Option<Instant>,
+    /// How long nothing is sent at most.
+    idle: Duration,
+    renewed: Option<Instant>,
     attempts: u32,
 }
 
 impl Worker {
-    pub(super) fn new(
-        client: Client,
-        witness: Witness,
-        receipt: PathBuf,
-        journal: &Journal,
-    ) -> Self {
+    pub(super) fn new(place: Place, journal: &Journal, idle: Duration) -> Self {
+        let directory = journal.directory().to_owned();
         Self {
-            client,
-            witness,
-            receipt,
-            directory: journal.directory().to_owned(),
+            place,
+            notes: Notes::new(Disk, &directory),
+            reader: Reader::new(Disk, &directory, 0),
+            directory,
             progress: journal.progress(),
-            size: None,
+            state: None,
+            sent: None,
+            idle,
+            renewed: None,
             attempts: 0,
         }
     }
@@ -67,37 +75,45 @@ impl Worker {
         }
     }
 
-    /// Sends one batch; whether there may be more.
+    /// Sends one batch, or where the log ends; whether there may be more.
     fn round(&mut self) -> Result<bool, String> {
-        let known = match self.size {
-            Some(size) => size,
+        let (known, session) = match &self.state {
+            Some(state) => (state.size, state.session),
             None => {
-                let state = self.client.get::<State>(wire::STATE);
-                let State { size } = state.map_err(|trouble| trouble.to_string())?;
+                let state = self.place.client.get::<State>(wire::STATE);
+                let state = state.map_err(|trouble| trouble.to_string())?;
                 // What the sink lacks is not deleted, however large the log becomes.
-                self.progress.keep_from(size);
-                *self.size.insert(size)
+                self.progress.keep_from(state.size);
+                self.sent = None;
+                let state = self.state.insert(state);
+                (state.size, state.session)
             }
         };
-        if self.progress.durable() <= known {
-            return Ok(false);
+        if self.state.as_ref().is_some_and(|state| state.renew) {
+            self.renew();
         }
-        let limit = known.saturating_add(wire::BATCH_RECORDS_MAX);
-        let note = note_after(&Disk, &self.directory, known, limit);
-        let note = note.map_err(|error| error.to_string())?;
-        let Some(note) = note.filter(|note| note.size <= self.progress.durable()) else {
+        let durable = self.progress.durable();
+        if durable > known {
+            return self.send_records(known, durable);
+        }
+        if self.sent.is_none_or(|sent| sent.elapsed() >= self.idle) {
+            self.send_end(durable, session)?;
+        }
+        Ok(false)
+    }
+
+    fn send_records(&mut self, known: u64, durable: u64) -> Result<bool, String> {
+        let begins = beginning(&Disk, &self.directory).map_err(|error| error.to_string())?;
+        // What the sink lacks and this log does not have any more: it has to know.
+        let begins = begins.filter(|tree| tree.size() > known);
+        let first = begins.as_ref().map_or(known, Frontier::size);
+        let Some((note, lines)) = self.records(first, durable)? else {
             return Ok(false);
         };
-        let body = self.body(known, &note)?;
-        match self.client.post::<Appended>(wire::APPEND, body.as_bytes()) {
-            Ok(Appended { receipt }) => self.keep(&note, &receipt)?,
-            Err(Trouble::Refused(refused)) if refused.what == "gap" => {
-                return Err("the sink has fewer records than it said".to_owned());
-            }
-            Err(trouble) => return Err(trouble.to_string()),
-        }
-        self.size = Some(note.size);
-        self.progress.keep_from(note.size);
+        let peaks = |tree: Frontier| tree.peaks().iter().map(|peak| BASE64.encode(peak)).collect();
+        let before = begins.map(peaks);
+        let head = Head { first, checkpoint: note.text.clone(), before, session: None };
+        self.send(&head, &lines, &note)?;
         if self.attempts > 0 {
             tracing::info!(next = note.size, "the sink takes records again");
         }
@@ -105,19 +121,70 @@ impl Worker {
         Ok(true)
     }
 
-    fn body(&self, first: u64, note: &Note) -> Result<String, String> {
-        let head = Head { first, checkpoint: note.text.clone() };
-        let mut body = serde_json::to_string(&head).map_err(|error| error.to_string())?;
-        body.push('\n');
-        let mut reader = Reader::new(Disk, &self.directory, first);
+    /// Says where the log ends, which is no news to the sink unless the log is not what it was.
+    fn send_end(&mut self, durable: u64, session: u64) -> Result<(), String> {
+        let note = self.notes.after(durable.saturating_sub(1), durable);
+        let note = note.map_err(|error| error.to_string())?;
+        let Some(note) = note.filter(|note| note.size == durable) else {
+            return Ok(());
+        };
+        let checkpoint = note.text.clone();
+        let head = Head { first: durable, checkpoint, before: None, session: Some(session) };
+        self.send(&head, &[], &note)
+    }
+
+    fn send(&mut self, head: &Head, lines: &[u8], note: &Note) -> Result<(), String> {
+        let body = pack::pack(head, lines).map_err(|error| error.to_string())?;
+        let Appended { receipt, renew } = match self.place.client.post(wire::APPEND, body) {
+            Ok(appended) => appended,
+            Err(Trouble::Refused(refused)) if refused.what == "gap" => {
+                return Err("the sink has fewer records than it said".to_owned());
+            }
+            Err(trouble) => return Err(trouble.to_string()),
+        };
+        self.keep(note, &receipt)?;
+        if let Some(state) = &mut self.state {
+            (state.size, state.renew) = (note.size, renew);
+        }
+        self.progress.keep_from(note.size);
+        self.sent = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The records from an index on up to a checkpoint, and that checkpoint.
+    fn records(&mut self, first: u64, durable: u64) -> Result<Option<(Note, Vec<u8>)>, String> {
+        let mut limit = first.saturating_add(wire::BATCH_RECORDS_MAX);
+        loop {
+            let note = self.notes.after(first, limit).map_err(|error| error.to_string())?;
+            let Some(note) = note.filter(|note| note.size <= durable) else {
+                return Ok(None);
+            };
+            // The least that can be sent is what one checkpoint covers.
+            let is_least = limit == first;
+            limit = first;
+            if let Some(lines) = self.lines(first, &note, is_least)? {
+                return Ok(Some((note, lines)));
+            }
+        }
+    }
+
+    /// The lines of records up to a checkpoint; `None` if they are more than is wanted at once.
+    fn lines(&mut self, first: u64, note: &Note, all: bool) -> Result<Option<Vec<u8>>, String> {
+        if self.reader.position() != first {
+            self.reader = Reader::new(Disk, &self.directory, first);
+        }
+        let mut lines = Vec::new();
         for index in first..note.size {
-            let line = reader.read().map_err(|error| error.to_string())?;
+            let line = self.reader.read().map_err(|error| error.to_string())?;
             let line = line.filter(|line| line.index == index);
             let line = line.ok_or_else(|| format!("the log does not have record {index}"))?;
-            body.push_str(&String::from_utf8_lossy(&line.bytes));
-            body.push('\n');
+            lines.extend_from_slice(&line.bytes);
+            lines.push(b'\n');
+            if lines.len() > wire::BATCH_BYTES_WANTED && !all {
+                return Ok(None);
+            }
         }
-        Ok(body)
+        Ok(Some(lines))
     }
 
     /// A receipt counts only if the sink's own key is on it, over the checkpoint that was sent.
@@ -125,16 +192,30 @@ impl Worker {
         if !receipt.starts_with(note.text.as_str()) {
             return Err("the sink's receipt is about another checkpoint".to_owned());
         }
-        self.witness.check(receipt).map_err(|error| error.to_string())?;
-        files::write(&self.receipt, receipt)
-            .map_err(|error| format!("cannot write {}: {error}", self.receipt.display()))
+        self.place.witness.check(receipt).map_err(|error| error.to_string())?;
+        let path = self.place.receipt();
+        files::write(&path, receipt)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))
+    }
+
+    /// Exchanges the certificate for the next one. The one that there is stays valid for long, so
+    /// what goes wrong is tried again.
+    fn renew(&mut self) {
+        if self.renewed.is_some_and(|last| last.elapsed() < RENEW_INTERVAL) {
+            return;
+        }
+        self.renewed = Some(Instant::now());
+        match self.place.renew(|client, request| client.post::<Enrolled>(wire::RENEW, request)) {
+            Ok(()) => tracing::info!("the host's certificate is renewed"),
+            Err(reason) => tracing::warn!(reason, "the host's certificate is not renewed"),
+        }
     }
 
     fn failed(&mut self, reason: &str) -> Duration {
         if self.attempts == 0 {
             tracing::warn!(reason, "records do not reach the sink; the log keeps them");
         }
-        self.size = None;
+        self.state = None;
         self.attempts = self.attempts.saturating_add(1);
         backoff::pause(self.attempts)
     }

@@ -70,7 +70,7 @@ pub use self::{
     keeper::{
         COMMIT_BOUNDS_S, CommitDurations, Keeper, KeeperOptions, Observer, Progress, Refused,
     },
-    notes::{Note, note_after, root_at},
+    notes::{Note, Notes, beginning, note_after, root_at},
     prove::{ProveError, prove},
     reader::{Line, Reader},
     storage::{Disk, File, Filesystem},

@@ -1,14 +1,24 @@
 //! What a witness wants of a log: the checkpoint behind its next records, and the root it had at an
 //! earlier size. Changes nothing.
 
-use std::{io, path::Path};
+use std::{
+    collections::VecDeque,
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::{
-    ReadError,
-    segment::{self, read_text, read_whole},
-    storage::Filesystem,
+    ReadError, retention,
+    segment::{self, read_whole},
+    storage::{Filesystem, read_up_to},
 };
-use crate::audit::{checkpoint::note_len, tree::Hash};
+use crate::audit::{
+    checkpoint::note_len,
+    tree::{Frontier, Hash},
+};
+
+/// Bytes of checkpoints that are read at once; none has a hundredth.
+const CHUNK_BYTES: usize = 64 * 1_024;
 
 /// A signed checkpoint and the size it is of, which is read from it and not checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,8 +29,97 @@ pub struct Note {
     pub text: String,
 }
 
-/// The last checkpoint that covers more than `after` records and at most `limit`; the first that
-/// covers more than `after` if all of them cover more than `limit`, and `None` if there is none.
+/// The checkpoints of a log, read forward: what was read is not read again.
+pub struct Notes<F: Filesystem> {
+    filesystem: F,
+    directory: PathBuf,
+    /// The segment whose checkpoints are read.
+    base: Option<u64>,
+    /// How far its file is read.
+    offset: u64,
+    /// What is read and not given, the earliest first.
+    ready: VecDeque<Note>,
+    /// Checkpoints of up to this size are not looked for any more.
+    passed: u64,
+}
+
+impl<F: Filesystem> Notes<F> {
+    /// Of the log in a directory.
+    pub fn new(filesystem: F, directory: impl Into<PathBuf>) -> Self {
+        let (directory, ready) = (directory.into(), VecDeque::new());
+        Self { filesystem, directory, base: None, offset: 0, ready, passed: 0 }
+    }
+
+    /// The last checkpoint that covers more than `after` records and at most `limit`; the first
+    /// that covers more than `after` if all of them cover more than `limit`, and `None` if there is
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn after(&mut self, after: u64, limit: u64) -> Result<Option<Note>, ReadError> {
+        if after < self.passed {
+            (self.base, self.offset) = (None, 0);
+            self.ready.clear();
+        }
+        self.passed = after;
+        loop {
+            while self.ready.front().is_some_and(|note| note.size <= after) {
+                self.ready.pop_front();
+            }
+            // Enough is read when one beyond the limit is there.
+            let is_beyond = self.ready.back().is_some_and(|note| note.size > limit);
+            if is_beyond || !self.read_more(after)? {
+                break;
+            }
+        }
+        let fits = self.ready.iter().rposition(|note| note.size <= limit).unwrap_or(0);
+        // It stays, should the same be asked again.
+        Ok(self.ready.get(fits).cloned())
+    }
+
+    /// Reads a piece of the file, or turns to the next segment; whether there was something.
+    fn read_more(&mut self, after: u64) -> Result<bool, ReadError> {
+        let directory = self.directory.clone();
+        let unreadable = |source| ReadError::Io { path: directory.clone(), source };
+        let Some(base) = self.base else {
+            let bases = segment::bases(&self.filesystem, &self.directory).map_err(unreadable)?;
+            let begin = bases.iter().rfind(|base| **base <= after).or(bases.first());
+            self.base = begin.copied();
+            return Ok(self.base.is_some());
+        };
+        let path = segment::notes_path(&self.directory, base);
+        let bytes = match self.filesystem.open(&path) {
+            Ok(file) => read_up_to(&file, CHUNK_BYTES, self.offset),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        let bytes = bytes.map_err(|source| ReadError::Io { path, source })?;
+        let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let mut rest = text;
+        while let Some((note, behind)) = note_len(rest).and_then(|len| rest.split_at_checked(len)) {
+            rest = behind;
+            let size = note.split('\n').nth(1).and_then(|size| size.parse::<u64>().ok());
+            if let Some(size) = size {
+                self.ready.push_back(Note { size, text: note.to_owned() });
+            }
+        }
+        let read = text.len() - rest.len();
+        self.offset += read as u64;
+        if read > 0 {
+            return Ok(true);
+        }
+        let bases = segment::bases(&self.filesystem, &self.directory).map_err(unreadable)?;
+        let Some(next) = bases.into_iter().find(|next| *next > base) else {
+            return Ok(false);
+        };
+        (self.base, self.offset) = (Some(next), 0);
+        Ok(true)
+    }
+}
+
+/// The last checkpoint that covers more than `after` records and at most `limit`, as
+/// [`Notes::after`] has it.
 ///
 /// # Errors
 ///
@@ -31,30 +130,27 @@ pub fn note_after<F: Filesystem>(
     after: u64,
     limit: u64,
 ) -> Result<Option<Note>, ReadError> {
+    Notes::new(filesystem.clone(), directory).after(after, limit)
+}
+
+/// The tree before the first record that a log has; `None` if it begins with record 0.
+///
+/// # Errors
+///
+/// If the log cannot be read.
+pub fn beginning<F: Filesystem>(
+    filesystem: &F,
+    directory: &Path,
+) -> Result<Option<Frontier>, ReadError> {
     let unreadable = |source| ReadError::Io { path: directory.to_owned(), source };
-    let bases = segment::bases(filesystem, directory).map_err(unreadable)?;
-    let begin = bases.iter().rposition(|base| *base <= after).unwrap_or(0);
-    let mut found = None;
-    for base in bases.into_iter().skip(begin) {
-        let path = segment::notes_path(directory, base);
-        let text = match filesystem.open(&path).and_then(|file| read_text(&file)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other.map_err(|source| ReadError::Io { path, source })?,
-        };
-        let mut rest = text.as_str();
-        while let Some((note, behind)) = note_len(rest).and_then(|len| rest.split_at_checked(len)) {
-            rest = behind;
-            let size = note.split('\n').nth(1).and_then(|size| size.parse::<u64>().ok());
-            let Some(size) = size.filter(|size| *size > after) else {
-                continue;
-            };
-            if found.is_some() && size > limit {
-                return Ok(found);
-            }
-            found = Some(Note { size, text: note.to_owned() });
-        }
-    }
-    Ok(found)
+    let (_, bases) = retention::split(filesystem, directory).map_err(unreadable)?;
+    let Some(base) = bases.first().copied().filter(|base| *base > 0) else {
+        return Ok(None);
+    };
+    let path = segment::index_path(directory, base);
+    let bytes = filesystem.open(&path).and_then(|file| read_whole(&file));
+    let bytes = bytes.map_err(|source| ReadError::Io { path, source })?;
+    Ok(segment::parse_header(&bytes, base))
 }
 
 /// The root of the tree of the first `size` records, from the hashes in the index; `None` where the

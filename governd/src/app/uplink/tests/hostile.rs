@@ -1,0 +1,111 @@
+//! Clients that are slow, many, or send what never ends.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+
+use super::*;
+
+/// Idle connections of one client; `GOVERND_TEST_CONNECTIONS` tries another number.
+const CONNECTIONS: usize = 300;
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// A connection as a host, on which anything can be said in HTTP/1.1.
+fn raw(sink: &Sink, state: &Path) -> Stream {
+    let read = |name: &str| fs::read_to_string(state.join("sink").join(name)).unwrap();
+    let certificates = |pem: &str| -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap()
+    };
+    let (ca, identity) = (read("ca.pem"), read("identity.pem"));
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates(&ca));
+    let key = PrivateKeyDer::from_pem_slice(identity.as_bytes()).unwrap();
+    let config = ClientConfig::builder_with_provider(super::super::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(certificates(&identity), key)
+        .unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(sink.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    StreamOwned::new(connection, stream)
+}
+
+fn head(length: &str) -> String {
+    format!("POST {} HTTP/1.1\r\nhost: sink\r\n{length}\r\n\r\n", wire::APPEND)
+}
+
+/// The answer's beginning: the sink closes what it does not read to its end.
+fn answer(stream: &mut Stream) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4_096];
+    while !text.contains('}') {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => text.push_str(&String::from_utf8_lossy(&buffer[..count])),
+        }
+    }
+    text
+}
+
+#[test]
+fn a_body_without_end_is_refused_and_costs_no_memory() {
+    let sink = Sink::new();
+    let state = tempfile::tempdir().unwrap();
+    append(&journal(state.path()), 0..3);
+    enroll(state.path(), &sink.token("first")).unwrap();
+    let mut announced = raw(&sink, state.path());
+    announced.write_all(head("content-length: 1073741824").as_bytes()).unwrap();
+    let said = answer(&mut announced);
+    assert!(said.starts_with("HTTP/1.1 413 ") && said.contains("too-large"), "{said}");
+
+    let mut endless = raw(&sink, state.path());
+    endless.write_all(head("transfer-encoding: chunked").as_bytes()).unwrap();
+    let chunk = [b"100000\r\n".as_slice(), &vec![b'a'; 1 << 20], b"\r\n"].concat();
+    // It is refused on the way: the sink may have gone before the last is written.
+    let limit = wire::BODY_BYTES_MAX >> 20;
+    let written = (0..64).take_while(|_| endless.write_all(&chunk).is_ok()).count();
+    assert!(written >= limit, "{written} MiB of {limit}");
+    let notice = sink.wait_for_notice(Weight::Refused, "too-large");
+    assert_eq!(notice.who, HOST);
+}
+
+#[test]
+fn who_is_slow_or_many_does_not_keep_others_waiting() {
+    let sink = Sink::new();
+    let state = tempfile::tempdir().unwrap();
+    let journal = journal(state.path());
+    enroll(state.path(), &sink.token("first")).unwrap();
+    append(&journal, 0..3);
+    let uplink = Uplink::start(state.path(), &journal).unwrap();
+    sink.wait_for(journal.progress().durable());
+
+    let count = std::env::var("GOVERND_TEST_CONNECTIONS").ok().and_then(|text| text.parse().ok());
+    let count: usize = count.unwrap_or(CONNECTIONS);
+    let mut slow: Vec<Stream> = (0..20).map(|_| raw(&sink, state.path())).collect();
+    for stream in &mut slow {
+        stream.write_all(head("content-length: 200000").as_bytes()).unwrap();
+        stream.write_all(b"{").unwrap();
+    }
+    let silent: Vec<TcpStream> =
+        (0..count).map_while(|_| TcpStream::connect(sink.address).ok()).collect();
+    assert_eq!(silent.len(), count);
+    append(&journal, 3..40);
+    sink.wait_for(journal.progress().durable());
+    sink.wait_for_notice(Weight::Refused, "busy");
+    for stream in &mut slow {
+        let said = answer(stream);
+        assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("timeout"), "{said}");
+    }
+    drop((silent, uplink));
+    sink.check();
+}

@@ -1,0 +1,442 @@
+//! The thread that owns the store: it takes what waits, has all of it made durable at once, and
+//! answers then. So what one host sends costs the others no sync of their own.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use hyper::{StatusCode, body::Bytes};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    alarm,
+    answer::Answer,
+    authority::{Authority, is_old},
+    notice::{Notice, Tell, Weight},
+    pack::{self, Unpacked},
+    store::{AppendError, Arrival, EnrollError, Host, SILENT, Store, StoreError},
+    wire::{Appended, Enroll, Enrolled, IDLE_S, Renew, State},
+};
+use crate::audit::{
+    checkpoint::Verifier,
+    tree::{Frontier, Hash},
+    witness::Refusal,
+};
+
+/// Calls that wait.
+pub(super) const CALLS_MAX: usize = 256;
+/// Calls that are made durable at once.
+const GROUP_MAX: usize = 64;
+/// A host that is not heard of for so long is silent, in seconds: it missed two turns and a half.
+const SILENT_S: u64 = IDLE_S * 5 / 2;
+/// Kinds of refusals by client that are counted between two looks; those beyond are one kind.
+const REFUSALS_MAX: usize = 256;
+const OTHERS: &str = "others";
+
+pub(super) type Fingerprint = Option<[u8; 32]>;
+
+/// What the thread is asked, or told.
+pub(super) enum Call {
+    /// A request.
+    Ask { who: Fingerprint, what: Ask, reply: oneshot::Sender<Answer> },
+    /// Whose certificate this is; `None` if it is nobody's.
+    Name { who: [u8; 32], reply: oneshot::Sender<Result<Option<String>, Answer>> },
+    /// Something was refused.
+    Refused { who: String, what: String, detail: String },
+    /// It is time to look who is silent.
+    Look,
+}
+
+pub(super) enum Ask {
+    Enroll(Enroll),
+    Renew(Renew),
+    State,
+    /// A batch, and its bytes.
+    Append(Unpacked, Bytes),
+}
+
+impl Call {
+    pub(super) fn refused(who: String, what: &str, detail: &str) -> Self {
+        Self::Refused { who, what: what.to_owned(), detail: detail.to_owned() }
+    }
+
+    pub(super) const fn look() -> Self {
+        Self::Look
+    }
+}
+
+type Waiting = Vec<(oneshot::Sender<Answer>, Answer)>;
+
+/// The owner of the store.
+pub(super) struct Keeper {
+    store: Store,
+    authority: Arc<Authority>,
+    tell: Tell,
+    /// Hosts as they are in the store, with the group that is being made durable.
+    hosts: HashMap<i64, Host>,
+    /// Whose certificates are known, and since when they are valid.
+    certificates: HashMap<[u8; 32], (i64, u64)>,
+    sessions: HashMap<i64, u64>,
+    /// Refusals since the last look, by client and word.
+    refusals: HashMap<(String, String), (String, u64)>,
+    /// Before this nobody could be heard, in seconds since 1970.
+    started_s: u64,
+}
+
+impl Keeper {
+    pub(super) fn new(store: Store, authority: Arc<Authority>, tell: Tell) -> Self {
+        Self {
+            store,
+            authority,
+            tell,
+            hosts: HashMap::new(),
+            certificates: HashMap::new(),
+            sessions: HashMap::new(),
+            refusals: HashMap::new(),
+            started_s: now_s(),
+        }
+    }
+
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Call>) {
+        while let Some(first) = queue.blocking_recv() {
+            let more = std::iter::from_fn(|| queue.try_recv().ok()).take(GROUP_MAX - 1);
+            let group: Vec<Call> = std::iter::once(first).chain(more).collect();
+            self.group(group);
+        }
+    }
+
+    fn group(&mut self, calls: Vec<Call>) {
+        let mut appends = Vec::new();
+        for call in calls {
+            match call {
+                // Who has gone asks again.
+                Call::Ask { reply, .. } if reply.is_closed() => {}
+                Call::Ask { who, what: Ask::Append(batch, body), reply } => {
+                    appends.push((who, batch, body, reply));
+                }
+                Call::Ask { who, what, reply } => {
+                    let answer = self.handle(who, what).unwrap_or_else(|error| failed(&error));
+                    reply.send(answer).ok();
+                }
+                Call::Name { who, reply } => {
+                    let host = self.known(Some(who)).map(|known| known.map(|(host, _)| host.name));
+                    reply.send(host.map_err(|error| failed(&error))).ok();
+                }
+                Call::Refused { who, what, detail } => self.refused(who, what, detail),
+                Call::Look => self.look(now_s()).unwrap_or_else(|error| drop(failed(&error))),
+            }
+        }
+        if appends.is_empty() {
+            return;
+        }
+        let mut waiting = Waiting::new();
+        if let Err(error) = self.append_all(appends, &mut waiting) {
+            self.store.roll_back();
+            // What is remembered may be ahead of what is stored.
+            self.hosts.clear();
+            for (_, answer) in &mut waiting {
+                *answer = failed(&error);
+            }
+        }
+        for (reply, answer) in waiting {
+            reply.send(answer).ok();
+        }
+    }
+
+    fn append_all(
+        &mut self,
+        appends: Vec<(Fingerprint, Unpacked, Bytes, oneshot::Sender<Answer>)>,
+        waiting: &mut Waiting,
+    ) -> Result<(), StoreError> {
+        let mut outcome = self.store.begin();
+        for (who, batch, body, reply) in appends {
+            let answer = match &outcome {
+                Ok(()) => self.append(who, &batch, &body),
+                Err(_) => Ok(Answer::unavailable()),
+            };
+            let answer = answer.unwrap_or_else(|error| {
+                outcome = Err(error);
+                Answer::unavailable()
+            });
+            waiting.push((reply, answer));
+        }
+        outcome?;
+        self.store.commit()
+    }
+
+    fn handle(&mut self, who: Fingerprint, what: Ask) -> Result<Answer, StoreError> {
+        match what {
+            Ask::Enroll(request) => Ok(self.enroll(&request)),
+            Ask::Renew(request) => self.renew(who, &request),
+            Ask::State => self.state(who),
+            Ask::Append(..) => Ok(Answer::unavailable()),
+        }
+    }
+
+    /// The host of a certificate, and whether the certificate is old.
+    fn known(&mut self, who: Fingerprint) -> Result<Option<(Host, bool)>, StoreError> {
+        let Some(who) = who else {
+            return Ok(None);
+        };
+        let is_old = |issued_s| is_old(issued_s, now_s());
+        if let Some((id, issued_s)) = self.certificates.get(&who)
+            && let Some(host) = self.hosts.get(id)
+        {
+            return Ok(Some((host.clone(), is_old(*issued_s))));
+        }
+        let Some((host, issued_s)) = self.store.host_of(&who)? else {
+            return Ok(None);
+        };
+        self.certificates.insert(who, (host.id, issued_s));
+        let host = self.hosts.entry(host.id).or_insert(host);
+        Ok(Some((host.clone(), is_old(issued_s))))
+    }
+
+    fn state(&mut self, who: Fingerprint) -> Result<Answer, StoreError> {
+        let Some((host, renew)) = self.known(who)? else {
+            return Ok(Answer::certificate());
+        };
+        let session = self.sessions.entry(host.id).or_default();
+        *session += 1;
+        Ok(Answer::of(&State { size: host.size, session: *session, renew }))
+    }
+
+    fn enroll(&mut self, request: &Enroll) -> Answer {
+        let Enroll { secret, log_key, public_key } = request;
+        let Ok(key) = Verifier::parse(log_key) else {
+            return Answer::malformed(&"log_key is no key in signed-note form");
+        };
+        let Ok(point) = BASE64.decode(public_key) else {
+            return Answer::malformed(&"public_key is not base64");
+        };
+        let authority = Arc::clone(&self.authority);
+        let issue = |host: &str| authority.issue(host, &point);
+        let issued = self.store.enroll(secret, &key, now_s(), issue);
+        self.issued(issued)
+    }
+
+    fn renew(&mut self, who: Fingerprint, request: &Renew) -> Result<Answer, StoreError> {
+        let Some((host, _)) = self.known(who)? else {
+            return Ok(Answer::certificate());
+        };
+        let Ok(point) = BASE64.decode(&request.public_key) else {
+            return Ok(Answer::malformed(&"public_key is not base64"));
+        };
+        let authority = Arc::clone(&self.authority);
+        let issue = |host: &str| authority.issue(host, &point);
+        let issued = self.store.renew(&host, now_s(), issue);
+        Ok(self.issued(issued))
+    }
+
+    fn issued(&self, issued: Result<String, EnrollError>) -> Answer {
+        match issued {
+            Ok(certificate) => {
+                let witness = self.authority.cosigner().witness().to_string();
+                Answer::of(&Enrolled { certificate, witness })
+            }
+            Err(EnrollError::Store(error)) => failed(&error),
+            Err(EnrollError::Authority(error)) => Answer::malformed(&error),
+            Err(error @ EnrollError::Token) => {
+                Answer::refused(StatusCode::FORBIDDEN, "token", &error)
+            }
+            Err(error) => Answer::refused(StatusCode::CONFLICT, "host", &error),
+        }
+    }
+
+    fn append(
+        &mut self,
+        who: Fingerprint,
+        batch: &Unpacked,
+        body: &Bytes,
+    ) -> Result<Answer, StoreError> {
+        let Some((mut host, renew)) = self.known(who)? else {
+            return Ok(Answer::certificate());
+        };
+        let Unpacked { head, lines, leaves, offset } = batch;
+        let before = match head.before.as_deref().map(|peaks| tree(head.first, peaks)) {
+            Some(None) => return Ok(Answer::malformed(&"before is no tree of that size")),
+            known => known.flatten(),
+        };
+        if leaves.is_empty() && head.session != self.sessions.get(&host.id).copied() {
+            let error = "this is not the last session of the host; ask for the state";
+            return Ok(Answer::refused(StatusCode::CONFLICT, "session", &error));
+        }
+        let arrival = Arrival {
+            first: head.first,
+            lines,
+            frame: body.get(*offset..).unwrap_or_default(),
+            leaves,
+            note: &head.checkpoint,
+            before: before.as_ref(),
+        };
+        let (is_new, first, size) = (host.size == 0, host.first, host.size);
+        match self.store.append(&mut host, arrival, self.authority.cosigner(), now_s()) {
+            Ok(receipt) => {
+                if is_new && host.first > first {
+                    let detail = format!("its log began with record {} when it came", host.first);
+                    self.say(Weight::News, "late", &host.name, detail);
+                }
+                let known = usize::try_from(size.saturating_sub(head.first)).unwrap_or(usize::MAX);
+                for line in pack::each(lines).skip(known) {
+                    if let Some((kind, title)) = alarm::of(line) {
+                        self.alarm(&host, &kind, &title)?;
+                    }
+                }
+                self.heard(&host)?;
+                self.hosts.insert(host.id, host);
+                Ok(Answer::of(&Appended { receipt, renew }))
+            }
+            Err(AppendError::Store(error)) => Err(error),
+            Err(AppendError::Refused(refusal)) => {
+                if refusal.is_alarming() {
+                    self.alarm(&host, refusal.word(), &refusal.to_string())?;
+                }
+                Ok(Answer::refused(status(&refusal), refusal.word(), &refusal))
+            }
+        }
+    }
+
+    /// A host that was silent is not any more.
+    fn heard(&mut self, host: &Host) -> Result<(), StoreError> {
+        if self.store.end(host, SILENT, host.seen_s)? {
+            let detail = "it is heard of again".to_owned();
+            self.say(Weight::News, "heard", &host.name, detail);
+        }
+        Ok(())
+    }
+
+    fn alarm(&self, host: &Host, what: &str, detail: &str) -> Result<(), StoreError> {
+        if self.store.find(host, what, detail, now_s())? {
+            self.say(Weight::Alarm, what, &host.name, detail.to_owned());
+        }
+        Ok(())
+    }
+
+    fn say(&self, weight: Weight, what: &str, who: &str, detail: String) {
+        (self.tell)(Notice {
+            what: what.to_owned(),
+            who: who.to_owned(),
+            detail,
+            count: 1,
+            weight,
+        });
+    }
+
+    /// What is refused for the first time since the last look is told at once, and what is alike
+    /// with its number at the next.
+    fn refused(&mut self, who: String, what: String, detail: String) {
+        let mut key = (who, what);
+        if self.refusals.len() >= REFUSALS_MAX && !self.refusals.contains_key(&key) {
+            key = (OTHERS.to_owned(), OTHERS.to_owned());
+        }
+        if let Some((_, count)) = self.refusals.get_mut(&key) {
+            *count += 1;
+            return;
+        }
+        self.say(Weight::Refused, &key.1, &key.0, detail.clone());
+        self.refusals.insert(key, (detail, 0));
+    }
+
+    /// Who is silent, and what was refused meanwhile.
+    fn look(&mut self, now_s: u64) -> Result<(), StoreError> {
+        for ((who, what), (detail, count)) in self.refusals.drain() {
+            if count > 0 {
+                (self.tell)(Notice { what, who, detail, count, weight: Weight::Refused });
+            }
+        }
+        for host in self.store.hosts()? {
+            let since = host.seen_s.max(self.started_s);
+            if now_s.saturating_sub(since) >= SILENT_S {
+                let detail = format!("nothing is heard of it since {}", time(host.seen_s));
+                self.alarm(&host, SILENT, &detail)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn time(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "ever".to_owned(), |time| time.to_string())
+}
+
+fn tree(size: u64, peaks: &[String]) -> Option<Frontier> {
+    let peak = |text: &String| Hash::try_from(BASE64.decode(text).ok()?).ok();
+    Frontier::new(size, peaks.iter().map(peak).collect::<Option<_>>()?)
+}
+
+const fn status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Bounds { .. } => StatusCode::BAD_REQUEST,
+        Refusal::Gap { .. }
+        | Refusal::Lost { .. }
+        | Refusal::Rewind { .. }
+        | Refusal::Fork { .. }
+        | Refusal::Root { .. } => StatusCode::CONFLICT,
+        Refusal::Note(_) => StatusCode::FORBIDDEN,
+    }
+}
+
+fn failed(error: &StoreError) -> Answer {
+    tracing::error!(%error, "the sink's store failed");
+    Answer::refused(StatusCode::SERVICE_UNAVAILABLE, "store", error)
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::{audit::checkpoint::Signer, sink::authority};
+
+    fn keeper() -> (tempfile::TempDir, Keeper, Receiver<Notice>) {
+        let directory = tempfile::tempdir().unwrap();
+        authority::create(directory.path(), &["127.0.0.1".to_owned()]).unwrap();
+        let mut store = Store::open(directory.path()).unwrap();
+        let key = Signer::new("governd/host", [1; 32]).unwrap();
+        store.add_token("secret", "web-1", u64::from(u32::MAX)).unwrap();
+        store.enroll("secret", key.verifier(), 1, |_| Ok(((), [7; 32]))).unwrap();
+        let authority = Arc::new(Authority::open(directory.path()).unwrap());
+        let (told, notices) = channel();
+        let tell: Tell = Arc::new(move |notice| told.send(notice).unwrap());
+        (directory, Keeper::new(store, authority, tell), notices)
+    }
+
+    #[test]
+    fn a_host_is_silent_once_and_not_for_the_time_when_nobody_listened() {
+        let (_directory, mut keeper, notices) = keeper();
+        let started = keeper.started_s;
+        keeper.look(started + SILENT_S - 1).unwrap();
+        assert!(notices.try_recv().is_err());
+        keeper.look(started + SILENT_S).unwrap();
+        keeper.look(started + SILENT_S + 10).unwrap();
+        let notice = notices.try_recv().unwrap();
+        assert_eq!((notice.weight, notice.what.as_str()), (Weight::Alarm, SILENT));
+        assert_eq!((notice.who.as_str(), notice.count), ("web-1", 1));
+        assert!(notice.detail.contains("1970-01-01T00:00:01Z"), "{}", notice.detail);
+        assert!(notices.try_recv().is_err());
+        assert_eq!(keeper.store.findings().unwrap()[0].count, 2);
+    }
+
+    #[test]
+    fn what_is_refused_again_and_again_is_told_with_its_number() {
+        let (_directory, mut keeper, notices) = keeper();
+        let mut refuse = |who: &str| keeper.refused(who.to_owned(), "a".to_owned(), "b".to_owned());
+        (0..5).for_each(|_| refuse("192.0.2.1"));
+        (0..REFUSALS_MAX * 2).for_each(|number| refuse(&number.to_string()));
+        keeper.look(0).unwrap();
+        let told: Vec<Notice> = notices.try_iter().collect();
+        assert_eq!(told.len(), REFUSALS_MAX + 1 + 2);
+        let counts: u64 = told.iter().map(|notice| notice.count).sum();
+        assert_eq!(counts, 5 + 2 * REFUSALS_MAX as u64);
+        assert!(keeper.refusals.is_empty());
+    }
+}

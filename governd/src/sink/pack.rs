@@ -1,0 +1,163 @@
+//! A batch as it travels and is stored: a line of JSON that says what it is, and behind it the
+//! records, one a line, compressed with zstd.
+//!
+//! Who sends decides what comes out of a compressed frame, so both its length and the memory for
+//! its window are bounded before anything is believed.
+
+use std::io::{self, Read as _};
+
+use zstd::stream::read::Decoder;
+
+use super::wire::{BATCH_BYTES_MAX, Head};
+use crate::audit::tree::{Hash, leaf_hash};
+
+/// Compression level: records repeat themselves, so the fastest gains nearly as much as others.
+const LEVEL: i32 = 1;
+/// Largest window of a frame, as a power of two of bytes: 8 MiB.
+const WINDOW_LOG_MAX: u32 = 23;
+
+/// Why bytes are no batch.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The first line is missing or says something else.
+    #[error("the first line is not what a batch begins with: {0}")]
+    Head(String),
+    /// What is behind it cannot be decompressed.
+    #[error("the records cannot be decompressed: {0}")]
+    Frame(io::Error),
+    /// It would become too long.
+    #[error("the records are longer than {BATCH_BYTES_MAX} bytes when decompressed")]
+    TooLong,
+    /// The records are no text, or the last has no end.
+    #[error("the records are no lines of UTF-8")]
+    Lines,
+}
+
+/// A batch that was taken apart.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// What it says of itself.
+    pub head: Head,
+    /// Its records, each with its newline.
+    pub lines: String,
+    /// Their leaf hashes.
+    pub leaves: Vec<Hash>,
+    /// Where the compressed records begin.
+    pub offset: usize,
+}
+
+/// The bytes of a batch.
+///
+/// # Errors
+/// If memory for compression cannot be had.
+pub fn pack(head: &Head, lines: &[u8]) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(head).map_err(io::Error::other)?;
+    bytes.push(b'\n');
+    bytes.extend(compress(lines)?);
+    Ok(bytes)
+}
+
+/// Takes a batch apart.
+///
+/// # Errors
+/// If it is none, or too long.
+pub fn unpack(bytes: &[u8]) -> Result<Unpacked, PackError> {
+    let missing = || PackError::Head("it does not end".to_owned());
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(missing)?;
+    let (head, rest) = bytes.split_at_checked(end + 1).ok_or_else(missing)?;
+    let head = serde_json::from_slice(head).map_err(|error| PackError::Head(error.to_string()))?;
+    let lines = decompress(rest)?;
+    let leaves = leaves(&lines);
+    Ok(Unpacked { head, lines, leaves, offset: end + 1 })
+}
+
+/// Lines, compressed.
+///
+/// # Errors
+/// If memory for it cannot be had.
+pub fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
+    zstd::bulk::compress(lines, LEVEL)
+}
+
+/// The lines of a frame. No frame at all is no lines.
+///
+/// # Errors
+/// If it is none, or too long.
+pub fn decompress(frame: &[u8]) -> Result<String, PackError> {
+    if frame.is_empty() {
+        return Ok(String::new());
+    }
+    let mut decoder = Decoder::with_buffer(frame).map_err(PackError::Frame)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(PackError::Frame)?;
+    let mut bytes = Vec::new();
+    let limit = BATCH_BYTES_MAX as u64 + 1;
+    decoder.take(limit).read_to_end(&mut bytes).map_err(PackError::Frame)?;
+    if bytes.len() > BATCH_BYTES_MAX {
+        return Err(PackError::TooLong);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| PackError::Lines)?;
+    if text.is_empty() || text.ends_with('\n') { Ok(text) } else { Err(PackError::Lines) }
+}
+
+/// The leaf hashes of lines.
+pub fn leaves(lines: &str) -> Vec<Hash> {
+    each(lines).map(|line| leaf_hash(line.as_bytes())).collect()
+}
+
+/// The lines of a text in which each has its newline.
+pub fn each(lines: &str) -> impl Iterator<Item = &str> {
+    lines.split_terminator('\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> Head {
+        Head { first: 7, checkpoint: "note\n".to_owned(), before: None, session: None }
+    }
+
+    #[test]
+    fn a_batch_comes_out_as_it_went_in() {
+        for lines in ["", "{}\n", "{\"a\":1}\n\n{\"b\":\"é\"}\n"] {
+            let bytes = pack(&head(), lines.as_bytes()).unwrap();
+            let unpacked = unpack(&bytes).unwrap();
+            assert_eq!((unpacked.head.first, unpacked.lines.as_str()), (7, lines));
+            assert_eq!(unpacked.leaves, leaves(lines));
+            assert_eq!(decompress(&bytes[unpacked.offset..]).unwrap(), lines);
+        }
+    }
+
+    #[test]
+    fn what_is_no_batch_is_told_from_what_is_too_long() {
+        let zeros = vec![b'\n'; BATCH_BYTES_MAX + 1];
+        let bomb = pack(&head(), &zeros).unwrap();
+        assert!(bomb.len() < 100_000, "{} bytes of a bomb", bomb.len());
+        assert!(matches!(unpack(&bomb), Err(PackError::TooLong)));
+        let whole = pack(&head(), b"{\"a\":1}\n").unwrap();
+        let mut cut = whole.clone();
+        cut.pop();
+        let rows: [(Vec<u8>, &str); 6] = [
+            (Vec::new(), "first line"),
+            (b"{}".to_vec(), "first line"),
+            (b"{\"first\":\"a\"}\n".to_vec(), "first line"),
+            (cut, "decompressed"),
+            (pack(&head(), b"{}").unwrap(), "no lines"),
+            (pack(&head(), b"\xff\n").unwrap(), "no lines"),
+        ];
+        for (bytes, want) in rows {
+            let error = unpack(&bytes).unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
+    }
+
+    /// A frame may ask for a window of two gigabytes.
+    #[test]
+    fn memory_for_a_frame_is_bounded() {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL).unwrap();
+        encoder.set_parameter(zstd::zstd_safe::CParameter::WindowLog(27)).unwrap();
+        io::Write::write_all(&mut encoder, &vec![b'\n'; 1 << 20]).unwrap();
+        let frame = encoder.finish().unwrap();
+        assert!(matches!(decompress(&frame), Err(PackError::Frame(_))));
+    }
+}

@@ -1,0 +1,173 @@
+//! Records: what is new in a batch goes in, and comes out again in order.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{Host, Store, StoreError, hashes, integer};
+use crate::{
+    audit::{
+        cosign::Cosigner,
+        tree::{Frontier, Hash},
+        witness::{self, Batch, Refusal, Step},
+    },
+    sink::pack,
+};
+
+/// A batch that arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Index of its first record.
+    pub first: u64,
+    /// Its records, each with its newline.
+    pub lines: &'a str,
+    /// The same, compressed.
+    pub frame: &'a [u8],
+    /// Their leaf hashes.
+    pub leaves: &'a [Hash],
+    /// The host's signed checkpoint.
+    pub note: &'a str,
+    /// The tree before it, where the host does not have what was before.
+    pub before: Option<&'a Frontier>,
+}
+
+/// Why a batch is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// It does not go on from what is known.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A batch as it is stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// Index of its first record.
+    pub first: u64,
+    /// The host's checkpoint behind its last.
+    pub note: String,
+    /// The leaf hashes of its records.
+    pub leaves: Vec<Hash>,
+    /// Its records, compressed.
+    pub frame: Vec<u8>,
+}
+
+impl Store {
+    /// Stores what is new in a batch, in the group that has begun, and gives the cosigned
+    /// checkpoint. `host` then is as it will be when the group is durable.
+    ///
+    /// # Errors
+    /// If the batch is refused, or the store fails: then nothing of it is stored.
+    pub fn append(
+        &self,
+        host: &mut Host,
+        arrival: Arrival<'_>,
+        cosigner: &Cosigner,
+        now_s: u64,
+    ) -> Result<String, AppendError> {
+        let Arrival { first, lines, frame, leaves, note, before } = arrival;
+        let overlap = self.overlap(host, first, leaves.len())?;
+        let batch = Batch { first, leaves, note, before };
+        let step = witness::judge(&host.tree, &overlap, &host.key, batch)?;
+        let Step { checkpoint, frontier, known, begins } = step;
+        let receipt = cosigner.cosign(note, now_s);
+        let new = leaves.get(known..).unwrap_or_default();
+        if let Some(before) = begins {
+            (host.first, host.before) = (before.size(), before);
+        }
+        if !new.is_empty() {
+            let rest;
+            let frame = if known == 0 {
+                frame
+            } else {
+                let lines: Vec<&str> = lines.split_inclusive('\n').skip(known).collect();
+                rest = pack::compress(lines.concat().as_bytes()).map_err(no_memory)?;
+                rest.as_slice()
+            };
+            let at = frontier.size() - new.len() as u64;
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO batch (host, first, note, leaves, lines) \
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )
+                .and_then(|mut row| {
+                    row.execute(params![host.id, integer(at), note, new.as_flattened(), frame])
+                })
+                .map_err(StoreError::from)?;
+        }
+        // A batch of the past changes nothing, and its receipt is older than the one that is there.
+        if checkpoint.size == frontier.size() {
+            host.receipt = Some(receipt.clone());
+        }
+        (host.size, host.tree, host.seen_s) = (frontier.size(), frontier, now_s);
+        self.update(host)?;
+        Ok(receipt)
+    }
+
+    fn update(&self, host: &Host) -> Result<(), StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "UPDATE host SET first = ?2, first_peaks = ?3, size = ?4, peaks = ?5, receipt = ?6, \
+             seen_s = ?7 WHERE id = ?1",
+        )?;
+        query.execute(params![
+            host.id,
+            integer(host.first),
+            host.before.peaks().as_flattened(),
+            integer(host.size),
+            host.tree.peaks().as_flattened(),
+            host.receipt,
+            integer(host.seen_s)
+        ])?;
+        Ok(())
+    }
+
+    /// The leaf hashes of known records from an index on, at most so many.
+    fn overlap(&self, host: &Host, first: u64, count: usize) -> Result<Vec<Hash>, StoreError> {
+        let mut leaves = Vec::new();
+        let mut next = first.max(host.first);
+        while next < host.size && leaves.len() < count {
+            let stored = self.batch(host, next)?;
+            let stored = stored.ok_or_else(|| StoreError::Damaged(host.name.clone()))?;
+            let skip = usize::try_from(next - stored.first).unwrap_or(usize::MAX);
+            let before = leaves.len();
+            leaves.extend(stored.leaves.into_iter().skip(skip).take(count - before));
+            if leaves.len() == before {
+                return Err(StoreError::Damaged(host.name.clone()));
+            }
+            next += (leaves.len() - before) as u64;
+        }
+        Ok(leaves)
+    }
+
+    /// The batch that an index is in, or the last one before it.
+    ///
+    /// # Errors
+    /// If the store fails, or is damaged.
+    pub fn batch(&self, host: &Host, index: u64) -> Result<Option<Stored>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT first, note, leaves, lines FROM batch WHERE host = ?1 AND first <= ?2 \
+             ORDER BY first DESC LIMIT 1",
+        )?;
+        let row = query
+            .query_row(params![host.id, integer(index)], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, Vec<u8>>(2)?,
+                    row.get::<_, Vec<u8>>(3)?,
+                ))
+            })
+            .optional()?;
+        let Some((first, note, leaves, frame)) = row else {
+            return Ok(None);
+        };
+        let leaves = hashes(&leaves).ok_or_else(|| StoreError::Damaged(host.name.clone()))?;
+        Ok(Some(Stored { first: first.unsigned_abs(), note, leaves, frame }))
+    }
+}
+
+/// Compressing fails only for want of memory.
+fn no_memory(error: std::io::Error) -> StoreError {
+    StoreError::Failed(rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}

@@ -1,0 +1,229 @@
+//! What the sink keeps: hosts, tokens, batches of records and findings, in SQLite. One thread owns
+//! it; what it is told within a group becomes durable together, before any of it is acknowledged.
+//!
+//! Records lie in the batches in which they came, compressed as they came. Beside them are the leaf
+//! hash of each and the checkpoint that the host signed behind the last, so that what is changed
+//! later can be named.
+
+mod admit;
+mod batches;
+mod findings;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, Params};
+
+pub use self::{
+    admit::EnrollError,
+    batches::{AppendError, Arrival, Stored},
+    findings::{Found, SILENT},
+};
+use crate::audit::{
+    checkpoint::Verifier,
+    tree::{Frontier, HASH_BYTES, Hash},
+};
+
+const FILE: &str = "sink.db";
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// `governd` in the file's header.
+const APPLICATION_ID: i32 = 0x676f_7665;
+const VERSION: i32 = 2;
+const SCHEMA: &str = "
+CREATE TABLE host (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    log_key TEXT NOT NULL,
+    first INTEGER NOT NULL DEFAULT 0,
+    first_peaks BLOB NOT NULL DEFAULT x'',
+    size INTEGER NOT NULL DEFAULT 0,
+    peaks BLOB NOT NULL DEFAULT x'',
+    receipt TEXT,
+    seen_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE certificate (
+    fingerprint BLOB PRIMARY KEY,
+    host INTEGER NOT NULL REFERENCES host(id),
+    issued_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE token (
+    secret BLOB PRIMARY KEY,
+    host TEXT NOT NULL,
+    expires_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY,
+    host INTEGER NOT NULL REFERENCES host(id),
+    first INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    leaves BLOB NOT NULL,
+    lines BLOB NOT NULL,
+    UNIQUE (host, first)
+) STRICT;
+CREATE TABLE finding (
+    id INTEGER PRIMARY KEY,
+    host INTEGER NOT NULL REFERENCES host(id),
+    time_s INTEGER NOT NULL,
+    what TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    ended_s INTEGER
+) STRICT;
+CREATE UNIQUE INDEX open_finding ON finding (host, what) WHERE ended_s IS NULL;
+";
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be used.
+    #[error("cannot use {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// Another version of governd wrote it.
+    #[error("{} was written by another version of governd", .0.display())]
+    Version(PathBuf),
+    /// SQLite failed.
+    #[error("the store failed: {0}")]
+    Failed(#[from] rusqlite::Error),
+    /// What is stored of a host is damaged.
+    #[error("what is stored of host {0} is damaged")]
+    Damaged(String),
+}
+
+/// A host, as the sink knows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Host {
+    /// Its row.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// What signs its log.
+    pub key: Verifier,
+    /// The first record of it: those before were gone at the first contact.
+    pub first: u64,
+    /// Index behind its last record.
+    pub size: u64,
+    /// Its last checkpoint, cosigned.
+    pub receipt: Option<String>,
+    /// When it was heard of last, in seconds since 1970.
+    pub seen_s: u64,
+    before: Frontier,
+    tree: Frontier,
+}
+
+/// The open store.
+pub struct Store {
+    connection: Connection,
+}
+
+impl Store {
+    /// Opens the store of a sink's directory, or makes it.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE);
+        let file = |source| StoreError::File { path: path.clone(), source };
+        let mut connection = Connection::open(&path).map_err(file)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(file)?;
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+            )
+            .map_err(file)?;
+        let version: i32 =
+            connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(file)?;
+        if version != 0 && version != VERSION {
+            return Err(StoreError::Version(path));
+        }
+        if version == 0 {
+            let made = connection.transaction().map_err(file)?;
+            made.execute_batch(SCHEMA).map_err(file)?;
+            made.pragma_update(None, "application_id", APPLICATION_ID).map_err(file)?;
+            made.pragma_update(None, "user_version", VERSION).map_err(file)?;
+            made.commit().map_err(file)?;
+        }
+        Ok(Self { connection })
+    }
+
+    /// Begins a group: what follows becomes durable with [`Store::commit`], all of it or nothing.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn begin(&self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    /// Makes the group durable.
+    ///
+    /// # Errors
+    /// If the store fails: then nothing of the group is stored.
+    pub fn commit(&self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("COMMIT")?)
+    }
+
+    /// Takes the group back.
+    pub fn roll_back(&self) {
+        if let Err(error) = self.connection.execute_batch("ROLLBACK") {
+            // SQLite does it by itself after some failures.
+            tracing::debug!(%error, "nothing to take back");
+        }
+    }
+
+    /// Every host.
+    ///
+    /// # Errors
+    /// If the store fails, or is damaged.
+    pub fn hosts(&self) -> Result<Vec<Host>, StoreError> {
+        self.select("ORDER BY name", [])
+    }
+
+    fn select(&self, which: &str, values: impl Params) -> Result<Vec<Host>, StoreError> {
+        let columns = "id, name, log_key, first, first_peaks, size, peaks, receipt, seen_s";
+        let text = format!("SELECT {columns} FROM host {which}");
+        let mut query = self.connection.prepare_cached(&text)?;
+        let rows = query.query_map(values, |row| {
+            Ok((
+                (row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?),
+                (row.get::<_, i64>(3)?, row.get::<_, Vec<u8>>(4)?),
+                (row.get::<_, i64>(5)?, row.get::<_, Vec<u8>>(6)?),
+                (row.get::<_, Option<String>>(7)?, row.get::<_, i64>(8)?),
+            ))
+        })?;
+        rows.map(|row| {
+            let ((id, name, key), (first, first_peaks), (size, peaks), (receipt, seen)) = row?;
+            let (first, size) = (first.unsigned_abs(), size.unsigned_abs());
+            let trees = tree(first, &first_peaks).zip(tree(size, &peaks));
+            let (Some((before, tree)), Ok(key)) = (trees, Verifier::parse(&key)) else {
+                return Err(StoreError::Damaged(name));
+            };
+            let seen_s = seen.unsigned_abs();
+            Ok(Host { id, name, key, first, size, receipt, seen_s, before, tree })
+        })
+        .collect()
+    }
+}
+
+fn tree(size: u64, peaks: &[u8]) -> Option<Frontier> {
+    Frontier::new(size, hashes(peaks)?)
+}
+
+/// Hashes that stand one after the other.
+fn hashes(bytes: &[u8]) -> Option<Vec<Hash>> {
+    let (hashes, rest) = bytes.as_chunks::<HASH_BYTES>();
+    rest.is_empty().then(|| hashes.to_vec())
+}
+
+/// SQLite's integers are signed; nothing here comes near their end.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,258 @@
+//! Edits of the store behind the sink's back.
+
+use proptest::prelude::*;
+use rusqlite::params;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    audit::{checkpoint::Signer, cosign::Cosigner, tree::leaf_hash, verify::Report},
+    sink::pack,
+};
+
+const BATCHES: u64 = 8;
+const RECORDS: u64 = 5;
+const FIRST: u64 = 3;
+const EDITS: u32 = 200;
+
+/// How many random edits are tried; `GOVERND_TEST_EDITS` tries more.
+fn edits() -> u32 {
+    std::env::var("GOVERND_TEST_EDITS").ok().and_then(|text| text.parse().ok()).unwrap_or(EDITS)
+}
+
+fn line(index: u64) -> String {
+    format!("{{\"metadata\":{{\"sequence\":{index}}},\"n\":\"{}\"}}\n", index * 7_919)
+}
+
+fn cosigner() -> Cosigner {
+    Cosigner::new("sink.example", [2; 32]).unwrap()
+}
+
+/// A store with the log of one host, whose first records were gone.
+fn filled() -> (TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    let signer = Signer::new("governd/host", [1; 32]).unwrap();
+    store.add_token("secret", "web-1", 10).unwrap();
+    store.enroll("secret", signer.verifier(), 1, |_| Ok(((), [7; 32]))).unwrap();
+    let mut host = store.hosts().unwrap().pop().unwrap();
+    let mut tree = Frontier::default();
+    (0..FIRST).for_each(|index| tree.push(leaf_hash(line(index).trim_end().as_bytes())));
+    let before = tree.clone();
+    for batch in 0..BATCHES {
+        let first = FIRST + batch * RECORDS;
+        let lines: String = (first..first + RECORDS).map(line).collect();
+        let leaves = pack::leaves(&lines);
+        leaves.iter().for_each(|leaf| tree.push(*leaf));
+        let note = signer.sign(tree.size(), tree.root());
+        let frame = pack::compress(lines.as_bytes()).unwrap();
+        let before = (batch == 0).then_some(&before);
+        let arrival =
+            Arrival { first, lines: &lines, frame: &frame, leaves: &leaves, note: &note, before };
+        store.begin().unwrap();
+        store.append(&mut host, arrival, &cosigner(), 5).unwrap();
+        store.commit().unwrap();
+    }
+    assert_eq!(store.hosts().unwrap(), [host]);
+    (directory, store)
+}
+
+fn report(store: &Store) -> Report {
+    let host = store.hosts().unwrap().pop().unwrap();
+    store.verify(&host, cosigner().witness()).unwrap()
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Line { of: u64, at: usize },
+    LineAndLeaf { of: u64, at: usize },
+    RemoveLine { of: u64, at: usize },
+    SwapLines { of: u64, at: usize },
+    Leaf { of: u64, byte: usize },
+    Frame { of: u64, at: prop::sample::Index, bit: u8 },
+    Note { of: u64, at: prop::sample::Index },
+    Remove { of: u64 },
+    RemoveFrom { of: u64 },
+    Exchange { of: u64, with: u64 },
+    Move { of: u64, by: i64 },
+    Size { by: i64 },
+    Peaks { at: prop::sample::Index },
+    Receipt { at: prop::sample::Index },
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let of = || 0..BATCHES;
+    let at = || 0..RECORDS as usize;
+    let any_at = any::<prop::sample::Index>;
+    prop_oneof![
+        (of(), at()).prop_map(|(of, at)| Edit::Line { of, at }),
+        (of(), at()).prop_map(|(of, at)| Edit::LineAndLeaf { of, at }),
+        (of(), at()).prop_map(|(of, at)| Edit::RemoveLine { of, at }),
+        (of(), 0..RECORDS as usize - 1).prop_map(|(of, at)| Edit::SwapLines { of, at }),
+        (of(), 0..RECORDS as usize * HASH_BYTES).prop_map(|(of, byte)| Edit::Leaf { of, byte }),
+        (of(), any_at(), 0_u8..8).prop_map(|(of, at, bit)| Edit::Frame { of, at, bit }),
+        (of(), any_at()).prop_map(|(of, at)| Edit::Note { of, at }),
+        of().prop_map(|of| Edit::Remove { of }),
+        of().prop_map(|of| Edit::RemoveFrom { of }),
+        (of(), of())
+            .prop_filter("two", |(of, with)| of != with)
+            .prop_map(|(of, with)| Edit::Exchange { of, with }),
+        (of(), prop_oneof![-3_i64..0, 1_i64..4]).prop_map(|(of, by)| Edit::Move { of, by }),
+        prop_oneof![-9_i64..0, 1_i64..9].prop_map(|by| Edit::Size { by }),
+        any_at().prop_map(|at| Edit::Peaks { at }),
+        any_at().prop_map(|at| Edit::Receipt { at }),
+    ]
+}
+
+fn first_of(batch: u64) -> u64 {
+    FIRST + batch * RECORDS
+}
+
+fn stored(store: &Store, batch: u64) -> Stored {
+    let host = store.hosts().unwrap().pop().unwrap();
+    store.batch(&host, first_of(batch)).unwrap().unwrap()
+}
+
+fn set(store: &Store, batch: u64, column: &str, value: impl rusqlite::ToSql) {
+    let sql = format!("UPDATE batch SET {column} = ?2 WHERE first = ?1");
+    assert_eq!(store.connection.execute(&sql, params![integer(first_of(batch)), value]), Ok(1));
+}
+
+fn rewrite(store: &Store, batch: u64, change: impl FnOnce(&mut Vec<String>)) {
+    let text = pack::decompress(&stored(store, batch).frame).unwrap();
+    let mut lines: Vec<String> = text.split_inclusive('\n').map(ToOwned::to_owned).collect();
+    change(&mut lines);
+    set(store, batch, "lines", pack::compress(lines.concat().as_bytes()).unwrap());
+}
+
+/// Another character in a text.
+fn other_character(text: &str, at: prop::sample::Index) -> String {
+    let mut characters: Vec<char> = text.chars().collect();
+    let at = at.index(characters.len());
+    characters[at] = if characters[at] == 'A' { 'B' } else { 'A' };
+    characters.into_iter().collect()
+}
+
+/// Does it, and says which record is the first that is wrong, and whether only a batch is known; or
+/// nothing, if what can be read is the same as before.
+fn apply(edit: &Edit, store: &Store) -> Option<(u64, bool)> {
+    let forged = |line: &str| line.replace("\"n\":\"", "\"n\":\"0");
+    let exactly = |of: &u64, at: usize| Some((first_of(*of) + at as u64, false));
+    match edit {
+        Edit::Line { of, at } => {
+            rewrite(store, *of, |lines| lines[*at] = forged(&lines[*at]));
+            exactly(of, *at)
+        }
+        Edit::LineAndLeaf { of, at } => {
+            rewrite(store, *of, |lines| lines[*at] = forged(&lines[*at]));
+            let lines = pack::decompress(&stored(store, *of).frame).unwrap();
+            set(store, *of, "leaves", pack::leaves(&lines).as_flattened());
+            Some((first_of(*of), true))
+        }
+        Edit::RemoveLine { of, at } => {
+            rewrite(store, *of, |lines| drop(lines.remove(*at)));
+            exactly(of, *at)
+        }
+        Edit::SwapLines { of, at } => {
+            rewrite(store, *of, |lines| lines.swap(*at, at + 1));
+            exactly(of, *at)
+        }
+        Edit::Leaf { of, byte } => {
+            let mut leaves = stored(store, *of).leaves;
+            leaves.as_flattened_mut()[*byte] ^= 1;
+            set(store, *of, "leaves", leaves.as_flattened());
+            exactly(of, byte / HASH_BYTES)
+        }
+        Edit::Frame { of, at, bit } => {
+            let mut frame = stored(store, *of).frame;
+            let before = pack::decompress(&frame).unwrap();
+            let at = at.index(frame.len());
+            frame[at] ^= 1 << bit;
+            let after = pack::decompress(&frame).unwrap_or_default();
+            set(store, *of, "lines", frame);
+            let same = pack::each(&before).zip(pack::each(&after)).take_while(|(a, b)| a == b);
+            let same = same.count();
+            if before == after { None } else { exactly(of, same) }
+        }
+        Edit::Note { of, at } => {
+            set(store, *of, "note", other_character(&stored(store, *of).note, *at));
+            exactly(of, 0)
+        }
+        Edit::Remove { of } => {
+            let first = integer(first_of(*of));
+            store.connection.execute("DELETE FROM batch WHERE first = ?1", [first]).unwrap();
+            exactly(of, 0)
+        }
+        Edit::RemoveFrom { of } => {
+            let first = integer(first_of(*of));
+            store.connection.execute("DELETE FROM batch WHERE first >= ?1", [first]).unwrap();
+            exactly(of, 0)
+        }
+        Edit::Exchange { of, with } => {
+            let (one, other) = (stored(store, *of), stored(store, *with));
+            for (batch, content) in [(*of, other), (*with, one)] {
+                set(store, batch, "note", content.note);
+                set(store, batch, "leaves", content.leaves.as_flattened());
+                set(store, batch, "lines", content.frame);
+            }
+            // What is there is whole, and belongs elsewhere.
+            Some((first_of(*of.min(with)), true))
+        }
+        Edit::Move { of, by } => {
+            let first = first_of(*of).strict_add_signed(*by);
+            set(store, *of, "first", integer(first));
+            Some((first.min(first_of(*of)), false))
+        }
+        Edit::Size { by } => {
+            // Without its subtrees no size is one, so it gets those of a log of its own.
+            let size = first_of(BATCHES).strict_add_signed(*by);
+            let mut tree = Frontier::default();
+            (0..size).for_each(|index| tree.push(leaf_hash(line(index).trim_end().as_bytes())));
+            let sql = "UPDATE host SET size = ?1, peaks = ?2";
+            let peaks = tree.peaks().as_flattened();
+            store.connection.execute(sql, params![integer(size), peaks]).unwrap();
+            Some((size.min(first_of(BATCHES)), false))
+        }
+        Edit::Peaks { at } => {
+            let host = store.hosts().unwrap().pop().unwrap();
+            let mut peaks = host.tree.peaks().to_vec();
+            let bytes = peaks.as_flattened_mut();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1;
+            store.connection.execute("UPDATE host SET peaks = ?1", [peaks.as_flattened()]).unwrap();
+            Some((first_of(BATCHES), false))
+        }
+        Edit::Receipt { at } => {
+            let receipt = store.hosts().unwrap().pop().unwrap().receipt.unwrap();
+            let receipt = other_character(&receipt, *at);
+            store.connection.execute("UPDATE host SET receipt = ?1", [receipt]).unwrap();
+            Some((first_of(BATCHES), false))
+        }
+    }
+}
+
+#[test]
+fn an_untouched_store_is_what_was_signed() {
+    let (_directory, store) = filled();
+    let report = report(&store);
+    assert_eq!((report.wrong, report.checkpoints), (None, BATCHES));
+    assert_eq!((report.first, report.signed), (FIRST, first_of(BATCHES)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: edits(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_edit_of_the_store_is_found_and_the_first_wrong_record_named(edit in edit()) {
+        let (_directory, store) = filled();
+        match apply(&edit, &store) {
+            None => prop_assert_eq!(report(&store).wrong, None),
+            Some((first, within_batch)) => {
+                let wrong = report(&store).wrong.expect("the edit is found");
+                prop_assert_eq!(wrong.first, first, "{:?}", wrong);
+                let most = if within_batch { first + RECORDS - 1 } else { first };
+                prop_assert!(wrong.last <= most, "{:?}", wrong);
+            }
+        }
+    }
+}
