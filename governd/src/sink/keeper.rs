@@ -75,6 +75,8 @@ pub(super) struct Keeper {
     store: Store,
     authority: Arc<Authority>,
     tell: Tell,
+    /// What is told once it is durable.
+    notices: Vec<Notice>,
     /// Hosts as they are in the store, with the group that is being made durable.
     hosts: HashMap<i64, Host>,
     /// Whose certificates are known, and since when they are valid.
@@ -92,6 +94,7 @@ impl Keeper {
             store,
             authority,
             tell,
+            notices: Vec::new(),
             hosts: HashMap::new(),
             certificates: HashMap::new(),
             sessions: HashMap::new(),
@@ -129,6 +132,7 @@ impl Keeper {
                 Call::Look => self.look(now_s()).unwrap_or_else(|error| drop(failed(&error))),
             }
         }
+        self.tell_all();
         if appends.is_empty() {
             return;
         }
@@ -137,12 +141,20 @@ impl Keeper {
             self.store.roll_back();
             // What is remembered may be ahead of what is stored.
             self.hosts.clear();
+            self.notices.clear();
             for (_, answer) in &mut waiting {
                 *answer = failed(&error);
             }
         }
+        self.tell_all();
         for (reply, answer) in waiting {
             reply.send(answer).ok();
+        }
+    }
+
+    fn tell_all(&mut self) {
+        for notice in self.notices.drain(..) {
+            (self.tell)(notice);
         }
     }
 
@@ -260,7 +272,8 @@ impl Keeper {
             Some(None) => return Ok(Answer::malformed(&"before is no tree of that size")),
             known => known.flatten(),
         };
-        if leaves.is_empty() && head.session != self.sessions.get(&host.id).copied() {
+        let session = head.session.as_ref();
+        if leaves.is_empty() && (session.is_none() || session != self.sessions.get(&host.id)) {
             let error = "this is not the last session of the host; ask for the state";
             return Ok(Answer::refused(StatusCode::CONFLICT, "session", &error));
         }
@@ -308,21 +321,16 @@ impl Keeper {
         Ok(())
     }
 
-    fn alarm(&self, host: &Host, what: &str, detail: &str) -> Result<(), StoreError> {
+    fn alarm(&mut self, host: &Host, what: &str, detail: &str) -> Result<(), StoreError> {
         if self.store.find(host, what, detail, now_s())? {
             self.say(Weight::Alarm, what, &host.name, detail.to_owned());
         }
         Ok(())
     }
 
-    fn say(&self, weight: Weight, what: &str, who: &str, detail: String) {
-        (self.tell)(Notice {
-            what: what.to_owned(),
-            who: who.to_owned(),
-            detail,
-            count: 1,
-            weight,
-        });
+    fn say(&mut self, weight: Weight, what: &str, who: &str, detail: String) {
+        let (what, who) = (what.to_owned(), who.to_owned());
+        self.notices.push(Notice { what, who, detail, count: 1, weight });
     }
 
     /// What is refused for the first time since the last look is told at once, and what is alike
@@ -344,7 +352,7 @@ impl Keeper {
     fn look(&mut self, now_s: u64) -> Result<(), StoreError> {
         for ((who, what), (detail, count)) in self.refusals.drain() {
             if count > 0 {
-                (self.tell)(Notice { what, who, detail, count, weight: Weight::Refused });
+                self.notices.push(Notice { what, who, detail, count, weight: Weight::Refused });
             }
         }
         for host in self.store.hosts()? {
@@ -415,9 +423,11 @@ mod tests {
         let (_directory, mut keeper, notices) = keeper();
         let started = keeper.started_s;
         keeper.look(started + SILENT_S - 1).unwrap();
+        keeper.tell_all();
         assert!(notices.try_recv().is_err());
         keeper.look(started + SILENT_S).unwrap();
         keeper.look(started + SILENT_S + 10).unwrap();
+        keeper.tell_all();
         let notice = notices.try_recv().unwrap();
         assert_eq!((notice.weight, notice.what.as_str()), (Weight::Alarm, SILENT));
         assert_eq!((notice.who.as_str(), notice.count), ("web-1", 1));
@@ -433,6 +443,7 @@ mod tests {
         (0..5).for_each(|_| refuse("192.0.2.1"));
         (0..REFUSALS_MAX * 2).for_each(|number| refuse(&number.to_string()));
         keeper.look(0).unwrap();
+        keeper.tell_all();
         let told: Vec<Notice> = notices.try_iter().collect();
         assert_eq!(told.len(), REFUSALS_MAX + 1 + 2);
         let counts: u64 = told.iter().map(|notice| notice.count).sum();

@@ -277,7 +277,7 @@ fn what_a_sink_must_not_take_is_refused_and_the_rest_goes_on() {
         assert!(said.starts_with("unreachable") && said.contains(want), "{said}");
         sink.wait_for_notice(Weight::Refused, "handshake");
     };
-    unreachable(client(&ca_of_other, None), "UnknownIssuer");
+    unreachable(client(&ca_of_other, None), "invalid peer certificate");
     let (own_key, point) = authority::host_key().unwrap();
     let theirs = Authority::open(stranger.directory.path()).unwrap();
     let (foreign, _) = theirs.issue(HOST, &point).unwrap();

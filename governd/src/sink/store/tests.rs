@@ -1,5 +1,7 @@
 //! Edits of the store behind the sink's back.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use rusqlite::params;
 use tempfile::TempDir;
@@ -28,8 +30,21 @@ fn cosigner() -> Cosigner {
     Cosigner::new("sink.example", [2; 32]).unwrap()
 }
 
-/// A store with the log of one host, whose first records were gone.
+/// A copy of a store with the log of one host, whose first records were gone.
 fn filled() -> (TempDir, Store) {
+    static FILLED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let (directory, store) = fill();
+        store.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        std::fs::read(directory.path().join(FILE)).unwrap()
+    });
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(FILE), FILLED.as_slice()).unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    store.connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
+    (directory, store)
+}
+
+fn fill() -> (TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Store::open(directory.path()).unwrap();
     let signer = Signer::new("governd/host", [1; 32]).unwrap();
