@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Checks a whole log of governd. It needs Python and openssl, and nothing of governd.
 
-usage: check-log.py DIRECTORY KEY [RECEIPT]
+usage: check-log.py [--mirror DIRECTORY] PLACE KEY [RECEIPT]
 
-DIRECTORY is a log, such as /var/lib/governd/log; KEY the text of the host's key.pub, or that file; RECEIPT a file that
-`governd sink receipt` wrote. Every root is computed from the lines and compared with every checkpoint, and every
-signature is checked. Prints how far the log is signed and exits with 0, or says what is wrong and exits with 1.
+PLACE is a log, such as /var/lib/governd/log, or the URL of one that `governd sink publish` wrote (C2SP tlog-tiles);
+KEY the text of the host's key.pub, or that file; RECEIPT a file that `governd sink receipt` wrote. Every root is
+computed from the records and compared with every checkpoint, and every signature is checked. With --mirror what is
+read from a URL is kept, and what was kept before must be its beginning. Prints how far the log is signed and exits
+with 0, or says what is wrong and exits with 1.
 """
-import base64, hashlib, os, struct, subprocess, sys, tempfile
+import base64, hashlib, os, struct, subprocess, sys, tempfile, urllib.error, urllib.request
 
 def sha256(data):
     return hashlib.sha256(data).digest()
@@ -95,11 +97,91 @@ def check(directory, key, receipt):
     assert not receipt or receipt[0] <= tree.size, f"records from {tree.size} on are missing, the sink saw {receipt[0]}"
     return f"{tree.size} records, {count} checkpoints: as signed"
 
+def groups(number):
+    text = f"{number % 1000:03}"
+    while number >= 1000:
+        number //= 1000
+        text = f"x{number % 1000:03}/{text}"
+    return text
+
+class Published:
+    """What is at a URL, or in a mirror of it."""
+    def __init__(self, url, mirror):
+        self.url, self.mirror = url.rstrip("/"), mirror
+
+    def get(self, path, may_be_kept=False):
+        kept = self.mirror and os.path.join(self.mirror, path)
+        if may_be_kept and kept and os.path.exists(kept):
+            return open(kept, "rb").read()
+        with urllib.request.urlopen(f"{self.url}/{path}", timeout=60) as answer:
+            content = answer.read()
+        if kept:
+            os.makedirs(os.path.dirname(kept), exist_ok=True)
+            with open(kept, "wb") as file:
+                file.write(content)
+        return content
+
+    def tile(self, level, number, width):
+        if width < 256:
+            return self.get(f"tile/{level}/{groups(number)}.p/{width}")
+        return self.get(f"tile/{level}/{groups(number)}", True)
+
+def entries(bundle):
+    at = 0
+    while at < len(bundle):
+        size = struct.unpack_from(">H", bundle, at)[0]
+        yield bundle[at + 2:at + 2 + size]
+        at += 2 + size
+
+def check_published(url, mirror, key, receipt):
+    kept = mirror and os.path.join(mirror, "checkpoint")
+    before = key.open(open(kept, encoding="utf-8").read()) if kept and os.path.exists(kept) else None
+    place, tree = Published(url, mirror), Tree()
+    checkpoint = Published(url, None).get("checkpoint")
+    size, root = key.open(checkpoint.decode())
+    wanted = dict([known for known in (before, receipt) if known])
+    assert all(known <= size for known in wanted), f"records from {size} on are missing"
+    level = []
+    for number in range(-(-size // 256)):
+        width = min(256, size - 256 * number)
+        hashes = b""
+        for record in entries(place.tile("entries", number, width)):
+            hashes += sha256(b"\0" + record)
+            tree.push(record)
+            if tree.size in wanted:
+                assert wanted[tree.size] == tree.root(), "others saw other records"
+        assert hashes == place.tile(0, number, width), f"tile {number} is not that of its records"
+        level += [hashes]
+    assert tree.size == size and tree.root() == root, "the records are not those that were signed"
+    above = 1
+    while len(full := [tile for tile in level if len(tile) == 256 * 32]):
+        hashes, level = [tile_root(tile) for tile in full], []
+        for number in range(-(-len(hashes) // 256)):
+            part = hashes[256 * number:256 * (number + 1)]
+            level.append(b"".join(part))
+            assert place.tile(above, number, len(part)) == level[-1], f"tile {above}/{number} is not that of those below"
+        above += 1
+    if kept:
+        with open(kept, "wb") as file:
+            file.write(checkpoint)
+    return f"{size} records, {above} levels of tiles: as signed"
+
+def tile_root(tile):
+    nodes = [tile[at:at + 32] for at in range(0, len(tile), 32)]
+    while len(nodes) > 1:
+        nodes = [sha256(b"\1" + left + right) for left, right in zip(nodes[::2], nodes[1::2])]
+    return nodes[0]
+
 if __name__ == "__main__":
-    directory, key, *receipt = sys.argv[1:]
+    arguments = sys.argv[1:]
+    mirror = None
+    if arguments[:1] == ["--mirror"]:
+        _, mirror, *arguments = arguments
+    place, key, *receipt = arguments
     try:
         key = Key(open(key).read() if os.path.exists(key) else key)
         receipt = key.open(open(receipt[0], encoding="utf-8").read()) if receipt else None
-        print(check(directory, key, receipt))
-    except (AssertionError, ValueError, IndexError, OSError) as error:
+        is_url = "://" in place
+        print(check_published(place, mirror, key, receipt) if is_url else check(place, key, receipt))
+    except (AssertionError, ValueError, IndexError, OSError, struct.error, urllib.error.URLError) as error:
         sys.exit(f"not as signed: {error}")

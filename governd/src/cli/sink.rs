@@ -2,9 +2,10 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, anyhow};
@@ -27,6 +28,7 @@ use crate::{
         authority::{self, Authority, AuthorityError},
         server,
         store::{Host, Store, StoreError},
+        tiles::{self, PublishError},
     },
     telemetry,
 };
@@ -57,6 +59,8 @@ enum Verb {
     Receipt(Receipt),
     /// Check that what is stored of every host is what it signed.
     Verify(Verify),
+    /// Write every host's log as static files that anybody can mirror and audit (C2SP tlog-tiles).
+    Publish(Publish),
 }
 
 /// Where the sink is.
@@ -123,6 +127,18 @@ struct Verify {
     place: Place,
 }
 
+#[derive(Args, Debug)]
+struct Publish {
+    #[command(flatten)]
+    place: Place,
+    /// Directory to write to, such as that of a web server; each host has one in it.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Go on, and write what is new every so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    every: Option<NonZeroU32>,
+}
+
 impl Sink {
     pub(super) fn run(self) -> Outcome {
         match self.verb {
@@ -132,6 +148,7 @@ impl Sink {
             Verb::Hosts(verb) => verb.run(),
             Verb::Receipt(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
+            Verb::Publish(verb) => verb.run(),
         }
     }
 }
@@ -291,6 +308,35 @@ impl Verify {
             printer.line(line).map_err(unwritable)?;
         }
         Ok(exit)
+    }
+}
+
+impl Publish {
+    fn run(self) -> Outcome {
+        let printer = Printer::new(false);
+        let store = self.place.store()?;
+        loop {
+            let mut exit = Exit::Yes;
+            for host in store.hosts().map_err(failed)? {
+                match tiles::publish(&store, &host, &self.to) {
+                    Ok(size) => {
+                        printer.note(format_args!("{}: {size} records are published", host.name));
+                    }
+                    Err(error @ PublishError::Late(..)) => {
+                        exit = Exit::No;
+                        printer.note(format_args!("{error}; its tree is not published"));
+                    }
+                    Err(error) => {
+                        let hint = "run it as who runs the sink, and name a directory to write to";
+                        return Err(Failure::new(Exit::Environment, error, hint));
+                    }
+                }
+            }
+            let Some(seconds) = self.every else {
+                return Ok(exit);
+            };
+            std::thread::sleep(Duration::from_secs(u64::from(seconds.get())));
+        }
     }
 }
 

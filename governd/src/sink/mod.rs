@@ -13,4 +13,5 @@ pub mod notice;
 pub mod pack;
 pub mod server;
 pub mod store;
+pub mod tiles;
 pub mod wire;

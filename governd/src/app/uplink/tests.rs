@@ -18,6 +18,7 @@ use super::{
 };
 
 mod hostile;
+mod kills;
 use crate::{
     app::journal::Journal,
     audit::{
