@@ -22,7 +22,7 @@ fn place() -> Option<PathBuf> {
     let place = std::env::var_os(PLACE).map(PathBuf::from)?;
     // It ends with its parent, however that ends.
     thread::spawn(|| {
-        std::io::stdin().read(&mut [0]).ok();
+        std::io::stdin().read_exact(&mut [0]).ok();
         std::process::exit(0);
     });
     Some(place)
