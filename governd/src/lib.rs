@@ -10,6 +10,7 @@ pub mod audit;
 pub mod capture;
 pub mod catalog;
 pub mod cli;
+pub mod confine;
 pub mod control;
 pub mod core;
 pub mod kernel;

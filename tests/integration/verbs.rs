@@ -61,12 +61,34 @@ fn status_says_what_is_in_force(lab: &Lab) -> Result<()> {
     let named = programs.len() + ELSEWHERE;
     ensure!(named == held, "it holds {held} programs and names {}", programs.len());
 
+    ensure!(counted.pointer("/privileges/is_filtered") == Some(&Value::Bool(true)), "{counted}");
+    every_thread_is_confined(daemon.pid())?;
     let words = place.ask(&["status"])?.success()?;
     for word in [policy::PYTHON, policy::NODE, policy::OWNER, "enforce", &cgroup] {
         ensure!(words.contains(word), "{word} is not in {words}");
     }
     ensure!(!words.contains('\u{1b}'), "colours without a terminal: {words}");
     daemon.stop()?;
+    Ok(())
+}
+
+/// As the kernel tells of each thread, not governd.
+fn every_thread_is_confined(pid: u32) -> Result<()> {
+    // CAP_DAC_READ_SEARCH, CAP_KILL, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON and
+    // CAP_BPF (include/uapi/linux/capability.h).
+    let kept: u64 = [2, 5, 12, 19, 21, 38, 39].iter().map(|number| 1 << number).sum();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = fs::read_to_string(thread?.path().join("status"))?;
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::trim).with_context(|| format!("no {name} in {status}"))
+        };
+        for set in ["CapPrm:", "CapEff:", "CapBnd:", "CapAmb:", "CapInh:"] {
+            let has = u64::from_str_radix(value(set)?, 16)?;
+            ensure!(has & !kept == 0, "{set} has more than is kept: {status}");
+        }
+        ensure!(value("NoNewPrivs:")? == "1" && value("Seccomp:")? == "2", "{status}");
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use governd_common::{limits, verdict::Mode};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{VERSION, ending::Ending, engine::Engine};
+use super::{VERSION, confinement, ending::Ending, engine::Engine};
 use crate::{
     control::{
         protocol::{
@@ -181,6 +181,7 @@ impl Engine {
             exporters: self.exporting.status(),
             events: self.events,
             tables: self.tables(tasks.len() as u64)?,
+            privileges: confinement::status(),
         })
     }
 }

@@ -21,7 +21,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use self::worker::Worker;
-use super::journal::Journal;
+use super::{confinement, journal::Journal};
 use crate::{
     audit::{
         export::{
@@ -156,7 +156,13 @@ impl Exporting {
             let worker = Worker::new(name, cursor, destination, journal, Arc::clone(&stats));
             let (stop, stopped) = mpsc::channel();
             let thread = thread::Builder::new().name(format!("export-{name}"));
-            let thread = thread.spawn(move || worker.run(&stopped)).map_err(failed)?;
+            let written = [Some(directory), exporter.directory().map(Path::to_owned)];
+            let work = move || {
+                let written: Vec<_> = written.iter().flatten().map(PathBuf::as_path).collect();
+                confinement::write_only_below(&written);
+                worker.run(&stopped);
+            };
+            let thread = thread.spawn(work).map_err(failed)?;
             let kind = exporter.kind();
             running.push(Running { name: name.to_owned(), kind, stats, stop, thread });
         }

@@ -10,6 +10,7 @@ pub mod asked;
 mod backoff;
 pub mod catalogue;
 pub mod clock;
+pub mod confinement;
 mod controls;
 mod digests;
 mod discovery;
@@ -244,7 +245,7 @@ impl App {
         engine.record_opened(&opened);
         engine.put_in_force(policy)?;
         engine.kernel.persist()?;
-        let server = Server::bind(&settings.socket, control_group())?;
+        let server = Server::bind(&settings.socket, confinement::control_group())?;
         let metrics =
             settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
@@ -401,14 +402,4 @@ fn context(host: &HostFacts, lacks: &[Lack]) -> Context {
 fn degraded(lack: Lack) -> Degraded {
     tracing::warn!(what = lack.word(), detail = lack.detail(), "degraded by this kernel");
     Degraded { what: lack.word(), detail: lack.detail(), hides_names: lack == Lack::Loops }
-}
-
-/// The group whose members may use the control socket, if the host has it.
-fn control_group() -> Option<u32> {
-    let groups = std::fs::read_to_string("/etc/group").ok()?;
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let is_ours = fields.next() == Some(Server::group());
-        is_ours.then(|| fields.nth(1)?.parse().ok()).flatten()
-    })
 }

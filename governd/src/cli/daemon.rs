@@ -10,7 +10,7 @@ use super::{
     watch,
 };
 use crate::{
-    app::{self, App, StartError, catalogue::CatalogueError, exporting::ExportError},
+    app::{self, App, StartError, catalogue::CatalogueError, confinement, exporting::ExportError},
     settings::{PolicySource, Settings},
     telemetry,
 };
@@ -48,6 +48,7 @@ impl Up {
 }
 
 fn govern(settings: &Settings, printer: Option<Printer>) -> Outcome {
+    confinement::daemon();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -9,7 +9,10 @@ use super::{
     printer::{Printer, Table, Tone},
     unwritable,
 };
-use crate::kernel::probe::{self, Outcome as Found, Probe};
+use crate::{
+    confine,
+    kernel::probe::{self, Outcome as Found, Probe},
+};
 
 /// How the probe of a program is called, before the program's name.
 const PROGRAM: &str = "program ";
@@ -28,7 +31,8 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
-        let probes = probe::probe();
+        let mut probes = probe::probe();
+        probes.push(landlock());
         let count = |found| probes.iter().filter(|probe| probe.outcome == found).count();
         let (degraded, missing) = (count(Found::Degraded), count(Found::Missing));
         if printer.is_json() {
@@ -67,6 +71,20 @@ impl Doctor {
             }
         }
         table.lines(printer)
+    }
+}
+
+/// Landlock, by which threads that talk to other hosts are kept from files.
+fn landlock() -> Probe {
+    let name = "landlock".to_owned();
+    match confine::landlock() {
+        Some(detail) => Probe { name, outcome: Found::Ok, detail, hint: None },
+        None => Probe {
+            name,
+            outcome: Found::Degraded,
+            detail: "none: exporters and a sink may write where their user may".to_owned(),
+            hint: Some("use Linux 5.13 or later, with `landlock` in the boot option lsm=".into()),
+        },
     }
 }
 

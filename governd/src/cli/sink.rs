@@ -22,7 +22,7 @@ use super::{
     unwritable,
 };
 use crate::{
-    app::{sinking, uplink},
+    app::{confinement, sinking, uplink},
     audit::{canonical::integer, verify::Wrong},
     sink::{
         authority::{self, Authority, AuthorityError},
@@ -168,6 +168,7 @@ impl Init {
 impl Run {
     fn run(self) -> Outcome {
         telemetry::start("info");
+        confinement::sink(&self.place.dir);
         let authority = Arc::new(self.place.authority()?);
         let store = self.place.store()?;
         let journal = sinking::open_log(&self.place.dir).map_err(|error| {

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::control::{
     client::{self, ClientError},
-    protocol::{AgentStatus, EnforcementStatus, ErrorKind, ExporterStatus, Request, StatusReport},
+    protocol::{
+        AgentStatus, EnforcementStatus, ErrorKind, ExporterStatus, PrivilegeStatus, Request,
+        StatusReport,
+    },
 };
 
 /// Flags of `governd status`.
@@ -84,6 +87,8 @@ fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
     for (what, detail) in &report.degraded {
         fact("degraded", Tone::Warn, format!("{what}: {detail}"));
     }
+    let (tone, text) = privileges(&report.privileges);
+    fact("privileges", tone, text);
     let policy = &report.policy;
     fact("policy", Tone::Plain, format!("{}, generation {}", policy.source, policy.generation));
     fact("digest", Tone::Plain, policy.digest.clone());
@@ -189,6 +194,16 @@ fn programs(report: &StatusReport) -> (Tone, String) {
         return (Tone::Good, format!("{} attached", report.programs.len()));
     }
     (Tone::Bad, format!("not attached: {}", detached.join(", ")))
+}
+
+fn privileges(privileges: &PrivilegeStatus) -> (Tone, String) {
+    let mut text = privileges.capabilities.join(" ");
+    if privileges.may_gain {
+        text.push_str("; could get more");
+    }
+    text.push_str(if privileges.is_filtered { "; system calls filtered" } else { "; no filter" });
+    let is_confined = privileges.is_filtered && !privileges.may_gain;
+    (if is_confined { Tone::Plain } else { Tone::Warn }, text)
 }
 
 fn agents(agents: &[AgentStatus]) -> Table {

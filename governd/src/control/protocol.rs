@@ -182,6 +182,20 @@ pub struct StatusReport {
     /// Tables that can be full.
     #[serde(default)]
     pub tables: Vec<TableStatus>,
+    /// What the daemon may do on this host.
+    #[serde(default)]
+    pub privileges: PrivilegeStatus,
+}
+
+/// What the daemon may do, as the kernel tells.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct PrivilegeStatus {
+    /// Its capabilities.
+    pub capabilities: Vec<String>,
+    /// Whether a program that it starts could get more.
+    pub may_gain: bool,
+    /// Whether the kernel refuses it system calls.
+    pub is_filtered: bool,
 }
 
 /// Whether what is denied is refused, as the daemon last tried it.

@@ -249,7 +249,7 @@ pub(super) fn load_replay(layout: KernelLayout, flows_max: u32) -> Result<Ebpf, 
 
 /// Kernels before 5.11 charge maps to the memlock limit. Where it cannot be raised, loading says
 /// so.
-fn raise_memlock() {
+pub fn raise_memlock() {
     let unlimited = Rlimit { current: None, maximum: None };
     if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
         tracing::debug!(%error, "cannot raise the memlock limit");

@@ -34,7 +34,7 @@ pub use error::KernelError;
 pub use frames::{FrameLink, Frames};
 pub use guard::{Harm, Tampering};
 pub use lack::Lack;
-pub use load::{Kernel, KernelOptions};
+pub use load::{Kernel, KernelOptions, raise_memlock};
 pub use pins::Pins;
 pub use quic::QuicVerdict;
 pub use replay::{Direction, Replay};

@@ -1,6 +1,9 @@
 //! `exporters.toml`: which exporters there are. An array of tables for each kind.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -53,6 +56,18 @@ impl Exporter {
             | Self::Otlp(Otlp { name, .. })
             | Self::Webhook(Webhook { name, .. })
             | Self::Nats(Nats { name, .. }) => name,
+        }
+    }
+
+    /// Where it writes files, if it does.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) => file.path.parent(),
+            Self::Stdout(_)
+            | Self::Syslog(_)
+            | Self::Otlp(_)
+            | Self::Webhook(_)
+            | Self::Nats(_) => None,
         }
     }
 

@@ -21,6 +21,7 @@ mod local;
 mod loss;
 mod object;
 mod pins;
+mod refused;
 mod say;
 mod swap;
 mod verdicts;

@@ -1,0 +1,66 @@
+//! What governd's processes give up before they begin, and what they have then.
+
+use std::path::Path;
+
+use crate::{
+    confine::{self, Confined, Kept, Privileges},
+    control::{protocol::PrivilegeStatus, server::Server},
+    kernel,
+};
+
+/// For the daemon, while it has one thread.
+pub fn daemon() {
+    // Takes a capability that is given up.
+    kernel::raise_memlock();
+    give_up(confine::DAEMON, control_group());
+}
+
+/// For the sink, while it has one thread: it also writes nowhere else than in its directory and
+/// where SQLite puts what it sorts.
+pub fn sink(directory: &Path) {
+    give_up(confine::SINK, None);
+    write_only_below(&[directory, Path::new("/var/tmp"), Path::new("/tmp")]);
+}
+
+fn give_up(kept: &[Kept], group: Option<u32>) {
+    for error in confine::confine(kept, group).err().into_iter().flatten() {
+        tracing::warn!(error = &error as &dyn std::error::Error, "more privileges than needed");
+    }
+}
+
+/// For a thread that talks to other hosts: it writes there and nowhere else, and sees nothing of
+/// other processes. Where a directory is not there yet, it is not confined.
+pub(super) fn write_only_below(directories: &[&Path]) {
+    if !directories.iter().all(|directory| directory.is_dir()) {
+        tracing::debug!(?directories, "not all there: files are not confined");
+        return;
+    }
+    match confine::write_only_below(directories) {
+        Ok(Confined::Wholly | Confined::Partly) => {}
+        Ok(Confined::Not) => tracing::debug!("no Landlock: files are not confined"),
+        Err(error) => tracing::warn!(%error, "files are not confined"),
+    }
+}
+
+/// What the calling thread has.
+pub(super) fn status() -> PrivilegeStatus {
+    let present = Privileges::present().unwrap_or_else(|error| {
+        tracing::debug!(%error, "privileges cannot be read");
+        Privileges::default()
+    });
+    PrivilegeStatus {
+        capabilities: present.capabilities.into_iter().map(str::to_owned).collect(),
+        may_gain: present.may_gain,
+        is_filtered: present.is_filtered,
+    }
+}
+
+/// The group whose members may use the control socket, if the host has it.
+pub(super) fn control_group() -> Option<u32> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let is_ours = fields.next() == Some(Server::group());
+        is_ours.then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
+}
