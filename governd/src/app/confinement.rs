@@ -1,6 +1,13 @@
 //! What governd's processes give up before they begin, and what they have then.
 
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{
     confine::{self, Confined, Kept, Privileges},
@@ -10,9 +17,34 @@ use crate::{
 
 /// For the daemon, while it has one thread.
 pub fn daemon() {
+    see_whole_tree();
     // Takes a capability that is given up.
     kernel::raise_memlock();
     give_up(confine::DAEMON, control_group());
+}
+
+/// Inode of the first cgroup namespace (`PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h).
+const FIRST_CGROUP_NAMESPACE: u64 = 0xeffffffb;
+
+/// Enters the first cgroup namespace, if this is another one and a process of it is to be seen: in
+/// a pod the tree's root is outside of what its namespace shows, and governd attaches to the root.
+/// Where that cannot be, [`kernel::cgroup::root`] says what is missing.
+pub fn see_whole_tree() {
+    let is_first = |path: &Path| {
+        fs::metadata(path).is_ok_and(|namespace| namespace.ino() == FIRST_CGROUP_NAMESPACE)
+    };
+    if is_first(Path::new("/proc/self/ns/cgroup")) {
+        return;
+    }
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let first = processes.map(|process| process.path().join("ns/cgroup")).find(|it| is_first(it));
+    let entered = first.map(|path| -> io::Result<()> {
+        let kind = Some(LinkNameSpaceType::ControlGroup);
+        Ok(move_into_link_name_space(File::open(path)?.as_fd(), kind)?)
+    });
+    if let Some(Err(error)) = entered {
+        tracing::debug!(%error, "cannot enter the first cgroup namespace");
+    }
 }
 
 /// For the sink, while it has one thread: it also writes nowhere else than in its directory and

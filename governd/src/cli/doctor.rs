@@ -10,6 +10,7 @@ use super::{
     unwritable,
 };
 use crate::{
+    app::confinement,
     confine,
     kernel::probe::{self, Outcome as Found, Probe},
 };
@@ -31,6 +32,7 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
+        confinement::see_whole_tree();
         let mut probes = probe::probe();
         probes.push(landlock());
         let count = |found| probes.iter().filter(|probe| probe.outcome == found).count();

@@ -78,6 +78,9 @@ struct Init {
     /// A DNS name or address that hosts reach the sink by; the first names it in cosignatures.
     #[arg(long, value_name = "NAME", required = true)]
     name: Vec<String>,
+    /// Do nothing, and do it well, if there is a sink already.
+    #[arg(long)]
+    if_absent: bool,
 }
 
 #[derive(Args, Debug)]
@@ -155,7 +158,10 @@ impl Sink {
 
 impl Init {
     fn run(self) -> Outcome {
-        authority::create(&self.place.dir, &self.name).map_err(unusable)?;
+        match authority::create(&self.place.dir, &self.name) {
+            Err(AuthorityError::Exists(_)) if self.if_absent => return Ok(Exit::Yes),
+            created => created.map_err(unusable)?,
+        }
         self.place.store()?;
         Printer::new(false).note(format_args!(
             "a sink is in {}; `governd sink run` runs it, `governd sink token` lets hosts in",
