@@ -10,7 +10,7 @@ use std::{
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{
-    confine::{self, Confined, Kept, Privileges},
+    confine::{self, ConfineError, Confined, Kept, Privileges},
     control::{protocol::PrivilegeStatus, server::Server},
     kernel,
 };
@@ -47,10 +47,23 @@ pub fn see_whole_tree() {
     }
 }
 
+/// For all threads of the daemon, when everything is built: what it makes at its start may take a
+/// child, and nothing later does.
+pub fn refuse_calls() {
+    say(confine::refuse_calls_everywhere());
+}
+
+fn say(refused: Result<(), ConfineError>) {
+    if let Err(error) = refused {
+        tracing::warn!(error = &error as &dyn std::error::Error, "no system calls are refused");
+    }
+}
+
 /// For the sink, while it has one thread: it also writes nowhere else than in its directory and
 /// where SQLite puts what it sorts.
 pub fn sink(directory: &Path) {
     give_up(confine::SINK, None);
+    say(confine::refuse_calls());
     write_only_below(&[directory, Path::new("/var/tmp"), Path::new("/tmp")]);
 }
 

@@ -41,10 +41,12 @@ pub(super) fn pins(settings: &Settings) -> Result<Option<Pins>, StartError> {
 /// Loads the programs.
 pub(super) fn load(settings: &Settings, pins: Option<Pins>) -> Result<Kernel, KernelError> {
     let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
-    match pins {
-        Some(pins) => Kernel::load_pinned(&options, pins),
-        None => Kernel::load(&options),
-    }
+    let mut kernel = match pins {
+        Some(pins) => Kernel::load_pinned(&options, pins)?,
+        None => Kernel::load(&options)?,
+    };
+    kernel.make_canary();
+    Ok(kernel)
 }
 
 impl Engine {

@@ -55,6 +55,7 @@ fn govern(settings: &Settings, printer: Option<Printer>) -> Outcome {
         .map_err(|error| Failure::plain(Exit::Environment, error))?;
     runtime.block_on(async {
         let mut app = App::build(settings).map_err(failure)?;
+        confinement::refuse_calls();
         let mut following = None;
         if let Some(printer) = printer {
             greet(&printer, settings, &app);

@@ -193,6 +193,11 @@ pub(super) fn refuse() -> Result<(), Error> {
     seccompiler::apply_filter(&filter()?)
 }
 
+/// Refuses them to every thread.
+pub(super) fn refuse_everywhere() -> Result<(), Error> {
+    seccompiler::apply_filter_all_threads(&filter()?)
+}
+
 /// The program that decides for each call.
 fn filter() -> Result<BpfProgram, Error> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();

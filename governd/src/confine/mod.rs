@@ -1,9 +1,10 @@
-//! What a process of governd gives up before it begins: capabilities, system calls, files.
+//! What a process of governd gives up: capabilities, system calls, files.
 //!
-//! All three belong to threads and are inherited by those that a thread starts, so they are given
-//! up by the first thread while it is the only one. What governd needs at its start and what it
-//! needs later are nearly the same, because a new policy, a removed pin or a new network namespace
-//! makes it load, attach and enter again; what only the start needs is done before.
+//! Capabilities and files belong to threads and are inherited by those that a thread starts, so
+//! they are given up by the first thread while it is the only one. What governd needs at its start
+//! and what it needs later are nearly the same, because a new policy, a removed pin or a new network
+//! namespace makes it load, attach and enter again; what only the start needs is done before.
+//! System calls can be refused to all threads at once, so that comes when everything is built.
 //!
 //! The unit of `deploy/systemd/` and the manifests of `deploy/kubernetes/` limit the process from
 //! outside, too. This holds however it is started, and where both say something, the narrower one
@@ -48,8 +49,8 @@ impl Privileges {
     }
 }
 
-/// Keeps these capabilities and no others, becomes a member of this group and of no other, and is
-/// refused what [`REFUSED`] lists: for the calling thread, and all that it starts.
+/// Keeps these capabilities and no others, and becomes a member of this group and of no other: the
+/// calling thread, and all that it starts.
 ///
 /// # Errors
 /// What was not given up, and why. What comes after it is given up all the same.
@@ -65,8 +66,23 @@ pub fn confine(kept: &[Kept], group: Option<u32>) -> Result<(), Vec<ConfineError
     }
     note(capabilities::keep(kept).map_err(ConfineError::Capabilities));
     note(thread::set_no_new_privs(true).map_err(|error| ConfineError::NewPrivileges(error.into())));
-    note(calls::refuse().map_err(ConfineError::Calls));
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Refuses what [`REFUSED`] lists to the calling thread and all that it starts.
+///
+/// # Errors
+/// The kernel has no such filters.
+pub fn refuse_calls() -> Result<(), ConfineError> {
+    calls::refuse().map_err(ConfineError::Calls)
+}
+
+/// Refuses it to every thread of the process.
+///
+/// # Errors
+/// The kernel has no such filters.
+pub fn refuse_calls_everywhere() -> Result<(), ConfineError> {
+    calls::refuse_everywhere().map_err(ConfineError::Calls)
 }
 
 /// What a process could not give up.

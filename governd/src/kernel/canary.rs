@@ -134,6 +134,13 @@ impl Attempt {
 }
 
 impl Kernel {
+    /// Makes the sockets for [`Self::unrefused`], while a child may still be started. Where that
+    /// fails, it says so when they are needed.
+    pub fn make_canary(&mut self) {
+        let made = Canary::make(self.cgroup());
+        self.canary = made.inspect_err(|error| tracing::warn!(%error, "no canary's sockets")).ok();
+    }
+
     /// Whether the programs refuse what they have to, tried now, under the policy in force. Gives
     /// what does not, in words; empty is the proof.
     ///

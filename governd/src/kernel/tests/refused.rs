@@ -65,6 +65,7 @@ fn is_root() -> bool {
 fn confined<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(|| {
         confine::confine(DAEMON, None).unwrap();
+        confine::refuse_calls().unwrap();
         work()
     });
     thread.join().unwrap()
