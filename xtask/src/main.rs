@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod docs;
 mod dist;
 mod pinned;
 mod place;
@@ -40,6 +41,8 @@ enum Verb {
     Tidy,
     /// Make what is handed out: program, packages, image, checksums
     Dist(dist::Arguments),
+    /// Build the documentation as a site
+    Docs,
     /// Everything that must pass before a change lands
     Ci,
     /// Try the eBPF programs on Debian's kernels, in emulated machines
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Tidy => tidy::run(),
         Verb::Dist(arguments) => dist::run(&arguments),
+        Verb::Docs => docs::run(),
         Verb::Ci => ci::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
         Verb::VmInit => vm::init(),

@@ -28,3 +28,11 @@ pub(crate) const CARGO_DENY: CargoTool = CargoTool {
     profile: "dev",
     purpose: "checks the dependencies",
 };
+
+/// Makes a site of the documentation.
+pub(crate) const MDBOOK: CargoTool = CargoTool {
+    name: "mdbook",
+    version: "0.5.1",
+    profile: "dev",
+    purpose: "makes a site of the documentation",
+};

@@ -34,8 +34,9 @@ pub(super) fn provide(tool: &CargoTool) -> Result<usize> {
 /// The version of the program in the search path, if it is there and runs.
 fn version(name: &str) -> Option<String> {
     let output = Command::new(place::program(name)?).arg("--version").output().ok()?;
-    // `<name> <version>` is the form that clap gives to every program.
-    String::from_utf8(output.stdout).ok()?.split_whitespace().nth(1).map(str::to_owned)
+    // `<name> <version>` is the form that clap gives to every program; some write `v` before it.
+    let said = String::from_utf8(output.stdout).ok()?;
+    said.split_whitespace().nth(1).map(|word| word.trim_start_matches('v').to_owned())
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub(crate) enum Part {
     Vm,
     /// Making packages; only when it is asked for
     Dist,
+    /// Making a site of the documentation; only when it is asked for
+    Docs,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -56,6 +58,7 @@ pub(crate) fn provide(parts: &[Part]) -> Result<()> {
             }
             Part::Check => cargo_tool::provide(&pinned::CARGO_DENY)?,
             Part::Vm => packages::provide_emulator(command::is_root())?,
+            Part::Docs => cargo_tool::provide(&pinned::MDBOOK)?,
             Part::Dist => packages::provide_packers(command::is_root())?,
         };
     }

@@ -5,6 +5,7 @@
 //! `file:line: rule: message`.
 
 mod bans;
+mod book;
 mod budget;
 mod manifest;
 mod paths;
@@ -97,6 +98,7 @@ fn check(tree: &Tree, file: &str, text: &str) -> Result<Vec<Finding>> {
     text::check(text, &mut findings);
     if file.ends_with(".md") {
         paths::check(&tree.root, text, &mut findings);
+        book::check(&tree.root, text, &mut findings);
     }
     if file.ends_with("Cargo.toml") {
         manifest::check(text, &mut findings)?;

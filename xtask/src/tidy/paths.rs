@@ -33,7 +33,7 @@ pub(super) fn check(root: &Path, page: &str, findings: &mut Findings<'_>) {
 }
 
 /// Targets of links, without anchors.
-fn targets(line: &str) -> impl Iterator<Item = &str> {
+pub(super) fn targets(line: &str) -> impl Iterator<Item = &str> {
     let ends = line.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     ends.map(|(target, _)| target.split('#').next().unwrap_or(target))
 }
