@@ -64,7 +64,8 @@ fn say(refused: Result<(), ConfineError>) {
 pub fn sink(directory: &Path) {
     give_up(confine::SINK, None);
     say(confine::refuse_calls());
-    write_only_below(&[directory, Path::new("/var/tmp"), Path::new("/tmp")]);
+    let sorting = ["/var/tmp", "/tmp"].map(Path::new).into_iter().filter(|place| place.is_dir());
+    write_only_below(&std::iter::once(directory).chain(sorting).collect::<Vec<_>>());
 }
 
 fn give_up(kept: &[Kept], group: Option<u32>) {
