@@ -44,7 +44,8 @@ fn is_path(root: &Path, word: &str, is_map: bool) -> bool {
         return false;
     }
     let first = word.split('/').next().unwrap_or(word);
-    if OTHERS.contains(&first) {
+    // From the page's own place: `book` looks at links.
+    if first == ".." || OTHERS.contains(&first) {
         return false;
     }
     let is_file = EXTENSIONS.iter().any(|extension| word.ends_with(extension));
