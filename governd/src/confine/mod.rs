@@ -2,9 +2,10 @@
 //!
 //! Capabilities and files belong to threads and are inherited by those that a thread starts, so
 //! they are given up by the first thread while it is the only one. What governd needs at its start
-//! and what it needs later are nearly the same, because a new policy, a removed pin or a new network
-//! namespace makes it load, attach and enter again; what only the start needs is done before.
-//! System calls can be refused to all threads at once, so that comes when everything is built.
+//! and what it needs later are nearly the same, because a new policy, a removed pin or a new
+//! network namespace makes it load, attach and enter again; what only the start needs is done
+//! before. System calls can be refused to all threads at once, so that comes when everything is
+//! built.
 //!
 //! The unit of `deploy/systemd/` and the manifests of `deploy/kubernetes/` limit the process from
 //! outside, too. This holds however it is started, and where both say something, the narrower one
