@@ -8,13 +8,7 @@
     reason = "a test's helpers fail by panicking, as the test itself does"
 )]
 
-use std::{
-    collections::BTreeMap,
-    env,
-    fmt::Write as _,
-    fs,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::PathBuf};
 
 use clap::{Arg, Command};
 use governd::{cli, policy::document};

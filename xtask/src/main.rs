@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod ci;
-mod docs;
 mod dist;
+mod docs;
 mod pinned;
 mod place;
 mod run;
