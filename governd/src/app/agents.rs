@@ -133,9 +133,14 @@ impl Engine {
             source: source.map(|(file, line)| format!("{file}:{line}")),
             mode: mode_word(facts.mode).into(),
             owner: facts.owner.as_deref().map(str::to_owned),
+            page: facts.page.as_deref().map(str::to_owned),
             sponsor: facts.sponsor.as_deref().map(str::to_owned),
+            risk: facts.risk.map(|risk| risk.word().to_owned()),
+            approval: approval.words(),
             review_by: approval.review_by.map(|day| day.to_string()),
             sha256: approval.digests.iter().map(|one| one.as_str().to_owned()).collect(),
+            images: approval.images.iter().map(|one| one.as_str().to_owned()).collect(),
+            versions: approval.versions.iter().map(|one| one.as_str().to_owned()).collect(),
             via: approval.via.iter().map(ToString::to_string).collect(),
             rules: rules
                 .map(|rule| RuleRow { id: rule.id.to_string(), text: rule.text.to_string() })

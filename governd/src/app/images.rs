@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{discovery::Discovery, engine::Engine};
+use super::{clock, discovery::Discovery, engine::Engine};
 use crate::{
     audit::record::Actor,
-    core::inventory::Agent,
+    core::inventory::{Agent, ImageSeen},
     workload::{
         image::{Image, Images, Sockets},
         limits::{IMAGE_TIMEOUT_MS, IMAGES_MAX},
@@ -66,13 +66,11 @@ impl Containers {
         Some(place.clone())
     }
 
-    /// The image of an agent's container, with its digest.
-    fn image(&self, agent: &Agent) -> Option<String> {
+    /// The image of an agent's container.
+    fn image(&self, agent: &Agent) -> Option<&Image> {
         let cgroup = agent.latest.as_ref()?.actor.process.cgroup.as_deref()?;
         let container = CgroupOwner::parse(cgroup).container?;
-        let Image { name, digest } = self.known.get(&container.id)?.image.as_ref()?;
-        let digest = digest.as_ref().map(|digest| format!(" {digest}")).unwrap_or_default();
-        Some(format!("{name}{digest}"))
+        self.known.get(&container.id)?.image.as_ref()
     }
 }
 
@@ -112,10 +110,25 @@ impl Engine {
     /// Takes what runtimes answered.
     pub(super) fn take_images(&mut self) {
         self.discovery.take_images();
+        let Discovery { inventory, containers, .. } = &mut self.discovery;
+        let registered = inventory.agents().filter(|agent| agent.subject.is_some());
+        let seen: Vec<(Arc<str>, ImageSeen)> = registered
+            .filter_map(|agent| {
+                let Image { name, digest } = containers.image(agent)?.clone();
+                Some((Arc::clone(&agent.id), ImageSeen { name, digest }))
+            })
+            .collect();
+        let now_ms = clock::now_ms();
+        let changes =
+            seen.iter().flat_map(|(id, image)| inventory.observe_container(id, image, now_ms));
+        let changes = changes.collect();
+        self.found(changes);
     }
 
     /// The image of an agent's container, where it is known.
     pub(super) fn image_of(&self, agent: &Agent) -> Option<String> {
-        self.discovery.containers.image(agent)
+        let Image { name, digest } = self.discovery.containers.image(agent)?;
+        let digest = digest.as_ref().map(|digest| format!(" {digest}")).unwrap_or_default();
+        Some(format!("{name}{digest}"))
     }
 }

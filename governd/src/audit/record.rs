@@ -82,7 +82,7 @@ pub struct Stamp {
 }
 
 /// Who a record is about: a registered agent, or everything else.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Subject {
     /// Number in the kernel's tables; 0 is everything that is not registered.
     pub id: u32,
@@ -92,6 +92,10 @@ pub struct Subject {
     pub owner: Option<Arc<str>>,
     /// The accountable person.
     pub sponsor: Option<Arc<str>>,
+    /// What it could do at worst: `low` to `critical`.
+    pub risk: Option<&'static str>,
+    /// Who approved it.
+    pub approver: Option<Arc<str>>,
 }
 
 /// The policy that was in force.

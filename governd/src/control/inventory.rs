@@ -195,12 +195,22 @@ pub struct PolicyRow {
     pub mode: String,
     /// Whom to ask.
     pub owner: Option<String>,
+    /// Where to page the owner.
+    pub page: Option<String>,
     /// Who answers for it.
     pub sponsor: Option<String>,
+    /// What it could do at worst: `low` to `critical`.
+    pub risk: Option<String>,
+    /// Who approved it, when and where, in words.
+    pub approval: Option<String>,
     /// Last day of the approval.
     pub review_by: Option<String>,
     /// Executables that were approved.
     pub sha256: Vec<String>,
+    /// Digests of images that were approved.
+    pub images: Vec<String>,
+    /// Versions that were approved.
+    pub versions: Vec<String>,
     /// Gateways.
     pub via: Vec<String>,
     /// Its rules, the default last: what it declares, beside what was observed.

@@ -46,8 +46,8 @@ mod place;
 mod registry;
 
 pub use agent::{
-    Agent, AgentState, ENDPOINTS_MAX, EVIDENCE_MAX, EndpointSeen, INSTANCES_MAX, Instance, Key,
-    Standing,
+    Agent, AgentState, ENDPOINTS_MAX, EVIDENCE_MAX, EndpointSeen, INSTANCES_MAX, ImageSeen,
+    Instance, Key, Standing,
 };
 pub use evidence::{Evidence, Signal};
 pub use finding::{Change, ChangeKind};

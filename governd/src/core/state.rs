@@ -22,7 +22,10 @@ use crate::{
         self, Actor, Decision, Destination, DnsAnswer, DnsQuery, Evidence, Exec, LossSource,
         PolicyChange, PolicyOutcome, PolicyRef, Record, RuleRef, Subject,
     },
-    policy::image::Compiled,
+    policy::{
+        image::{AgentFacts, Compiled},
+        value::approval::Risk,
+    },
 };
 
 const PORT_DNS: u16 = 53;
@@ -385,15 +388,9 @@ impl State {
     /// A subject, for a record. One that the policy no longer has is named by its number.
     pub fn subject(&self, id: u32) -> Subject {
         match self.policy.agent(id) {
-            Some(agent) => Subject {
-                id,
-                agent: Arc::clone(&agent.name),
-                owner: agent.owner.clone(),
-                sponsor: agent.sponsor.clone(),
-            },
+            Some(agent) => subject_of(agent),
             None => {
-                let agent = format!("removed-agent-{id}").into();
-                Subject { id, agent, owner: None, sponsor: None }
+                Subject { id, agent: format!("removed-agent-{id}").into(), ..Subject::default() }
             }
         }
     }
@@ -463,6 +460,18 @@ fn now(record: Record) -> Command {
     Command::Record(Box::new(record), None)
 }
 
+/// An agent, for a record.
+fn subject_of(agent: &AgentFacts) -> Subject {
+    Subject {
+        id: agent.subject,
+        agent: Arc::clone(&agent.name),
+        owner: agent.owner.clone(),
+        sponsor: agent.sponsor.clone(),
+        risk: agent.risk.map(Risk::word),
+        approver: agent.approval.by.as_ref().map(|person| person.to_string().into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use governd_common::address::Address;
@@ -473,7 +482,6 @@ mod tests {
         core::process::Process,
         policy::{
             image::{AgentFacts, RuleFacts},
-            model::Approval,
             value::Tier,
         },
     };
@@ -490,12 +498,8 @@ mod tests {
     fn policy(digest: &str, rule: &str) -> Arc<Compiled> {
         let rules = [("unregistered", Tier::Allow), (rule, Tier::Deny)];
         let agent = AgentFacts {
-            subject: 1,
-            name: "invoice-bot".into(),
             owner: Some("Dana".into()),
-            sponsor: None,
-            approval: Approval::default(),
-            mode: Mode::Enforce,
+            ..AgentFacts::unknown(1, "invoice-bot", Mode::Enforce)
         };
         Arc::new(Compiled {
             digest: digest.into(),

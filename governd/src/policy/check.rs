@@ -8,14 +8,13 @@ use super::{
     diagnostic::{Code, Diagnostic, Diagnostics, Place},
     document::{
         AgentDocument, AgentSpec, EgressDocument, HostPolicyDocument, HostSpec, MatchDocument,
-        Metadata, OneOrMany, PersonDocument, ProvenanceDocument, RuleDocument,
+        Metadata, OneOrMany, RuleDocument,
     },
-    limits::{PERSON_NAME_BYTES_MAX, TEXT_BYTES_MAX},
-    model::{Agent, Approval, HostPolicy, Match, Person, Placed, Policy, Rule},
+    model::{Agent, Approval, HostPolicy, Match, Placed, Policy, Rule},
     shape::Located,
     value::{
-        self, Fault, Mail, Posture, Questions, Target, Tier, Verify,
-        approval::{Day, Sha256},
+        self, Fault, Posture, Questions, Target, Tier, Verify,
+        approval::{Day, Risk},
         local::{self, LocalSockets},
         name::{self, HostGlob, HostPattern},
         network::Network,
@@ -24,6 +23,7 @@ use super::{
     },
 };
 
+mod approval;
 mod case;
 mod group;
 
@@ -44,30 +44,48 @@ impl Checker<'_> {
         let name = self.name(metadata, at);
         let spec = self.required(spec, "spec", at)?;
         let place = self.place(&spec);
-        let AgentSpec { owner, sponsor, purpose, review_by, provenance, mode, matches, egress } =
-            spec.value;
+        let AgentSpec {
+            owner,
+            sponsor,
+            purpose,
+            risk,
+            approval,
+            review_by,
+            provenance,
+            mode,
+            matches,
+            egress,
+        } = spec.value;
         let owner = match owner {
-            Some(owner) => self.person(owner),
+            Some(owner) => self.owner(owner),
             None => self.missing_owner(&place),
         };
-        let sponsor = sponsor.map(|sponsor| self.sponsor(sponsor));
+        let sponsor = sponsor.map(|sponsor| self.answerable(sponsor, "a sponsor"));
         let purpose = purpose.and_then(|purpose| self.text(&purpose));
+        let risk = risk.and_then(|risk| self.parse(&risk, Risk::parse));
         let mode = mode.and_then(|mode| self.parse(&mode, value::parse_mode));
         let matches = self.matches(matches, &place);
         let via = egress.as_ref().and_then(|egress| egress.value.via.clone());
-        let approval = self.approval(review_by, provenance, via);
+        let approval = Approval {
+            via: via.map_or_else(Vec::new, |list| self.each("via", &list, HostPattern::parse)),
+            review_by: review_by.and_then(|day| self.parse(&day, Day::parse)),
+            ..self.approval(approval, provenance)
+        };
         let accepted = egress.as_ref().and_then(|egress| egress.value.accepted.clone());
         let accepted = accepted.and_then(|word| self.parse(&word, value::parse_verdict));
         let unix = egress.as_ref().and_then(|egress| egress.value.unix.clone());
         let (default, questions, rules) = self.egress(egress);
         let local_sockets = self.local_sockets(unix, default);
         let (name, place) = name?;
+        let (owner, page) = owner?;
         let agent = Agent {
             name,
             place,
-            owner: owner?,
+            owner,
+            page,
             sponsor: sponsor.flatten(),
             purpose,
+            risk,
             approval,
             mode,
             matches,
@@ -127,72 +145,6 @@ impl Checker<'_> {
         let place = self.place(&name);
         self.parse(&name, name::check_document_name)?;
         Some((name.value.into(), place))
-    }
-
-    fn missing_owner(&mut self, place: &Place) -> Option<Person> {
-        if self.is_whole {
-            let message = "the agent has no owner, so there is nobody to ask about it";
-            let hint = "add `owner: {name: Dana Smith, mail: dana@acme.example}`";
-            self.out.push(Diagnostic::error(Code::MissingOwner, place, message).hint(hint));
-        }
-        None
-    }
-
-    fn person(&mut self, person: Located<PersonDocument>) -> Option<Person> {
-        let place = self.place(&person);
-        let PersonDocument { name, mail } = person.value;
-        let name = self.required(name, "name", &place);
-        let mail = self.required(mail, "mail", &place);
-        let mail = mail.and_then(|mail| self.parse(&mail, Mail::parse));
-        let name = name.and_then(|name| {
-            let place = self.place(&name);
-            let name = name.value.trim();
-            if name.is_empty() || name.len() > PERSON_NAME_BYTES_MAX || name.contains('\n') {
-                let message =
-                    format!("a person's name has from 1 to {PERSON_NAME_BYTES_MAX} bytes");
-                self.out.push(Diagnostic::error(Code::BadName, &place, message));
-                return None;
-            }
-            Some(name.into())
-        });
-        Some(Person { name: name?, mail: mail? })
-    }
-
-    /// A person who answers for something: never a service, a team or a machine.
-    fn sponsor(&mut self, sponsor: Located<PersonDocument>) -> Option<Person> {
-        let place = self.place(&sponsor);
-        let person = self.person(sponsor)?;
-        if person.mail.is_service() {
-            let message = format!("`{}` is nobody's own address", person.mail.as_str());
-            let hint = "a sponsor is a person in the business, who answers for the agent";
-            self.out.push(Diagnostic::error(Code::NotAPerson, &place, message).hint(hint));
-            return None;
-        }
-        Some(person)
-    }
-
-    fn text(&mut self, text: &Located<String>) -> Option<Arc<str>> {
-        if text.value.len() > TEXT_BYTES_MAX {
-            let message = format!("the text is longer than {TEXT_BYTES_MAX} bytes");
-            self.out.push(Diagnostic::error(Code::Limit, &self.place(text), message));
-            return None;
-        }
-        Some(text.value.as_str().into())
-    }
-
-    fn approval(
-        &mut self,
-        review_by: Option<Located<String>>,
-        provenance: Option<Located<ProvenanceDocument>>,
-        via: Option<Located<Vec<Located<String>>>>,
-    ) -> Approval {
-        let digests = provenance.and_then(|provenance| provenance.value.sha256);
-        Approval {
-            review_by: review_by.and_then(|day| self.parse(&day, Day::parse)),
-            digests: digests
-                .map_or_else(Vec::new, |list| self.each("sha256", &list, Sha256::parse)),
-            via: via.map_or_else(Vec::new, |list| self.each("via", &list, HostPattern::parse)),
-        }
     }
 
     fn matches(

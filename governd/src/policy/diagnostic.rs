@@ -69,6 +69,10 @@ codes! {
     MissingField => "missing-field",
     /// A sponsor that is no person.
     NotAPerson => "not-a-person",
+    /// Nobody is said to have approved an agent.
+    NoApproval => "no-approval",
+    /// An approval of a day that is still to come, or of a review before the approval.
+    OddApproval => "odd-approval",
     /// No owner: nobody to ask.
     MissingOwner => "missing-owner",
     /// An executable that is not on this host.

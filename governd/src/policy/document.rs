@@ -11,7 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::shape::Located;
 
+mod approval;
 pub mod case;
+
+pub use approval::{ApprovalDocument, OwnerDocument, PersonDocument, ProvenanceDocument};
 
 /// The only `apiVersion` there is.
 pub const API_VERSION: &str = "governd.dev/v1";
@@ -99,13 +102,20 @@ pub struct Metadata {
 pub struct AgentSpec {
     /// The person or team that runs it and is asked when something is denied.
     #[schemars(required)]
-    pub owner: Option<Located<PersonDocument>>,
+    pub owner: Option<Located<OwnerDocument>>,
     /// The person in the business who answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sponsor: Option<Located<PersonDocument>>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Located<String>>,
+    /// What it could do at worst: `low`, `medium`, `high` or `critical`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["low", "medium", "high", "critical"]))]
+    pub risk: Option<Located<String>>,
+    /// Who approved it, when, and where that was discussed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Located<ApprovalDocument>>,
     /// The last day of the approval, such as `2027-03-31`; from the next on the agent counts as
     /// expired, and somebody has to look at it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,30 +135,6 @@ pub struct AgentSpec {
     /// What it may reach; nothing, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Located<EgressDocument>>,
-}
-
-/// A person to ask.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "a person such as {name: Dana Smith, mail: dana@acme.example}"
-)]
-pub struct PersonDocument {
-    /// Name.
-    #[schemars(required)]
-    pub name: Option<Located<String>>,
-    /// Mail address.
-    #[schemars(required, email)]
-    pub mail: Option<Located<String>>,
-}
-
-/// What was approved.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "provenance such as {sha256: []}")]
-pub struct ProvenanceDocument {
-    /// SHA-256 of each executable that the agent may be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Located<Vec<Located<String>>>>,
 }
 
 /// One way to recognise a process: all fields that are there must hold.

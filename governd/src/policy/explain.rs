@@ -18,7 +18,6 @@ use governd_common::{
 
 use super::{
     image::{AgentFacts, Compiled, RuleFacts},
-    model::Approval,
     nearest::{self, Nearest, port_text},
     tables::{Controls, ImageTables},
     value::verdict_word,
@@ -96,13 +95,8 @@ pub fn explain_decision(
 ) -> Answer {
     let Question { process, subject, destination, port, protocol, bound } = question;
     let names = names(destination, bound);
-    let agent = compiled.agent(*subject).cloned().unwrap_or_else(|| AgentFacts {
-        subject: *subject,
-        name: format!("subject {subject}").into(),
-        owner: None,
-        sponsor: None,
-        approval: Approval::default(),
-        mode: decision.mode,
+    let agent = compiled.agent(*subject).cloned().unwrap_or_else(|| {
+        AgentFacts::unknown(*subject, format!("subject {subject}"), decision.mode)
     });
     let is_by_rule =
         matches!(decision.reason, Reason::Rule | Reason::Approval | Reason::Granted | Reason::Halt);
@@ -298,7 +292,9 @@ impl Answer {
                 Some(owner) => lines.push(format!("the owner to ask is {owner}")),
                 None => lines.push("nobody owns it".to_owned()),
             }
+            lines.extend(agent.page.as_ref().map(|page| format!("to page the owner: {page}")));
         }
+        lines.extend(agent.approval.words().map(|words| format!("the agent was {words}")));
         lines.extend(advice.iter().cloned());
         lines
     }

@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{diagnostic::Diagnostics, model::Approval, value::Tier};
+use super::{
+    diagnostic::Diagnostics,
+    model::Approval,
+    value::{Tier, approval::Risk},
+};
 use governd_common::{
     address::Address,
     table::{RuleBlock, SelectorSet, Subject},
@@ -115,8 +119,28 @@ pub struct AgentFacts {
     pub owner: Option<Arc<str>>,
     /// The accountable person.
     pub sponsor: Option<Arc<str>>,
+    /// Where to page the owner.
+    pub page: Option<Arc<str>>,
+    /// What it could do at worst.
+    pub risk: Option<Risk>,
     /// What the approval holds for.
     pub approval: Approval,
     /// Mode in force for it.
     pub mode: Mode,
+}
+
+impl AgentFacts {
+    /// A subject of which no more than its name and mode is known.
+    pub fn unknown(subject: u32, name: impl Into<Arc<str>>, mode: Mode) -> Self {
+        Self {
+            subject,
+            name: name.into(),
+            owner: None,
+            sponsor: None,
+            page: None,
+            risk: None,
+            approval: Approval::default(),
+            mode,
+        }
+    }
 }

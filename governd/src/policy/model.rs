@@ -10,7 +10,7 @@ use super::{
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
         Mail, Posture, Questions, Target, Tier, Verify,
-        approval::{Day, Sha256},
+        approval::{Day, ImageDigest, Risk, Sha256, Version},
         group::GroupRef,
         local::LocalSockets,
         name::{HostGlob, HostPattern},
@@ -159,10 +159,14 @@ pub struct Agent {
     pub place: Place,
     /// Who runs it.
     pub owner: Person,
+    /// Where to page its owner.
+    pub page: Option<Arc<str>>,
     /// Who answers for it.
     pub sponsor: Option<Person>,
     /// What it is for.
     pub purpose: Option<Arc<str>>,
+    /// What it could do at worst.
+    pub risk: Option<Risk>,
     /// What the approval holds for.
     pub approval: Approval,
     /// Its mode, if it differs from the host's.
@@ -181,15 +185,34 @@ pub struct Agent {
     pub rules: Vec<Rule>,
 }
 
-/// What an approval holds for. Says nothing, if empty.
+/// Who approved an agent, and what that holds for. Says nothing, if empty.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Approval {
+    /// The person.
+    pub by: Option<Person>,
+    /// The day.
+    pub on: Option<Day>,
+    /// Where it was asked for.
+    pub ticket: Option<Arc<str>>,
     /// The last day.
     pub review_by: Option<Day>,
     /// Executables that were approved; any, if empty.
     pub digests: Vec<Sha256>,
+    /// Images that were approved; any, if empty.
+    pub images: Vec<ImageDigest>,
+    /// Versions that were approved; any, if empty.
+    pub versions: Vec<Version>,
     /// Gateways by which it talks to models; it may do so directly, if empty.
     pub via: Vec<HostPattern>,
+}
+
+impl Approval {
+    /// `approved by Lee Wong <lee@acme.example> on 2026-10-01 (SEC-1234)`, as far as it is said.
+    pub fn words(&self) -> Option<String> {
+        let (by, on) = (self.by.as_ref()?, self.on?);
+        let ticket = self.ticket.as_ref().map(|ticket| format!(" ({ticket})")).unwrap_or_default();
+        Some(format!("approved by {by} on {on}{ticket}"))
+    }
 }
 
 /// A person.

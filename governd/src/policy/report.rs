@@ -62,7 +62,7 @@ where
             networks: image.networks.len(),
             digest: Some(digest.to_string()),
             diagnostics: {
-                expired(&documents, now_ms, &mut warnings);
+                remarks(&documents, now_ms, &mut warnings);
                 warnings
             },
             ..report
@@ -70,14 +70,30 @@ where
     }
 }
 
-/// Warns of approvals whose last day is over.
-fn expired(documents: &Documents, now_ms: u64, out: &mut Diagnostics) {
+/// What is odd about approvals.
+fn remarks(documents: &Documents, now_ms: u64, out: &mut Diagnostics) {
     for agent in &documents.policy.agents {
-        if let Some(day) = agent.approval.review_by.filter(|day| day.is_over(now_ms)) {
-            let message = format!("the approval of `{}` ended with {day}", agent.name);
+        let mut warn = |code, message: String, hint: &str| {
+            out.push(Diagnostic::warning(code, &agent.place, message).hint(hint));
+        };
+        let (name, approval) = (&agent.name, &agent.approval);
+        if let Some(day) = approval.review_by.filter(|day| day.is_over(now_ms)) {
+            let message = format!("the approval of `{name}` ended with {day}");
             let hint = "review the agent, and write another `review_by`";
-            let warning = Diagnostic::warning(Code::ExpiredApproval, &agent.place, message);
-            out.push(warning.hint(hint));
+            warn(Code::ExpiredApproval, message, hint);
+        }
+        let Some(on) = approval.on else {
+            let hint = "add `approval: {by: {name: …, mail: …}, on: 2026-10-01, ticket: …}`";
+            warn(Code::NoApproval, format!("nobody is said to have approved `{name}`"), hint);
+            continue;
+        };
+        if on.is_ahead(now_ms) {
+            let message = format!("`{name}` was approved on {on}, which is still to come");
+            warn(Code::OddApproval, message, "write the day on which it was approved, in UTC");
+        }
+        if let Some(day) = approval.review_by.filter(|day| *day < on) {
+            let message = format!("`{name}` was approved on {on}, after its review by {day}");
+            warn(Code::OddApproval, message, "write a `review_by` after the approval");
         }
     }
 }

@@ -136,6 +136,8 @@ fn agent(row: &Row<'_>) -> rusqlite::Result<Option<Agent>> {
         state,
         reason: None,
         digest: maybe_text(row, "digest")?,
+        // Containers are asked about anew.
+        image: None,
         subject: None,
         registered_as: maybe_text(row, "registered_as")?,
         owner: maybe_text(row, "owner")?,

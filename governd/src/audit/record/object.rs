@@ -154,6 +154,8 @@ pub(super) fn agent(subject: &Subject) -> Object {
         .with("name", &*subject.agent)
         .maybe("owner", subject.owner.as_deref())
         .maybe("sponsor", subject.sponsor.as_deref())
+        .maybe("risk", subject.risk)
+        .maybe("approver", subject.approver.as_deref())
 }
 
 /// governd's own fields of the policy.

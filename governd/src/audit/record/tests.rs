@@ -144,11 +144,13 @@ fn subject() -> Subject {
         agent: "invoice-bot".into(),
         owner: Some("Dana Smith <dana@acme.example>".into()),
         sponsor: Some("Lee Wong <lee@acme.example>".into()),
+        risk: Some("high"),
+        approver: Some("Robin Reyes <robin@acme.example>".into()),
     }
 }
 
 fn unregistered() -> Subject {
-    Subject { id: 0, agent: "unregistered".into(), owner: None, sponsor: None }
+    Subject { agent: "unregistered".into(), ..Subject::default() }
 }
 
 fn policy() -> PolicyRef {
@@ -505,6 +507,8 @@ fn hostile(unit: &str) -> Vec<Record> {
         agent: Arc::clone(&text),
         owner: Some(Arc::clone(&text)),
         sponsor: Some(Arc::clone(&text)),
+        risk: Some("critical"),
+        approver: Some(Arc::clone(&text)),
     };
     let policy = PolicyRef { digest: Arc::clone(&text), generation: u64::MAX };
     let rule = RuleRef { id: Arc::clone(&text), text: Arc::clone(&text) };

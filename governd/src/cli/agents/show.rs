@@ -64,7 +64,14 @@ fn facts(detail: &AgentDetail, now_ms: u64) -> Table {
     fact("owner", summary.owner.clone().unwrap_or_else(|| "nobody".into()));
     if let Some(policy) = &detail.policy {
         let sponsor = policy.sponsor.clone();
+        if let Some(page) = &policy.page {
+            fact("page", page.clone());
+        }
         fact("sponsor", sponsor.unwrap_or_else(|| "nobody".into()));
+        fact("approval", policy.approval.clone().unwrap_or_else(|| "nobody's".into()));
+        if let Some(risk) = &policy.risk {
+            fact("risk", risk.clone());
+        }
         let source = policy.source.as_ref().map(|source| format!(" ({source})"));
         let text = format!("{}{}, {}", policy.document, source.unwrap_or_default(), policy.mode);
         fact("document", text);
@@ -155,7 +162,12 @@ fn declared(policy: &PolicyRow) -> Table {
     for rule in &policy.rules {
         table.row([(Tone::Dim, rule.id.clone()), (Tone::Plain, rule.text.clone())]);
     }
-    let lists = [("via", &policy.via), ("sha256", &policy.sha256)];
+    let lists = [
+        ("via", &policy.via),
+        ("sha256", &policy.sha256),
+        ("images", &policy.images),
+        ("versions", &policy.versions),
+    ];
     for (name, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
         table.row([(Tone::Dim, (*name).to_string()), (Tone::Plain, list.join(", "))]);
     }

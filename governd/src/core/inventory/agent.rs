@@ -121,6 +121,24 @@ pub struct EndpointSeen {
     pub outside_ms: Option<u64>,
 }
 
+/// The image of a container.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ImageSeen {
+    /// As whoever started the container named it, such as `ghcr.io/acme/bot:1.2`.
+    pub name: Arc<str>,
+    /// `sha256:` and its digest, where the runtime told it.
+    pub digest: Option<Arc<str>>,
+}
+
+impl ImageSeen {
+    /// Its tag, if it was named by one.
+    pub fn tag(&self) -> Option<&str> {
+        let name = self.name.split('@').next()?;
+        let last = name.rsplit('/').next()?;
+        last.split_once(':').map(|(_, tag)| tag)
+    }
+}
+
 /// An agent or candidate.
 #[derive(Clone, Debug)]
 pub struct Agent {
@@ -140,6 +158,8 @@ pub struct Agent {
     pub reason: Option<Arc<str>>,
     /// SHA-256 of the executable that it ran last, in hexadecimal, once it is known.
     pub digest: Option<Arc<str>>,
+    /// Image of the container that it ran in last, once it is known.
+    pub image: Option<ImageSeen>,
     /// Its subject, if it is registered.
     pub subject: Option<u32>,
     /// The document's name for it; of one that is gone, too.
@@ -181,6 +201,7 @@ impl Agent {
             state: AgentState::Shadow,
             reason: None,
             digest: None,
+            image: None,
             subject: None,
             registered_as: None,
             owner: None,

@@ -89,7 +89,7 @@ impl Change {
             id,
             agent: agent.registered_as.clone().unwrap_or_else(|| Arc::clone(&agent.name)),
             owner: agent.owner.clone(),
-            sponsor: None,
+            ..Subject::default()
         });
         let lines = agent.evidence.iter().map(super::Evidence::line);
         Finding {

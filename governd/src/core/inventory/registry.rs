@@ -3,7 +3,8 @@
 //! An agent has one state, the first of these that holds:
 //!
 //! - `shadow`: nobody registered it; `ownerless`: somebody did, and the document is gone;
-//! - `drifted`: it runs an executable whose digest its document does not list;
+//! - `drifted`: it runs an executable or image whose digest its document does not list, or another
+//!   version;
 //! - `out-of-scope`: it reached, or tried to reach, what its document does not allow now;
 //! - `expired`: the last day of its approval is over;
 //! - `stale`: nothing was seen of it for [`STALE_MS`] and nothing of it runs;
@@ -14,9 +15,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Agent, AgentState, Change, ChangeKind, EndpointSeen, Inventory, Standing, agent::hex_short,
+    Agent, AgentState, Change, ChangeKind, EndpointSeen, ImageSeen, Inventory, Standing,
+    agent::hex_short,
 };
-use crate::{audit::record::Actor, policy::image::AgentFacts};
+use crate::{
+    audit::record::Actor,
+    policy::{image::AgentFacts, model::Approval},
+};
 
 /// How long an approved agent may be out of sight.
 pub const STALE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
@@ -114,6 +119,17 @@ impl Inventory {
         self.reassess(id, latest.as_ref(), now_ms).into_iter().collect()
     }
 
+    /// The image of the container that an agent runs in is known.
+    pub fn observe_container(&mut self, id: &str, image: &ImageSeen, now_ms: u64) -> Vec<Change> {
+        let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
+        if agent.image.as_ref() == Some(image) {
+            return Vec::new();
+        }
+        agent.image = Some(image.clone());
+        let latest = agent.latest.as_ref().map(|latest| latest.actor.clone());
+        self.reassess(id, latest.as_ref(), now_ms).into_iter().collect()
+    }
+
     /// Time passes: approvals end, and agents go out of sight.
     pub fn reassess_all(&mut self, now_ms: u64) -> Vec<Change> {
         let ids: Vec<Arc<str>> = self.agents.keys().map(Arc::clone).collect();
@@ -157,6 +173,35 @@ impl Inventory {
     }
 }
 
+/// What of an agent is known to differ from what was approved, in words.
+fn drift(agent: &Agent, facts: &AgentFacts) -> Option<String> {
+    let Approval { digests, images, versions, .. } = &facts.approval;
+    let name = &facts.name;
+    if let Some(digest) = &agent.digest
+        && !digests.is_empty()
+        && !digests.iter().any(|known| known.as_str() == &**digest)
+    {
+        let digest = hex_short(digest);
+        return Some(format!(
+            "its executable has the SHA-256 {digest}, which {name} does not list"
+        ));
+    }
+    let image = agent.image.as_ref()?;
+    if let Some(digest) = &image.digest
+        && !images.is_empty()
+        && !images.iter().any(|known| known.as_str() == &**digest)
+    {
+        return Some(format!("its image is {digest}, which {name} does not list"));
+    }
+    if let Some(tag) = image.tag()
+        && !versions.is_empty()
+        && !versions.iter().any(|known| known.as_str() == tag)
+    {
+        return Some(format!("its version is {tag}, which {name} does not list"));
+    }
+    None
+}
+
 /// The state of an agent, and why it is not what somebody approved.
 fn assess(
     agent: &Agent,
@@ -171,15 +216,7 @@ fn assess(
         };
     };
     let approval = &facts.approval;
-    if let Some(digest) = &agent.digest
-        && !approval.digests.is_empty()
-        && !approval.digests.iter().any(|known| known.as_str() == &**digest)
-    {
-        let reason = format!(
-            "its executable has the SHA-256 {}, which {} does not list",
-            hex_short(digest),
-            facts.name
-        );
+    if let Some(reason) = drift(agent, facts) {
         return because(AgentState::Drifted, reason);
     }
     let is_recent = |seen: &&EndpointSeen| {

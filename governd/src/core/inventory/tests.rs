@@ -3,7 +3,7 @@ use std::{path::PathBuf, sync::LazyLock};
 use super::*;
 use crate::{
     core::process::{Ancestor, Exe, Process},
-    policy::{image::AgentFacts, model::Approval},
+    policy::image::AgentFacts,
 };
 use governd_common::verdict::Mode;
 
@@ -350,12 +350,8 @@ fn an_exec_of_something_else_leaves_the_agent() {
 #[test]
 fn documents_approve_agents_and_their_removal_leaves_nobody_to_ask() {
     let facts = |subject| AgentFacts {
-        subject,
-        name: "invoice-bot".into(),
         owner: Some("Dana".into()),
-        sponsor: None,
-        approval: Approval::default(),
-        mode: Mode::Enforce,
+        ..AgentFacts::unknown(subject, "invoice-bot", Mode::Enforce)
     };
     let mut host = Host::new();
     let nothing = |_: u32, _: &EndpointSeen| false;

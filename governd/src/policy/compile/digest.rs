@@ -30,9 +30,11 @@ fn agent(agent: &Agent) -> Value {
         name,
         place: _,
         owner,
+        page,
         sponsor,
         purpose,
-        approval: Approval { review_by, digests, via },
+        risk,
+        approval: Approval { by, on, ticket, review_by, digests, images, versions, via },
         mode,
         matches,
         default,
@@ -41,7 +43,7 @@ fn agent(agent: &Agent) -> Value {
         questions,
         rules,
     } = agent;
-    json!({
+    let mut value = json!({
         "a_kind": "Agent",
         "a_name": **name,
         "accepted": verdict_word(*accepted),
@@ -57,7 +59,28 @@ fn agent(agent: &Agent) -> Value {
         "sponsor": sponsor.as_ref().map(person),
         "unix": local_sockets.words(),
         "via": via.iter().map(|one| one.to_string()).collect::<Vec<_>>(),
-    })
+    });
+    let images: Vec<_> = images.iter().map(|one| one.as_str()).collect();
+    let versions: Vec<_> = versions.iter().map(|one| one.as_str()).collect();
+    let said = [
+        ("approved_by", by.as_ref().map(person)),
+        ("approved_on", on.map(|day| json!(day.to_string()))),
+        ("images", (!images.is_empty()).then(|| json!(images))),
+        ("page", page.as_deref().map(|page| json!(page))),
+        ("risk", risk.map(|risk| json!(risk.word()))),
+        ("ticket", ticket.as_deref().map(|ticket| json!(ticket))),
+        ("versions", (!versions.is_empty()).then(|| json!(versions))),
+    ];
+    add_said(&mut value, said);
+    value
+}
+
+/// Adds what is said: a document that does not say it has the digest that it always had.
+fn add_said<const N: usize>(value: &mut Value, said: [(&str, Option<Value>); N]) {
+    let said = said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    if let Some(fields) = value.as_object_mut() {
+        fields.extend(said);
+    }
 }
 
 fn host(host: &HostPolicy) -> Value {
@@ -82,10 +105,8 @@ fn host(host: &HostPolicy) -> Value {
         "resolvers_host": host_resolvers,
         "unregistered": unregistered.word(),
     });
-    if let (Some(fields), false) = (value.as_object_mut(), resolver_processes.is_empty()) {
-        let paths = resolver_processes.iter().map(|exe| exe.value.as_str()).collect::<Vec<_>>();
-        fields.insert("resolvers_processes".to_owned(), json!(paths));
-    }
+    let paths: Vec<_> = resolver_processes.iter().map(|exe| exe.value.as_str()).collect();
+    add_said(&mut value, [("resolvers_processes", (!paths.is_empty()).then(|| json!(paths)))]);
     value
 }
 

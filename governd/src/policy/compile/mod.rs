@@ -31,7 +31,7 @@ use super::{
     image::{AgentFacts, Compiled, RuleFacts, TableImage},
     limits::{BLOCKS_MAX, NAMES_MAX, NETWORKS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX, SUBJECTS_MAX},
     load::Documents,
-    model::{Agent, Approval, HostPolicy, Policy, Rule},
+    model::{Agent, HostPolicy, Policy, Rule},
     value::{
         Posture, Questions, Target, Tier,
         local::LocalSockets,
@@ -255,15 +255,7 @@ impl<'a> Compiler<'a, '_> {
         let settings =
             Subject { mode: mode as u8, default_verdict: default as u8, flags, default_rule: 0 };
         self.compiled.image.subjects.push((0, settings));
-        let name = "unregistered".into();
-        self.compiled.agents.push(AgentFacts {
-            subject: 0,
-            name,
-            owner: None,
-            sponsor: None,
-            approval: Approval::default(),
-            mode,
-        });
+        self.compiled.agents.push(AgentFacts::unknown(0, "unregistered", mode));
     }
 
     fn agent(&mut self, agent: &'a Agent) {
@@ -271,7 +263,9 @@ impl<'a> Compiler<'a, '_> {
             name,
             place,
             owner,
+            page,
             sponsor,
+            risk,
             approval,
             mode,
             default,
@@ -315,6 +309,8 @@ impl<'a> Compiler<'a, '_> {
             name: Arc::clone(name),
             owner: Some(owner.to_string().into()),
             sponsor: sponsor.as_ref().map(|person| person.to_string().into()),
+            page: page.clone(),
+            risk: *risk,
             approval: approval.clone(),
             mode,
         });

@@ -5,6 +5,8 @@ use crate::policy::{check, compile::Surroundings, document, load};
 
 const DEFAULT: &str = include_str!("../../../../deploy/policies/default.yaml");
 const EXAMPLE: &str = include_str!("../../../../deploy/policies/example-agent.yaml");
+/// 2026-11-22T00:00:00Z.
+const NOW_MS: u64 = 1_795_305_600_000;
 const DOCS: &str = include_str!("../../../../docs/policy.md");
 
 #[test]
@@ -12,7 +14,7 @@ fn the_shipped_policies_are_valid_together_and_without_remarks() {
     let host = TestHost::new(&[("/opt/invoice-bot/bin/python3", 1)]);
     let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
     let sources = [("default.yaml", DEFAULT), ("example-agent.yaml", EXAMPLE)];
-    let report = check(&sources, &around, 0);
+    let report = check(&sources, &around, NOW_MS);
     insta::assert_snapshot!(format!("{}\n{}", report.summary()[..2].join("\n"), report.diagnostics), @r"
     valid: 0 errors and 0 warnings in 2 files
     1 agent, 1 host policy, 4 rules, 3 name patterns, 1 network

@@ -59,6 +59,14 @@ fn rows() -> Vec<(&'static str, String)> {
             "review_by: next spring\nprovenance: {sha256: [sha256:12, 2]}\n",
             "egress: {via: [https://gateway.acme.example/v1]}\n",
         ))),
+        ("an approval by a machine, in no time, of a tag", agent(concat!(
+            "owner: {name: Dana Smith, mail: dana@acme.example, pager: x}\nmatch: [{exe: /opt/bot}]\n",
+            "risk: sky\napproval: {by: {name: CI, mail: bot-ci@acme.example}, on: '2026-10-01T00:00:00+02:00'}\n",
+            "provenance: {images: [ghcr.io/acme/bot:latest], versions: ['v 1']}\n",
+        ))),
+        ("an approval that says nothing", agent(concat!(
+            "owner: {name: Dana Smith, mail: dana@acme.example}\nmatch: [{exe: /opt/bot}]\napproval: {}\n",
+        ))),
         ("missing owner", agent("match: [{exe: /opt/bot}]")),
         ("empty match", matching("[]")),
         ("an entry that says nothing", matching("[{}]")),

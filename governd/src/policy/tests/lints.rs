@@ -8,7 +8,14 @@ use crate::policy::{check, compile::Surroundings};
 /// 2026-11-22T00:00:00Z.
 const NOW_MS: u64 = 1_795_305_600_000;
 
+const APPROVED: &str = "  approval: {by: {name: Lee, mail: l@acme.example}, on: 2026-11-01}\n";
+
+/// Remarks on an agent with an approval.
 fn remarks(spec: &str, rules: &str) -> String {
+    remarks_on(&format!("{APPROVED}{spec}"), rules)
+}
+
+fn remarks_on(spec: &str, rules: &str) -> String {
     let text = format!(
         "apiVersion: governd.dev/v1\nkind: Agent\nmetadata: {{name: bot}}\nspec:\n  \
          owner: {{name: Dana, mail: d@acme.example}}\n  match: [{{exe: /a}}]\n{spec}  \
@@ -49,4 +56,19 @@ fn an_approval_that_is_over_is_warned_of() {
     let expected = "p.yaml:3:18: warning[expired-approval]: the approval of `bot` ended with \
                     2026-11-21\nhint: review the agent, and write another `review_by`";
     assert_eq!(remarks("  review_by: 2026-11-21\n", ""), expected);
+}
+
+#[test]
+fn an_approval_that_is_missing_or_cannot_be_right_is_warned_of() {
+    let on = |day| format!("  approval: {{by: {{name: Lee, mail: l@acme.example}}, on: {day}}}\n");
+    assert_eq!(remarks_on(&on("2026-11-22"), ""), "");
+    let rows = [
+        (String::new(), "no-approval"),
+        (on("2026-11-23"), "odd-approval"),
+        (on("2026-11-22") + "  review_by: 2026-11-21\n", "odd-approval"),
+    ];
+    for (spec, code) in rows {
+        let remarks = remarks_on(&spec, "");
+        assert!(remarks.contains(&format!("warning[{code}]")), "{spec}: {remarks}");
+    }
 }

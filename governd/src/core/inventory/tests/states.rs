@@ -9,7 +9,7 @@ use crate::policy::{
     image::AgentFacts,
     model::Approval,
     value::{
-        approval::{Day, Sha256},
+        approval::{Day, ImageDigest, Sha256, Version},
         name::HostPattern,
     },
 };
@@ -20,12 +20,9 @@ const NOW_MS: u64 = 1_795_219_200_000;
 
 fn facts(approval: Approval) -> AgentFacts {
     AgentFacts {
-        subject: 1,
-        name: "invoice-bot".into(),
         owner: Some("Dana".into()),
-        sponsor: None,
         approval,
-        mode: Mode::Enforce,
+        ..AgentFacts::unknown(1, "invoice-bot", Mode::Enforce)
     }
 }
 
@@ -76,6 +73,28 @@ fn another_executable_than_the_approved_one_is_drift() {
     let changes = host.inventory.observe_digest(&id, &approved, NOW_MS);
     assert_eq!(kinds(changes), from(AgentState::Drifted));
     assert!(host.inventory.observe_digest("agent-000000000000", &other, NOW_MS).is_empty());
+}
+
+#[test]
+fn another_image_or_version_than_the_approved_one_is_drift_and_an_unknown_one_is_not() {
+    let [approved, other] = ["a", "b"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+    let images = vec![ImageDigest::parse(&approved).unwrap()];
+    let versions = vec![Version::parse("1.2").unwrap()];
+    let (mut host, _) = host(Approval { images, versions, ..Approval::default() });
+    let id = Arc::clone(&host.inventory.agent_of(10).unwrap().id);
+    let rows = [
+        ("registry.example:5000/bot:1.2", Some(&approved), AgentState::Approved),
+        ("registry.example:5000/bot:1.3", Some(&approved), AgentState::Drifted),
+        ("registry.example:5000/bot", None, AgentState::Approved),
+        ("bot:1.2", Some(&other), AgentState::Drifted),
+        ("bot@sha256:1234", Some(&approved), AgentState::Approved),
+    ];
+    for (name, digest, state) in rows {
+        let digest = digest.map(|digest| digest.as_str().into());
+        let image = ImageSeen { name: name.into(), digest };
+        host.inventory.observe_container(&id, &image, NOW_MS);
+        assert_eq!(host.state(10).0, state, "{name}");
+    }
 }
 
 #[test]
