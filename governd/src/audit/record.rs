@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::core::process::{Ancestor, Process};
 
 pub use control::{By, Control, Ruling};
+pub use subject::Subject;
 
 mod control;
 mod deleted;
@@ -31,6 +32,7 @@ mod object;
 mod policy;
 mod query;
 mod redact;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -79,23 +81,6 @@ pub struct Stamp {
     pub logged_ms: u64,
     /// Index in the log.
     pub sequence: u64,
-}
-
-/// Who a record is about: a registered agent, or everything else.
-#[derive(Clone, Debug, Default)]
-pub struct Subject {
-    /// Number in the kernel's tables; 0 is everything that is not registered.
-    pub id: u32,
-    /// The agent's name, or `unregistered`.
-    pub agent: Arc<str>,
-    /// The owner to ask, such as `Dana Smith <dana@acme.example>`.
-    pub owner: Option<Arc<str>>,
-    /// The accountable person.
-    pub sponsor: Option<Arc<str>>,
-    /// What it could do at worst: `low` to `critical`.
-    pub risk: Option<&'static str>,
-    /// Who approved it.
-    pub approver: Option<Arc<str>>,
 }
 
 /// The policy that was in force.
