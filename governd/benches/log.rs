@@ -153,6 +153,7 @@ fn record() -> Record {
             agent: "bot".into(),
             owner: Some("Dana Smith <dana@acme.example>".into()),
             sponsor: Some("Lee Wong <lee@acme.example>".into()),
+            ..Subject::default()
         },
         decision: Decision {
             verdict: Verdict::Deny,
