@@ -64,9 +64,9 @@ fn rows() -> Vec<(&'static str, String)> {
             "risk: sky\napproval: {by: {name: CI, mail: bot-ci@acme.example}, on: '2026-10-01T00:00:00+02:00'}\n",
             "provenance: {images: [ghcr.io/acme/bot:latest], versions: ['v 1']}\n",
         ))),
-        ("an approval that says nothing", agent(concat!(
+        ("an approval that says nothing", agent(
             "owner: {name: Dana Smith, mail: dana@acme.example}\nmatch: [{exe: /opt/bot}]\napproval: {}\n",
-        ))),
+        )),
         ("missing owner", agent("match: [{exe: /opt/bot}]")),
         ("empty match", matching("[]")),
         ("an entry that says nothing", matching("[{}]")),
