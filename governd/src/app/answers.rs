@@ -6,7 +6,7 @@ use governd_common::{limits, verdict::Mode};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{VERSION, confinement, ending::Ending, engine::Engine};
+use super::{VERSION, confinement, ending::Ending, engine::Engine, uplink::Uplink};
 use crate::{
     control::{
         protocol::{
@@ -178,7 +178,12 @@ impl Engine {
                 .map(|lack| (lack.word().to_owned(), lack.detail().to_owned()))
                 .collect(),
             log: self.journal.status(),
-            exporters: self.exporting.status(),
+            exporters: self
+                .exporting
+                .status()
+                .into_iter()
+                .chain(self.uplink.as_ref().map(Uplink::status))
+                .collect(),
             events: self.events,
             tables: self.tables(tasks.len() as u64)?,
             privileges: confinement::status(),

@@ -95,6 +95,36 @@ pub(super) struct Stats {
     trouble: ArcSwapOption<String>,
 }
 
+impl Stats {
+    /// The receiver has everything before an index: so many records more than it had.
+    pub(super) fn reached(&self, next: u64, delivered: u64) {
+        self.next.store(next, Ordering::Relaxed);
+        self.delivered.fetch_add(delivered, Ordering::Relaxed);
+        self.trouble.store(None);
+    }
+
+    /// An attempt failed.
+    pub(super) fn failed(&self, reason: &str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.trouble.store(Some(Arc::new(reason.to_owned())));
+    }
+
+    /// How an exporter of that name and kind fares.
+    pub(super) fn status(&self, name: &str, kind: &str, progress: &Progress) -> ExporterStatus {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ExporterStatus {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            delivered: count(&self.delivered),
+            behind: progress.durable().saturating_sub(count(&self.next)),
+            missed: count(&self.missed),
+            rejected: count(&self.rejected),
+            failures: count(&self.failures),
+            failing: self.trouble.load().as_ref().map(|reason| reason.as_ref().clone()),
+        }
+    }
+}
+
 /// All exporters.
 pub(super) struct Exporting {
     running: Vec<Running>,
@@ -171,20 +201,8 @@ impl Exporting {
 
     /// How each fares.
     pub(super) fn status(&self) -> Vec<ExporterStatus> {
-        let durable = self.progress.durable();
         let status = |exporter: &Running| {
-            let stats = &exporter.stats;
-            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            ExporterStatus {
-                name: exporter.name.clone(),
-                kind: exporter.kind.to_owned(),
-                delivered: count(&stats.delivered),
-                behind: durable.saturating_sub(count(&stats.next)),
-                missed: count(&stats.missed),
-                rejected: count(&stats.rejected),
-                failures: count(&stats.failures),
-                failing: stats.trouble.load().as_ref().map(|reason| reason.as_ref().clone()),
-            }
+            exporter.stats.status(&exporter.name, exporter.kind, &self.progress)
         };
         self.running.iter().map(status).collect()
     }

@@ -27,12 +27,13 @@ use self::{
     client::{Client, Trouble},
     worker::Worker,
 };
-use super::journal::Journal;
+use super::{exporting::Stats, journal::Journal};
 use crate::{
     audit::{
         cosign::{CosignError, Witness},
-        log::{self, Disk, ReadError},
+        log::{self, Disk, Progress, ReadError},
     },
+    control::protocol::ExporterStatus,
     sink::{
         authority::{self, AuthorityError},
         files,
@@ -49,6 +50,8 @@ const CA: &str = "ca.pem";
 const IDENTITY: &str = "identity.pem";
 const WITNESS: &str = "witness.pub";
 const RECEIPT: &str = "receipt";
+/// What the sink is called among the exporters.
+const KIND: &str = "sink";
 
 /// What a token says, before it is encoded.
 #[derive(Debug, Deserialize, Serialize)]
@@ -216,8 +219,9 @@ impl Place {
 }
 
 /// A thread that sends; it ends with this value, at the latest when its request does.
-#[derive(Debug)]
 pub struct Uplink {
+    stats: Arc<Stats>,
+    progress: Progress,
     /// Dropped when it should end.
     _stop: mpsc::Sender<()>,
 }
@@ -251,13 +255,19 @@ impl Uplink {
         let Some(place) = Place::open(directory.clone())? else {
             return Ok(None);
         };
-        let worker = Worker::new(place, journal, idle);
+        let (stats, progress) = (Arc::<Stats>::default(), journal.progress());
+        let worker = Worker::new(place, journal, idle, Arc::clone(&stats));
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("uplink".to_owned());
         thread
             .spawn(move || worker.run(&stopped))
             .map_err(|source| UplinkError::File { path: directory, source })?;
-        Ok(Some(Self { _stop: stop }))
+        Ok(Some(Self { stats, progress, _stop: stop }))
+    }
+
+    /// How it fares: as an exporter whose receiver is the sink.
+    pub(super) fn status(&self) -> ExporterStatus {
+        self.stats.status(KIND, KIND, &self.progress)
     }
 }
 

@@ -181,11 +181,18 @@ fn a_log_reaches_the_sink_once_and_in_order_although_the_sink_is_away_for_a_whil
     assert!(receipt(state.path()).unwrap().is_none());
     let uplink = Uplink::start(state.path(), &journal).unwrap().unwrap();
     sink.wait_for(journal.progress().durable());
+    let first = journal.progress().durable();
+    until("the status", || uplink.status().behind == 0);
     sink.stop();
     append(&journal, 100..150);
+    until("the status", || uplink.status().failing.is_some());
     sink.start();
     let size = journal.progress().durable();
     sink.wait_for(size);
+    until("the status", || uplink.status().behind == 0);
+    let status = uplink.status();
+    assert_eq!(status.failing, None);
+    assert!(status.failures > 0 && (first..=size).contains(&status.delivered), "{status:?}");
     drop(uplink);
 
     sink.check();

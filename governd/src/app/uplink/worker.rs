@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 use super::{Place, client::Trouble};
 use crate::{
-    app::{backoff, journal::Journal},
+    app::{backoff, exporting::Stats, journal::Journal},
     audit::{
         log::{Disk, Note, Notes, Progress, Reader, beginning},
         tree::Frontier,
@@ -40,10 +43,11 @@ pub(super) struct Worker {
     idle: Duration,
     renewed: Option<Instant>,
     attempts: u32,
+    stats: Arc<Stats>,
 }
 
 impl Worker {
-    pub(super) fn new(place: Place, journal: &Journal, idle: Duration) -> Self {
+    pub(super) fn new(place: Place, journal: &Journal, idle: Duration, stats: Arc<Stats>) -> Self {
         let directory = journal.directory().to_owned();
         Self {
             place,
@@ -56,6 +60,7 @@ impl Worker {
             idle,
             renewed: None,
             attempts: 0,
+            stats,
         }
     }
 
@@ -84,6 +89,7 @@ impl Worker {
                 let state = state.map_err(|trouble| trouble.to_string())?;
                 // What the sink lacks is not deleted, however large the log becomes.
                 self.progress.keep_from(state.size);
+                self.stats.reached(state.size, 0);
                 self.sent = None;
                 let state = self.state.insert(state);
                 (state.size, state.session)
@@ -147,6 +153,7 @@ impl Worker {
             (state.size, state.renew) = (note.size, renew);
         }
         self.progress.keep_from(note.size);
+        self.stats.reached(note.size, note.size - head.first);
         self.sent = Some(Instant::now());
         Ok(())
     }
@@ -215,6 +222,7 @@ impl Worker {
         if self.attempts == 0 {
             tracing::warn!(reason, "records do not reach the sink; the log keeps them");
         }
+        self.stats.failed(reason);
         self.state = None;
         self.attempts = self.attempts.saturating_add(1);
         backoff::pause(self.attempts)
