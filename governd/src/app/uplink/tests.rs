@@ -141,10 +141,13 @@ fn journal(state: &Path) -> Journal {
     journal_of(state, KeeperOptions::default())
 }
 
-fn journal_of(state: &Path, options: KeeperOptions) -> Journal {
-    let keeper_options = options;
+fn journal_of(state: &Path, keeper_options: KeeperOptions) -> Journal {
+    journal_with(state, keeper_options, 4_096)
+}
+
+fn journal_with(state: &Path, keeper_options: KeeperOptions, segment_bytes_max: u64) -> Journal {
     let directory = state.join("log");
-    let options = Options { segment_bytes_max: 4_096, ..Options::new(&directory) };
+    let options = Options { segment_bytes_max, ..Options::new(&directory) };
     let (log, _) = Log::open(Disk, options).unwrap();
     let context = Context {
         hostname: HOST.into(),

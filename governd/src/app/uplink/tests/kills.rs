@@ -38,6 +38,11 @@ fn wait(what: &str, state: &dyn Fn() -> bool) {
     }
 }
 
+/// A log of a few segments, which get many records.
+fn long_journal(state: &Path) -> Journal {
+    journal_with(state, KeeperOptions::default(), 1 << 20)
+}
+
 fn say(line: &str) {
     let mut out = std::io::stdout();
     writeln!(out, "{line}").and_then(|()| out.flush()).unwrap();
@@ -61,7 +66,7 @@ fn a_sink_that_never_ends() {
 #[ignore = "a process that the test below kills"]
 fn a_host_that_never_ends() {
     let Some(place) = place() else { return };
-    let journal = journal(&place);
+    let journal = long_journal(&place);
     let _uplink = Uplink::start(&place, &journal).unwrap().unwrap();
     say("started 0");
     for pid in 0.. {
@@ -186,7 +191,7 @@ fn what_was_durable_is_in_the_sink_once_and_in_order_whoever_is_killed() {
     let size = || store.hosts().unwrap().pop().map_or(0, |host| host.size);
 
     let mut sink_process = start_sink();
-    drop(journal(state.path()));
+    drop(long_journal(state.path()));
     store.add_token("secret", HOST, FAR).unwrap();
     let ca = fs::read_to_string(sink.path().join("ca.pem")).unwrap();
     network.0.is_fair.store(true, Ordering::Relaxed);
@@ -212,7 +217,7 @@ fn what_was_durable_is_in_the_sink_once_and_in_order_whoever_is_killed() {
     durable = host_process.kill("durable ").unwrap_or(durable).max(durable);
 
     network.0.is_fair.store(true, Ordering::Relaxed);
-    let journal = journal(state.path());
+    let journal = long_journal(state.path());
     append(&journal, 0..1);
     let uplink = Uplink::start(state.path(), &journal).unwrap();
     let end = journal.progress().durable();
