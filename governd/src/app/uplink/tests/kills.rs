@@ -15,7 +15,7 @@ const PLACE: &str = "GOVERND_TEST_PLACE";
 /// How often something is killed; `GOVERND_TEST_KILLS` kills more often.
 const KILLS: u64 = 8;
 /// Of so many pieces that pass the network, one is followed by nothing.
-const PIECES_TO_A_CUT: u64 = 200;
+const PIECES_TO_A_CUT: u64 = 80;
 
 /// Where a child works. Without a parent there is nothing to do: a run of every test ends here.
 fn place() -> Option<PathBuf> {
