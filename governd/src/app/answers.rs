@@ -23,7 +23,11 @@ impl Engine {
     /// Answers a request.
     pub(super) fn answer(&mut self, call: Call) {
         let Call { request, peer, answer } = call;
-        if let Some(answered) = self.answer_control(&request, peer) {
+        let answered = self
+            .answer_control(&request, peer)
+            .or_else(|| self.answer_mode(&request, peer))
+            .or_else(|| self.answer_selftest(&request, peer));
+        if let Some(answered) = answered {
             send(answer, answered);
             return;
         }
@@ -68,7 +72,10 @@ impl Engine {
             | Request::Revoke { .. }
             | Request::Quarantined
             | Request::Quarantine { .. }
-            | Request::Release { .. } => {}
+            | Request::Release { .. }
+            | Request::Modes
+            | Request::SetMode { .. }
+            | Request::SelfTest { .. } => {}
         }
     }
 
@@ -145,12 +152,14 @@ impl Engine {
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             cgroup: self.kernel.cgroup().display().to_string(),
             enforcement: self.proof.status(),
+            selftests: self.selftests.status(policy.selftest_s),
             policy: self.policy_status(),
             agents: agents
                 .map(|agent| AgentStatus {
                     name: agent.name.to_string(),
                     owner: agent.owner.as_deref().map(str::to_owned),
                     mode: mode_word(agent.mode).into(),
+                    mode_set_by: self.mode_set_by(&agent.name),
                     processes: processes.get(&agent.subject).copied().unwrap_or(0),
                 })
                 .collect(),

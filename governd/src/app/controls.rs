@@ -28,7 +28,10 @@ use crate::{
         protocol::{ErrorKind, Reply, Request},
         server::Peer,
     },
-    core::controls::{Controls, Grant, Matter, Now},
+    core::{
+        controls::{Controls, Grant, Matter, Now},
+        modes::Modes,
+    },
     kernel::KernelError,
     policy::{
         image::Compiled,
@@ -47,7 +50,7 @@ const NO_LOGIN: u32 = u32::MAX;
 /// The controls and their file.
 #[derive(Debug)]
 pub(super) struct ControlsFile {
-    controls: Controls,
+    pub(super) controls: Controls,
     path: PathBuf,
     is_failing: bool,
 }
@@ -88,7 +91,14 @@ impl ControlsFile {
         let controls = read.restored(host.boot_id().unwrap_or("unknown"), now());
         let file = Self { controls, path, is_failing: false };
         rulebook.set_granted(file.granted());
+        rulebook.set_modes(file.controls.modes().clone());
         Ok(file)
+    }
+
+    /// Keeps what modes are set.
+    pub(super) fn set_modes(&mut self, modes: Modes) {
+        self.controls.set_modes(modes);
+        self.save();
     }
 
     /// Whether anything is quarantined.
@@ -158,7 +168,7 @@ impl Engine {
     }
 
     /// Who is at the other end of the socket.
-    fn by(&self, peer: Option<Peer>) -> By {
+    pub(super) fn by(&self, peer: Option<Peer>) -> By {
         let Some(Peer { uid, pid }) = peer else {
             return By { uid: 0, name: None, login_uid: None };
         };
@@ -355,6 +365,11 @@ impl Engine {
     /// Puts what is granted into force: a policy with a set for each destination, and the grants.
     fn regrant(&mut self) -> Result<(), InstallError> {
         self.rulebook.set_granted(self.controls.granted());
+        self.recompiled()
+    }
+
+    /// Puts into force what people said beside the documents.
+    pub(super) fn recompiled(&mut self) -> Result<(), InstallError> {
         match self.rulebook.recompile(&self.host)? {
             Some(policy) if policy.image != self.state.policy().image => {
                 self.put_in_force(policy)?;
@@ -400,7 +415,7 @@ impl Engine {
     }
 
     /// Takes in whom the kernel quarantined by itself, because a rule says so.
-    fn take_halted(&mut self, policy: &Compiled) -> Result<(), KernelError> {
+    pub(super) fn take_halted(&mut self, policy: &Compiled) -> Result<(), KernelError> {
         for subject in self.kernel.quarantined()? {
             let Some(agent) = policy.agent(subject) else { continue };
             let controls = &mut self.controls.controls;
@@ -447,7 +462,7 @@ impl Engine {
         let record = Control {
             operation,
             ruling,
-            agent: matter.agent.as_str().into(),
+            agent: Some(matter.agent.as_str().into()),
             destination,
             correlation: Some(format!("approval/{id}").into()),
             by,
@@ -467,7 +482,7 @@ impl Engine {
         let record = Control {
             operation,
             ruling,
-            agent: agent.into(),
+            agent: Some(agent.into()),
             destination: None,
             correlation: None,
             by,
@@ -479,7 +494,7 @@ impl Engine {
 }
 
 /// `dana (uid 1000)`, and who logged in if that is another.
-fn in_words(by: &By) -> String {
+pub(super) fn in_words(by: &By) -> String {
     let By { uid, name, login_uid } = by;
     let name = name.as_deref().map_or_else(String::new, |name| format!("{name} "));
     match login_uid {
@@ -488,7 +503,7 @@ fn in_words(by: &By) -> String {
     }
 }
 
-fn refusal(message: &str, hint: &str) -> Reply {
+pub(super) fn refusal(message: &str, hint: &str) -> Reply {
     let (message, hint) = (message.to_owned(), Some(hint.to_owned()));
     Reply::Error { message, hint, kind: ErrorKind::NotFound }
 }

@@ -7,11 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use governd_common::{
-    event::DnsEvent,
-    table::{SocketOwner, Task},
-    verdict::Loss,
-};
+use governd_common::{event::DnsEvent, table::Task, verdict::Loss};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval},
@@ -30,6 +26,7 @@ use super::{
     proof::Proof,
     quic::Quic,
     rulebook::{Rulebook, RulebookError},
+    selftest::SelfTests,
     unseen::Watch,
     uplink::Uplink,
 };
@@ -99,6 +96,7 @@ pub struct Engine {
     pub(super) events: EventStatus,
     pub(super) pressure: Pressure,
     pub(super) proof: Proof,
+    pub(super) selftests: SelfTests,
     pub(super) controls: ControlsFile,
 }
 
@@ -161,8 +159,8 @@ impl Engine {
 
     pub(super) fn event(&mut self, event: RawEvent) {
         match event {
-            // The daemon's own trial of what must be refused.
-            RawEvent::Flow(event) if event.header.subject == SocketOwner::CANARY => {}
+            // A trial of the daemon's own.
+            RawEvent::Flow(event) if self.kernel.is_trial(event.cookie) => {}
             RawEvent::Flow(event) => {
                 let actor = actor(self.processes.attribute(&event.header));
                 self.discover_contact(&event, &actor);
@@ -270,6 +268,7 @@ impl Engine {
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
         self.pass_controls();
+        self.selftest_if_due();
         self.step(Input::Undestroyed(self.destroyer.failed(), clock::now_ms()));
         self.discover_ended();
         self.discover_listeners();

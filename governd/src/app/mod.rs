@@ -24,11 +24,13 @@ mod images;
 mod inventory;
 pub mod journal;
 pub mod metrics;
+mod modes;
 mod pressure;
 mod proof;
 mod quic;
 pub mod replay;
 pub mod rulebook;
+mod selftest;
 pub mod sinking;
 pub mod sources;
 mod tampering;
@@ -240,6 +242,7 @@ impl App {
             events: Default::default(),
             pressure: Default::default(),
             proof: Default::default(),
+            selftests: Default::default(),
             controls,
         };
         engine.record_opened(&opened);

@@ -9,6 +9,7 @@ use super::{
     sources::{Fingerprint, SourceError},
 };
 use crate::{
+    core::modes::Modes,
     policy::{
         self, Documents,
         compile::{Endpoint, Surroundings},
@@ -71,6 +72,7 @@ pub struct Rulebook {
     /// Those of the latest reading that was valid.
     documents: Option<Documents>,
     granted: Vec<(Arc<str>, Target)>,
+    modes: Modes,
 }
 
 impl Rulebook {
@@ -87,6 +89,7 @@ impl Rulebook {
             files: Vec::new(),
             documents: None,
             granted: Vec::new(),
+            modes: Modes::default(),
         }
     }
 
@@ -137,6 +140,16 @@ impl Rulebook {
         self.granted = granted;
     }
 
+    /// Modes that people set; they count from the next compilation on.
+    pub fn set_modes(&mut self, modes: Modes) {
+        self.modes = modes;
+    }
+
+    /// Whether the mode is one for everything, whatever documents and people say.
+    pub fn has_fixed_mode(&self) -> bool {
+        self.mode.is_some()
+    }
+
     /// Compiles once more what was read last and was valid, whatever the files say now. `None` if
     /// nothing ever was.
     ///
@@ -163,6 +176,9 @@ impl Rulebook {
         self.asked = asking.into_asked();
         let mut compiled = compiled.map_err(RulebookError::Invalid)?;
         self.documents = Some(documents);
+        if !self.has_fixed_mode() {
+            self.modes.apply(&mut compiled);
+        }
         // Discovery looks at whatever is executed, registered or not.
         compiled.image.flags |= settings_flag::REPORT_ALL_EXECS;
         Ok(Arc::new(compiled))

@@ -183,12 +183,15 @@ impl Release {
     }
 }
 
-fn ask<T: DeserializeOwned>(socket: &Socket, request: &protocol::Request) -> Result<T, Failure> {
+pub(super) fn ask<T: DeserializeOwned>(
+    socket: &Socket,
+    request: &protocol::Request,
+) -> Result<T, Failure> {
     let value = client::call(&socket.socket, request).map_err(failure)?;
     serde_json::from_value(value).map_err(|error| Failure::plain(Exit::Internal, error))
 }
 
-fn say(line: &str) -> Outcome {
+pub(super) fn say(line: &str) -> Outcome {
     Printer::new(false).line(line).map_err(unwritable)?;
     Ok(Exit::Yes)
 }

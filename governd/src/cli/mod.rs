@@ -16,9 +16,11 @@ pub mod exit;
 mod explain;
 mod flags;
 mod install;
+mod mode;
 mod policy;
 pub mod printer;
 mod replay;
+mod selftest;
 mod sink;
 mod status;
 mod stop;
@@ -65,6 +67,10 @@ enum Verb {
     Quarantine(controls::Set),
     /// End a quarantine.
     Release(controls::Release),
+    /// Set monitor or enforce at run time, or show what is set.
+    Mode(mode::Mode),
+    /// Test whether the kernel decides about each enforced agent as its policy says.
+    Selftest(selftest::SelfTests),
     /// Install this program as a service, on a host without a package of it.
     Install(install::Install),
     /// Remove the service and everything that it enforces.
@@ -109,6 +115,8 @@ pub fn main() -> ExitCode {
         Verb::Revoke(verb) => verb.revoke(),
         Verb::Quarantine(verb) => verb.run(),
         Verb::Release(verb) => verb.run(),
+        Verb::Mode(verb) => verb.run(),
+        Verb::Selftest(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Install(verb) => verb.run(),
         Verb::Uninstall(verb) => verb.run(),

@@ -206,6 +206,13 @@ fn privileges(privileges: &PrivilegeStatus) -> (Tone, String) {
     (if is_confined { Tone::Plain } else { Tone::Warn }, text)
 }
 
+fn mode(agent: &AgentStatus) -> String {
+    match &agent.mode_set_by {
+        Some(by) => format!("{}, set by {by}", agent.mode),
+        None => agent.mode.clone(),
+    }
+}
+
 fn agents(agents: &[AgentStatus]) -> Table {
     let mut table = Table::default();
     if agents.is_empty() {
@@ -217,7 +224,7 @@ fn agents(agents: &[AgentStatus]) -> Table {
         let tone = if agent.mode == "enforce" { Tone::Good } else { Tone::Plain };
         table.row([
             (Tone::Plain, agent.name.clone()),
-            (tone, agent.mode.clone()),
+            (tone, mode(agent)),
             (Tone::Plain, agent.processes.to_string()),
             (Tone::Plain, agent.owner.clone().unwrap_or_else(|| "nobody".into())),
         ]);

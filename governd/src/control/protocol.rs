@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::core::modes::SetMode;
+
 /// Longest request line, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1_024;
 
@@ -74,6 +76,20 @@ pub enum Request {
     Release {
         /// An agent's name; every agent, if `None`.
         target: Option<String>,
+    },
+    /// Modes that are set in the place of what documents say: a list of `ModeSet`.
+    Modes,
+    /// Sets the mode: what is set then.
+    SetMode {
+        /// The mode; what documents say, if `None`.
+        mode: Option<SetMode>,
+        /// For this agent; for everybody, if `None`.
+        agent: Option<String>,
+    },
+    /// Tests whether the kernel decides as it has to: a list of [`SelfTest`].
+    SelfTest {
+        /// Only about this agent.
+        agent: Option<String>,
     },
     /// End. Only root may ask for it; who agrees does not answer, and closes the connection at its
     /// end.
@@ -152,6 +168,9 @@ pub struct StatusReport {
     /// Whether what is denied is refused.
     #[serde(default)]
     pub enforcement: EnforcementStatus,
+    /// How self-tests came out.
+    #[serde(default)]
+    pub selftests: SelfTestStatus,
     /// Policy in force.
     pub policy: PolicyStatus,
     /// Agents of the policy.
@@ -214,6 +233,43 @@ pub struct EnforcementStatus {
     pub failures: u64,
 }
 
+/// What the kernel said of one agent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SelfTest {
+    /// The agent.
+    pub agent: String,
+    /// Whether all came out as it has to.
+    pub passed: bool,
+    /// What has to pass; nothing could be tried, if `None`.
+    pub allowed: Option<Tried>,
+    /// What has to be refused; nothing could be tried, if `None`.
+    pub refused: Option<Tried>,
+}
+
+/// One trial.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Tried {
+    /// The destination.
+    pub to: String,
+    /// Whether it came out as it has to.
+    pub is_right: bool,
+    /// Why it could not be tried.
+    pub error: Option<String>,
+}
+
+/// How self-tests came out.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct SelfTestStatus {
+    /// How often they run by themselves, in seconds.
+    pub every_s: Option<u64>,
+    /// When they last ran, in milliseconds since the epoch.
+    pub last_ms: Option<u64>,
+    /// Tests of an agent since start that passed.
+    pub passed: u64,
+    /// Those that failed.
+    pub failed: u64,
+}
+
 /// The policy in force.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PolicyStatus {
@@ -267,6 +323,9 @@ pub struct AgentStatus {
     pub owner: Option<String>,
     /// `monitor` or `enforce`.
     pub mode: String,
+    /// Who set it at run time, in the place of what the documents say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode_set_by: Option<String>,
     /// Processes that are tracked as this agent now.
     pub processes: u64,
 }

@@ -10,6 +10,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use governd_common::limits;
 use serde::{Deserialize, Serialize};
 
+use super::modes::Modes;
+
 /// Requests that wait at a time.
 const REQUESTS_MAX: usize = 1_024;
 /// Requests of one agent that wait at a time, so that none can crowd out those of others.
@@ -116,6 +118,8 @@ pub struct Controls {
     requests: BTreeMap<u64, Request>,
     grants: BTreeMap<u64, Grant>,
     quarantined: BTreeMap<String, Quarantine>,
+    #[serde(default)]
+    modes: Modes,
     /// Something is not on disk yet.
     #[serde(skip)]
     has_changed: bool,
@@ -165,6 +169,17 @@ impl Controls {
     /// What is quarantined.
     pub fn quarantined(&self) -> impl Iterator<Item = &Quarantine> {
         self.quarantined.values()
+    }
+
+    /// Modes that are set.
+    pub fn modes(&self) -> &Modes {
+        &self.modes
+    }
+
+    /// Replaces what is set.
+    pub fn set_modes(&mut self, modes: Modes) {
+        self.modes = modes;
+        self.has_changed = true;
     }
 
     /// Takes in that a person was needed. Gives the number of the request; `None` if too many wait

@@ -5,6 +5,7 @@ pub mod controls;
 pub mod counts;
 pub mod inventory;
 mod local;
+pub mod modes;
 pub mod names;
 pub mod process;
 pub mod recent;

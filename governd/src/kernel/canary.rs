@@ -7,6 +7,9 @@
 //!
 //! Programs see sockets by the cgroup that they were made in. Where the daemon is not in the
 //! governed cgroup itself, a child enters it, makes the sockets and hands them over.
+//!
+//! A TCP socket of the same kind is lent to agents, to try what the kernel would say to them. It is
+//! in repair mode (`TCP_REPAIR`): it is connected without a packet, and without anybody at the other end.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -32,6 +35,7 @@ use rustix::{
     net::{
         self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
         SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, ipproto,
+        sockopt,
     },
 };
 
@@ -77,29 +81,69 @@ pub(super) const SUBJECT: Subject = Subject {
 
 pub(super) type Owners = SkStorage<MapData, Shared<SocketOwner>>;
 
-/// The sockets, each with the program that has to stop it.
+/// A kind of socket.
+type Kind = (AddressFamily, SocketType);
+/// Sockets of all kinds together.
+const SOCKETS_MAX: usize = ATTEMPTS.len() + 1;
+
+/// The sockets.
 #[derive(Debug)]
 pub(super) struct Canary {
+    /// Each with the program that has to stop it.
     sockets: Vec<(&'static str, Attempt, OwnedFd)>,
+    /// What is lent to agents: a TCP socket that sends no packet when it connects.
+    lent: OwnedFd,
+    /// Cookies of all.
+    cookies: Vec<u64>,
 }
 
 impl Canary {
     /// Makes the sockets in a cgroup.
     pub(super) fn make(path: &Path) -> io::Result<Self> {
-        let has_v6 = socket(AddressFamily::INET6).is_ok();
+        let has_v6 = socket((AddressFamily::INET6, SocketType::DGRAM)).is_ok();
         let wanted: Vec<_> =
             ATTEMPTS.into_iter().filter(|(_, attempt)| has_v6 || !attempt.is_v6()).collect();
-        let families: Vec<_> = wanted.iter().map(|(_, attempt)| attempt.family()).collect();
-        let made = if is_within(path)? {
-            families.iter().map(|family| socket(*family)).collect::<Result<_, _>>()?
+        let mut kinds = vec![(AddressFamily::INET, SocketType::STREAM)];
+        kinds.extend(wanted.iter().map(|(_, attempt)| (attempt.family(), SocketType::DGRAM)));
+        let made: Vec<OwnedFd> = if is_within(path)? {
+            kinds.iter().map(|kind| socket(*kind)).collect::<Result<_, _>>()?
         } else {
-            made_by_child(path, &families)?
+            made_by_child(path, &kinds)?
         };
+        let mut cookies = Vec::with_capacity(made.len());
         for socket in &made {
-            bind_to_loopback(socket.as_fd())?;
+            set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTODEVICE, INTERFACE)?;
+            cookies.push(sockopt::socket_cookie(socket)?);
         }
+        let mut made = made.into_iter();
+        let lent = made.next().ok_or(io::ErrorKind::UnexpectedEof)?;
+        set_option(lent.as_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, &1_i32.to_ne_bytes())?;
         let sockets = wanted.into_iter().zip(made);
-        Ok(Self { sockets: sockets.map(|((name, way), socket)| (name, way, socket)).collect() })
+        let sockets = sockets.map(|((name, way), socket)| (name, way, socket)).collect();
+        Ok(Self { sockets, lent, cookies })
+    }
+
+    /// Connects for a subject; true if the programs let it pass.
+    fn try_for(
+        &self,
+        owners: &mut Owners,
+        subject: u32,
+        to: SocketAddr,
+    ) -> Result<bool, KernelError> {
+        let own = std::process::id();
+        give(owners, &self.lent, SocketOwner::unconnected(subject, own, own))?;
+        let outcome = net::connect(&self.lent, &to);
+        if outcome.is_ok() {
+            net::connect_unspec(&self.lent).map_err(untried)?;
+            // What the end of the connection left.
+            sockopt::socket_error(&self.lent).map_err(untried)?.ok();
+        }
+        give(owners, &self.lent, unconnected())?;
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(Errno::ACCESS | Errno::PERM) => Ok(false),
+            Err(errno) => Err(untried(errno)),
+        }
     }
 
     /// Tries every socket; gives the programs that refused nothing.
@@ -147,20 +191,40 @@ impl Kernel {
     /// # Errors
     /// It cannot be tried.
     pub fn unrefused(&mut self) -> Result<Vec<String>, KernelError> {
-        let failed = |source| KernelError::Canary { source };
         let mut found = Vec::new();
         if !self.governs_its_path() {
             let path = self.cgroup().display();
             found.push(format!("{path} was removed, and what is there now is another cgroup"));
         }
-        let canary = match self.canary.take() {
-            Some(canary) => canary,
-            None => Canary::make(self.cgroup()).map_err(failed)?,
-        };
+        let canary = self.canary()?;
         let open = canary.try_all(&mut self.tables.owners);
         self.canary = Some(canary);
         found.extend(open?.into_iter().map(|name| format!("{name} lets pass what is denied")));
         Ok(found)
+    }
+
+    /// Whether the kernel lets a subject connect to a place over TCP, tried now with a socket that
+    /// is lent to it. No packet is sent.
+    ///
+    /// # Errors
+    /// It cannot be tried.
+    pub fn lets_pass(&mut self, subject: u32, to: SocketAddr) -> Result<bool, KernelError> {
+        let canary = self.canary()?;
+        let passes = canary.try_for(&mut self.tables.owners, subject, to);
+        self.canary = Some(canary);
+        passes
+    }
+
+    /// Whether a decision is about a socket that is only tried with.
+    pub fn is_trial(&self, cookie: u64) -> bool {
+        self.canary.as_ref().is_some_and(|canary| canary.cookies.contains(&cookie))
+    }
+
+    fn canary(&mut self) -> Result<Canary, KernelError> {
+        match self.canary.take() {
+            Some(canary) => Ok(canary),
+            None => Canary::make(self.cgroup()).map_err(|source| KernelError::Canary { source }),
+        }
     }
 
     /// Whether the cgroup that the programs are attached to still has its name.
@@ -175,9 +239,7 @@ impl Kernel {
 /// earlier policy: the next packet is judged by that.
 fn further(owners: &mut Owners, socket: &OwnedFd) -> Result<Result<(), Errno>, KernelError> {
     let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
-    if let Err(errno) = net::connect(socket, &here) {
-        return Err(KernelError::Canary { source: errno.into() });
-    }
+    net::connect(socket, &here).map_err(untried)?;
     let owner = SocketOwner {
         protocol: PROTOCOL_UDP,
         port: PORT,
@@ -194,6 +256,10 @@ fn further(owners: &mut Owners, socket: &OwnedFd) -> Result<Result<(), Errno>, K
     })
 }
 
+fn untried(errno: Errno) -> KernelError {
+    KernelError::Canary { source: errno.into() }
+}
+
 fn unconnected() -> SocketOwner {
     SocketOwner::unconnected(SocketOwner::CANARY, std::process::id(), 0)
 }
@@ -203,22 +269,15 @@ fn give(owners: &mut Owners, socket: &OwnedFd, owner: SocketOwner) -> Result<(),
     written.map_err(KernelError::map("write", governd_common::names::map::SOCKETS))
 }
 
-fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC;
-    net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))
+fn socket((family, kind): Kind) -> Result<OwnedFd, Errno> {
+    let protocol = if kind == SocketType::STREAM { ipproto::TCP } else { ipproto::UDP };
+    net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol))
 }
 
-fn bind_to_loopback(socket: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: the name lives through the call, and has the length that is told.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_BINDTODEVICE,
-            INTERFACE.as_ptr().cast(),
-            INTERFACE.len() as libc::socklen_t,
-        )
-    };
+fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let (value, len) = (value.as_ptr().cast(), value.len() as libc::socklen_t);
+    // SAFETY: the value lives through the call, and has the length that is told.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -231,11 +290,11 @@ fn is_within(path: &Path) -> io::Result<bool> {
 }
 
 /// Makes sockets in a cgroup that this process is not in.
-fn made_by_child(path: &Path, families: &[AddressFamily]) -> io::Result<Vec<OwnedFd>> {
+fn made_by_child(path: &Path, kinds: &[Kind]) -> io::Result<Vec<OwnedFd>> {
     let processes = OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
     let flags = SocketFlags::CLOEXEC;
     let (ours, its) = net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-    let wanted = families.to_vec();
+    let wanted = kinds.to_vec();
     let mut child = Command::new("/proc/self/exe");
     // SAFETY: between fork and its end the child makes system calls and nothing else: it
     // allocates nothing, and takes no lock.
@@ -250,28 +309,27 @@ fn made_by_child(path: &Path, families: &[AddressFamily]) -> io::Result<Vec<Owne
         }
     }
     let made = received(ours.as_fd())?;
-    if made.len() == families.len() { Ok(made) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if made.len() == kinds.len() { Ok(made) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// What the child does, and how it came out.
-fn hand_over(mut processes: &File, to: BorrowedFd<'_>, families: &[AddressFamily]) -> Errno {
-    let errno = |error: &io::Error| Errno::from_io_error(error).unwrap_or(Errno::IO);
+fn hand_over(mut processes: &File, to: BorrowedFd<'_>, kinds: &[Kind]) -> Errno {
     // 0 is who writes.
     if let Err(error) = processes.write_all(b"0") {
-        return errno(&error);
+        return Errno::from_io_error(&error).unwrap_or(Errno::IO);
     }
-    let [mut a, mut b, mut c, mut d, mut e] = [const { None }; ATTEMPTS.len()];
-    for (place, family) in [&mut a, &mut b, &mut c, &mut d, &mut e].into_iter().zip(families) {
-        match socket(*family) {
+    let mut made = [const { None }; SOCKETS_MAX];
+    for (place, kind) in made.iter_mut().zip(kinds) {
+        match socket(*kind) {
             Ok(socket) => *place = Some(socket),
             Err(errno) => return errno,
         }
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ATTEMPTS.len()))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let made = [&a, &b, &c, &d, &e];
-    let made = made.map(|socket| socket.as_ref().map_or(to, |socket| socket.as_fd()));
-    let rights = made.get(..families.len()).unwrap_or_default();
+    let rights: [BorrowedFd<'_>; SOCKETS_MAX] =
+        std::array::from_fn(|at| made.get(at).and_then(Option::as_ref).map_or(to, |it| it.as_fd()));
+    let rights = rights.get(..kinds.len()).unwrap_or_default();
     if !control.push(SendAncillaryMessage::ScmRights(rights)) {
         return Errno::NOBUFS;
     }
@@ -280,7 +338,7 @@ fn hand_over(mut processes: &File, to: BorrowedFd<'_>, families: &[AddressFamily
 }
 
 fn received(from: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ATTEMPTS.len()))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     net::recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut control, flags)?;

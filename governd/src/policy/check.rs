@@ -103,7 +103,7 @@ impl Checker<'_> {
         let HostPolicyDocument { api_version: _, kind: _, metadata, spec } = document;
         let name = self.name(metadata, at);
         let spec = self.required(spec, "spec", at)?;
-        let HostSpec { hosts, mode, unregistered, loopback, resolvers } = spec.value;
+        let HostSpec { hosts, mode, unregistered, loopback, resolvers, selftest } = spec.value;
         let hosts = match hosts {
             Some(hosts) => self.each("hosts", &hosts, HostGlob::parse),
             None => vec![HostGlob::every()],
@@ -120,6 +120,11 @@ impl Checker<'_> {
             let parsed = list.value.iter().map(|one| self.executable(one));
             parsed.flatten().collect()
         });
+        let selftest_s = selftest.and_then(|selftest| {
+            let at = self.place(&selftest);
+            let every = self.required(selftest.value.every, "every", &at)?;
+            self.parse(&every, value::time::parse_span)
+        });
         let (name, place) = name?;
         Some(HostPolicy {
             name,
@@ -131,6 +136,7 @@ impl Checker<'_> {
             host_resolvers: resolvers.host.is_none_or(|flag| flag.value),
             resolvers: addresses.unwrap_or_default(),
             resolver_processes: processes.unwrap_or_default(),
+            selftest_s,
         })
     }
 

@@ -253,6 +253,19 @@ pub struct HostSpec {
     /// Whose DNS answers are believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolvers: Option<Located<ResolversDocument>>,
+    /// When it is tested whether the kernel decides about each enforced agent as it has to; never,
+    /// if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selftest: Option<Located<SelfTestDocument>>,
+}
+
+/// When self-tests run.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a schedule such as {every: 1h}")]
+pub struct SelfTestDocument {
+    /// How often, such as `1h`.
+    #[schemars(required)]
+    pub every: Option<Located<String>>,
 }
 
 /// Trusted resolvers.

@@ -71,6 +71,8 @@ pub struct Compiled {
     pub agents: Vec<AgentFacts>,
     /// Name patterns by set id, as written, for words; networks have their text form.
     pub sets: std::collections::BTreeMap<u32, Arc<str>>,
+    /// How often self-tests run, in seconds.
+    pub selftest_s: Option<u64>,
     /// What is perhaps not meant so, here and in the documents.
     pub warnings: Diagnostics,
 }

@@ -24,6 +24,7 @@ pub mod reach;
 pub mod shape;
 pub mod tables;
 pub mod testing;
+pub mod trial;
 pub mod value;
 
 mod check;

@@ -131,6 +131,8 @@ pub struct HostPolicy {
     pub resolvers: Vec<IpAddr>,
     /// Further executables that resolve names for the host.
     pub resolver_processes: Vec<Placed<Executable>>,
+    /// How often self-tests run, in seconds.
+    pub selftest_s: Option<u64>,
 }
 
 impl HostPolicy {
@@ -146,6 +148,7 @@ impl HostPolicy {
             host_resolvers: true,
             resolvers: Vec::new(),
             resolver_processes: Vec::new(),
+            selftest_s: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use governd_common::{
     address::Address,
     decide::Tables,
-    key::GrantKey,
+    key::{BindingKey, GrantKey},
     limits::BINDING_SETS_MAX,
     table::{Binding, BoundSet, RuleBlock, Subject},
 };
@@ -62,6 +62,11 @@ impl<'a> ImageTables<'a> {
     /// Forgets every binding.
     pub fn unbind(&mut self) {
         self.bindings.clear();
+    }
+
+    /// Has an address stand for something.
+    pub fn put(&mut self, key: BindingKey, binding: Binding) {
+        self.bindings.insert((key.subject, key.address.bytes), binding);
     }
 
     /// Decides under what people said at run time, too.

@@ -147,6 +147,14 @@ fn of_kernel(report: &StatusReport) -> Vec<Family> {
             "Trials of what must be refused that did not prove it",
             report.enforcement.failures,
         ),
+        counters(
+            "selftests",
+            "Self-tests of agents, by outcome",
+            [
+                (vec![("outcome", "passed".to_owned())], report.selftests.passed),
+                (vec![("outcome", "failed".to_owned())], report.selftests.failed),
+            ],
+        ),
         gauge("degraded", "What this kernel lacks", report.degraded.len() as u64),
         counter("events_read", "Events read from the kernel", report.events.read),
         counter("events_malformed", "Events that could not be understood", report.events.malformed),

@@ -24,6 +24,14 @@ pub enum Ruling {
     Quarantined,
     /// It was released.
     Restored,
+    /// Somebody changed how the policy is carried out.
+    Changed,
+    /// The same, so that less is stopped.
+    Loosened,
+    /// The kernel decided as it has to.
+    Tested,
+    /// It did not.
+    TestFailed,
 }
 
 /// A user of this host.
@@ -44,8 +52,8 @@ pub struct Control {
     pub operation: &'static str,
     /// What came out.
     pub ruling: Ruling,
-    /// The agent it is about.
-    pub agent: Arc<str>,
+    /// The agent it is about; the host, if it is about every agent.
+    pub agent: Option<Arc<str>>,
     /// The destination it is about, with port and protocol.
     pub destination: Option<Arc<str>>,
     /// What all records of one request have in common.
@@ -61,6 +69,7 @@ pub struct Control {
 const ACTIVITY_CREATE: u32 = 1;
 const ACTIVITY_UPDATE: u32 = 3;
 const STATUS_SUCCESS: u8 = 1;
+const STATUS_FAILURE: u8 = 2;
 
 /// OCSF's action, disposition and severity.
 const fn ruled(ruling: Ruling) -> (u8, u8, u8) {
@@ -71,6 +80,10 @@ const fn ruled(ruling: Ruling) -> (u8, u8, u8) {
         Ruling::Revoked => (2, 24, 2),
         Ruling::Quarantined => (2, 3, 4),
         Ruling::Restored => (1, 9, 2),
+        Ruling::Changed => (4, 7, 2),
+        Ruling::Loosened => (4, 7, 3),
+        Ruling::Tested => (3, 17, 1),
+        Ruling::TestFailed => (3, 19, 6),
     }
 }
 
@@ -81,6 +94,7 @@ pub(super) fn value(control: &Control, context: &Context, stamp: &Stamp) -> Valu
     let activity = if is_new { ACTIVITY_CREATE } else { ACTIVITY_UPDATE };
     let class = Class { category: 6, class: 6003, activity };
     let (action, disposition, severity) = ruled(*ruling);
+    let has_failed = *ruling == Ruling::TestFailed;
     let who = match (by, actor) {
         (Some(by), _) => {
             let user = Object::default().maybe("name", by.name.as_deref());
@@ -89,10 +103,14 @@ pub(super) fn value(control: &Control, context: &Context, stamp: &Stamp) -> Valu
         (None, Some(process)) => object::actor(process, context),
         (None, None) => Object::default().with("app_name", "governd"),
     };
-    let mut resources = vec![json!({"name": &**agent, "type": "agent"})];
+    let about = match agent {
+        Some(agent) => json!({"name": &**agent, "type": "agent"}),
+        None => json!({"name": &*context.hostname, "type": "host"}),
+    };
+    let mut resources = vec![about];
     resources.extend(destination.iter().map(|to| json!({"name": &**to, "type": "destination"})));
     let own = Object::default()
-        .with("agent", &**agent)
+        .maybe("agent", agent.as_deref())
         .maybe("destination", destination.as_deref())
         .maybe("lineage", actor.as_ref().map(object::lineage))
         .maybe("login_uid", by.as_ref().and_then(|by| by.login_uid))
@@ -106,7 +124,7 @@ pub(super) fn value(control: &Control, context: &Context, stamp: &Stamp) -> Valu
             .with("message", &**message)
             .with("resources", resources)
             .with("src_endpoint", json!({"hostname": &*context.hostname}))
-            .with("status_id", STATUS_SUCCESS)
+            .with("status_id", if has_failed { STATUS_FAILURE } else { STATUS_SUCCESS })
             .with("unmapped", json!({"governd": Value::from(own)}))
             .into();
     if let (Some(uid), Some(metadata)) = (correlation, value.get_mut("metadata")) {

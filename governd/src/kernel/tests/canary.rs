@@ -2,11 +2,14 @@
 
 use std::{fs, process::Command};
 
-use governd_common::{names::program, verdict::Mode};
+use governd_common::{
+    names::program,
+    verdict::{Mode, Verdict},
+};
 
 use super::{
     host::{TestCgroup, is_root},
-    image::Policy,
+    image::{AGENT, Policy},
     pins::Root,
 };
 use crate::kernel::{Kernel, KernelOptions, Pins};
@@ -45,6 +48,21 @@ fn each_program_is_missed_that_refuses_nothing() {
         assert_eq!(kernel.mend().unwrap().len(), 1);
         assert_eq!(kernel.unrefused().unwrap(), nothing, "{name} is back");
     }
+    // What a subject may reach, and what not, is told of the tables that the kernel has.
+    let may = |kernel: &mut Kernel, to: &str| kernel.lets_pass(AGENT, to.parse().unwrap()).unwrap();
+    let policy = Policy::of_cgroup(cgroup.id(), Mode::Enforce);
+    let policy = policy.network(Verdict::Allow, "10.1.0.0/16", (443, 443), 6);
+    kernel.install(&policy.image).unwrap();
+    for _ in 0..2 {
+        assert!(may(&mut kernel, "10.1.2.3:443"));
+        assert!(!may(&mut kernel, "10.1.2.3:444"));
+        assert!(!may(&mut kernel, "192.0.2.1:443"));
+    }
+    let link = root.link(&cgroup, program::CONNECT4);
+    let detached = Command::new("bpftool").args(["link", "detach", "pinned"]).arg(&link).status();
+    assert!(detached.unwrap().success());
+    assert!(may(&mut kernel, "192.0.2.1:443"));
+    kernel.mend().unwrap();
     kernel.install(&Policy::empty().image).unwrap();
     assert_eq!(kernel.unrefused().unwrap(), nothing, "after a swap");
     // The name of the cgroup can become another one's, which nobody governs.

@@ -94,6 +94,7 @@ fn host(host: &HostPolicy) -> Value {
         host_resolvers,
         resolvers,
         resolver_processes,
+        selftest_s,
     } = host;
     let mut value = json!({
         "a_kind": "HostPolicy",
@@ -106,7 +107,11 @@ fn host(host: &HostPolicy) -> Value {
         "unregistered": unregistered.word(),
     });
     let paths: Vec<_> = resolver_processes.iter().map(|exe| exe.value.as_str()).collect();
-    add_said(&mut value, [("resolvers_processes", (!paths.is_empty()).then(|| json!(paths)))]);
+    let said = [
+        ("resolvers_processes", (!paths.is_empty()).then(|| json!(paths))),
+        ("selftest_s", selftest_s.map(|seconds| json!(seconds))),
+    ];
+    add_said(&mut value, said);
     value
 }
 

@@ -142,6 +142,7 @@ impl Documents {
         compiler.resolvers(around.host);
         let Compiler { mut compiled, .. } = compiler;
         compiled.digest = digest::digest(&self.policy);
+        compiled.selftest_s = host.selftest_s;
         compiled.agents.sort_by_key(|agent| agent.subject);
         let (mut compiled, warnings) = out.unless_errors(compiled)?;
         compiled.warnings = warnings;

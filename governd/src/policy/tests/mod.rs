@@ -9,3 +9,4 @@ mod property;
 mod reach;
 mod reference;
 mod testing;
+mod trial;

@@ -7,6 +7,7 @@ pub mod name;
 pub mod network;
 pub mod port;
 pub mod process;
+pub mod time;
 
 mod fault;
 mod punycode;
