@@ -14,7 +14,6 @@ use governd_common::{
     key::GrantKey,
     verdict::{Mode, Reason},
 };
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{
     answers::{failed, ok},
@@ -116,7 +115,7 @@ impl ControlsFile {
     }
 
     /// Writes what changed. What cannot be written holds until the daemon ends, and is tried again.
-    fn save(&mut self) {
+    pub(super) fn save(&mut self) {
         let Some(text) = self.controls.to_save(now()) else { return };
         let written = write(&self.path, &text);
         if let Err(error) = &written {
@@ -261,107 +260,6 @@ impl Engine {
         }
     }
 
-    fn quarantine(&mut self, target: Option<&str>, kill: bool, by: &By) -> Reply {
-        let agents = match self.agents_of(target) {
-            Ok(agents) => agents,
-            Err(reply) => return reply,
-        };
-        let (who, mut new) = (in_words(by), Vec::new());
-        for (agent, subject) in &agents {
-            if self.controls.controls.quarantine(agent, &who, clock::now_ms()) {
-                new.push(agent.to_string());
-            }
-            // Also if it was already: what was taken out of the kernel comes back.
-            if let Err(error) = self.kernel.set_quarantined(*subject, true) {
-                return failed(error);
-            }
-        }
-        self.controls.save();
-        for agent in &new {
-            let message = format!("{who} quarantines {agent}");
-            let operation = ("quarantine.set", Ruling::Quarantined);
-            self.rule_agent(operation, agent, Some(by.clone()), message);
-        }
-        if kill && let Err(error) = self.kill(&agents) {
-            return failed(error);
-        }
-        ok(&new)
-    }
-
-    fn release(&mut self, target: Option<&str>, by: &By) -> Reply {
-        let known: Vec<String> =
-            self.controls.controls.quarantined().map(|one| one.agent.clone()).collect();
-        let released: Vec<String> =
-            known.into_iter().filter(|agent| target.is_none_or(|target| target == agent)).collect();
-        if released.is_empty() {
-            return refusal("it is not quarantined", "`governd quarantine` lists what is");
-        }
-        for agent in &released {
-            self.controls.controls.release(agent);
-            let policy = self.state.policy();
-            let subject = policy.agents.iter().find(|known| *known.name == **agent);
-            if let Some(subject) = subject.map(|known| known.subject)
-                && let Err(error) = self.kernel.set_quarantined(subject, false)
-            {
-                return failed(error);
-            }
-            let message = format!("{} releases {agent}", in_words(by));
-            let operation = ("quarantine.release", Ruling::Restored);
-            self.rule_agent(operation, agent, Some(by.clone()), message);
-        }
-        self.controls.save();
-        ok(&released)
-    }
-
-    /// Agents by name, by a process of theirs, or all.
-    fn agents_of(&mut self, target: Option<&str>) -> Result<Vec<(Arc<str>, u32)>, Reply> {
-        let policy = Arc::clone(self.state.policy());
-        let agents = policy.agents.iter().filter(|agent| agent.subject != 0);
-        let Some(target) = target else {
-            return Ok(agents.map(|agent| (Arc::clone(&agent.name), agent.subject)).collect());
-        };
-        let subject = match target.parse::<u32>() {
-            Err(_) => None,
-            Ok(pid) => {
-                let tasks = self.kernel.tasks().map_err(failed)?;
-                tasks.into_iter().find(|(tgid, _)| *tgid == pid).map(|(_, task)| task.subject)
-            }
-        };
-        let found: Vec<_> = agents
-            .filter(|agent| *agent.name == *target || Some(agent.subject) == subject)
-            .map(|agent| (Arc::clone(&agent.name), agent.subject))
-            .collect();
-        if found.is_empty() {
-            let hint = "name an agent of the policy, or the id of one of its processes";
-            return Err(refusal("no registered agent is meant", hint));
-        }
-        Ok(found)
-    }
-
-    /// Ends every process of the agents. A process is held before it is looked up once more, so
-    /// that another one that got its id is not meant.
-    fn kill(&self, agents: &[(Arc<str>, u32)]) -> Result<(), KernelError> {
-        let is_meant = |subject: u32| agents.iter().any(|(_, known)| *known == subject);
-        let tasks = self.kernel.tasks()?;
-        let held: Vec<_> = tasks
-            .iter()
-            .filter(|(_, task)| is_meant(task.subject))
-            .filter_map(|(tgid, _)| {
-                let pid = Pid::from_raw(i32::try_from(*tgid).ok()?)?;
-                Some((*tgid, pidfd_open(pid, PidfdFlags::empty()).ok()?))
-            })
-            .collect();
-        let still: HashMap<u32, u32> =
-            self.kernel.tasks()?.into_iter().map(|(tgid, task)| (tgid, task.subject)).collect();
-        for (tgid, process) in held {
-            let is_same = still.get(&tgid).is_some_and(|subject| is_meant(*subject));
-            if is_same && let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
-                tracing::debug!(%error, pid = tgid, "the process had ended");
-            }
-        }
-        Ok(())
-    }
-
     /// Puts what is granted into force: a policy with a set for each destination, and the grants.
     fn regrant(&mut self) -> Result<(), InstallError> {
         self.rulebook.set_granted(self.controls.granted());
@@ -414,20 +312,6 @@ impl Engine {
         tables::Controls { grants: grants.collect(), quarantined: quarantined.collect() }
     }
 
-    /// Takes in whom the kernel quarantined by itself, because a rule says so.
-    pub(super) fn take_halted(&mut self, policy: &Compiled) -> Result<(), KernelError> {
-        for subject in self.kernel.quarantined()? {
-            let Some(agent) = policy.agent(subject) else { continue };
-            let controls = &mut self.controls.controls;
-            if controls.quarantine(&agent.name, "a `halt` rule", clock::now_ms()) {
-                let message = format!("{} tried what halts it, and is quarantined", agent.name);
-                let operation = ("quarantine.set", Ruling::Quarantined);
-                self.rule_agent(operation, &agent.name, None, message);
-            }
-        }
-        Ok(())
-    }
-
     /// Time passes: grants lapse, which the kernel has seen to, and what changed is written.
     pub(super) fn pass_controls(&mut self) {
         let policy = Arc::clone(self.state.policy());
@@ -472,7 +356,7 @@ impl Engine {
         self.journal.record(Record::Control(record), None);
     }
 
-    fn rule_agent(
+    pub(super) fn rule_agent(
         &self,
         (operation, ruling): (&'static str, Ruling),
         agent: &str,

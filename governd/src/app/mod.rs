@@ -27,6 +27,7 @@ pub mod metrics;
 mod modes;
 mod pressure;
 mod proof;
+mod quarantine;
 mod quic;
 pub mod replay;
 pub mod rulebook;

@@ -21,11 +21,12 @@ use std::{
 
 use super::diag::{Diag, INET, INET6, InetSocket};
 use crate::workload::{
-    limits::{DESTROY_QUEUE_MAX, DESTROY_TIMEOUT_MS},
+    limits::{DESTROY_QUEUE_MAX, DESTROY_TIMEOUT_MS, SOCKET_FDS_MAX},
     netns::{NetworkNamespace, VisitError, Visitor},
     proc::ProcFs,
 };
 
+const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 /// States of a TCP connection that somebody can wait on (include/net/tcp_states.h): established,
 /// being made or being closed; no listener, and nothing that is only a memory of a connection.
@@ -46,6 +47,15 @@ pub struct Doomed {
     pub tgid: u32,
 }
 
+/// What the thread is asked to do.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// End one socket.
+    One(Doomed),
+    /// End every connection of a process.
+    EveryOf(u32),
+}
+
 /// What became of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fate {
@@ -58,7 +68,7 @@ pub enum Fate {
 /// The thread that ends sockets.
 #[derive(Debug)]
 pub struct Destroyer {
-    queue: SyncSender<Doomed>,
+    queue: SyncSender<Order>,
     counts: Arc<Counts>,
 }
 
@@ -86,7 +96,16 @@ impl Destroyer {
 
     /// Ends a socket soon. Never waits: what the queue cannot take is counted as failed.
     pub fn destroy(&self, doomed: Doomed) {
-        if self.queue.try_send(doomed).is_err() {
+        self.order(Order::One(doomed));
+    }
+
+    /// Ends every connection that a process has open now, soon, whether it sends anything or not.
+    pub fn destroy_every_of(&self, tgid: u32) {
+        self.order(Order::EveryOf(tgid));
+    }
+
+    fn order(&self, order: Order) {
+        if self.queue.try_send(order).is_err() {
             self.counts.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -103,15 +122,21 @@ impl Destroyer {
 }
 
 /// Until nobody can ask any more. If it ends before that, what is asked is counted as failed.
-fn work(proc: &ProcFs, visitor: &Visitor, queue: &Receiver<Doomed>, counts: &Counts) {
-    while let Ok(doomed) = queue.recv() {
-        match destroy(proc, visitor, &doomed) {
-            Ok(Fate::Destroyed) => {
-                counts.destroyed.fetch_add(1, Ordering::Relaxed);
+fn work(proc: &ProcFs, visitor: &Visitor, queue: &Receiver<Order>, counts: &Counts) {
+    while let Ok(order) = queue.recv() {
+        let done = match order {
+            Order::One(doomed) => {
+                destroy(proc, visitor, &doomed).map(|fate| u64::from(fate == Fate::Destroyed))
             }
-            Ok(Fate::Gone) => tracing::debug!(?doomed, "refused socket is gone"),
+            Order::EveryOf(tgid) => end_every_of(proc, visitor, tgid),
+        };
+        match done {
+            Ok(0) => tracing::debug!(?order, "refused socket is gone"),
+            Ok(count) => {
+                counts.destroyed.fetch_add(count, Ordering::Relaxed);
+            }
             Err(error) => {
-                tracing::debug!(%error, ?doomed, "refused socket not destroyed");
+                tracing::debug!(%error, ?order, "refused socket not destroyed");
                 counts.failed.fetch_add(1, Ordering::Relaxed);
                 if matches!(error, DestroyError::Visit(VisitError::Return(_))) {
                     return;
@@ -180,6 +205,34 @@ fn end_in(diag: &mut Diag, doomed: &Doomed) -> io::Result<Fate> {
         }
     }
     Ok(Fate::Gone)
+}
+
+/// Ends the connections of a process in the namespaces of its threads, and gives how many. One in
+/// another namespace ends at its next packet.
+fn end_every_of(proc: &ProcFs, visitor: &Visitor, tgid: u32) -> Result<u64, DestroyError> {
+    let end = Instant::now() + Duration::from_millis(DESTROY_TIMEOUT_MS);
+    let mut fds_left = SOCKET_FDS_MAX;
+    let open = super::open_sockets(proc, tgid, &mut fds_left);
+    let mut count = 0;
+    for namespace in NetworkNamespace::of_threads(proc, tgid) {
+        let mut diag = visitor.within(&namespace, Diag::open)??;
+        for (protocol, states) in [(PROTOCOL_TCP, TCP_STATES), (PROTOCOL_UDP, UDP_STATES)] {
+            for family in [INET, INET6] {
+                let is_its = |socket: &InetSocket| open.contains(&u64::from(socket.inode));
+                for socket in diag.every((family, protocol), states, is_its)? {
+                    if Instant::now() > end {
+                        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                    }
+                    match diag.destroy(protocol, &socket) {
+                        Ok(()) => count += 1,
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+    }
+    Ok(count)
 }
 
 #[cfg(test)]
@@ -357,6 +410,24 @@ except OSError as error:
         let cookie = rustix::net::sockopt::socket_cookie(&listener).unwrap();
         let doomed = Doomed { cookie, protocol: 6, port: 0, tgid: std::process::id() };
         assert_eq!(fate(doomed), Fate::Gone);
+    }
+
+    #[test]
+    fn every_connection_of_a_process_ends_and_nobody_elses() {
+        if !is_root() {
+            return;
+        }
+        for (kind, host) in [("tcp", "127.0.0.1"), ("udp", "::1"), ("tcp", "::ffff:127.0.0.1")] {
+            let (mut peer, mut other) = (Peer::new(kind, host), Peer::new(kind, host));
+            let tgid = peer.child.id();
+            let look = move || {
+                let proc = ProcFs::new(Path::new("/proc"));
+                end_every_of(&proc, &Visitor::new().unwrap(), tgid).unwrap()
+            };
+            assert!(thread::spawn(look).join().unwrap() > 0, "{kind} {host}");
+            assert_eq!(peer.line(), ECONNABORTED, "{kind} {host}");
+            assert_eq!(other.receive(), 0, "{kind} {host}");
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(super) struct InetSocket {
     expires: u32,
     queues: [u32; 2],
     uid: u32,
-    inode: u32,
+    pub(super) inode: u32,
 }
 
 /// `struct packet_diag_req`.
@@ -159,6 +159,27 @@ impl Diag {
                 && is_wanted(&socket)
             {
                 found = Some(socket);
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Every connection of a protocol in some states for which `is_wanted`, at most `SOCKETS_MAX`.
+    pub(super) fn every(
+        &mut self,
+        (family, protocol): (u8, u8),
+        states: u32,
+        is_wanted: impl Fn(&InetSocket) -> bool,
+    ) -> io::Result<Vec<InetSocket>> {
+        let id = SocketId::to_port(0);
+        let request = InetRequest { family, protocol, extensions: 0, pad: 0, states, id };
+        let mut found = Vec::new();
+        self.list(&request, |payload| {
+            if let Ok((socket, _)) = InetSocket::read_from_prefix(payload)
+                && found.len() < SOCKETS_MAX
+                && is_wanted(&socket)
+            {
+                found.push(socket);
             }
         })?;
         Ok(found)
