@@ -24,7 +24,6 @@ mod input;
 mod lab;
 mod lifecycle;
 mod monitor;
-mod newcomer;
 mod policy;
 mod proof;
 mod recall;
@@ -42,7 +41,6 @@ const SUBJECTS: &[&[Test]] = &[
     swap::TESTS,
     controls::TESTS,
     proof::TESTS,
-    newcomer::TESTS,
     destroy::TESTS,
     unseen::TESTS,
     input::TESTS,

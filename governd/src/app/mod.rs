@@ -217,7 +217,6 @@ impl App {
         let services = KnownServices::of(&catalog);
         let mut state = State::new(Arc::new(Compiled::default()), services);
         state.set_lost(&kernel.recorded()?);
-        let discovery = Discovery::new(catalog, proc());
         let destroyer = Destroyer::spawn(proc())?;
         let frames = guard_frames(&mut kernel, proc());
         let mut engine = Engine {
@@ -231,7 +230,7 @@ impl App {
             uplink: Uplink::start_if_enrolled(&settings.state_dir, &journal),
             journal,
             exporting,
-            discovery,
+            discovery: Discovery::new(catalog, proc()),
             destroyer,
             watch: Watch::new(Lookout::spawn(proc())?),
             quic: Default::default(),

@@ -48,8 +48,8 @@ impl Engine {
         ok(&new)
     }
 
-    /// Ends what the agents have open: the next packet would be refused, but who waits for one would
-    /// wait for ever.
+    /// Ends what the agents have open: the next packet would be refused, but who waits for one
+    /// would wait for ever.
     fn end_connections(&self, agents: &[(Arc<str>, u32)]) -> Result<(), KernelError> {
         let is_meant = |subject: u32| agents.iter().any(|(_, known)| *known == subject);
         for (tgid, _) in self.kernel.tasks()?.iter().filter(|(_, task)| is_meant(task.subject)) {

@@ -9,7 +9,8 @@
 //! governed cgroup itself, a child enters it, makes the sockets and hands them over.
 //!
 //! A TCP socket of the same kind is lent to agents, to try what the kernel would say to them. It is
-//! in repair mode (`TCP_REPAIR`): it is connected without a packet, and without anybody at the other end.
+//! in repair mode (`TCP_REPAIR`): it is connected without a packet, and without anybody at the
+//! other end.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,5 +1,5 @@
-//! What a self-test tries for an agent: a place that its policy has to let it reach, and one that it
-//! must not reach. Pure: the same tables and the same decision as in the kernel, in user space.
+//! What a self-test tries for an agent: a place that its policy has to let it reach, and one that
+//! it must not reach. Pure: the same tables and the same decision as in the kernel, in user space.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
