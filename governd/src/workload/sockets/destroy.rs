@@ -341,6 +341,7 @@ except OSError as error:
     }
 
     const ECONNABORTED: u64 = 103;
+    const ECONNRESET: u64 = 104;
 
     #[test]
     fn only_the_connection_with_the_cookie_ends_and_its_twin_lives_on() {
@@ -425,7 +426,8 @@ except OSError as error:
                 end_every_of(&proc, &Visitor::new().unwrap(), tgid).unwrap()
             };
             assert!(thread::spawn(look).join().unwrap() > 0, "{kind} {host}");
-            assert_eq!(peer.line(), ECONNABORTED, "{kind} {host}");
+            // It has both ends: the one that ends first may reset the other.
+            assert!([ECONNABORTED, ECONNRESET].contains(&peer.line()), "{kind} {host}");
             assert_eq!(other.receive(), 0, "{kind} {host}");
         }
     }
