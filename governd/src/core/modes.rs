@@ -95,15 +95,7 @@ mod tests {
         let names =
             [(0, "unregistered", Mode::Monitor), (1, "a", Mode::Monitor), (2, "b", Mode::Enforce)];
         for (subject, name, mode) in names {
-            let facts = AgentFacts {
-                subject,
-                name: name.into(),
-                owner: None,
-                sponsor: None,
-                approval: Default::default(),
-                mode,
-            };
-            compiled.agents.push(facts);
+            compiled.agents.push(AgentFacts::unknown(subject, name, mode));
             let settings =
                 Subject { mode: mode as u8, default_verdict: 0, flags: 0, default_rule: 0 };
             compiled.image.subjects.push((subject, settings));
