@@ -49,6 +49,13 @@ impl Place {
         Ok(place)
     }
 
+    /// The same place for another build of governd.
+    pub fn of_build(&self, governd: PathBuf) -> Self {
+        let Self { governd: _, cgroup, directory, pins } = self;
+        let (cgroup, directory, pins) = (cgroup.clone(), directory.clone(), pins.clone());
+        Self { governd, cgroup, directory, pins }
+    }
+
     /// Another governd's directories, with the pins of this one.
     ///
     /// # Errors
