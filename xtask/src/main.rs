@@ -50,6 +50,9 @@ enum Verb {
     /// Be PID 1 of such a machine
     #[command(hide = true)]
     VmInit,
+    /// Run the steps in such a machine, where a service manager is PID 1
+    #[command(hide = true)]
+    VmSteps,
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Ci => ci::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
         Verb::VmInit => vm::init(),
+        Verb::VmSteps => vm::steps(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -69,6 +69,13 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{} printed no text", text(command)))
 }
 
+/// Copies a program without its debug information, which is most of it and which a machine with
+/// little memory has no use for.
+pub(crate) fn stripped(program: &Path, copy: &Path) -> Result<()> {
+    read(command("strip")?.arg("--strip-debug").arg("-o").arg(copy).arg(program))?;
+    Ok(())
+}
+
 /// Runs a command that may hang where the network swallows packets; kills it after `limit`.
 pub(crate) fn within(command: &mut Command, limit: Duration) -> Result<()> {
     let mut child = command

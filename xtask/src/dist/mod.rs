@@ -25,13 +25,12 @@ use std::{
 
 use anyhow::{Context, Result};
 
+pub(crate) use self::release::Release;
 use self::{contents::Contents, dependencies::Dependencies};
 use crate::{
     place, say,
     setup::{self, Part},
 };
-
-use self::release::Release;
 
 /// Below the target folder: what is handed out.
 const FOLDER: &str = "packages";
@@ -82,6 +81,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         say::line(file.display());
     }
     Ok(())
+}
+
+/// Makes a Debian package of a program alone, for trying packages without a release build.
+pub(crate) fn debian_package(release: &Release, program: &Path, folder: &Path) -> Result<PathBuf> {
+    let contents = Contents::collect(release, program, &manual::generate()?, &[])?;
+    debian::pack(release, &contents, folder)?;
+    Ok(folder.join(debian::name(release)))
 }
 
 /// A folder with nothing of an earlier call in it.

@@ -23,7 +23,7 @@ pub(super) fn apt(program: &str) -> Result<Command> {
 }
 
 /// The address of the Debian archive that this machine uses, as its own apt sources give it.
-pub(super) fn archive() -> Result<String> {
+pub(crate) fn archive() -> Result<String> {
     let targets = run::read(apt("apt-get")?.args([
         "indextargets",
         "--format",

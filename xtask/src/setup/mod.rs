@@ -6,7 +6,7 @@
 pub(crate) mod apt;
 mod cargo_tool;
 mod core_sources;
-mod debian;
+pub(crate) mod debian;
 mod lab;
 mod packages;
 

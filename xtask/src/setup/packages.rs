@@ -47,8 +47,10 @@ const PEERS: &[Peer] = &[
 ];
 
 /// What `cargo xtask vm` runs its machines with.
-const EMULATOR: &[Peer] =
-    &[peer("qemu-system-x86_64", "qemu-system-x86", "boots the kernels that governd is tried on")];
+const EMULATOR: &[Peer] = &[
+    peer("qemu-system-x86_64", "qemu-system-x86", "boots the kernels that governd is tried on"),
+    peer("debootstrap", "debootstrap", "makes the systems that packages are tried in"),
+];
 
 /// What `cargo xtask dist` builds the program and its packages with.
 const PACKERS: &[Peer] = &[

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
-const FOLDER: u32 = 0o040_755;
+const FOLDER: u32 = 0o040_000;
+/// Of a folder that nobody says more about.
+const PERMISSIONS: u32 = 0o755;
 const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_777;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 /// Headers and contents begin at multiples of this.
 const ALIGNMENT: usize = 4;
@@ -30,18 +33,29 @@ struct Entry {
 impl Archive {
     /// Adds a folder, and those above it, unless they are there.
     pub(super) fn folder(&mut self, path: &str) -> Result<()> {
+        self.folder_with(path, PERMISSIONS)
+    }
+
+    /// The same with these permission bits.
+    pub(super) fn folder_with(&mut self, path: &str, permissions: u32) -> Result<()> {
         if path.is_empty() || self.folders.contains(path) {
             return Ok(());
         }
         self.parent(path)?;
         self.folders.insert(path.to_owned());
-        self.entry(path, Entry { mode: FOLDER, device: (0, 0) }, &[])
+        self.entry(path, Entry { mode: FOLDER | permissions, device: (0, 0) }, &[])
     }
 
     /// Adds a file with these permission bits.
     pub(super) fn file(&mut self, path: &str, permissions: u32, contents: &[u8]) -> Result<()> {
         self.parent(path)?;
         self.entry(path, Entry { mode: FILE | permissions, device: (0, 0) }, contents)
+    }
+
+    /// Adds a symbolic link.
+    pub(super) fn link(&mut self, path: &str, target: &str) -> Result<()> {
+        self.parent(path)?;
+        self.entry(path, Entry { mode: LINK, device: (0, 0) }, target.as_bytes())
     }
 
     /// Adds a character device.
@@ -135,6 +149,7 @@ mod tests {
         archive.device("dev/console", 5, 1).unwrap();
         archive.file("a/b/c", 0o755, b"odd").unwrap();
         archive.file("a/d", 0o644, b"").unwrap();
+        archive.link("a/e", "d").unwrap();
         archive.folder("a/b").unwrap();
         archive.finish().unwrap()
     }
@@ -153,6 +168,7 @@ mod tests {
                 "40755 a/b",
                 "100755 a/b/c",
                 "100644 a/d",
+                "120777 a/e",
                 "0 TRAILER!!!"
             ]
         );

@@ -46,7 +46,19 @@ pub(super) fn run() -> Result<()> {
     if getpid().as_raw_nonzero().get() != 1 {
         bail!("vm-init is PID 1 of a machine that `cargo xtask vm` starts, nothing else");
     }
-    if let Err(error) = steps() {
+    end(prepare().and_then(|()| steps()))
+}
+
+/// Runs the steps in a machine with a PID 1 of its own, and ends it.
+pub(super) fn run_steps() -> Result<()> {
+    if !Path::new("/").join(step::LIST).exists() {
+        bail!("vm-steps is for a machine that `cargo xtask vm --packages` starts, nothing else");
+    }
+    end(steps())
+}
+
+fn end(result: Result<()>) -> Result<()> {
+    if let Err(error) = result {
         say::error(&error);
     }
     rustix::fs::sync();
@@ -54,7 +66,7 @@ pub(super) fn run() -> Result<()> {
     reboot(RebootCommand::Restart).context("cannot end the machine")
 }
 
-fn steps() -> Result<()> {
+fn prepare() -> Result<()> {
     for (kind, place) in FILE_SYSTEMS {
         fs::create_dir_all(place).with_context(|| format!("cannot create {place}"))?;
         mount(*kind, *place, *kind, MountFlags::empty(), None)
@@ -62,6 +74,10 @@ fn steps() -> Result<()> {
     }
     sethostname(HOST_NAME.as_bytes()).context("cannot set the host's name")?;
     run::read(Command::new("ip").env("PATH", PATH).args(["link", "set", "lo", "up"]))?;
+    Ok(())
+}
+
+fn steps() -> Result<()> {
     let mut host = Host::open()?;
     let kernel = uname().release().to_string_lossy().into_owned();
     host.tell(&Message::Kernel(kernel))?;

@@ -55,7 +55,7 @@ pub(super) fn build(programs: &[Program], steps: &[Step]) -> Result<Vec<u8>> {
     archive.file(step::LIST, 0o644, step::write(steps).as_bytes())?;
     for program in programs {
         let stripped = scratch.path().join("stripped");
-        strip(&program.host, &stripped)?;
+        run::stripped(&program.host, &stripped)?;
         archive.file(&program.guest, 0o755, &read(&stripped)?)?;
         libraries.extend(linked(&program.host)?);
     }
@@ -85,12 +85,6 @@ pub(super) fn build(programs: &[Program], steps: &[Step]) -> Result<Vec<u8>> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-/// Debug information is most of a program, and the machine has little memory.
-fn strip(program: &Path, stripped: &Path) -> Result<()> {
-    run::read(run::command("strip")?.arg("--strip-debug").arg("-o").arg(stripped).arg(program))?;
-    Ok(())
 }
 
 /// Python and the files of its modules.

@@ -12,14 +12,25 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{image::Image, step::Message};
+use super::step::Message;
 use crate::{place, run, say};
 
 const QEMU: &str = "qemu-system-x86_64";
-const MEMORY: &str = "1536M";
-/// Warnings are for the log, and a panic ends the machine at once. What follows `--` are the
-/// arguments of PID 1.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=5 panic=-1 -- vm-init";
+
+/// What is booted, and how.
+pub(super) struct Boot<'a> {
+    /// The compressed kernel.
+    pub(super) kernel: &'a Path,
+    pub(super) initramfs: &'a Path,
+    /// The folder that `steps.log` and `console.log` are written to.
+    pub(super) logs: &'a Path,
+    /// As QEMU calls it.
+    pub(super) cpu: &'a str,
+    /// The same.
+    pub(super) memory: &'a str,
+    /// Of the kernel.
+    pub(super) arguments: &'a str,
+}
 
 /// A line of the machine, and how long after its start it came.
 pub(super) struct Line {
@@ -34,15 +45,15 @@ pub(super) struct Run {
 }
 
 /// Boots a kernel and collects what it says until it ends or time is up.
-pub(super) fn boot(image: &Image, cpu: &str, initramfs: &Path, limit: Duration) -> Result<Run> {
-    let mut command = command(image, cpu, initramfs)?;
+pub(super) fn boot(boot: &Boot<'_>, limit: Duration) -> Result<Run> {
+    let mut command = command(boot)?;
     let started = Instant::now();
     let child = command.spawn().with_context(|| format!("cannot run {}", run::text(&command)))?;
     let mut machine = Machine(child);
     let stdout = machine.0.stdout.take().context("the machine has no output")?;
     let lines = follow(BufReader::new(stdout), started);
     // Written as it comes, for whoever wonders how far the machine is.
-    let mut log = File::create(image.folder.join("steps.log"))?;
+    let mut log = File::create(boot.logs.join("steps.log"))?;
     let mut run = Run { lines: Vec::new(), is_in_time: true };
     loop {
         match lines.recv_timeout(limit.saturating_sub(started.elapsed())) {
@@ -63,20 +74,21 @@ pub(super) fn boot(image: &Image, cpu: &str, initramfs: &Path, limit: Duration) 
     }
 }
 
-fn command(image: &Image, cpu: &str, initramfs: &Path) -> Result<Command> {
+fn command(boot: &Boot<'_>) -> Result<Command> {
+    let Boot { kernel, initramfs, logs, cpu, memory, arguments } = boot;
     // `nice` would say only that it cannot run it, and that on its own stderr.
     place::program(QEMU)
         .with_context(|| format!("no {QEMU}; hint: as root, `cargo xtask setup --only vm`"))?;
-    let console = image.folder.join("console.log");
+    let console = logs.join("console.log");
     let mut command = run::command("nice")?;
     command
-        .args([QEMU, "-accel", "tcg", "-cpu", cpu, "-smp", "1", "-m", MEMORY])
+        .args([QEMU, "-accel", "tcg", "-cpu", cpu, "-smp", "1", "-m", memory])
         .args(["-nodefaults", "-no-reboot", "-display", "none", "-nic", "none"])
         .arg("-kernel")
-        .arg(&image.vmlinuz)
+        .arg(kernel)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", KERNEL_ARGUMENTS])
+        .args(["-append", arguments])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
         .args(["-serial", "stdio"])

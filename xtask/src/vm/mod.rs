@@ -11,6 +11,7 @@ mod init;
 mod initramfs;
 mod machine;
 mod outcome;
+mod packages;
 mod page;
 mod release;
 mod step;
@@ -48,9 +49,15 @@ pub(crate) struct Arguments {
     /// Look for newer packages instead of using those that were downloaded before
     #[arg(long)]
     fresh: bool,
-    /// Seconds that one machine may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 1_200)]
-    limit: u64,
+    /// Seconds that one machine may take [default: 1200, with `--packages` 3600]
+    #[arg(long, value_name = "SECONDS")]
+    limit: Option<u64>,
+    /// Try the Debian package in whole systems instead
+    #[arg(long, conflicts_with_all = ["kernels", "tests"])]
+    packages: bool,
+    /// Only this system: debian-12 or debian-13; may be given again [default: all]
+    #[arg(long = "system", value_name = "NAME", requires = "packages")]
+    systems: Vec<String>,
 }
 
 /// How much runs in each machine. Every test that loads the programs takes an emulator as long as
@@ -84,19 +91,38 @@ const FEW: &[&str] = &[
     "kernel::tests::verdicts::sockets_that_no_later_hook_sees_are_refused",
 ];
 
+/// What one machine may take.
+const LIMIT: Duration = Duration::from_secs(1_200);
+/// The same for one that boots a whole system.
+const SYSTEM_LIMIT: Duration = Duration::from_secs(3_600);
+const MEMORY: &str = "1536M";
+/// Warnings are for the log, and a panic ends the machine at once. What follows `--` are the
+/// arguments of PID 1.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=5 panic=-1 -- vm-init";
+
 /// Runs as PID 1 of a machine.
 pub(crate) fn init() -> Result<()> {
     init::run()
 }
 
+/// Runs the steps in a machine that somebody else started.
+pub(crate) fn steps() -> Result<()> {
+    init::run_steps()
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let limit = arguments.limit.map(Duration::from_secs);
+    if arguments.packages {
+        let limit = limit.unwrap_or(SYSTEM_LIMIT);
+        return packages::run(&arguments.systems, arguments.fresh, limit);
+    }
+    let limit = limit.unwrap_or(LIMIT);
     let releases = release::chosen(&arguments.kernels)?;
     setup::provide(&[Part::Build, Part::Vm])?;
     let folder = place::target()?.join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
     let initramfs = folder.join("initramfs.cpio");
     fs::write(&initramfs, archive(arguments.tests)?)?;
-    let limit = Duration::from_secs(arguments.limit);
     let mut table = Table::default();
     let mut failed = Vec::new();
     for release in releases {
@@ -177,7 +203,15 @@ fn try_on(
         Err(error) => return ("none".to_owned(), fault(error)),
     };
     say::note(format_args!("booting Linux {} ({})", release.name, image.version));
-    let outcome = machine::boot(&image, release.cpu, initramfs, limit);
+    let boot = machine::Boot {
+        kernel: &image.vmlinuz,
+        initramfs,
+        logs: &image.folder,
+        cpu: release.cpu,
+        memory: MEMORY,
+        arguments: KERNEL_ARGUMENTS,
+    };
+    let outcome = machine::boot(&boot, limit);
     let outcome = outcome.map(|run| Outcome::of(&run, limit));
     (image.version, outcome.unwrap_or_else(fault))
 }

@@ -94,12 +94,18 @@ impl Outcome {
         }
     }
 
-    /// What keeps the kernel from passing. That nothing was tried is no success.
-    pub(super) fn faults(&self) -> Vec<String> {
+    /// What kept the machine or a step from its end.
+    pub(super) fn step_faults(&self) -> Vec<String> {
         let mut faults: Vec<_> = self.fault.iter().cloned().collect();
         for step in &self.steps {
             faults.extend(step.fault.iter().map(|fault| format!("{}: {fault}", step.name)));
         }
+        faults
+    }
+
+    /// What keeps the kernel from passing. That nothing was tried is no success.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let mut faults = self.step_faults();
         let programs = self.programs();
         let refused = programs.iter().filter(|program| program.trial == Trial::Refused);
         faults.extend(refused.map(|program| format!("{} was refused", program.name)));

@@ -1,0 +1,8 @@
+# A daemon that hangs is killed by systemd and started again; what it enforces goes on.
+hung=$(main_pid)
+kill -STOP "$hung"
+is_enforced || fail "not enforced while the daemon hangs"
+is_restarted() { is_active && [ "$(main_pid)" != "$hung" ]; }
+await is_restarted
+is_enforced || fail "not enforced after the restart"
+[ "$(systemctl show --property NRestarts --value governd)" -ge 1 ] || fail "no restart counted"
