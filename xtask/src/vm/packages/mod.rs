@@ -1,8 +1,8 @@
 //! `cargo xtask vm --packages`: governd's Debian package in real systems.
 //!
-//! Debian itself, made by debootstrap and booted with systemd in an emulated machine, goes through a
-//! package's life: install, enforce, hang, upgrade to another build with other tables and back under
-//! load, remove, purge. Each step is a shell script in `steps/` that says what must hold. The
+//! Debian itself, made by debootstrap and booted with systemd in an emulated machine, goes through
+//! a package's life: install, enforce, hang, upgrade to another build with other tables and back
+//! under load, remove, purge. Each step is a shell script in `steps/` that says what must hold. The
 //! packages hold development builds: what is tried here is the packing and the service. It takes
 //! many minutes and is not part of `cargo xtask ci`.
 

@@ -24,8 +24,8 @@ pub(super) fn build(release: &Release, folder: &Path) -> Result<(Release, PathBu
     let old = format!("version = \"{}\"", release.version);
     change(&source.join(MANIFEST), &old, &format!("version = \"{VERSION}\""))?;
     change(&source.join(TABLES), TABLE_VERSION.0, TABLE_VERSION.1)?;
-    // Packages of the registry are built already; those of the workspace have names of their own, by
-    // their version. The lock's own versions are those of the workspace: it is not locked.
+    // Packages of the registry are built already; those of the workspace have names of their own,
+    // by their version. The lock's own versions are those of the workspace: it is not locked.
     let target = place::target()?;
     run::loud(
         run::cargo()?

@@ -42,7 +42,7 @@ pub(super) fn archive(suite: &str, folder: &Path, is_fresh: bool) -> Result<Arch
     Ok(archive)
 }
 
-/// Adds what is in a folder, whose path is relative to the root and ends in a slash, if it is not it.
+/// Adds what is in a folder. Its path is relative to the root, and ends in a slash or is empty.
 fn add(archive: &mut Archive, root: &Path, folder: &str) -> Result<()> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root.join(folder))? {
