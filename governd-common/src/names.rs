@@ -151,6 +151,8 @@ pub mod program {
     pub const SKB_HELLO: &str = "skb_hello";
     /// `cgroup_skb/egress`, called by `skb_egress`: what sockets send where a rule allows QUIC.
     pub const SKB_QUIC: &str = "skb_quic";
+    /// `cgroup_skb/egress`, called by `skb_egress`: packets to where their socket is not connected.
+    pub const SKB_ELSEWHERE: &str = "skb_elsewhere";
     /// `cgroup/connect_unix`.
     pub const CONNECT_UNIX: &str = "connect_unix";
     /// `cgroup/sendmsg_unix`.
@@ -167,7 +169,7 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 20] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -180,6 +182,7 @@ pub mod program {
         SKB_ANSWER_TCP,
         SKB_HELLO,
         SKB_QUIC,
+        SKB_ELSEWHERE,
         CONNECT_UNIX,
         SENDMSG_UNIX,
         DEVICE,
@@ -202,11 +205,13 @@ pub mod tail {
     pub const QUERY_TCP: u32 = 2;
     /// At egress, [`program::SKB_QUIC`].
     pub const QUIC: u32 = 3;
+    /// At egress, [`program::SKB_ELSEWHERE`].
+    pub const ELSEWHERE: u32 = 4;
     /// At ingress, [`program::SKB_ANSWER_TCP`].
     pub const ANSWER_TCP: u32 = 0;
 
     /// Places of the egress array.
-    pub const EGRESS_LEN: usize = 4;
+    pub const EGRESS_LEN: usize = 5;
     /// Places of the ingress array.
     pub const INGRESS_LEN: usize = 1;
 
@@ -216,6 +221,7 @@ pub mod tail {
         (map::TAILS, HELLO, program::SKB_HELLO),
         (map::TAILS, QUERY_TCP, program::SKB_QUERY_TCP),
         (map::TAILS, QUIC, program::SKB_QUIC),
+        (map::TAILS, ELSEWHERE, program::SKB_ELSEWHERE),
         (map::INGRESS_TAILS, ANSWER_TCP, program::SKB_ANSWER_TCP),
     ];
 }

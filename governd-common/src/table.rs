@@ -228,7 +228,8 @@ shared! {
         pub verdict: u8,
         /// Destination port, host byte order.
         pub port: u16,
-        /// Destination that `connect` was called with.
+        /// Destination that `connect` was called with, or of the last datagram that an unconnected
+        /// socket was asked to send.
         pub address: Address,
         /// Generation that the destination was last judged by; 0 if the socket is not connected.
         pub generation: u64,
@@ -257,8 +258,10 @@ pub mod socket_flag {
     pub const ACCEPTED: u8 = 1 << 5;
     /// It lives by a grant, and is judged again with every packet.
     pub const GRANTED: u8 = 1 << 6;
+    /// Its packets go to another address than it is connected to, which the policy does not allow.
+    pub const TRANSLATED: u8 = 1 << 7;
     /// What belongs to one connection, and not to the next one of the socket.
-    pub const OF_CONNECTION: u8 = NAMED | PLAINTEXT | GRANTED;
+    pub const OF_CONNECTION: u8 = NAMED | PLAINTEXT | GRANTED | TRANSLATED;
 }
 
 impl RuleBlock {

@@ -9,7 +9,8 @@
 //!   other extension headers: the rest passes no other hook, or could reach another destination
 //!   than the one that was judged;
 //! - a connected socket is judged again, by the destination it was connected to, at its first
-//!   packet under a new policy, at its first in quarantine, and at each while it lives by a grant.
+//!   packet under a new policy, at its first in quarantine, and at each while it lives by a grant;
+//! - what goes elsewhere than the hook before saw is left to `elsewhere`.
 
 use core::ptr;
 
@@ -49,7 +50,7 @@ const ETH_P_IPV6: u32 = 0x86dd;
 const NEIGHBOUR_DISCOVERY: core::ops::RangeInclusive<u8> = 130..=137;
 
 /// What a packet's first bytes say.
-struct Packet {
+pub(crate) struct Packet {
     protocol: u8,
     /// No options, no extension headers.
     is_plain: bool,
@@ -92,6 +93,20 @@ fn leave(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
         return Outcome::Refuse;
     }
     let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
+    if !state::is_replay() && packet.is_elsewhere(kind, owner) {
+        return tails::leave_to(context, tail::ELSEWHERE, kind, owner, &packet.target());
+    }
+    go_on(context, kind, owner, &packet)
+}
+
+/// Leaves what the packet says to the program that reads it.
+#[inline(always)]
+pub(crate) fn go_on(
+    context: &SkBuffContext,
+    kind: u32,
+    owner: &SocketOwner,
+    packet: &Packet,
+) -> Outcome {
     let is_quic = owner.flags & socket_flag::QUIC != 0 && packet.protocol == PROTOCOL_UDP;
     let index = match owner.stage {
         0 if is_quic => tail::QUIC,
@@ -99,8 +114,7 @@ fn leave(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
         0 => return Outcome::Pass,
         _ => tail::HELLO,
     };
-    let Packet { destination: address, port, protocol, .. } = packet;
-    tails::leave_to(context, index, kind, owner, &Target { address, port, protocol })
+    tails::leave_to(context, index, kind, owner, &packet.target())
 }
 
 #[inline(always)]
@@ -234,7 +248,7 @@ pub(crate) fn cookie(context: &SkBuffContext) -> u64 {
 }
 
 impl Packet {
-    const UNREADABLE: Self = Self {
+    pub(crate) const UNREADABLE: Self = Self {
         protocol: 0,
         is_plain: false,
         destination: Address::UNSPECIFIED,
@@ -244,7 +258,7 @@ impl Packet {
     };
 
     #[inline(always)]
-    fn read(context: &SkBuffContext) -> Option<Self> {
+    pub(crate) fn read(context: &SkBuffContext) -> Option<Self> {
         let skb: *mut __sk_buff = context.skb.skb;
         // SAFETY: the kernel fills the context.
         let is_v6 = unsafe { (*skb).protocol } == ETH_P_IPV6.to_be() >> 16;
@@ -270,6 +284,29 @@ impl Packet {
             port: u16::from_be_bytes(load(context, 22).unwrap_or_default()),
             is_neighbour_discovery: false,
         })
+    }
+
+    #[inline(always)]
+    pub(crate) fn target(&self) -> Target {
+        Target { address: self.destination, port: self.port, protocol: self.protocol }
+    }
+
+    /// Whether a governed subject's packet has another destination than the one that was judged
+    /// before it was made. Of a socket that is not connected, such as one that listens, that one is
+    /// known for datagrams only; and what answers the other side goes where that is.
+    #[inline(always)]
+    fn is_elsewhere(&self, kind: u32, owner: &SocketOwner) -> bool {
+        let is_datagram = self.protocol == PROTOCOL_UDP;
+        let was_judged = owner.generation != 0 || is_datagram;
+        let is_settled = owner.flags & (socket_flag::ACCEPTED | socket_flag::TRANSLATED) != 0;
+        let is_same = self.port == owner.port && self.destination.bytes == owner.address.bytes;
+        owner.subject != 0
+            && self.is_plain
+            && kind != SOCK_RAW
+            && (is_datagram || self.protocol == PROTOCOL_TCP)
+            && was_judged
+            && !is_settled
+            && !is_same
     }
 
     /// To a resolver, or from one.

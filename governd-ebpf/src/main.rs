@@ -24,6 +24,7 @@ mod decision;
 mod dns;
 mod dns_stream;
 mod egress;
+mod elsewhere;
 mod emit;
 mod frame;
 mod hello;
@@ -119,6 +120,12 @@ fn skb_hello(context: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 fn skb_quic(context: SkBuffContext) -> i32 {
     quic::judge(&context)
+}
+
+/// Called by `skb_egress`, and not attached: packets that go elsewhere than their socket says.
+#[cgroup_skb(egress)]
+fn skb_elsewhere(context: SkBuffContext) -> i32 {
+    elsewhere::judge(&context)
 }
 
 /// Since Linux 6.7: `connect(2)` on local sockets. aya has no name for the hook, so the section is

@@ -215,9 +215,9 @@ impl Socket {
         0
     }
 
-    /// Writes the socket's owner, and in `connect` its destination; 0 if there was no memory for
-    /// it. In a stack frame of its own, which the decision's does not add to: Linux 6.1 allows 512
-    /// bytes for all of them.
+    /// Writes the socket's owner, and its destination: where it is connected to, or else where its
+    /// datagram may go. 0 if there was no memory for it. In a stack frame of its own, which the
+    /// decision's does not add to: Linux 6.1 allows 512 bytes for all of them.
     #[inline(never)]
     fn own(&self, who: &Who, address: &Address, generation: u64, decision: &Decision) -> u32 {
         let mut owner = SocketOwner::unconnected(who.subject, who.tgid, who.root);
@@ -239,10 +239,12 @@ impl Socket {
         // SAFETY: just checked; the storage lives as long as the socket.
         let stored = unsafe { &mut *stored };
         (stored.subject, stored.tgid, stored.root) = (who.subject, who.tgid, who.root);
-        if self.is_connect {
+        if self.is_connect || (stored.generation == 0 && !decision.refuses()) {
             stored.protocol = self.protocol;
             stored.port = self.port;
             stored.address = *address;
+        }
+        if self.is_connect {
             stored.verdict = Verdict::Allow as u8;
             stored.generation = generation;
             let is_tcp = self.protocol == PROTOCOL_TCP;

@@ -43,6 +43,7 @@ pub(crate) fn leave_to(
         reason: match index {
             tail::QUERY => Reason::DnsName,
             tail::QUIC => Reason::Quic,
+            tail::ELSEWHERE => Reason::NoRule,
             _ => Reason::NoServerName,
         },
         mode: Mode::from_byte(settings.mode),

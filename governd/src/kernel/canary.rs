@@ -28,7 +28,7 @@ use std::{
 use aya::maps::{MapData, SkStorage};
 use governd_common::{
     names::program,
-    table::{SocketOwner, Subject, subject_flag},
+    table::{SocketOwner, Subject, socket_flag, subject_flag},
     verdict::{Mode, Verdict},
 };
 use rustix::{
@@ -261,8 +261,13 @@ fn untried(errno: Errno) -> KernelError {
     KernelError::Canary { source: errno.into() }
 }
 
+/// An owner whose datagrams only the hook before them refuses: the program at egress takes them for
+/// told.
 fn unconnected() -> SocketOwner {
-    SocketOwner::unconnected(SocketOwner::CANARY, std::process::id(), 0)
+    SocketOwner {
+        flags: socket_flag::TRANSLATED,
+        ..SocketOwner::unconnected(SocketOwner::CANARY, std::process::id(), 0)
+    }
 }
 
 fn give(owners: &mut Owners, socket: &OwnedFd, owner: SocketOwner) -> Result<(), KernelError> {

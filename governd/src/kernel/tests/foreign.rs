@@ -32,6 +32,8 @@ const JUDGE_ACCEPTED: u16 = subject_flag::JUDGE_ACCEPTED;
 const TIMEOUT: &str = "errno 110";
 /// Within this time a packet that was refused is sent again several times (200 ms and doubling).
 const RETRANSMISSIONS: Duration = Duration::from_millis(700);
+/// Where something has to arrive, whoever sends it ends by then, on a slow machine as well.
+const SENDER_END: Duration = Duration::from_secs(60);
 
 /// A program that is nobody's: it connects, and starts the agent with what it needs to send there.
 const LEND: &str = r#"
@@ -99,9 +101,9 @@ fn egress(host: &mut Host) -> Vec<FlowEvent> {
     flows.filter(|flow| flow.header.hook == Hook::Egress as u16).collect()
 }
 
-/// What arrives at a server until its sender ends or is silent.
-fn arrived(peer: &mut TcpStream) -> Vec<u8> {
-    peer.set_read_timeout(Some(RETRANSMISSIONS)).unwrap();
+/// What arrives at a server until its sender ends or is silent for so long.
+fn arrived(peer: &mut TcpStream, silence: Duration) -> Vec<u8> {
+    peer.set_read_timeout(Some(silence)).unwrap();
     let mut data = Vec::new();
     let mut piece = [0; 64];
     loop {
@@ -134,7 +136,9 @@ fn a_connection_that_another_process_lends_is_judged_as_the_agents() {
             host.kernel.install(&policy.image).unwrap();
             host.drain();
             let data = thread::scope(|scope| {
-                let server = scope.spawn(|| arrived(&mut server.accept().unwrap().0));
+                let silence = if is_allowed { SENDER_END } else { RETRANSMISSIONS };
+                let server = &server;
+                let server = scope.spawn(move || arrived(&mut server.accept().unwrap().0, silence));
                 assert_eq!(lend(&host, "tcp", how, port), "ok", "{how}");
                 server.join().unwrap()
             });
@@ -192,7 +196,9 @@ fn a_name_that_the_first_bytes_would_prove_is_not_proven_of_a_connection_that_ru
         host.kernel.rebind(&[(BindingKey { subject: AGENT, address }, binding)]).unwrap();
         host.drain();
         let data = thread::scope(|scope| {
-            let server = scope.spawn(|| arrived(&mut server.accept().unwrap().0));
+            let silence = if expected.is_empty() { RETRANSMISSIONS } else { SENDER_END };
+            let server = &server;
+            let server = scope.spawn(move || arrived(&mut server.accept().unwrap().0, silence));
             assert_eq!(lend(&host, "tcp", "scm", port), "ok");
             server.join().unwrap()
         });
@@ -229,7 +235,10 @@ fn what_others_send_while_the_agent_runs_stays_theirs() {
 
 /// Starts an agent in a cgroup that nothing is attached to, lets it connect, and then the programs
 /// come. Gives the host, what arrived, and what the agent's send gave.
-fn older_than_programs(change: impl FnOnce(&mut Host, u64, u32)) -> (Host, Vec<u8>, String) {
+fn older_than_programs(
+    silence: Duration,
+    change: impl FnOnce(&mut Host, u64, u32),
+) -> (Host, Vec<u8>, String) {
     let cgroup = TestCgroup::new();
     let (path, id) = (cgroup.path.clone(), cgroup.id());
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -246,7 +255,7 @@ fn older_than_programs(change: impl FnOnce(&mut Host, u64, u32)) -> (Host, Vec<u
         let mut host = Host::of(cgroup, KernelOptions::default());
         change(&mut host, id, pid);
         fs::write(go("go"), "").unwrap();
-        let data = arrived(&mut peer);
+        let data = arrived(&mut peer, silence);
         let lines = agent.join().unwrap();
         (host, data, lines.join(";"))
     })
@@ -265,7 +274,8 @@ fn a_connection_that_is_older_than_the_programs_is_judged_at_its_next_packet() {
     }
     for is_allowed in [false, true] {
         for is_tracked in [false, true] {
-            let (mut host, data, outcome) = older_than_programs(|host, cgroup, pid| {
+            let silence = if is_allowed { SENDER_END } else { RETRANSMISSIONS };
+            let (mut host, data, outcome) = older_than_programs(silence, |host, cgroup, pid| {
                 // By its cgroup, or as a process that the daemon found running.
                 let of = |cgroup| Policy::of_cgroup(cgroup, Mode::Enforce);
                 let mut policy = if is_tracked { of(1) } else { of(cgroup) };

@@ -1,0 +1,76 @@
+//! Packets that go elsewhere than the hook before saw.
+//!
+//! Rules of the packet filter that translate destinations run between `connect` or `sendmsg` and
+//! egress (`NF_INET_LOCAL_OUT`), and who has a network namespace may write them. So such a packet
+//! is judged by where it goes, too; what its first bytes name is then looked for there.
+
+use core::ptr;
+
+use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
+use governd_common::{
+    decide::{Decision, Flow, Tables as _},
+    table::{SocketOwner, socket_flag},
+    verdict::Verdict,
+};
+
+use crate::{
+    decision::decide_into,
+    egress::{self, Packet, Target},
+    outcome::Outcome,
+    state::{self, End},
+    tables::{FLOWS, SOCKETS, View},
+};
+
+/// Decides about a packet, and gives the program's return value.
+#[inline(always)]
+pub(crate) fn judge(context: &SkBuffContext) -> i32 {
+    let socket = state::socket(context);
+    if socket.is_null() {
+        return Outcome::Pass as i32;
+    }
+    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
+    if owner.is_null() {
+        return Outcome::Pass as i32;
+    }
+    // SAFETY: a full socket, and storage that lives as long.
+    let (kind, owner) = unsafe { (ptr::read_volatile(&raw const (*socket).type_), &mut *owner) };
+    let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
+    if judge_target(context, kind, owner, &packet.target()) == Outcome::Refuse {
+        return Outcome::Refuse as i32;
+    }
+    egress::go_on(context, kind, owner, &packet) as i32
+}
+
+#[inline(always)]
+fn judge_target(
+    context: &SkBuffContext,
+    kind: u32,
+    owner: &mut SocketOwner,
+    target: &Target,
+) -> Outcome {
+    let Some(view) = View::current() else {
+        return Outcome::Refuse;
+    };
+    if view.subject(owner.subject).is_none() {
+        // The policy no longer has the subject: its sockets are nobody's.
+        return Outcome::Pass;
+    }
+    let Target { address, port, protocol } = *target;
+    // SAFETY: the helper only reads the clock.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let flow = Flow { subject: owner.subject, address, port, protocol, now_ns };
+    let mut decision = Decision::FAULT;
+    if decide_into(&view, &flow, &mut decision) == Verdict::Allow as u32 {
+        return Outcome::Pass;
+    }
+    let outcome = Outcome::of(&decision);
+    if owner.generation != 0 {
+        // All that the connection sends goes there: it is refused, or reported, once.
+        owner.flags |= socket_flag::TRANSLATED;
+        if outcome == Outcome::Refuse {
+            owner.verdict = Verdict::Deny as u8;
+        }
+    }
+    egress::report(context, &view, kind, owner, target, &decision);
+    outcome
+}
