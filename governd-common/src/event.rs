@@ -29,6 +29,8 @@ pub enum EventKind {
     Initial = 7,
     /// [`PathEvent`].
     Path = 8,
+    /// [`TrafficEvent`].
+    Traffic = 9,
 }
 
 shared! {
@@ -302,5 +304,27 @@ shared! {
         pub reserved_too: u32,
         /// The datagrams, one after the other.
         pub bytes: [u8; INITIAL_BYTES_MAX],
+    }
+}
+
+shared! {
+    /// A TCP connection ended, with what went through it.
+    pub struct TrafficEvent {
+        /// Common part. `tgid` is the socket's owner, whoever closed it.
+        pub header: EventHeader,
+        /// The other side.
+        pub address: Address,
+        /// The other side's port, host byte order.
+        pub port: u16,
+        /// Zero.
+        pub reserved: u16,
+        /// Set whose name DNS gave or the first bytes proved, or 0.
+        pub set: u32,
+        /// Socket cookie.
+        pub cookie: u64,
+        /// Bytes of data that were sent, each once; SYN may count as one.
+        pub sent: u64,
+        /// Bytes of data that were received in order; FIN may count as one.
+        pub received: u64,
     }
 }

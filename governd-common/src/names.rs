@@ -137,6 +137,8 @@ pub mod program {
     pub const SENDMSG6: &str = "sendmsg6";
     /// `cgroup/sock_create`.
     pub const SOCK_CREATE: &str = "sock_create";
+    /// `cgroup/sock_release`.
+    pub const SOCK_RELEASE: &str = "sock_release";
     /// `cgroup_skb/ingress`.
     pub const SKB_INGRESS: &str = "skb_ingress";
     /// `cgroup_skb/egress`.
@@ -175,6 +177,7 @@ pub mod program {
         SENDMSG4,
         SENDMSG6,
         SOCK_CREATE,
+        SOCK_RELEASE,
         SKB_INGRESS,
         SKB_EGRESS,
         SKB_QUERY,

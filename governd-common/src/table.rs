@@ -427,6 +427,14 @@ shared! {
         pub tcp_mptcp: u32,
         /// Its bit in that byte, or 0 where the kernel has no MPTCP.
         pub tcp_mptcp_mask: u32,
+        /// `tcp_sock.bytes_received`.
+        pub tcp_received: u32,
+        /// `tcp_sock.bytes_acked`.
+        pub tcp_acked: u32,
+        /// `tcp_sock.snd_una`: the first number in the sequence that is not acknowledged.
+        pub tcp_unacked: u32,
+        /// `tcp_sock.snd_nxt`: the next number in the sequence.
+        pub tcp_next: u32,
         /// `udp_sock.encap_type`.
         pub udp_encap_type: u32,
         /// `bpf_sock_addr_kern.uaddr`.

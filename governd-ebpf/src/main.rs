@@ -44,6 +44,7 @@ mod subject;
 mod tables;
 mod tails;
 mod task;
+mod traffic;
 mod unix;
 
 /// Since Linux 4.17: `connect(2)` on IPv4, TCP Fast Open included, before the first packet and in
@@ -76,6 +77,12 @@ fn sendmsg6(context: SockAddrContext) -> i32 {
 #[cgroup_sock(sock_create)]
 fn sock_create(context: SockContext) -> i32 {
     sock::judge(&context)
+}
+
+/// Since Linux 5.9: the last descriptor of a socket on IPv4 or IPv6 is closed.
+#[cgroup_sock(sock_release)]
+fn sock_release(context: SockContext) -> i32 {
+    traffic::report(&context)
 }
 
 /// Since Linux 4.10: packets on their way to a socket, before the application can read them, so

@@ -41,6 +41,10 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     sock_kernel_mask: 0,
     tcp_mptcp: 0,
     tcp_mptcp_mask: 0,
+    tcp_received: 0,
+    tcp_acked: 0,
+    tcp_unacked: 0,
+    tcp_next: 0,
     udp_encap_type: 0,
     sock_addr_address: 0,
     sock_addr_len: 0,
@@ -182,6 +186,23 @@ impl SocketPointer {
     #[inline(always)]
     pub(crate) fn of_packet(skb: *const c_void) -> Option<Self> {
         field(skb, layout!(skb_sk)).map(Self)
+    }
+
+    /// The socket that a program is asked about, which is what its context is in the kernel.
+    #[inline(always)]
+    pub(crate) fn of_context(socket: *const c_void) -> Self {
+        Self(socket)
+    }
+
+    /// Bytes that were sent, each once, and received; of TCP sockets only.
+    #[inline(always)]
+    pub(crate) fn traffic(self) -> Option<(u64, u64)> {
+        // The kernel's own count of what was sent has it again each time that it tries.
+        let acked: u64 = field(self.0, layout!(tcp_acked))?;
+        let unacked: u32 = field(self.0, layout!(tcp_unacked))?;
+        let next: u32 = field(self.0, layout!(tcp_next))?;
+        let sent = acked.wrapping_add(u64::from(next.wrapping_sub(unacked)));
+        Some((sent, field(self.0, layout!(tcp_received))?))
     }
 
     /// True while a process works with the socket. What comes in then waits, and so do its timers:

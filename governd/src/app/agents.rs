@@ -225,6 +225,8 @@ fn endpoint(seen: &EndpointSeen) -> EndpointRow {
         provider: seen.provider.as_deref().map(str::to_owned),
         count: seen.count,
         denied: seen.denied,
+        sent_bytes: seen.sent_bytes,
+        received_bytes: seen.received_bytes,
         outside: seen.outside_ms.is_some(),
         first_ms: seen.first_ms,
         last_ms: seen.last_ms,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use governd_common::{
     address::Address,
     decide::{Flow, decide},
-    event::{FlowEvent, Hook},
+    event::{FlowEvent, Hook, TrafficEvent},
     key::BindingKey,
     table::Task,
     verdict::Verdict,
@@ -16,7 +16,7 @@ use crate::{
     audit::record::{Actor, Confidence, Finding, Record},
     catalog::Catalog,
     core::{
-        inventory::{Agent, Change, Contact, EndpointSeen, Instance, Inventory, Sighting},
+        inventory::{Agent, Change, Contact, EndpointSeen, Instance, Inventory, Sighting, Traffic},
         process::Process,
     },
     policy::tables::ImageTables,
@@ -204,6 +204,23 @@ impl Engine {
         let changes = self.discovery.contact(actor, subject, &contact);
         self.found(changes);
         self.want_digest(actor.process.pid);
+    }
+
+    /// A connection ended.
+    pub(super) fn discover_traffic(&mut self, event: &TrafficEvent, actor: &Actor) {
+        let subject = event.header.subject;
+        let name = self.state.names.name(subject, event.address, event.set);
+        let contact = Contact {
+            name: name.as_deref(),
+            address: IpAddr::from(event.address),
+            port: event.port,
+            is_denied: false,
+        };
+        let traffic = Traffic { sent_bytes: event.sent, received_bytes: event.received };
+        let place = self.discovery.containers.place(actor);
+        let sighting = sighting(actor, place.as_deref(), &[], subject);
+        let inventory = &mut self.discovery.inventory;
+        inventory.observe_traffic(&sighting, &contact, traffic, clock::now_ms());
     }
 
     /// Processes that began to listen on a model server's port.

@@ -201,6 +201,10 @@ impl Engine {
                 let actor = actor(self.processes.attribute(&event.header));
                 self.step(Input::Path(&event, actor));
             }
+            RawEvent::Traffic(event) => {
+                let actor = actor(self.processes.attribute(&event.header));
+                self.discover_traffic(&event, &actor);
+            }
             RawEvent::Fork(event) => {
                 self.processes.fork(&event);
             }

@@ -176,6 +176,10 @@ pub struct EndpointRow {
     pub count: u64,
     /// Connections that the policy denied, in monitor mode too.
     pub denied: u64,
+    /// Bytes sent over connections that ended.
+    pub sent_bytes: u64,
+    /// Bytes received over connections that ended.
+    pub received_bytes: u64,
     /// Whether its document does not allow it.
     pub outside: bool,
     /// First time, in milliseconds since the epoch.

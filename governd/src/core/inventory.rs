@@ -94,6 +94,15 @@ pub struct Contact<'a> {
     pub is_denied: bool,
 }
 
+/// What went through a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// Bytes that the agent sent.
+    pub sent_bytes: u64,
+    /// Bytes that it received.
+    pub received_bytes: u64,
+}
+
 /// Agents and candidates, with what speaks for each.
 #[derive(Debug)]
 pub struct Inventory {

@@ -33,13 +33,14 @@ enum Target {
 
 /// Programs in the order in which they are attached: lineage first, so that no connection is judged
 /// before its process can be known.
-const PROGRAMS: [(&str, Target); 11] = [
+const PROGRAMS: [(&str, Target); 12] = [
     (program::PROCESS_EXIT, Target::Tracepoint("sched_process_exit")),
     (program::PROCESS_FORK, Target::Tracepoint("sched_process_fork")),
     (program::PROCESS_EXEC, Target::Tracepoint("sched_process_exec")),
     (program::SKB_INGRESS, cgroup(bpf_attach_type::BPF_CGROUP_INET_INGRESS)),
     (program::SKB_EGRESS, cgroup(bpf_attach_type::BPF_CGROUP_INET_EGRESS)),
     (program::DEVICE, cgroup(bpf_attach_type::BPF_CGROUP_DEVICE)),
+    (program::SOCK_RELEASE, cgroup(bpf_attach_type::BPF_CGROUP_INET_SOCK_RELEASE)),
     (program::SOCK_CREATE, cgroup(bpf_attach_type::BPF_CGROUP_INET_SOCK_CREATE)),
     (program::SENDMSG4, cgroup(bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG)),
     (program::SENDMSG6, cgroup(bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG)),

@@ -18,7 +18,7 @@ use aya::{
 use governd_common::{
     event::{
         DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent, InitialEvent,
-        NameEvent, PathEvent,
+        NameEvent, PathEvent, TrafficEvent,
     },
     limits::{
         ALPN_BYTES_MAX, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX,
@@ -55,6 +55,8 @@ pub enum RawEvent {
     Initial(Box<InitialEvent>),
     /// A decision about something local.
     Path(PathEvent),
+    /// A connection ended.
+    Traffic(TrafficEvent),
 }
 
 impl RawEvent {
@@ -69,6 +71,7 @@ impl RawEvent {
             Self::Name(event) => &event.header,
             Self::Initial(event) => &event.header,
             Self::Path(event) => &event.header,
+            Self::Traffic(event) => &event.header,
         }
     }
 
@@ -105,6 +108,8 @@ impl RawEvent {
         } else if kind == EventKind::Path as u16 {
             let event = PathEvent::read_from_bytes(bytes).ok()?;
             (event.path_len as usize <= SOCKET_PATH_BYTES_MAX).then_some(Self::Path(event))
+        } else if kind == EventKind::Traffic as u16 {
+            TrafficEvent::read_from_bytes(bytes).ok().map(Self::Traffic)
         } else {
             None
         }
@@ -239,7 +244,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(
-            kind in 0_u16..7,
+            kind in 0_u16..10,
             rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2_000),
         ) {
             let bytes = [kind.as_bytes(), &rest].concat();

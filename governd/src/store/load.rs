@@ -180,6 +180,8 @@ fn endpoint(row: &Row<'_>) -> rusqlite::Result<Option<EndpointSeen>> {
         provider: maybe_text(row, "provider")?,
         count: count(row, "count")?,
         denied: count(row, "denied")?,
+        sent_bytes: count(row, "sent_bytes")?,
+        received_bytes: count(row, "received_bytes")?,
         first_ms: count(row, "first_ms")?,
         last_ms: count(row, "last_ms")?,
         outside_ms: row.get::<_, Option<i64>>("outside_ms")?.and_then(|at| u64::try_from(at).ok()),

@@ -98,8 +98,8 @@ fn save_evidence(transaction: &Transaction<'_>, agent: &Agent) -> rusqlite::Resu
 fn save_endpoints(transaction: &Transaction<'_>, agent: &Agent) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO endpoints (agent, host, port, address, provider, count, denied,
-            first_ms, last_ms, outside_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            first_ms, last_ms, outside_ms, sent_bytes, received_bytes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
     for seen in agent.endpoints.values() {
         insert.execute(params![
@@ -113,6 +113,8 @@ fn save_endpoints(transaction: &Transaction<'_>, agent: &Agent) -> rusqlite::Res
             integer(seen.first_ms),
             integer(seen.last_ms),
             seen.outside_ms.map(integer),
+            integer(seen.sent_bytes),
+            integer(seen.received_bytes),
         ])?;
     }
     Ok(())

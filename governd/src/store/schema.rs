@@ -67,4 +67,8 @@ CREATE TABLE instances (
 ALTER TABLE agents ADD COLUMN digest TEXT;
 ALTER TABLE endpoints ADD COLUMN outside_ms INTEGER;
 ",
+    "
+ALTER TABLE endpoints ADD COLUMN sent_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE endpoints ADD COLUMN received_bytes INTEGER NOT NULL DEFAULT 0;
+",
 ];

@@ -8,7 +8,7 @@ use crate::{
     audit::record::Actor,
     catalog::Catalog,
     core::{
-        inventory::{Contact, Inventory, Sighting},
+        inventory::{Contact, Inventory, Sighting, Traffic},
         process::{Ancestor, Exe, Process},
     },
 };
@@ -49,6 +49,8 @@ fn inventory(pids: &[u32]) -> Inventory {
         let name = Some("api.openai.com");
         let contact = Contact { name, address, port: 443, is_denied: true };
         inventory.observe_contact(&sighting, &contact, 20);
+        let traffic = Traffic { sent_bytes: 700, received_bytes: u64::from(*pid) };
+        inventory.observe_traffic(&sighting, &contact, traffic, 20);
     }
     inventory
 }

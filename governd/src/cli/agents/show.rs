@@ -177,12 +177,37 @@ fn declared(policy: &PolicyRow) -> Table {
     table
 }
 
+/// A number of bytes, short.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = count as f64;
+    let mut text = format!("{count} B");
+    for unit in UNITS {
+        if value < 1_024.0 {
+            break;
+        }
+        value /= 1_024.0;
+        text = format!("{value:.1} {unit}");
+    }
+    text
+}
+
 /// What it reached for, what is outside of its document first.
 fn observed(detail: &AgentDetail, now_ms: u64) -> Table {
     let mut table = Table::default();
     let mut endpoints: Vec<&EndpointRow> = detail.endpoints.iter().collect();
     endpoints.sort_by_key(|seen| (!seen.outside, std::cmp::Reverse(seen.last_ms)));
-    let head = ["DESTINATION", "PROVIDER", "COUNT", "DENIED", "FIRST", "LAST", "DECLARED"];
+    let head = [
+        "DESTINATION",
+        "PROVIDER",
+        "COUNT",
+        "DENIED",
+        "SENT",
+        "RECEIVED",
+        "FIRST",
+        "LAST",
+        "DECLARED",
+    ];
     table.row(head.map(|word| (Tone::Dim, word.to_string())));
     for seen in endpoints.iter().take(ENDPOINTS_SHOWN_MAX) {
         let (tone, word) = match (&detail.policy, seen.outside) {
@@ -195,10 +220,31 @@ fn observed(detail: &AgentDetail, now_ms: u64) -> Table {
             (Tone::Plain, seen.provider.clone().unwrap_or_else(|| "-".into())),
             (Tone::Plain, seen.count.to_string()),
             (Tone::Plain, seen.denied.to_string()),
+            (Tone::Plain, bytes(seen.sent_bytes)),
+            (Tone::Plain, bytes(seen.received_bytes)),
             (Tone::Dim, ago(seen.first_ms, now_ms)),
             (Tone::Dim, ago(seen.last_ms, now_ms)),
             (tone, word.to_string()),
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_are_short() {
+        let rows = [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_536, "1.5 KiB"),
+            (5 << 20, "5.0 MiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ];
+        for (count, text) in rows {
+            assert_eq!(bytes(count), text);
+        }
+    }
 }

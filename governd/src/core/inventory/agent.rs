@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use ring::digest;
 
 use super::{
-    Contact, START_NS, Sighting,
+    Contact, START_NS, Sighting, Traffic,
     evidence::{self, Evidence, Sign},
     identity::{Identity, Nature},
 };
@@ -112,6 +112,10 @@ pub struct EndpointSeen {
     pub count: u64,
     /// Refused connections.
     pub denied: u64,
+    /// Bytes sent over connections that ended.
+    pub sent_bytes: u64,
+    /// Bytes received over connections that ended.
+    pub received_bytes: u64,
     /// First time, in milliseconds since the epoch.
     pub first_ms: u64,
     /// Last time, in milliseconds since the epoch.
@@ -305,6 +309,8 @@ impl Agent {
             provider,
             count: 0,
             denied: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
             first_ms: now_ms,
             last_ms: now_ms,
             outside_ms: None,
@@ -315,6 +321,31 @@ impl Agent {
         seen.outside_ms = (contact.is_denied && self.subject.is_some()).then_some(now_ms);
         seen.last_ms = seen.last_ms.max(now_ms);
         self.last_ms = self.last_ms.max(now_ms);
+    }
+
+    /// Adds what went through a connection; false if its destination is not kept.
+    pub(super) fn saw_traffic(
+        &mut self,
+        contact: &Contact<'_>,
+        traffic: Traffic,
+        now_ms: u64,
+    ) -> bool {
+        let address = contact.address.to_canonical();
+        let host = contact.name.map_or_else(|| address.to_string(), str::to_ascii_lowercase);
+        let key = (host, contact.port);
+        // An answer that came meanwhile may have given the address another name.
+        let is_there = |seen: &&mut EndpointSeen| (seen.address, seen.port) == (address, key.1);
+        let seen = if self.endpoints.contains_key(&key) {
+            self.endpoints.get_mut(&key)
+        } else {
+            self.endpoints.values_mut().find(is_there)
+        };
+        let Some(seen) = seen else { return false };
+        seen.sent_bytes = seen.sent_bytes.saturating_add(traffic.sent_bytes);
+        seen.received_bytes = seen.received_bytes.saturating_add(traffic.received_bytes);
+        seen.last_ms = seen.last_ms.max(now_ms);
+        self.last_ms = self.last_ms.max(now_ms);
+        true
     }
 
     /// Destinations that it tried although its document does not allow them.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Agent, Change, ChangeKind, Contact, Inventory, Sighting, Standing, VISITS_MAX,
+    Agent, Change, ChangeKind, Contact, Inventory, Key, Sighting, Standing, Traffic, VISITS_MAX,
     evidence::{Sign, Signal},
     identity::{Identity, Nature},
 };
@@ -53,6 +53,26 @@ impl Inventory {
             changes.extend(self.contact_findings(&id, sighting, contact, now_ms));
         }
         changes
+    }
+
+    /// A connection ended. What went through one that is no agent's is not kept.
+    pub fn observe_traffic(
+        &mut self,
+        sighting: &Sighting<'_>,
+        contact: &Contact<'_>,
+        traffic: Traffic,
+        now_ms: u64,
+    ) {
+        // The end of a process closes its connections when it is no member any more.
+        let own = || Key::new(&self.identify(sighting), sighting).id();
+        let known = self.member(sighting).or_else(|| Some(own()));
+        let known = known.filter(|id| self.agents.contains_key(id));
+        let Some(id) = known.or_else(|| self.ancestor_agent(sighting)) else { return };
+        if let Some(agent) = self.agents.get_mut(&id)
+            && agent.saw_traffic(contact, traffic, now_ms)
+        {
+            self.unsaved.add(&id);
+        }
     }
 
     fn contact_sign(&self, contact: &Contact<'_>) -> Option<Sign> {

@@ -8,6 +8,7 @@ use crate::{
 use governd_common::verdict::Mode;
 
 mod states;
+mod traffic;
 
 static CATALOG: LazyLock<Arc<Catalog>> = LazyLock::new(|| Arc::new(Catalog::built_in()));
 

@@ -6,7 +6,7 @@
 
 use std::{
     env, fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::SocketAddr,
     os::{
         fd::{AsRawFd as _, OwnedFd},
@@ -404,6 +404,15 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
     let address = || -> SocketAddr { rest.parse().unwrap() };
     match verb {
         "tcp" => connect(SocketType::STREAM, address()).map(drop),
+        // Sends so many bytes, and reads to the end.
+        "exchange" => {
+            let (bytes, address) = rest.split_once(' ').unwrap();
+            let socket = connect(SocketType::STREAM, address.parse().unwrap())?;
+            let mut stream = std::net::TcpStream::from(socket);
+            stream.write_all(&vec![0; bytes.parse().unwrap()]).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+            Ok(())
+        }
         "udp-connect" => {
             let socket = connect(SocketType::DGRAM, address())?;
             rustix::net::send(&socket, b"x", SendFlags::empty()).map(drop)

@@ -24,4 +24,5 @@ mod pins;
 mod refused;
 mod say;
 mod swap;
+mod traffic;
 mod verdicts;
