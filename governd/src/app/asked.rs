@@ -66,6 +66,11 @@ impl<H: Host> Host for Asking<'_, H> {
         answer
     }
 
+    fn is_script(&self, path: &Path) -> bool {
+        // It is only said to people: a policy is no other for it.
+        self.host.is_script(path)
+    }
+
     fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {
         let answer = self.host.system_executable(path);
         self.asked.borrow_mut().system_executables.push((path.to_path_buf(), answer));

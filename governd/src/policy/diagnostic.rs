@@ -77,6 +77,8 @@ codes! {
     MissingOwner => "missing-owner",
     /// An executable that is not on this host.
     NoExecutable => "no-executable",
+    /// An executable that is a script, so that nothing is recognised by it.
+    ScriptExecutable => "script-executable",
     /// A wildcard on a suffix below which anybody can register.
     PublicSuffix => "public-suffix",
     /// A rule that never decides.

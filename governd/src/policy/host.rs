@@ -7,7 +7,12 @@ pub trait Host {
     /// Device (`s_dev`) and inode of an executable, symbolic links followed; `None` if there is no
     /// such file.
     fn executable(&self, path: &Path) -> Option<(u32, u64)>;
-    /// The same of an executable that belongs to root and that nobody else may write.
+    /// Whether the file begins with `#!`: the kernel then runs the interpreter that it names, and
+    /// the process has the interpreter's executable. A host that does not know says no.
+    fn is_script(&self, _path: &Path) -> bool {
+        false
+    }
+    /// What [`Host::executable`] says, of one that belongs to root and that nobody else may write.
     fn system_executable(&self, path: &Path) -> Option<(u32, u64)>;
     /// User id of a user name.
     fn user(&self, name: &str) -> Option<u32>;

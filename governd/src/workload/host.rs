@@ -16,6 +16,9 @@ use super::{
     users::Users,
 };
 
+/// What a script begins with (execve(2)).
+const SCRIPT_MARK: &[u8] = b"#!";
+
 /// Where the host's own configuration is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HostPaths {
@@ -82,6 +85,12 @@ impl Host for HostFacts {
         }
         let identity = FileIdentity::of(path).filter(|identity| identity.is_file)?;
         Some((identity.device(&self.mounts), identity.inode))
+    }
+
+    fn is_script(&self, path: &Path) -> bool {
+        // What is no regular file may hang whoever opens it.
+        let is_file = FileIdentity::of(path).is_some_and(|identity| identity.is_file);
+        is_file && read::bytes(path, SCRIPT_MARK.len()).is_ok_and(|start| start == SCRIPT_MARK)
     }
 
     fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {
@@ -224,6 +233,20 @@ mod tests {
         assert_eq!(facts.executable(&dir.path().join("bin")), None);
         assert_eq!(facts.executable(&dir.path().join("bin/none")), None);
         assert_eq!(facts.executable(Path::new("bin/tool")), None);
+    }
+
+    #[test]
+    fn a_script_is_told_by_its_first_bytes() {
+        let (dir, facts) = host();
+        let path = dir.path().join("bin/tool-1.2");
+        let rows: [(&[u8], bool); 4] =
+            [(b"#!/bin/sh\n", true), (b"#!", true), (b"#", false), (b"\x7fELF", false)];
+        for (contents, is_script) in rows {
+            fs::write(&path, contents).unwrap();
+            assert_eq!(facts.is_script(&dir.path().join("bin/tool")), is_script, "{contents:?}");
+        }
+        assert!(!facts.is_script(&dir.path().join("bin")));
+        assert!(!facts.is_script(&dir.path().join("bin/none")));
     }
 
     #[test]

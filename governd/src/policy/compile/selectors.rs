@@ -16,8 +16,8 @@ use crate::policy::{
     diagnostic::{Code, Diagnostic, Diagnostics},
     host::Host,
     limits::{CGROUPS_MAX, EXES_MAX, UIDS_MAX},
-    model::{Agent, Match, Policy},
-    value::process::User,
+    model::{Agent, Match, Placed, Policy},
+    value::process::{Executable, User},
 };
 
 /// A match entry, with what the host says about it. `None` is: it says nothing about that.
@@ -42,7 +42,12 @@ impl<'a> Selector<'a> {
         let mut executables = Vec::new();
         for exe in exes {
             match host.executable(exe.value.path()) {
-                Some(id) => executables.push(id),
+                Some(id) => {
+                    executables.push(id);
+                    if host.is_script(exe.value.path()) {
+                        out.push(script(exe));
+                    }
+                }
                 None => {
                     let message = format!("`{}` does not exist on this host", exe.value.as_str());
                     let hint = "nothing is recognised by it until it exists";
@@ -98,6 +103,15 @@ impl<'a> Selector<'a> {
         };
         same_exe && same_user && same_cgroup
     }
+}
+
+/// Nothing is ever recognised by a script: the kernel runs its interpreter.
+fn script(exe: &Placed<Executable>) -> Diagnostic {
+    let message =
+        format!("`{}` is a script: its processes run its interpreter", exe.value.as_str());
+    let hint = "name a copy of the interpreter that nothing else runs, or recognise the agent by \
+                `cgroup` or `user`";
+    Diagnostic::warning(Code::ScriptExecutable, &exe.place, message).hint(hint)
 }
 
 fn shares<T: PartialEq>(a: &Option<Vec<T>>, b: &Option<Vec<T>>) -> bool {

@@ -19,6 +19,7 @@ pub(super) fn endpoints(list: &[(&str, &str, &'static str)]) -> Vec<Endpoint> {
 pub(super) struct TestHost {
     pub(super) name: String,
     pub(super) executables: HashMap<String, (u32, u64)>,
+    pub(super) scripts: Vec<&'static str>,
     pub(super) users: HashMap<String, u32>,
     pub(super) cgroups: HashMap<String, Vec<u64>>,
     pub(super) resolvers: Vec<IpAddr>,
@@ -35,6 +36,10 @@ impl TestHost {
 impl Host for TestHost {
     fn executable(&self, path: &Path) -> Option<(u32, u64)> {
         self.executables.get(path.to_str()?).copied()
+    }
+
+    fn is_script(&self, path: &Path) -> bool {
+        self.scripts.iter().any(|script| Path::new(script) == path)
     }
 
     fn system_executable(&self, path: &Path) -> Option<(u32, u64)> {

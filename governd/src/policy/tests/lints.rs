@@ -51,6 +51,23 @@ fn rules_that_never_decide_are_warned_of() {
 }
 
 #[test]
+fn a_script_as_executable_is_warned_of() {
+    let text = "apiVersion: governd.dev/v1\nkind: Agent\nmetadata: {name: bot}\nspec:\n  \
+                owner: {name: Dana, mail: d@acme.example}\n  match: [{exe: [/a, /b]}]\n";
+    let mut host = TestHost::new(&[("/a", 1), ("/b", 2)]);
+    host.scripts = vec!["/b"];
+    let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
+    let report = check(&[("p.yaml", text.to_owned())], &around, NOW_MS);
+    let found = report.diagnostics.to_string();
+    assert!(report.valid, "{found}");
+    let expected = "p.yaml:6:22: warning[script-executable]: `/b` is a script: its processes run \
+                    its interpreter\nhint: name a copy of the interpreter that nothing else \
+                    runs, or recognise the agent by `cgroup` or `user`";
+    assert!(found.contains(expected), "{found}");
+    assert_eq!(found.matches("script-executable").count(), 1, "{found}");
+}
+
+#[test]
 fn an_approval_that_is_over_is_warned_of() {
     assert_eq!(remarks("  review_by: 2026-11-22\n", ""), "");
     let expected = "p.yaml:3:18: warning[expired-approval]: the approval of `bot` ended with \
