@@ -51,6 +51,9 @@ pub struct Settings {
 /// File of the state directory with requests, grants and quarantine.
 pub const CONTROLS_FILE: &str = "controls.json";
 
+/// File of the state directory with what decides whether approvals hold.
+pub const LIFECYCLE_FILE: &str = "lifecycle.json";
+
 /// Where the policy comes from.
 #[derive(Clone, Debug)]
 pub enum PolicySource {

@@ -22,6 +22,7 @@ use super::{
     exporting::Exporting,
     frames::FrameGuard,
     journal::Journal,
+    lifecycle::LifecycleFile,
     pressure::Pressure,
     proof::Proof,
     quic::Quic,
@@ -98,6 +99,7 @@ pub struct Engine {
     pub(super) proof: Proof,
     pub(super) selftests: SelfTests,
     pub(super) controls: ControlsFile,
+    pub(super) lifecycle: LifecycleFile,
 }
 
 /// What wakes the engine.
@@ -281,6 +283,7 @@ impl Engine {
         self.discover_passing_of_time();
         self.save_inventory();
         self.refresh_catalogue();
+        self.pass_approvals();
         self.host = HostFacts::read(&self.paths);
         if self.rulebook.is_stale(&self.host) {
             self.reload();
@@ -317,8 +320,13 @@ impl Engine {
     /// The policy cannot be compiled or the kernel does not take it; the one before stays.
     pub(super) fn install(&mut self) -> Result<(), InstallError> {
         let policy = self.rulebook.compile(&self.host)?;
-        if self.state.policy().digest == policy.digest && self.state.policy().image == policy.image
-        {
+        let current = self.state.policy();
+        // Tiers and approvals are for people: the tables may be the same.
+        let is_same = current.image == policy.image
+            && current.digest == policy.digest
+            && current.rules == policy.rules
+            && current.agents == policy.agents;
+        if is_same {
             self.state.accept();
             return Ok(());
         }
@@ -330,6 +338,7 @@ impl Engine {
     /// # Errors
     /// The kernel does not take it; the one before stays.
     pub(super) fn put_in_force(&mut self, policy: Arc<Compiled>) -> Result<(), KernelError> {
+        let before = Arc::clone(self.state.policy());
         self.kernel.keep_ids(self.rulebook.ids())?;
         let tables = ImageTables::new(&policy.image);
         let set_of = |name: &str| tables.name_set(name).unwrap_or(0);
@@ -345,6 +354,7 @@ impl Engine {
         self.step(Input::Installed { policy, generation, sources });
         self.judge_quic_again();
         self.discover_registered();
+        self.tell_approvals(&before);
         self.prove();
         Ok(())
     }

@@ -23,6 +23,7 @@ mod frames;
 mod images;
 mod inventory;
 pub mod journal;
+mod lifecycle;
 pub mod metrics;
 mod modes;
 mod pressure;
@@ -60,6 +61,7 @@ use engine::{Engine, Wakes, host_paths};
 use exporting::{ExportError, Exporting};
 use frames::FrameGuard;
 use journal::Journal;
+use lifecycle::{LifecycleError, LifecycleFile};
 use metrics::MetricsError;
 use rulebook::{Rulebook, RulebookError};
 use unseen::Watch;
@@ -126,6 +128,9 @@ pub enum StartError {
     /// What people decided cannot be read.
     #[error(transparent)]
     Controls(#[from] ControlsError),
+    /// When approvals ended cannot be read.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
     /// The system lacks something basic.
     #[error("cannot start")]
     System(#[from] io::Error),
@@ -154,6 +159,7 @@ impl StartError {
             }
             Self::Metrics(_) => "name another address or socket with --metrics".into(),
             Self::Controls(error) => error.hint().into(),
+            Self::Lifecycle(error) => error.hint().into(),
             Self::System(_) => return None,
         })
     }
@@ -202,6 +208,7 @@ impl App {
         let ids = pins.as_ref().map_or(Ok(Ids::default()), Pins::ids)?;
         let mut rulebook = rulebook_of(settings, &catalog, ids);
         let controls = ControlsFile::open(settings, &host, &mut rulebook)?;
+        let lifecycle = LifecycleFile::open(settings, &mut rulebook)?;
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;
@@ -244,6 +251,7 @@ impl App {
             proof: Default::default(),
             selftests: Default::default(),
             controls,
+            lifecycle,
         };
         engine.record_opened(&opened);
         engine.put_in_force(policy)?;

@@ -6,17 +6,19 @@ use governd_common::{table::settings_flag, verdict::Mode};
 
 use super::{
     asked::{Asked, Asking},
+    lifecycle::Standing,
     sources::{Fingerprint, SourceError},
 };
 use crate::{
     core::modes::Modes,
     policy::{
         self, Documents,
-        compile::{Endpoint, Surroundings},
+        compile::{Endpoint, Surroundings, Under},
         diagnostic::Diagnostics,
         host::Host,
         ids::Ids,
         image::Compiled,
+        lifecycle::Lapse,
         value::Target,
     },
     settings::PolicySource,
@@ -73,6 +75,10 @@ pub struct Rulebook {
     documents: Option<Documents>,
     granted: Vec<(Arc<str>, Target)>,
     modes: Modes,
+    /// The time and what has drifted, as they were last told.
+    standing: Standing,
+    /// Approvals that did not hold at the latest compilation.
+    lapses: Vec<Lapse>,
 }
 
 impl Rulebook {
@@ -90,6 +96,8 @@ impl Rulebook {
             documents: None,
             granted: Vec::new(),
             modes: Modes::default(),
+            standing: Standing::default(),
+            lapses: Vec::new(),
         }
     }
 
@@ -150,6 +158,19 @@ impl Rulebook {
         self.mode.is_some()
     }
 
+    /// What decides whether approvals hold; counts from the next compilation on.
+    pub fn set_standing(&mut self, standing: &Standing) {
+        if self.standing != *standing {
+            self.standing = standing.clone();
+        }
+    }
+
+    /// Whether other approvals hold than at the latest compilation.
+    pub fn holds_other(&self) -> bool {
+        let documents = self.documents.as_ref();
+        documents.is_some_and(|known| self.standing.lapses(&known.policy) != self.lapses)
+    }
+
     /// Compiles once more what was read last and was valid, whatever the files say now. `None` if
     /// nothing ever was.
     ///
@@ -172,8 +193,11 @@ impl Rulebook {
             model_ports: &self.known.model_ports,
             mode: self.mode,
         };
-        let compiled = documents.compile_granting(&around, &mut self.ids, &self.granted);
+        let lapses = self.standing.lapses(&documents.policy);
+        let under = Under { granted: &self.granted, lapses: &lapses };
+        let compiled = documents.compile_under(&around, &mut self.ids, &under);
         self.asked = asking.into_asked();
+        self.lapses = lapses;
         let mut compiled = compiled.map_err(RulebookError::Invalid)?;
         self.documents = Some(documents);
         if !self.has_fixed_mode() {

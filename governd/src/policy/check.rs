@@ -13,7 +13,7 @@ use super::{
     shape::Located,
     value::{
         self, Fault, Posture, Questions, Target, Tier, Verify,
-        approval::{Day, Risk},
+        approval::{Day, Fallback, Risk},
         local::{self, LocalSockets},
         name::{self, HostGlob, HostPattern},
         network::Network,
@@ -51,11 +51,16 @@ impl Checker<'_> {
             risk,
             approval,
             review_by,
+            on_expired,
+            on_drift,
             provenance,
             mode,
             matches,
             egress,
         } = spec.value;
+        let fallback = |checker: &mut Self, word: Option<Located<String>>| {
+            word.and_then(|word| checker.parse(&word, Fallback::parse)).unwrap_or_default()
+        };
         let owner = match owner {
             Some(owner) => self.owner(owner),
             None => self.missing_owner(&place),
@@ -69,6 +74,8 @@ impl Checker<'_> {
         let approval = Approval {
             via: via.map_or_else(Vec::new, |list| self.each("via", &list, HostPattern::parse)),
             review_by: review_by.and_then(|day| self.parse(&day, Day::parse)),
+            on_expired: fallback(self, on_expired),
+            on_drift: fallback(self, on_drift),
             ..self.approval(approval, provenance)
         };
         let accepted = egress.as_ref().and_then(|egress| egress.value.accepted.clone());

@@ -121,6 +121,15 @@ pub struct AgentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date"))]
     pub review_by: Option<Located<String>>,
+    /// How much it may do without a person once `review_by` has passed: `notify` (if absent),
+    /// `approve` or `halt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["notify", "approve", "halt"]))]
+    pub on_expired: Option<Located<String>>,
+    /// The same once it is not what was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["notify", "approve", "halt"]))]
+    pub on_drift: Option<Located<String>>,
     /// What was approved; something else counts as drifted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Located<ProvenanceDocument>>,

@@ -294,6 +294,10 @@ impl Answer {
             }
             lines.extend(agent.page.as_ref().map(|page| format!("to page the owner: {page}")));
         }
+        lines.extend(agent.lapse.as_ref().map(|lapse| {
+            let (why, tier) = (lapse.cause.words(), lapse.fallback.word());
+            format!("{why}, so that what it was allowed is `{tier}` until somebody reviews it")
+        }));
         lines.extend(agent.approval.words().map(|words| format!("the agent was {words}")));
         lines.extend(advice.iter().cloned());
         lines

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{
     diagnostic::Diagnostics,
+    lifecycle::Lapse,
     model::Approval,
     value::{Tier, approval::Risk},
 };
@@ -127,6 +128,8 @@ pub struct AgentFacts {
     pub risk: Option<Risk>,
     /// What the approval holds for.
     pub approval: Approval,
+    /// Why its approval does not hold any more, and what it fell to.
+    pub lapse: Option<Lapse>,
     /// Mode in force for it.
     pub mode: Mode,
 }
@@ -142,6 +145,7 @@ impl AgentFacts {
             page: None,
             risk: None,
             approval: Approval::default(),
+            lapse: None,
             mode,
         }
     }

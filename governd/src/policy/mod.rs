@@ -16,6 +16,7 @@ pub mod host;
 pub mod ids;
 pub mod image;
 pub mod learn;
+pub mod lifecycle;
 pub mod limits;
 pub mod model;
 pub mod nearest;

@@ -10,7 +10,7 @@ use super::{
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
         Mail, Posture, Questions, Target, Tier, Verify,
-        approval::{Day, ImageDigest, Risk, Sha256, Version},
+        approval::{Day, Fallback, ImageDigest, Risk, Sha256, Version},
         group::GroupRef,
         local::LocalSockets,
         name::{HostGlob, HostPattern},
@@ -199,6 +199,10 @@ pub struct Approval {
     pub ticket: Option<Arc<str>>,
     /// The last day.
     pub review_by: Option<Day>,
+    /// What it falls to after that day.
+    pub on_expired: Fallback,
+    /// What it falls to when it is not what was approved.
+    pub on_drift: Fallback,
     /// Executables that were approved; any, if empty.
     pub digests: Vec<Sha256>,
     /// Images that were approved; any, if empty.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::policy::{
     model::{Agent, Approval, EndpointGroup, HostPolicy, Match, Person, Policy, Rule},
-    value::{Target, mode_word, port::Ports, verdict_word},
+    value::{Target, approval::Fallback, mode_word, port::Ports, verdict_word},
 };
 
 /// `sha256:` and the digest in hexadecimal.
@@ -34,7 +34,7 @@ fn agent(agent: &Agent) -> Value {
         sponsor,
         purpose,
         risk,
-        approval: Approval { by, on, ticket, review_by, digests, images, versions, via },
+        approval,
         mode,
         matches,
         default,
@@ -43,6 +43,18 @@ fn agent(agent: &Agent) -> Value {
         questions,
         rules,
     } = agent;
+    let Approval {
+        by,
+        on,
+        ticket,
+        review_by,
+        on_expired,
+        on_drift,
+        digests,
+        images,
+        versions,
+        via,
+    } = approval;
     let mut value = json!({
         "a_kind": "Agent",
         "a_name": **name,
@@ -66,6 +78,8 @@ fn agent(agent: &Agent) -> Value {
         ("approved_by", by.as_ref().map(person)),
         ("approved_on", on.map(|day| json!(day.to_string()))),
         ("images", (!images.is_empty()).then(|| json!(images))),
+        ("on_drift", fallback(*on_drift)),
+        ("on_expired", fallback(*on_expired)),
         ("page", page.as_deref().map(|page| json!(page))),
         ("risk", risk.map(|risk| json!(risk.word()))),
         ("ticket", ticket.as_deref().map(|ticket| json!(ticket))),
@@ -73,6 +87,10 @@ fn agent(agent: &Agent) -> Value {
     ];
     add_said(&mut value, said);
     value
+}
+
+fn fallback(fallback: Fallback) -> Option<Value> {
+    (fallback != Fallback::default()).then(|| json!(fallback.word()))
 }
 
 /// Adds what is said: a document that does not say it has the digest that it always had.

@@ -29,6 +29,7 @@ use super::{
     host::Host,
     ids::Ids,
     image::{AgentFacts, Compiled, RuleFacts, TableImage},
+    lifecycle::{self, Lapse},
     limits::{BLOCKS_MAX, NAMES_MAX, NETWORKS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX, SUBJECTS_MAX},
     load::Documents,
     model::{Agent, HostPolicy, Policy, Rule},
@@ -54,6 +55,15 @@ pub struct Surroundings<'a> {
     pub model_ports: &'a [u16],
     /// Takes the place of the mode of every document.
     pub mode: Option<Mode>,
+}
+
+/// What happened to a policy since it was written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Under<'a> {
+    /// Destinations that agents were granted.
+    pub granted: &'a [(Arc<str>, Target)],
+    /// Agents whose approval does not hold any more.
+    pub lapses: &'a [Lapse],
 }
 
 /// An AI endpoint of the catalogue.
@@ -96,19 +106,19 @@ impl Documents {
         around: &Surroundings<'_>,
         ids: &mut Ids,
     ) -> Result<Compiled, Diagnostics> {
-        self.compile_granting(around, ids, &[])
+        self.compile_under(around, ids, &Under::default())
     }
 
-    /// The same, with a set for each destination that an agent was granted, so that a grant is for
-    /// it alone.
+    /// The same, under what people granted and what time and drift took away. Each destination that
+    /// an agent was granted has a set, so that a grant is for it alone.
     ///
     /// # Errors
     /// As above.
-    pub fn compile_granting(
+    pub fn compile_under(
         &self,
         around: &Surroundings<'_>,
         ids: &mut Ids,
-        granted: &[(Arc<str>, Target)],
+        under: &Under<'_>,
     ) -> Result<Compiled, Diagnostics> {
         let mut out = self.warnings.clone();
         let built_in = HostPolicy::built_in();
@@ -116,7 +126,9 @@ impl Documents {
         let endpoints = endpoints(around.endpoints, &mut out);
         let model_ports: Vec<Ports> =
             around.model_ports.iter().take(blocks::LEN).map(|port| Ports::one(*port)).collect();
-        let expanded = groups::expand(&self.policy, around.endpoints, &mut out);
+        let expanded = groups::expand(&self.policy, around.endpoints, &mut out).agents;
+        let agents = expanded.into_iter().map(|agent| lifecycle::in_force(agent, under.lapses));
+        let agents: Vec<_> = agents.collect();
         let mut compiler = Compiler {
             mode: around.mode,
             host,
@@ -127,11 +139,11 @@ impl Documents {
             places: Vec::new(),
             names: Vec::new(),
             networks: Vec::new(),
-            granted,
+            granted: under.granted,
         };
         compiler.unregistered(&endpoints);
-        for agent in expanded.agents.iter() {
-            compiler.agent(agent);
+        for agent in &agents {
+            compiler.agent(agent, under.lapses.iter().find(|lapse| lapse.agent == agent.name));
         }
         compiler.local_models(&model_ports);
         compiler.tables();
@@ -259,7 +271,7 @@ impl<'a> Compiler<'a, '_> {
         self.compiled.agents.push(AgentFacts::unknown(0, "unregistered", mode));
     }
 
-    fn agent(&mut self, agent: &'a Agent) {
+    fn agent(&mut self, agent: &'a Agent, lapse: Option<&Lapse>) {
         let Agent {
             name,
             place,
@@ -313,6 +325,7 @@ impl<'a> Compiler<'a, '_> {
             page: page.clone(),
             risk: *risk,
             approval: approval.clone(),
+            lapse: lapse.cloned(),
             mode,
         });
     }

@@ -4,6 +4,7 @@ mod diagnostics;
 mod explain;
 mod groups;
 mod host;
+mod lifecycle;
 mod lints;
 mod property;
 mod reach;

@@ -7,7 +7,7 @@ use governd_common::{
     address::Address,
     decide::{Flow, decide},
     key::BindingKey,
-    verdict::{Mode, Verdict},
+    verdict::{Mode, Reason, Verdict},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -16,7 +16,14 @@ use super::{
     reference::{PlainAgent, PlainDecision, PlainFlow, PlainPolicy, PlainRule},
 };
 use crate::policy::{
-    compile::Surroundings, diagnostic::Code, ids::Ids, image::Compiled, load, tables::ImageTables,
+    compile::{Surroundings, Under},
+    diagnostic::Code,
+    ids::Ids,
+    image::Compiled,
+    lifecycle::{Cause, Lapse},
+    load,
+    tables::ImageTables,
+    value::approval::Fallback,
 };
 
 const CASES: u32 = 48;
@@ -142,13 +149,17 @@ fn compile(policy: &PlainPolicy) -> Option<(Compiled, Vec<u32>)> {
 }
 
 pub(super) fn compile_with(policy: &PlainPolicy, ids: &mut Ids) -> Option<Compiled> {
+    compile_under(policy, ids, &Under::default())
+}
+
+fn compile_under(policy: &PlainPolicy, ids: &mut Ids, under: &Under<'_>) -> Option<Compiled> {
     let documents = load(&[("policy.yaml", policy.yaml())]).unwrap();
     let endpoints: Vec<(&str, &str, &'static str)> =
         policy.endpoints.iter().map(|pattern| (pattern.as_str(), "AI", "model-api")).collect();
     let endpoints = endpoints_of(&endpoints);
     let host = TestHost::new(&[("/agent-0", 1), ("/agent-1", 2), ("/agent-2", 3)]);
     let around = Surroundings { host: &host, endpoints: &endpoints, model_ports: &[], mode: None };
-    match documents.compile(&around, ids) {
+    match documents.compile_under(&around, ids, under) {
         Ok(compiled) => Some(compiled),
         Err(diagnostics) => {
             assert!(diagnostics.iter().all(|one| one.code == Code::Limit), "{diagnostics}");
@@ -195,6 +206,36 @@ proptest! {
             let expected = policy.decide(&flow);
             let found = decide_by_tables(&compiled, subject, &flow);
             prop_assert_eq!(found, expected, "{:?}\n{}", flow, policy.yaml());
+        }
+    }
+
+    #[test]
+    fn an_approval_that_ends_opens_nothing_and_closes_what_the_document_says(
+        policy in policy(),
+        flows in vec(flow(), FLOWS),
+        fallback in select(vec![Fallback::Notify, Fallback::Approve, Fallback::Halt]),
+    ) {
+        let lapse = |agent| Lapse {
+            agent: format!("agent-{agent}").into(),
+            cause: Cause::Expired,
+            fallback,
+        };
+        let lapses: Vec<Lapse> = (0..policy.agents.len()).map(lapse).collect();
+        let under = Under { lapses: &lapses, ..Under::default() };
+        let mut ids = Ids::default();
+        let before = compile_with(&policy, &mut ids);
+        let (Some(before), Some(after)) = (before, compile_under(&policy, &mut ids, &under)) else {
+            return Err(TestCaseError::reject("more port ranges than a block holds"));
+        };
+        for mut flow in flows {
+            flow.agent = flow.agent.map(|agent| agent % policy.agents.len());
+            let subject = flow.agent.map_or(0, |agent| ids.subject(&format!("agent-{agent}")));
+            let was = decide_by_tables(&before, subject, &flow);
+            let is = decide_by_tables(&after, subject, &flow);
+            let is_exempt = matches!(was.reason, Reason::Loopback | Reason::Resolver);
+            let falls = subject != 0 && fallback != Fallback::Notify && !is_exempt;
+            let allowed = was.allow && !falls;
+            prop_assert_eq!(is.allow, allowed, "{:?}\n{:?}\n{}", was, is, policy.yaml());
         }
     }
 }

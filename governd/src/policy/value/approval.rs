@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use jiff::{civil::Date, tz::TimeZone};
 
-use super::{Fault, word};
+use super::{Fault, Tier, word};
 use crate::policy::diagnostic::Code;
 
 /// What an agent could do at worst.
@@ -43,6 +43,43 @@ impl Risk {
 
 /// Hexadecimal digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;
+
+/// What an agent falls to when its approval does not hold any more.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Fallback {
+    /// It goes on, and the owner is told.
+    #[default]
+    Notify,
+    /// What it was allowed needs a person's grant.
+    Approve,
+    /// What it was allowed is denied, and has it quarantined.
+    Halt,
+}
+
+impl Fallback {
+    /// The word in a document.
+    pub const fn word(self) -> &'static str {
+        self.tier().word()
+    }
+
+    /// What is left of `allow`.
+    pub const fn tier(self) -> Tier {
+        match self {
+            Self::Notify => Tier::Notify,
+            Self::Approve => Tier::Approve,
+            Self::Halt => Tier::Halt,
+        }
+    }
+
+    /// Reads `notify`, `approve` or `halt`.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let all = [Self::Notify, Self::Approve, Self::Halt];
+        word(text, &all.map(|one| (one.word(), one)))
+    }
+}
 
 /// The last day of an approval, in UTC.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

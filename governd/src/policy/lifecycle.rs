@@ -1,0 +1,112 @@
+//! What becomes of an agent whose approval does not hold any more.
+//!
+//! Its rules fall to the tier that its document says: what was allowed is as strict as the tier,
+//! and what was stricter stays so. A default that allows falls, too, as rules on every address. The
+//! tables are compiled from what is left, so that the kernel knows nothing of approvals.
+
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use governd_common::verdict::Verdict;
+
+use super::{
+    diagnostic::Place,
+    model::{Agent, Policy, Rule},
+    value::{Target, Tier, Verify, approval::Fallback, network::Network, port::Protocol},
+};
+
+/// Why an approval does not hold any more.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Cause {
+    /// Its last day is over.
+    Expired,
+    /// The agent is not what was approved.
+    Drifted,
+}
+
+impl Cause {
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Expired => "its approval is over",
+            Self::Drifted => "it is not what was approved",
+        }
+    }
+}
+
+/// An agent whose approval does not hold, and what it falls to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lapse {
+    /// The agent.
+    pub agent: Arc<str>,
+    /// Why.
+    pub cause: Cause,
+    /// What it falls to.
+    pub fallback: Fallback,
+}
+
+/// Approvals that do not hold at a time, in milliseconds since the epoch, where these agents are
+/// known to have drifted. Of an agent for which two things are to say, the stricter one.
+pub fn lapses(policy: &Policy, now_ms: u64, drifted: &dyn Fn(&str) -> bool) -> Vec<Lapse> {
+    let lapse = |agent: &Agent| {
+        let approval = &agent.approval;
+        let is_expired = approval.review_by.is_some_and(|day| day.is_over(now_ms));
+        let expired = is_expired.then_some((approval.on_expired, Cause::Expired));
+        let drifted = drifted(&agent.name).then_some((approval.on_drift, Cause::Drifted));
+        let (fallback, cause) = expired.max(drifted)?;
+        Some(Lapse { agent: Arc::clone(&agent.name), cause, fallback })
+    };
+    policy.agents.iter().filter_map(lapse).collect()
+}
+
+/// An agent as it is in force.
+pub(super) fn in_force<'p>(agent: Cow<'p, Agent>, lapses: &[Lapse]) -> Cow<'p, Agent> {
+    match lapses.iter().find(|lapse| lapse.agent == agent.name) {
+        Some(lapse) => Cow::Owned(fallen(agent.into_owned(), lapse)),
+        None => agent,
+    }
+}
+
+fn fallen(mut agent: Agent, lapse: &Lapse) -> Agent {
+    let tier = lapse.fallback.tier();
+    for rule in &mut agent.rules {
+        rule.tier = stricter(rule.tier, tier);
+        if rule.tier == Tier::Approve && rule.verify == Verify::Sni {
+            // A grant is for an address that DNS gave, or nobody could tell what to grant.
+            rule.verify = Verify::Both;
+        }
+    }
+    if agent.default == Verdict::Allow && tier.verdict() == Verdict::Deny {
+        agent.default = Verdict::Deny;
+        let number = agent.rules.iter().map(|rule| rule.index).max().unwrap_or(0) + 1;
+        agent.rules.push(everything(tier, number, agent.place.clone()));
+    }
+    agent
+}
+
+fn stricter(one: Tier, other: Tier) -> Tier {
+    let rank = |tier| Tier::ALL.iter().position(|known| *known == tier);
+    if rank(one) <= rank(other) { one } else { other }
+}
+
+/// A rule on every address, in the place of a default that allowed.
+fn everything(tier: Tier, index: u32, place: Place) -> Rule {
+    let all = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let target = |address| Target::Network(Network::new_unchecked(address, 0));
+    Rule {
+        place,
+        index,
+        tier,
+        targets: all.map(target).to_vec(),
+        groups: Vec::new(),
+        members: Vec::new(),
+        ports: None,
+        protocol: Protocol::Any,
+        verify: Verify::Both,
+        plaintext: Verdict::Deny,
+        quic: Verdict::Allow,
+    }
+}
