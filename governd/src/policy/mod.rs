@@ -11,6 +11,7 @@ pub mod diagnostic;
 pub mod diff;
 pub mod document;
 pub mod draft;
+pub mod effective;
 pub mod explain;
 pub mod host;
 pub mod ids;

@@ -150,7 +150,7 @@ fn agent_change(before: &mut Side<'_>, after: &mut Side<'_>, subject: u32) -> Op
         gains: Vec::new(),
         loses: Vec::new(),
     };
-    for region in regions(before, after) {
+    for region in regions(&[before, after]) {
         for (is_gain, reach) in compare(before, after, &region) {
             if is_gain { change.gains.push(reach) } else { change.loses.push(reach) }
         }
@@ -164,22 +164,22 @@ fn agent_change(before: &mut Side<'_>, after: &mut Side<'_>, subject: u32) -> Op
 
 /// Destinations about which both policies decide alike, each in itself, and one of them.
 #[derive(Debug)]
-struct Region {
-    words: String,
-    member: Member,
+pub(super) struct Region {
+    pub(super) words: String,
+    pub(super) member: Member,
 }
 
 #[derive(Debug)]
-enum Member {
+pub(super) enum Member {
     Name(String),
     Address(IpAddr),
 }
 
 /// Names first, in the order of their domains; then networks.
-fn regions(before: &Side<'_>, after: &Side<'_>) -> Vec<Region> {
+pub(super) fn regions(sides: &[&Side<'_>]) -> Vec<Region> {
     let mut names: BTreeSet<HostPattern> = BTreeSet::new();
     let mut networks: BTreeSet<Network> = BTreeSet::new();
-    for side in [before, after] {
+    for side in sides {
         for target in side.targets() {
             match target {
                 Target::Name(pattern) => drop(names.insert(pattern)),
@@ -230,59 +230,83 @@ fn name_region(pattern: &HostPattern) -> Region {
 }
 
 /// First and last port.
-type Range = (u16, u16);
+pub(super) type Range = (u16, u16);
 
 /// What changes in a region: whether it is gained, and what.
 fn compare(before: &mut Side<'_>, after: &mut Side<'_>, region: &Region) -> Vec<(bool, Reach)> {
+    let starts = starts(&[before, after], region);
+    let found = spread(&starts, |port, protocol| {
+        let was = before.decide(&region.member, port, protocol);
+        let is = after.decide(&region.member, port, protocol);
+        (was.verdict != is.verdict).then(|| (is.verdict == Verdict::Allow, after.rule(is)))
+    });
+    let destination = &region.words;
+    let reach = |Spread { key: (is_gain, rule), ports, protocols }| {
+        (is_gain, Reach { destination: destination.clone(), ports, protocols, rule })
+    };
+    found.into_iter().map(reach).collect()
+}
+
+/// Where ranges of ports begin on which policies may decide otherwise than on those before.
+pub(super) fn starts(sides: &[&Side<'_>], region: &Region) -> BTreeSet<u16> {
     let mut starts: BTreeSet<u16> = [0].into();
     starts.extend(SPECIAL_PORTS.iter().flat_map(|port| [*port, port + 1]));
-    for side in [&*before, &*after] {
+    for side in sides {
         side.port_starts(&region.member, &mut starts);
     }
-    let mut found: BTreeMap<(bool, String, u8), Vec<Range>> = BTreeMap::new();
+    starts
+}
+
+/// Ports and transports of which the same holds.
+#[derive(Debug)]
+pub(super) struct Spread<K> {
+    pub(super) key: K,
+    pub(super) ports: Range,
+    pub(super) protocols: Vec<&'static str>,
+}
+
+/// Asks about every range of ports by every transport, and joins what is alike. What has no key is
+/// left out.
+pub(super) fn spread<K: Clone + Ord>(
+    starts: &BTreeSet<u16>,
+    mut key: impl FnMut(u16, u8) -> Option<K>,
+) -> Vec<Spread<K>> {
+    let mut found: BTreeMap<(K, u8), Vec<Range>> = BTreeMap::new();
     let ends = starts.iter().skip(1).map(|start| start - 1).chain([u16::MAX]);
     for (first, last) in starts.iter().copied().zip(ends) {
         for protocol in [TCP, UDP, OTHER] {
-            let was = before.decide(&region.member, first, protocol);
-            let is = after.decide(&region.member, first, protocol);
-            if was.verdict == is.verdict {
-                continue;
-            }
-            let key = (is.verdict == Verdict::Allow, after.rule(is), protocol);
-            let ranges = found.entry(key).or_default();
+            let Some(key) = key(first, protocol) else { continue };
+            let ranges = found.entry((key, protocol)).or_default();
             match ranges.last_mut() {
                 Some(range) if u32::from(range.1) + 1 == u32::from(first) => range.1 = last,
                 _ => ranges.push((first, last)),
             }
         }
     }
-    let mut joined: BTreeMap<(bool, String, Range), Vec<&'static str>> = BTreeMap::new();
-    for ((is_gain, rule, protocol), ranges) in found {
+    let mut joined: BTreeMap<(K, Range), Vec<&'static str>> = BTreeMap::new();
+    for ((key, protocol), ranges) in found {
         let word = match protocol {
             TCP => "tcp",
             UDP => "udp",
             _ => "other",
         };
         for ports in ranges {
-            joined.entry((is_gain, rule.clone(), ports)).or_default().push(word);
+            joined.entry((key.clone(), ports)).or_default().push(word);
         }
     }
-    let destination = &region.words;
-    let reach = |((is_gain, rule, ports), protocols)| {
-        (is_gain, Reach { destination: destination.clone(), ports, protocols, rule })
-    };
-    joined.into_iter().map(reach).collect()
+    let joined = joined.into_iter();
+    joined.map(|((key, ports), protocols)| Spread { key, ports, protocols }).collect()
 }
 
 /// One of the policies, asked for one subject.
-struct Side<'a> {
+pub(super) struct Side<'a> {
     compiled: &'a Compiled,
     tables: ImageTables<'a>,
-    subject: u32,
+    pub(super) subject: u32,
 }
 
 impl<'a> Side<'a> {
-    fn new(compiled: &'a Compiled) -> Self {
+    pub(super) fn new(compiled: &'a Compiled) -> Self {
         Self { compiled, tables: ImageTables::new(&compiled.image), subject: 0 }
     }
 
@@ -308,7 +332,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    fn decide(&mut self, member: &Member, port: u16, protocol: u8) -> Decision {
+    pub(super) fn decide(&mut self, member: &Member, port: u16, protocol: u8) -> Decision {
         let asker = Asker { subject: self.subject, port, protocol };
         match member {
             Member::Name(name) => asker.to_name(&mut self.tables, name, None),
@@ -327,7 +351,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    fn rule(&self, decision: Decision) -> String {
+    pub(super) fn rule(&self, decision: Decision) -> String {
         let rule = self.compiled.rule(decision.rule);
         rule.map_or_else(|| "none".to_owned(), |rule| rule.id.to_string())
     }

@@ -30,6 +30,7 @@ use crate::{
 mod check;
 mod diff;
 mod learn;
+mod show;
 mod test;
 
 /// Where cgroup v2 is mounted on most hosts.
@@ -52,6 +53,8 @@ enum Verb {
     Diff(diff::Diff),
     /// Write documents from what the log has seen, for review.
     Learn(learn::Learn),
+    /// Say what is in force for each agent.
+    Show(show::Show),
     /// Print the JSON Schema of the documents, for editors.
     Schema,
     /// Print the documents' definitions as custom resources of Kubernetes.
@@ -65,6 +68,7 @@ impl Policy {
             Verb::Test(test) => test.run(),
             Verb::Diff(diff) => diff.run(),
             Verb::Learn(learn) => learn.run(),
+            Verb::Show(show) => show.run(),
             Verb::Crds => {
                 Printer::new(false).text(crd::text()).map_err(unwritable)?;
                 Ok(Exit::Yes)

@@ -1,6 +1,7 @@
 mod compile;
 mod deployed;
 mod diagnostics;
+mod effective;
 mod explain;
 mod groups;
 mod host;

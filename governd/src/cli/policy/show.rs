@@ -1,0 +1,90 @@
+//! `governd policy show`: what is in force.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Additions, Exit, Failure, Here, Outcome, Printer, invalid, read, unwritable};
+use crate::{
+    app::clock,
+    cli::printer::{Table, Tone},
+    policy::{
+        self,
+        compile::Under,
+        effective::{Effective, effective},
+        ids::Ids,
+        image::Compiled,
+        lifecycle,
+    },
+    settings,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// What each agent may reach, once groups, denials, tiers and approvals that have ended are
+    /// taken in.
+    #[arg(long, required = true)]
+    effective: bool,
+    /// Only this agent; `unregistered` is everything that is none.
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Files, or directories whose .yaml and .yml files belong together.
+    #[arg(env = "GOVERND_POLICY", value_name = "PATH", default_value = settings::POLICY_DIR)]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    additions: Additions,
+    /// Print one JSON list.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn run(self) -> Outcome {
+        let printer = Printer::new(self.json);
+        let here = Here::read(&self.additions)?;
+        let documents = policy::load(&read(&self.paths)?).map_err(invalid)?;
+        // What has drifted is for the daemon to see; `governd agents` shows it.
+        let lapses = lifecycle::lapses(&documents.policy, clock::now_ms(), &|_| false);
+        let under = Under { lapses: &lapses, ..Under::default() };
+        let compiled = documents.compile_under(&here.around(), &mut Ids::default(), &under);
+        let all = self.meant(&compiled.map_err(invalid)?)?;
+        if printer.is_json() {
+            printer.value(&all).map_err(unwritable)?;
+            return Ok(Exit::Yes);
+        }
+        for line in all.iter().flat_map(|one| lines(one, &printer)) {
+            printer.line(line).map_err(unwritable)?;
+        }
+        Ok(Exit::Yes)
+    }
+
+    fn meant(&self, compiled: &Compiled) -> Result<Vec<Effective>, Failure> {
+        let is_meant = |name: &str| match &self.agent {
+            Some(agent) => agent == name,
+            None => name != "unregistered",
+        };
+        let meant = compiled.agents.iter().filter(|facts| is_meant(&facts.name));
+        let all: Vec<Effective> = meant.map(|facts| effective(compiled, facts)).collect();
+        if let (Some(agent), true) = (&self.agent, all.is_empty()) {
+            let names: Vec<&str> = compiled.agents.iter().map(|facts| &*facts.name).collect();
+            let error = anyhow::anyhow!("no agent is called {agent}");
+            let hint = format!("the policy has: {}", names.join(", "));
+            return Err(Failure::new(Exit::No, error, hint));
+        }
+        Ok(all)
+    }
+}
+
+fn lines(one: &Effective, printer: &Printer) -> Vec<String> {
+    let Effective { agent, owner, mode, lapse, destinations } = one;
+    let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
+    let mut lines = vec![format!("{agent}{owner}, {mode}")];
+    lines.extend(lapse.as_ref().map(|lapse| format!("  {}", printer.paint(Tone::Warn, lapse))));
+    let mut table = Table::default();
+    for row in destinations {
+        let tone = if row.tier == "allow" { Tone::Good } else { Tone::Plain };
+        table.row([(tone, row.tier.to_owned()), (Tone::Plain, row.reach.to_string())]);
+    }
+    lines.extend(table.lines(printer).into_iter().map(|line| format!("  {line}")));
+    lines
+}

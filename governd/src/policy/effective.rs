@@ -1,0 +1,79 @@
+//! What a policy lets an agent reach, as it is in force: groups, denials, tiers and approvals that do
+//! not hold any more are taken in.
+
+use governd_common::{decide::Decision, verdict::Reason};
+use serde::Serialize;
+
+use super::{
+    image::{AgentFacts, Compiled},
+    reach::{Reach, Side, regions, spread, starts},
+    value::{mode_word, verdict_word},
+};
+
+/// What is in force for one agent.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Effective {
+    /// The agent, or `unregistered`.
+    pub agent: String,
+    /// Its owner.
+    pub owner: Option<String>,
+    /// `monitor` or `enforce`.
+    pub mode: &'static str,
+    /// Why its approval does not hold, in words.
+    pub lapse: Option<String>,
+    /// Destinations, each without those that have an entry of their own.
+    pub destinations: Vec<Row>,
+}
+
+/// What is in force about a destination.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Row {
+    /// The destination, and the rule that decides, or the reason where none does.
+    #[serde(flatten)]
+    pub reach: Reach,
+    /// The rule's tier, or `allow` or `deny` where none decides.
+    pub tier: &'static str,
+}
+
+/// What is in force for an agent of the policy.
+pub fn effective(compiled: &Compiled, facts: &AgentFacts) -> Effective {
+    let mut side = Side::new(compiled);
+    side.subject = facts.subject;
+    let mut destinations = Vec::new();
+    for region in regions(&[&side]) {
+        let starts = starts(&[&side], &region);
+        let found = spread(&starts, |port, protocol| {
+            Some(decided(compiled, side.decide(&region.member, port, protocol)))
+        });
+        destinations.extend(found.into_iter().map(|one| {
+            let (tier, rule) = one.key;
+            let destination = region.words.clone();
+            let (ports, protocols) = (one.ports, one.protocols);
+            Row { reach: Reach { destination, ports, protocols, rule }, tier }
+        }));
+    }
+    let lapse = facts.lapse.as_ref().map(|lapse| {
+        let (why, tier) = (lapse.cause.words(), lapse.fallback.word());
+        format!("{why}; what it was allowed is `{tier}`")
+    });
+    Effective {
+        agent: facts.name.to_string(),
+        owner: facts.owner.as_deref().map(str::to_owned),
+        mode: mode_word(facts.mode),
+        lapse,
+        destinations,
+    }
+}
+
+/// The tier, and what decides.
+fn decided(compiled: &Compiled, decision: Decision) -> (&'static str, String) {
+    let verdict = verdict_word(decision.verdict);
+    let rule = compiled.rule(decision.rule);
+    match (decision.reason, rule) {
+        (Reason::Rule | Reason::Approval | Reason::Halt, Some(rule)) => {
+            (rule.tier.word(), rule.id.to_string())
+        }
+        (Reason::NoRule | Reason::Unregistered, Some(rule)) => (verdict, rule.id.to_string()),
+        (reason, _) => (verdict, reason.word().to_owned()),
+    }
+}
