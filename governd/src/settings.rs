@@ -28,6 +28,8 @@ pub struct Settings {
     pub cgroup: Option<PathBuf>,
     /// Where the policy comes from.
     pub policy: PolicySource,
+    /// Public key that has to have signed the policy, if one has to.
+    pub policy_key: Option<PathBuf>,
     /// Directory of `.csv` files that extend the catalogue.
     pub catalog: PathBuf,
     /// Directory of the log and the inventory.

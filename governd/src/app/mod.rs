@@ -8,6 +8,7 @@ mod agents;
 mod answers;
 pub mod asked;
 mod backoff;
+pub mod bundle;
 pub mod catalogue;
 pub mod clock;
 pub mod confinement;
@@ -69,6 +70,7 @@ use uplink::Uplink;
 
 use crate::{
     audit::{
+        checkpoint::Verifier,
         log::{Damage, Disk, KeeperOptions, Log, OpenError, Opened, Options},
         record::{
             Confidence, Context, Degraded, Finding, Lifecycle, Loss, LossSource, Phase, Record,
@@ -104,6 +106,9 @@ pub enum StartError {
     /// The policy cannot be read or is invalid.
     #[error("{0}")]
     Policy(RulebookError),
+    /// The key that has to sign policies cannot be read.
+    #[error("{} is no public key that signs policies", .0.display())]
+    PolicyKey(PathBuf),
     /// The catalogue's additions cannot be read or are invalid.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -141,6 +146,8 @@ impl StartError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Policy(RulebookError::Source(error)) => error.hint().into(),
+            Self::Policy(RulebookError::Bundle(error)) => error.hint().into(),
+            Self::PolicyKey(_) => "name the .pub file of `governd policy sign --new-key`".into(),
             Self::Policy(RulebookError::Invalid(_)) => {
                 "correct the policy; `governd policy check` shows the same without starting".into()
             }
@@ -206,7 +213,7 @@ impl App {
         let catalog = Arc::clone(catalogue.current());
         let pins = ending::pins(settings)?;
         let ids = pins.as_ref().map_or(Ok(Ids::default()), Pins::ids)?;
-        let mut rulebook = rulebook_of(settings, &catalog, ids);
+        let mut rulebook = rulebook_of(settings, &catalog, ids)?;
         let controls = ControlsFile::open(settings, &host, &mut rulebook)?;
         let lifecycle = LifecycleFile::open(settings, &mut rulebook)?;
         // An invalid policy is refused before anything is touched.
@@ -307,9 +314,16 @@ impl App {
 }
 
 /// The policy that the settings name, not read yet.
-fn rulebook_of(settings: &Settings, catalog: &Catalog, ids: Ids) -> Rulebook {
+fn rulebook_of(settings: &Settings, catalog: &Catalog, ids: Ids) -> Result<Rulebook, StartError> {
     let known = catalogue::known(catalog);
-    Rulebook::new(settings.policy.clone(), settings.mode, known).with_ids(ids)
+    let key = settings.policy_key.as_deref().map(policy_key).transpose()?;
+    Ok(Rulebook::new(settings.policy.clone(), settings.mode, known).with_ids(ids).requiring(key))
+}
+
+/// The public key that signs policies of this host.
+fn policy_key(path: &Path) -> Result<Verifier, StartError> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    Verifier::parse(text.trim_end()).map_err(|_| StartError::PolicyKey(path.to_path_buf()))
 }
 
 /// Where the program does not load, packet sockets are found and not stopped.

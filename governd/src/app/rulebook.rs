@@ -6,10 +6,12 @@ use governd_common::{table::settings_flag, verdict::Mode};
 
 use super::{
     asked::{Asked, Asking},
+    bundle::{self, BundleError},
     lifecycle::Standing,
     sources::{Fingerprint, SourceError},
 };
 use crate::{
+    audit::checkpoint::Verifier,
     core::modes::Modes,
     policy::{
         self, Documents,
@@ -30,6 +32,9 @@ pub enum RulebookError {
     /// The files cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// They are not signed as this host requires it.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The documents are invalid.
     #[error("{0}")]
     Invalid(Diagnostics),
@@ -40,6 +45,10 @@ impl RulebookError {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Source(error) => {
+                let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+                vec![format!("{error}{}", cause.unwrap_or_default())]
+            }
+            Self::Bundle(error) => {
                 let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
                 vec![format!("{error}{}", cause.unwrap_or_default())]
             }
@@ -63,6 +72,8 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Rulebook {
     source: PolicySource,
+    /// The key that has to have signed it, if one has to.
+    key: Option<Verifier>,
     mode: Option<Mode>,
     known: Known,
     ids: Ids,
@@ -86,6 +97,7 @@ impl Rulebook {
     pub fn new(source: PolicySource, mode: Option<Mode>, known: Known) -> Self {
         Self {
             source,
+            key: None,
             mode,
             known,
             ids: Ids::default(),
@@ -110,6 +122,11 @@ impl Rulebook {
     /// Where the policy comes from, for people.
     pub fn describe(&self) -> String {
         self.source.describe()
+    }
+
+    /// Refuses what this key has not signed. The built-in policy needs no signature.
+    pub fn requiring(self, key: Option<Verifier>) -> Self {
+        Self { key, ..self }
     }
 
     /// With numbers that are given already.
@@ -139,6 +156,9 @@ impl Rulebook {
         self.asked = Asked::default();
         let sources = self.source.read()?;
         self.files = sources.iter().map(|(path, _)| path.clone()).collect();
+        if let (Some(key), PolicySource::Path(path)) = (&self.key, &self.source) {
+            bundle::verify(path, &sources, key)?;
+        }
         let documents = policy::load(&sources).map_err(RulebookError::Invalid)?;
         self.compile_documents(documents, host)
     }
@@ -225,7 +245,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::app::asked::tests::Fixed;
+    use crate::{app::asked::tests::Fixed, audit::checkpoint::Signer};
 
     const AGENT: &str = "\
 apiVersion: governd.dev/v1
@@ -251,5 +271,28 @@ spec:
         assert!(rulebook.is_stale(&Fixed(1)));
         rulebook.compile(&Fixed(1)).unwrap_err();
         assert!(!rulebook.is_stale(&Fixed(2)));
+    }
+
+    #[test]
+    fn what_the_required_key_has_not_signed_is_refused_until_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let (policy, file) = (dir.path(), dir.path().join("bot.yaml"));
+        fs::write(&file, AGENT).unwrap();
+        let signer = Signer::new("acme/policy", [7; 32]).unwrap();
+        let sign = || {
+            let sources = PolicySource::Path(policy.to_path_buf()).read().unwrap();
+            fs::write(bundle::signature_path(policy), bundle::sign(&sources, &signer)).unwrap();
+        };
+        let source = PolicySource::Path(policy.to_path_buf());
+        let key = Some(signer.verifier().clone());
+        let mut rulebook = Rulebook::new(source, None, Known::default()).requiring(key);
+        assert!(matches!(rulebook.compile(&Fixed(1)), Err(RulebookError::Bundle(_))));
+        sign();
+        assert!(rulebook.is_stale(&Fixed(1)));
+        rulebook.compile(&Fixed(1)).unwrap();
+        fs::write(&file, AGENT.replace("a.example", "other.example")).unwrap();
+        assert!(rulebook.is_stale(&Fixed(1)));
+        assert!(matches!(rulebook.compile(&Fixed(1)), Err(RulebookError::Bundle(_))));
+        assert!(!rulebook.is_stale(&Fixed(1)));
     }
 }

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::bundle;
 use crate::settings::PolicySource;
 
 /// Longest policy file, in bytes; a longer one is an error before it is read.
@@ -110,7 +111,9 @@ impl PolicySource {
     /// The present state of the files.
     pub fn fingerprint(&self) -> Fingerprint {
         let Self::Path(path) = self else { return Fingerprint::default() };
-        Fingerprint::of(files(path).unwrap_or_default())
+        let mut files = files(path).unwrap_or_default();
+        files.push(bundle::signature_path(path));
+        Fingerprint::of(files)
     }
 }
 

@@ -88,6 +88,7 @@ fn greet(printer: &Printer, settings: &Settings, app: &App) {
 fn failure(error: StartError) -> Failure {
     let exit = match &error {
         StartError::Policy(_)
+        | StartError::PolicyKey(_)
         | StartError::Catalogue(CatalogueError::Invalid(_))
         | StartError::Export(ExportError::Invalid(_) | ExportError::SetUp(_)) => Exit::Invalid,
         StartError::Catalogue(CatalogueError::Unreadable(_))

@@ -50,6 +50,9 @@ pub(super) struct Daemon {
     /// Policy file, or directory of policy files.
     #[arg(long, env = "GOVERND_POLICY", value_name = "PATH")]
     policy: Option<PathBuf>,
+    /// Public key that has to have signed the policy; what it has not signed is refused.
+    #[arg(long, env = "GOVERND_POLICY_KEY", value_name = "FILE")]
+    policy_key: Option<PathBuf>,
     #[command(flatten)]
     catalog: Additions,
     /// Directory of the log and the inventory.
@@ -89,6 +92,7 @@ impl Daemon {
         Settings {
             cgroup: self.cgroup,
             policy: PolicySource::Path(policy),
+            policy_key: self.policy_key,
             catalog: self.catalog.catalog,
             state_dir: self.state_dir,
             log_bytes_max: self.log_max,

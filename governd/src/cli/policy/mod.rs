@@ -31,6 +31,7 @@ mod check;
 mod diff;
 mod learn;
 mod show;
+mod sign;
 mod test;
 
 /// Where cgroup v2 is mounted on most hosts.
@@ -55,6 +56,10 @@ enum Verb {
     Learn(learn::Learn),
     /// Say what is in force for each agent.
     Show(show::Show),
+    /// Sign documents, for hosts that require it.
+    Sign(sign::Sign),
+    /// Say whether documents are as they were signed; exit status 1 if not.
+    Verify(sign::Verify),
     /// Print the JSON Schema of the documents, for editors.
     Schema,
     /// Print the documents' definitions as custom resources of Kubernetes.
@@ -69,6 +74,8 @@ impl Policy {
             Verb::Diff(diff) => diff.run(),
             Verb::Learn(learn) => learn.run(),
             Verb::Show(show) => show.run(),
+            Verb::Sign(sign) => sign.run(),
+            Verb::Verify(verify) => verify.run(),
             Verb::Crds => {
                 Printer::new(false).text(crd::text()).map_err(unwritable)?;
                 Ok(Exit::Yes)
