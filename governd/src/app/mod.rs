@@ -213,9 +213,8 @@ impl App {
         let catalog = Arc::clone(catalogue.current());
         let pins = ending::pins(settings)?;
         let ids = pins.as_ref().map_or(Ok(Ids::default()), Pins::ids)?;
-        let mut rulebook = rulebook_of(settings, &catalog, ids)?;
+        let (mut rulebook, lifecycle) = rulebook_of(settings, &catalog, ids)?;
         let controls = ControlsFile::open(settings, &host, &mut rulebook)?;
-        let lifecycle = LifecycleFile::open(settings, &mut rulebook)?;
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;
@@ -232,8 +231,8 @@ impl App {
         let mut state = State::new(Arc::new(Compiled::default()), services);
         state.set_lost(&kernel.recorded()?);
         let destroyer = Destroyer::spawn(proc())?;
-        let frames = guard_frames(&mut kernel, proc());
         let mut engine = Engine {
+            frames: guard_frames(&mut kernel, proc()),
             kernel,
             processes,
             host,
@@ -248,7 +247,6 @@ impl App {
             destroyer,
             watch: Watch::new(Lookout::spawn(proc())?),
             quic: Default::default(),
-            frames,
             ending: Ending::of(settings),
             stopping: None,
             lost: Vec::new(),
@@ -313,11 +311,18 @@ impl App {
     }
 }
 
-/// The policy that the settings name, not read yet.
-fn rulebook_of(settings: &Settings, catalog: &Catalog, ids: Ids) -> Result<Rulebook, StartError> {
+/// The policy that the settings name, not read yet, and when approvals end.
+fn rulebook_of(
+    settings: &Settings,
+    catalog: &Catalog,
+    ids: Ids,
+) -> Result<(Rulebook, LifecycleFile), StartError> {
     let known = catalogue::known(catalog);
     let key = settings.policy_key.as_deref().map(policy_key).transpose()?;
-    Ok(Rulebook::new(settings.policy.clone(), settings.mode, known).with_ids(ids).requiring(key))
+    let rulebook = Rulebook::new(settings.policy.clone(), settings.mode, known);
+    let mut rulebook = rulebook.with_ids(ids).requiring(key);
+    let lifecycle = LifecycleFile::open(settings, &mut rulebook)?;
+    Ok((rulebook, lifecycle))
 }
 
 /// The public key that signs policies of this host.

@@ -99,6 +99,7 @@ fn failure(error: StartError) -> Failure {
         | StartError::Metrics(_)
         | StartError::Service(_)
         | StartError::Controls(_)
+        | StartError::Lifecycle(_)
         | StartError::System(_) => Exit::Environment,
     };
     let hint = error.hint();
