@@ -99,6 +99,8 @@ codes! {
     UnknownKind => "unknown-kind",
     /// A user that is not on this host.
     UnknownUser => "unknown-user",
+    /// An address that is denied with less weight than a name is allowed.
+    WeakDenial => "weak-denial",
     /// A value of the wrong type.
     WrongType => "wrong-type",
     /// Text that is not YAML, or YAML that is refused here.

@@ -1,6 +1,8 @@
 //! Rules that never decide.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+use governd_common::verdict::Verdict;
 
 use super::{Compiler, Diagnostic};
 use crate::policy::diagnostic::Code;
@@ -28,6 +30,37 @@ impl Compiler<'_, '_> {
             let hint = "another rule is about all of it and says as much or more; where both say \
                         as much, deny wins, and then the first";
             self.out.push(Diagnostic::warning(Code::ShadowedRule, &place, message).hint(hint));
+        }
+    }
+
+    /// Warns of single addresses that are denied with less weight than some name is allowed: whoever
+    /// answers for that name in DNS can lead to the address.
+    pub(super) fn weak_denials(&mut self) {
+        let mut allowed: HashMap<u32, u16> = HashMap::new();
+        for (_, claim) in self.names.iter().filter(|(pattern, _)| !pattern.is_wildcard()) {
+            if claim.tier.verdict() == Verdict::Allow && !claim.ports.is_empty() {
+                let most = allowed.entry(claim.subject).or_default();
+                *most = (*most).max(claim.specificity);
+            }
+        }
+        let denials = self.networks.iter().filter(|(network, claim)| {
+            network.is_host() && claim.tier.verdict() == Verdict::Deny && claim.subject != 0
+        });
+        let weak = denials.filter(|(_, claim)| {
+            allowed.get(&claim.subject).is_some_and(|most| *most > claim.specificity)
+        });
+        let mut told: Vec<(u32, String)> =
+            weak.map(|(network, claim)| (claim.rule, network.to_string())).collect();
+        told.sort_unstable();
+        told.dedup_by_key(|(rule, _)| *rule);
+        for (rule, network) in told {
+            let Some(place) = self.places.get(rule as usize).cloned().flatten() else { continue };
+            let message = format!(
+                "a name that another rule allows is reached at {network} if DNS says so: that rule \
+                 names ports or a protocol, and this one does not"
+            );
+            let hint = "add `ports: [\"1-65535\"]` and, for each, `protocol: tcp` and `udp`";
+            self.out.push(Diagnostic::warning(Code::WeakDenial, &place, message).hint(hint));
         }
     }
 }

@@ -149,6 +149,7 @@ impl Documents {
         compiler.tables();
         if !compiler.out.has_errors() {
             compiler.shadowed();
+            compiler.weak_denials();
         }
         compiler.selectors(&self.policy, around.host);
         compiler.resolvers(around.host);

@@ -89,3 +89,20 @@ fn an_approval_that_is_missing_or_cannot_be_right_is_warned_of() {
         assert!(remarks.contains(&format!("warning[{code}]")), "{spec}: {remarks}");
     }
 }
+
+#[test]
+fn an_address_that_is_denied_with_less_weight_than_a_name_is_allowed_is_warned_of() {
+    let rows = [
+        ("{allow: [a.example]}, {deny: [169.254.169.254]}", false),
+        ("{allow: [a.example], ports: [443]}, {deny: [169.254.169.254]}", true),
+        ("{approve: [a.example], ports: [443]}, {deny: [169.254.169.254]}", false),
+        ("{allow: ['*.a.example'], ports: [443]}, {deny: [169.254.169.254]}", false),
+        ("{allow: [a.example], protocol: tcp}, {halt: [169.254.169.254]}", true),
+        ("{allow: [a.example], ports: [443]}, {deny: [169.254.0.0/16]}", false),
+        ("{allow: [a.example], ports: [443]}, {deny: [169.254.169.254], ports: [443]}", false),
+    ];
+    for (rules, expected) in rows {
+        let remarks = remarks("", rules);
+        assert_eq!(remarks.contains("warning[weak-denial]"), expected, "{rules}: {remarks}");
+    }
+}
