@@ -42,7 +42,7 @@ pub struct Standing {
     /// The latest time that was seen, in milliseconds since the epoch.
     latest_ms: u64,
     /// Agents that are not what was approved.
-    drifted: BTreeSet<Arc<str>>,
+    drifted: BTreeSet<String>,
 }
 
 impl Standing {
@@ -136,7 +136,8 @@ impl Engine {
     pub(super) fn pass_approvals(&mut self) {
         let drifted = |agent: &&Agent| agent.state == AgentState::Drifted;
         let agents = self.discovery.inventory.agents().filter(drifted);
-        let drifted = agents.filter_map(|agent| agent.registered_as.clone()).collect();
+        let drifted =
+            agents.filter_map(|agent| agent.registered_as.as_deref().map(str::to_owned)).collect();
         let standing = &mut self.lifecycle.standing;
         standing.pass(clock::now_ms());
         standing.drifted = drifted;

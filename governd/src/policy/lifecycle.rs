@@ -1,21 +1,16 @@
 //! What becomes of an agent whose approval does not hold any more.
 //!
 //! Its rules fall to the tier that its document says: what was allowed is as strict as the tier,
-//! and what was stricter stays so. A default that allows falls, too, as rules on every address. The
-//! tables are compiled from what is left, so that the kernel knows nothing of approvals.
+//! and what was stricter stays so. A default that allows is one that denies then, unless the tier
+//! allows. The tables are compiled from what is left, and the kernel knows nothing of approvals.
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{borrow::Cow, sync::Arc};
 
 use governd_common::verdict::Verdict;
 
 use super::{
-    diagnostic::Place,
-    model::{Agent, Policy, Rule},
-    value::{Target, Tier, Verify, approval::Fallback, network::Network, port::Protocol},
+    model::{Agent, Policy},
+    value::{Tier, Verify, approval::Fallback},
 };
 
 /// Why an approval does not hold any more.
@@ -79,10 +74,8 @@ fn fallen(mut agent: Agent, lapse: &Lapse) -> Agent {
             rule.verify = Verify::Both;
         }
     }
-    if agent.default == Verdict::Allow && tier.verdict() == Verdict::Deny {
+    if tier.verdict() == Verdict::Deny {
         agent.default = Verdict::Deny;
-        let number = agent.rules.iter().map(|rule| rule.index).max().unwrap_or(0) + 1;
-        agent.rules.push(everything(tier, number, agent.place.clone()));
     }
     agent
 }
@@ -90,23 +83,4 @@ fn fallen(mut agent: Agent, lapse: &Lapse) -> Agent {
 fn stricter(one: Tier, other: Tier) -> Tier {
     let rank = |tier| Tier::ALL.iter().position(|known| *known == tier);
     if rank(one) <= rank(other) { one } else { other }
-}
-
-/// A rule on every address, in the place of a default that allowed.
-fn everything(tier: Tier, index: u32, place: Place) -> Rule {
-    let all = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-    let target = |address| Target::Network(Network::new_unchecked(address, 0));
-    Rule {
-        place,
-        index,
-        tier,
-        targets: all.map(target).to_vec(),
-        groups: Vec::new(),
-        members: Vec::new(),
-        ports: None,
-        protocol: Protocol::Any,
-        verify: Verify::Both,
-        plaintext: Verdict::Deny,
-        quic: Verdict::Allow,
-    }
 }

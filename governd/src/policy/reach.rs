@@ -150,7 +150,7 @@ fn agent_change(before: &mut Side<'_>, after: &mut Side<'_>, subject: u32) -> Op
         gains: Vec::new(),
         loses: Vec::new(),
     };
-    for region in regions(&[before, after]) {
+    for region in regions(&[&*before, &*after]) {
         for (is_gain, reach) in compare(before, after, &region) {
             if is_gain { change.gains.push(reach) } else { change.loses.push(reach) }
         }
@@ -234,7 +234,7 @@ pub(super) type Range = (u16, u16);
 
 /// What changes in a region: whether it is gained, and what.
 fn compare(before: &mut Side<'_>, after: &mut Side<'_>, region: &Region) -> Vec<(bool, Reach)> {
-    let starts = starts(&[before, after], region);
+    let starts = starts(&[&*before, &*after], region);
     let found = spread(&starts, |port, protocol| {
         let was = before.decide(&region.member, port, protocol);
         let is = after.decide(&region.member, port, protocol);

@@ -54,8 +54,8 @@ fn what_was_allowed_is_as_strict_as_the_document_says() {
     let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
     let rows = [
         ("notify", "notify notify approve deny allow"),
-        ("approve", "approve approve approve deny approve deny"),
-        ("halt", "halt halt halt deny halt deny"),
+        ("approve", "approve approve approve deny deny"),
+        ("halt", "halt halt halt deny deny"),
     ];
     for (word, tiers) in rows {
         let documents = documents(&format!("  on_drift: {word}\n"), egress);
