@@ -172,7 +172,7 @@ fn compile(path: &Path) -> Result<Arc<Compiled>, Failure> {
     rulebook.compile(&host).map_err(|error| {
         let exit = match &error {
             RulebookError::Source(_) => Exit::Environment,
-            RulebookError::Invalid(_) => Exit::Invalid,
+            RulebookError::Invalid(_) | RulebookError::Bundle(_) => Exit::Invalid,
         };
         let error = anyhow::anyhow!("{}", error.lines().join("\n"));
         Failure::new(exit, error, "`governd policy check` says what is wrong with documents")
