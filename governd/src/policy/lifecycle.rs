@@ -68,7 +68,9 @@ pub(super) fn in_force<'p>(agent: Cow<'p, Agent>, lapses: &[Lapse]) -> Cow<'p, A
 fn fallen(mut agent: Agent, lapse: &Lapse) -> Agent {
     let tier = lapse.fallback.tier();
     for rule in &mut agent.rules {
-        rule.tier = stricter(rule.tier, tier);
+        if rule.tier.opens() {
+            rule.tier = stricter(rule.tier, tier);
+        }
         if rule.tier == Tier::Approve && rule.verify == Verify::Sni {
             // A grant is for an address that DNS gave, or nobody could tell what to grant.
             rule.verify = Verify::Both;

@@ -47,10 +47,31 @@ fn rows(has_drifted: bool) -> String {
 
 #[test]
 fn groups_denials_and_tiers_are_taken_in() {
-    insta::assert_snapshot!(rows(false), @"");
+    insta::assert_snapshot!(rows(false), @r"
+    deny pay.store.example every port, by bot/egress/2
+    allow *.store.example port 443/tcp, by bot/egress/1
+    deny *.store.example ports 0-442, by bot/default
+    deny *.store.example ports 444-65535, by bot/default
+    deny *.store.example port 443/other, by no-server-name
+    deny *.store.example port 443/udp, by quic
+    allow 192.0.2.0/24 port 443/tcp+other, by bot/egress/1
+    deny 192.0.2.0/24 ports 0-442, by bot/default
+    deny 192.0.2.0/24 ports 444-65535, by bot/default
+    deny 192.0.2.0/24 port 443/udp, by quic
+    halt 192.0.2.9 every port, by bot/egress/3
+    ");
 }
 
 #[test]
 fn an_approval_that_has_ended_is_taken_in() {
-    insta::assert_snapshot!(rows(true), @"");
+    insta::assert_snapshot!(rows(true), @r"
+    deny pay.store.example every port, by bot/egress/2
+    approve *.store.example port 443, by bot/egress/1
+    deny *.store.example ports 0-442, by bot/default
+    deny *.store.example ports 444-65535, by bot/default
+    approve 192.0.2.0/24 port 443, by bot/egress/1
+    deny 192.0.2.0/24 ports 0-442, by bot/default
+    deny 192.0.2.0/24 ports 444-65535, by bot/default
+    halt 192.0.2.9 every port, by bot/egress/3
+    ");
 }
