@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod dist;
 mod docs;
@@ -53,6 +54,11 @@ enum Verb {
     /// Run the steps in such a machine, where a service manager is PID 1
     #[command(hide = true)]
     VmSteps,
+    /// Measure what governd costs, beside nothing and beside what people use instead
+    Bench(bench::Arguments),
+    /// Be a measured process
+    #[command(hide = true)]
+    BenchWork,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +73,8 @@ fn main() -> ExitCode {
         Verb::Vm(arguments) => vm::run(&arguments),
         Verb::VmInit => vm::init(),
         Verb::VmSteps => vm::steps(),
+        Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::BenchWork => bench::work(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,6 +37,8 @@ pub(crate) enum Part {
     Dist,
     /// Making a site of the documentation; only when it is asked for
     Docs,
+    /// Measuring; only when it is asked for
+    Bench,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -59,6 +61,7 @@ pub(crate) fn provide(parts: &[Part]) -> Result<()> {
             Part::Check => cargo_tool::provide(&pinned::CARGO_DENY)?,
             Part::Vm => packages::provide_emulator(command::is_root())?,
             Part::Docs => cargo_tool::provide(&pinned::MDBOOK)?,
+            Part::Bench => packages::provide_bench(command::is_root())?,
             Part::Dist => packages::provide_packers(command::is_root())?,
         };
     }

@@ -59,6 +59,13 @@ const PACKERS: &[Peer] = &[
     peer("git", "git", "tells the time of the commit"),
 ];
 
+/// What `cargo xtask bench` measures with, and what it compares with.
+const BENCH: &[Peer] = &[
+    peer("ip", "iproute2", "makes the bench's network namespaces"),
+    peer("nsenter", "util-linux", "starts the measured processes in them"),
+    peer("nft", "nftables", "is what governd is compared with"),
+];
+
 /// Services that a package enables although only its program is wanted.
 const SERVICES: &[&str] = &["nginx", "rsyslog", "nats-server"];
 
@@ -94,6 +101,11 @@ pub(super) fn provide_emulator(is_root: bool) -> Result<usize> {
 /// The same for what makes packages.
 pub(super) fn provide_packers(is_root: bool) -> Result<usize> {
     supply(&missing(PACKERS, |program| place::program(program).is_some()), is_root)
+}
+
+/// The same for what measures.
+pub(super) fn provide_bench(is_root: bool) -> Result<usize> {
+    supply(&missing(BENCH, |program| place::program(program).is_some()), is_root)
 }
 
 fn supply(missing: &Missing, is_root: bool) -> Result<usize> {

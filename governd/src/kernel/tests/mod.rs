@@ -15,6 +15,7 @@ mod foreign;
 mod hello;
 mod host;
 mod image;
+mod instructions;
 mod lack;
 mod lineage;
 mod local;

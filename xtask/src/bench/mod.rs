@@ -1,0 +1,236 @@
+//! `cargo xtask bench`: what governd costs, beside nothing and beside what people use instead.
+//!
+//! Every variant has its measured process in a cgroup of its own, all at the same time; each round
+//! asks every one of them for a batch, one after the other, so that whatever else the machine does
+//! hits all alike. A cost is the median over rounds of the difference to "nothing attached" in the
+//! same round. What is attached to the whole host (the tracepoints of processes) is measured by
+//! attaching and detaching in turns instead.
+
+mod daemon;
+mod field;
+mod figure;
+mod nftables;
+mod plot;
+mod policy;
+mod report;
+mod stats;
+mod work;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use self::{
+    daemon::{Daemon, Place},
+    field::{Cgroup, Namespace, Worker},
+    figure::{Beside, Figure, Single},
+    report::Report,
+    work::Work,
+};
+use crate::{
+    place, run as command, say,
+    setup::{self, Part},
+};
+
+pub(crate) use work::run as work;
+
+/// Rules of the policies that are compared.
+const RULES: [usize; 3] = [10, 1_000, 100_000];
+/// Rules where there is only one policy, and of the packet filter.
+const RULES_USUAL: usize = 1_000;
+/// Rules of the policies that are swapped.
+const RULES_SWAPPED: usize = 10_000;
+const SWAPS: usize = 6;
+/// Turns of attaching and detaching.
+const TURNS: usize = 10;
+/// Processes on the host while the daemon has nothing to do, and for how long it has not.
+const PROCESSES: usize = 500;
+const IDLE: Duration = Duration::from_secs(20);
+/// How long a daemon may settle before it counts as idle.
+const SETTLE: Duration = Duration::from_secs(3);
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Rounds in which every variant is asked for a batch
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(3..))]
+    rounds: u32,
+    /// Measure this governd rather than build one
+    #[arg(long, value_name = "PATH")]
+    daemon: Option<PathBuf>,
+    /// Put the report and its plots into docs/performance
+    #[arg(long)]
+    write: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if !command::is_root() {
+        bail!("attaching programs needs root; hint: sudo cargo xtask bench");
+    }
+    let bench = Bench::prepare(arguments)?;
+    let mut report = Report::new(arguments.rounds);
+    bench.turns(&mut report)?;
+    bench.beside(arguments.rounds, &mut report)?;
+    bench.idle_and_swaps(&mut report)?;
+    say::line(report.markdown());
+    if arguments.write { report.write(&place::root()?) } else { Ok(()) }
+}
+
+/// What all parts of a run share.
+struct Bench {
+    governd: PathBuf,
+    /// The measured program: one copy that no policy knows, and one that is the agent.
+    other: PathBuf,
+    agent: PathBuf,
+    files: TempDir,
+}
+
+impl Bench {
+    fn prepare(arguments: &Arguments) -> Result<Self> {
+        setup::provide(&[Part::Build, Part::Bench])?;
+        let release = place::target()?.join("release");
+        // Measuring and measured programs both are optimised.
+        run_cargo("xtask")?;
+        let governd = match &arguments.daemon {
+            Some(path) => path.clone(),
+            None => {
+                run_cargo("governd")?;
+                release.join("governd")
+            }
+        };
+        let files = TempDir::with_prefix("governd-bench-").context("making a directory")?;
+        let copy = |name: &str| -> Result<PathBuf> {
+            let to = files.path().join(name);
+            fs::copy(release.join("xtask"), &to).context("copying the measured program")?;
+            Ok(to)
+        };
+        Ok(Self { governd, other: copy("other")?, agent: copy("agent")?, files })
+    }
+
+    fn place(&self, part: &str, rules: usize) -> Result<Place> {
+        let scratch = self.files.path().join(part);
+        Place::create(&self.governd, &self.agent, &scratch, rules)
+    }
+
+    /// Attached and detached in turns.
+    fn turns(&self, report: &mut Report) -> Result<()> {
+        let (cgroup, namespace) = (Cgroup::create("turns")?, Namespace::create("turns")?);
+        let place = self.place("turns", RULES_USUAL)?;
+        let attached = format!("governd, {} rules", figure::grouped(RULES_USUAL as f64));
+        let mut figure = Figure::new(Work::ForkExec, [figure::NOTHING.to_owned(), attached]);
+        let mut worker = Worker::start(&self.other, &cgroup, &namespace)?;
+        let mut starts = Vec::new();
+        for turn in 0..TURNS {
+            say::note(format_args!("turn {} of {TURNS}: attached and detached", turn + 1));
+            let nothing = worker.measure(Work::ForkExec)?;
+            let (daemon, took) = place.start(cgroup.path())?;
+            thread::sleep(SETTLE);
+            figure.round(vec![nothing, worker.measure(Work::ForkExec)?]);
+            starts.push(took.as_secs_f64() * 1e3);
+            drop(daemon);
+        }
+        report.figures.push(figure);
+        let title = "start to policy in force, 1,000 rules";
+        report.singles.push(Single::new(title, "ms", Some(300.0), starts));
+        Ok(())
+    }
+
+    /// All variants side by side.
+    fn beside(&self, rounds: u32, report: &mut Report) -> Result<()> {
+        let namespace = Namespace::create("beside")?;
+        let nothing = Cgroup::create("nothing")?;
+        let cgroups = RULES.map(|rules| Cgroup::create(&format!("rules-{rules}")));
+        let cgroups = cgroups.into_iter().collect::<Result<Vec<_>>>()?;
+        let places = RULES.map(|rules| self.place("beside", rules));
+        let places = places.into_iter().collect::<Result<Vec<_>>>()?;
+        let (filtered, filter) = (Cgroup::create("nftables")?, Namespace::create("nftables")?);
+        let mut daemons: Vec<Daemon<'_>> = Vec::new();
+        let mut variants = Beside::default();
+        variants.add(figure::NOTHING, Worker::start(&self.other, &nothing, &namespace)?);
+        for ((place, cgroup), rules) in places.iter().zip(&cgroups).zip(RULES) {
+            daemons.push(place.start(cgroup.path())?.0);
+            for (program, who) in [(&self.other, figure::OTHER), (&self.agent, figure::AGENT)] {
+                let label = figure::governd(rules, who);
+                variants.add(&label, Worker::start(program, cgroup, &namespace)?);
+            }
+        }
+        nftables::filter(&filter, filtered.path(), RULES_USUAL)?;
+        variants.add(nftables::LABEL, Worker::start(&self.other, &filtered, &filter)?);
+        let mut figures = Work::BESIDE.map(|work| Figure::new(work, variants.labels()));
+        for round in 0..rounds {
+            say::note(format_args!("round {} of {rounds}", round + 1));
+            for figure in &mut figures {
+                let values = variants.measure(figure.work, round)?;
+                figure.round(values);
+            }
+        }
+        report.figures.extend(figures);
+        drop(variants);
+        Ok(())
+    }
+
+    /// What the daemon takes while nothing happens, and how long another policy needs.
+    fn idle_and_swaps(&self, report: &mut Report) -> Result<()> {
+        let cgroup = Cgroup::create("idle")?;
+        let place = self.place("idle", RULES_USUAL)?;
+        let _processes = Sleepers::start()?;
+        let (daemon, _) = place.start(cgroup.path())?;
+        thread::sleep(SETTLE);
+        say::note(format_args!("idle for {} s", IDLE.as_secs()));
+        let before = daemon.processor_time()?;
+        thread::sleep(IDLE);
+        let share = (daemon.processor_time()? - before).as_secs_f64() / IDLE.as_secs_f64();
+        let title = format!("idle, {PROCESSES} more processes: share of a core");
+        report.singles.push(Single::new(&title, "%", Some(0.1), vec![share * 100.0]));
+        let megabytes = daemon.resident_bytes()? / 1e6;
+        let title = "idle: resident memory, 1,000 rules";
+        report.singles.push(Single::new(title, "MB", Some(40.0), vec![megabytes]));
+        let mut swaps = Vec::new();
+        for swap in 0..SWAPS {
+            // Another policy each time, one rule larger or smaller.
+            place.write(RULES_SWAPPED + swap % 2)?;
+            swaps.push(daemon.reload()?.as_secs_f64() * 1e3);
+        }
+        let title = "policy swap, 10,000 rules: signal to in force, as `governd status` sees it";
+        report.singles.push(Single::new(title, "ms", Some(150.0), swaps));
+        Ok(())
+    }
+}
+
+fn run_cargo(package: &str) -> Result<()> {
+    command::loud(command::cargo()?.args(["build", "--release", "--locked", "--package", package]))
+}
+
+/// Processes that do nothing; they end when this is dropped.
+struct Sleepers(Vec<Child>);
+
+impl Sleepers {
+    fn start() -> Result<Self> {
+        let mut all = Self(Vec::new());
+        for _ in 0..PROCESSES {
+            let mut command = Command::new("sleep");
+            all.0.push(command.arg("1000").spawn().context("starting `sleep`")?);
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for Sleepers {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+/// Writes a file of the report.
+fn put(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
