@@ -40,6 +40,8 @@ impl Place {
             fs::create_dir_all(directory.join(part))?;
         }
         policy::write(&directory.join("policies"), agent, rules)?;
+        // Records go nowhere else, whatever this host has configured.
+        fs::write(directory.join("exporters.toml"), "")?;
         let pins = Path::new("/sys/fs/bpf").join(field::name(&format!("rules-{rules}")));
         Ok(Self { program: program.to_owned(), agent: agent.to_owned(), directory, pins })
     }
@@ -57,7 +59,7 @@ impl Place {
         command.arg("--policy").arg(self.directory.join("policies"));
         command.arg("--catalog").arg(self.directory.join("catalog.d"));
         command.arg("--state-dir").arg(self.directory.join("state"));
-        command.arg("--exporters").arg(self.directory.join("exporters.yaml"));
+        command.arg("--exporters").arg(self.directory.join("exporters.toml"));
         command.arg("--socket").arg(self.socket()).env("NOTIFY_SOCKET", &notify);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let began = Instant::now();

@@ -64,6 +64,9 @@ pub(crate) struct Arguments {
     /// Measure this governd rather than build one
     #[arg(long, value_name = "PATH")]
     daemon: Option<PathBuf>,
+    /// Measure with this xtask rather than build one
+    #[arg(long, value_name = "PATH")]
+    worker: Option<PathBuf>,
     /// Put the report and its plots into docs/performance
     #[arg(long)]
     write: bool,
@@ -95,19 +98,17 @@ impl Bench {
     fn prepare(arguments: &Arguments) -> Result<Self> {
         setup::provide(&[Part::Build, Part::Bench])?;
         let release = place::target()?.join("release");
-        // Measuring and measured programs both are optimised.
-        run_cargo("xtask")?;
-        let governd = match &arguments.daemon {
-            Some(path) => path.clone(),
-            None => {
-                run_cargo("governd")?;
-                release.join("governd")
-            }
+        // The daemon and the measured program both are optimised.
+        let optimised = |given: &Option<PathBuf>, package: &str| match given {
+            Some(path) => Ok(path.clone()),
+            None => run_cargo(package).map(|()| release.join(package)),
         };
+        let governd = optimised(&arguments.daemon, "governd")?;
+        let worker = optimised(&arguments.worker, "xtask")?;
         let files = TempDir::with_prefix("governd-bench-").context("making a directory")?;
         let copy = |name: &str| -> Result<PathBuf> {
             let to = files.path().join(name);
-            fs::copy(release.join("xtask"), &to).context("copying the measured program")?;
+            fs::copy(&worker, &to).context("copying the measured program")?;
             Ok(to)
         };
         Ok(Self { governd, other: copy("other")?, agent: copy("agent")?, files })
