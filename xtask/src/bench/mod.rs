@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         bail!("attaching programs needs root; hint: sudo cargo xtask bench");
     }
     let bench = Bench::prepare(arguments)?;
-    let mut report = Report::new(arguments.rounds);
+    let mut report = Report::new(arguments.rounds, arguments.daemon.is_some());
     bench.turns(&mut report)?;
     bench.beside(arguments.rounds, &mut report)?;
     bench.idle_and_swaps(&mut report)?;
@@ -129,6 +129,8 @@ impl Bench {
         let mut starts = Vec::new();
         for turn in 0..TURNS {
             say::note(format_args!("turn {} of {TURNS}: attached and detached", turn + 1));
+            // What was attached in the turn before is still being freed, which is work, too.
+            thread::sleep(SETTLE);
             let nothing = worker.measure(Work::ForkExec)?;
             let (daemon, took) = place.start(cgroup.path())?;
             thread::sleep(SETTLE);

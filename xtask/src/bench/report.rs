@@ -22,22 +22,26 @@ const END: &str = "<!-- end -->\n";
 /// Everything that one run measured.
 pub(super) struct Report {
     rounds: u32,
+    /// Whether the daemon was given, and may be another than the tree's.
+    is_given: bool,
     load_before: String,
     pub(super) figures: Vec<Figure>,
     pub(super) singles: Vec<Single>,
 }
 
 impl Report {
-    pub(super) fn new(rounds: u32) -> Self {
-        Self { rounds, load_before: load(), figures: Vec::new(), singles: Vec::new() }
+    pub(super) fn new(rounds: u32, is_given: bool) -> Self {
+        let (figures, singles) = (Vec::new(), Vec::new());
+        Self { rounds, is_given, load_before: load(), figures, singles }
     }
 
     /// The report for people.
     pub(super) fn markdown(&self) -> String {
         let mut text = format!(
-            "{} rounds on {}. Load (1, 5, 15 minutes) {} before, {} after.\n",
+            "{} rounds on {}{}. Load (1, 5, 15 minutes) {} before, {} after.\n",
             self.rounds,
             machine().0,
+            if self.is_given { ", and a daemon built elsewhere" } else { "" },
             self.load_before,
             load()
         );
@@ -72,6 +76,7 @@ impl Report {
         let singles: Vec<Value> = self.singles.iter().map(single_json).collect();
         json!({
             "rounds": self.rounds,
+            "daemon_built_elsewhere": self.is_given,
             "machine": machine,
             "load_before": self.load_before,
             "load_after": load(),
