@@ -37,7 +37,7 @@ spec:
     );
     for rule in rules {
         // Writing to a String does not fail.
-        write!(text, "    - {}\n", endpoint(rule)).unwrap_or_default();
+        writeln!(text, "    - {}", endpoint(rule)).unwrap_or_default();
     }
     text
 }
