@@ -37,15 +37,15 @@ mod tests {
 
     #[test]
     fn quartiles_lie_between_the_values() {
-        let rows: &[(&[f64], Option<(f64, f64, f64)>)] = &[
-            (&[], None),
-            (&[5.0], Some((5.0, 5.0, 5.0))),
-            (&[4.0, 1.0, 3.0, 2.0, 0.0], Some((1.0, 2.0, 3.0))),
-            (&[2.0, 1.0], Some((1.25, 1.5, 1.75))),
+        let rows: &[(&[f64], [f64; 3])] = &[
+            (&[5.0], [5.0, 5.0, 5.0]),
+            (&[4.0, 1.0, 3.0, 2.0, 0.0], [1.0, 2.0, 3.0]),
+            (&[2.0, 1.0], [1.25, 1.5, 1.75]),
         ];
-        for (values, expected) in rows {
-            let found = spread(values).map(|s| (s.lower, s.median, s.upper));
-            assert_eq!(found, *expected, "{values:?}");
+        for (values, [lower, median, upper]) in rows {
+            let expected = Spread { lower: *lower, median: *median, upper: *upper };
+            assert_eq!(spread(values), Some(expected), "{values:?}");
         }
+        assert_eq!(spread(&[]), None);
     }
 }
