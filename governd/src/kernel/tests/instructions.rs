@@ -63,13 +63,11 @@ fn growth_is_what_exceeds_a_twentieth() {
         rows.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
     };
     let before = programs(&[("a", 1_000), ("b", 1_000)]);
-    let rows: &[(&[(&str, u64)], &[&str])] = &[
-        (&[("a", 1_050), ("b", 10)], &[]),
-        (&[("a", 1_051), ("b", 1_000)], &["a\t1051\t(was 1000)"]),
-        (&[("a", 1_000)], &["b\t(is gone)"]),
-        (&[("a", 1), ("b", 1), ("c", 1)], &["c\t1\t(is not listed)"]),
-    ];
-    for (now, expected) in rows {
-        assert_eq!(growth(&before, &programs(now)), *expected);
-    }
+    let check = |now: &[(&str, u64)], expected: &[&str]| {
+        assert_eq!(growth(&before, &programs(now)), expected);
+    };
+    check(&[("a", 1_050), ("b", 10)], &[]);
+    check(&[("a", 1_051), ("b", 1_000)], &["a\t1051\t(was 1000)"]);
+    check(&[("a", 1_000)], &["b\t(is gone)"]);
+    check(&[("a", 1), ("b", 1), ("c", 1)], &["c\t1\t(is not listed)"]);
 }
