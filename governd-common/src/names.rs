@@ -171,7 +171,7 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 21] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,

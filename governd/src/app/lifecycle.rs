@@ -1,7 +1,7 @@
 //! When approvals end: the time that counts, which agents have drifted, and their file.
 //!
-//! The time never goes back: the latest that was ever seen counts, or a clock that is set back would
-//! approve an agent again. It is written when an approval ends, and every hour.
+//! The time never goes back: the latest that was ever seen counts, or a clock that is set back
+//! would approve an agent again. It is written when an approval ends, and every hour.
 
 use std::{
     collections::BTreeSet,

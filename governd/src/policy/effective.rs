@@ -1,5 +1,5 @@
-//! What a policy lets an agent reach, as it is in force: groups, denials, tiers and approvals that do
-//! not hold any more are taken in.
+//! What a policy lets an agent reach, as it is in force: groups, denials, tiers and approvals that
+//! do not hold any more are taken in.
 
 use governd_common::{decide::Decision, verdict::Reason};
 use serde::Serialize;

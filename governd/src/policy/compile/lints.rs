@@ -33,8 +33,8 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// Warns of single addresses that are denied with less weight than some name is allowed: whoever
-    /// answers for that name in DNS can lead to the address.
+    /// Warns of single addresses that are denied with less weight than some name is allowed:
+    /// whoever answers for that name in DNS can lead to the address.
     pub(super) fn weak_denials(&mut self) {
         let mut allowed: HashMap<u32, u16> = HashMap::new();
         for (_, claim) in self.names.iter().filter(|(pattern, _)| !pattern.is_wildcard()) {
