@@ -24,6 +24,7 @@ mod input;
 mod lab;
 mod lifecycle;
 mod monitor;
+mod newcomer;
 mod policy;
 mod proof;
 mod recall;
@@ -41,6 +42,7 @@ const SUBJECTS: &[&[Test]] = &[
     swap::TESTS,
     controls::TESTS,
     proof::TESTS,
+    newcomer::TESTS,
     destroy::TESTS,
     unseen::TESTS,
     input::TESTS,
