@@ -25,7 +25,8 @@ fn the_way_from_monitor_to_enforce(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "newcomer")?;
     place.write_policy(&policy::host("monitor"))?;
     let daemon = place.start()?;
-    let agent = || (OFFICIAL[0].start)(lab, Family::V4, site::OPENAI.name).run();
+    let client = OFFICIAL.first().context("the lab has no client")?;
+    let agent = || (client.start)(lab, Family::V4, site::OPENAI.name).run();
     ensure!(client::answer(&agent()?)? == ANSWER, "monitor mode stops nothing");
     place.record("the contact", |each| {
         record::text(each, "/dst_endpoint/hostname") == site::OPENAI.name

@@ -65,7 +65,8 @@ fn what_was_allowed_is_as_strict_as_the_document_says() {
         let under = Under { lapses: &lapses, ..Under::default() };
         let compiled = documents.compile_under(&around, &mut Ids::default(), &under).unwrap();
         let rules = compiled.rules.iter().filter(|rule| rule.subject != 0);
-        let mut found: Vec<_> = rules.map(|rule| (Arc::clone(&rule.id), rule.tier.word())).collect();
+        let mut found: Vec<_> =
+            rules.map(|rule| (Arc::clone(&rule.id), rule.tier.word())).collect();
         found.sort_by_key(|(id, _)| id.ends_with("default"));
         let found: Vec<&str> = found.iter().map(|(_, tier)| *tier).collect();
         assert_eq!(found.join(" "), tiers, "{word}");
