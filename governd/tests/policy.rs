@@ -35,11 +35,12 @@ fn a_valid_policy_is_summed_up_and_users_that_do_not_exist_are_warnings() {
     write(directory.path(), "notes.txt", "not a policy");
     let (code, out, err) = check(&[directory.path().to_str().unwrap()]);
     assert_eq!(code, 0, "{err}");
-    assert!(out.starts_with("valid: 0 errors and 2 warnings in 1 file\n1 agent, "), "{out}");
+    assert!(out.starts_with("valid: 0 errors and 3 warnings in 1 file\n1 agent, "), "{out}");
     assert!(out.trim_end().lines().last().unwrap().starts_with("sha256:"), "{out}");
     let expected = format!("{path}:6:17: warning[no-executable]: ");
     assert!(err.starts_with(&expected), "{err}");
     assert!(err.contains("warning[unknown-user]"), "{err}");
+    assert!(err.contains("warning[no-approval]"), "{err}");
 }
 
 #[test]
