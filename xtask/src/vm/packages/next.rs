@@ -39,23 +39,19 @@ pub(super) fn build(release: &Release, folder: &Path) -> Result<(Release, PathBu
     Ok((release, program))
 }
 
-/// Copies what belongs to the workspace; what did not change keeps its time, so that nothing is
-/// built twice.
+/// Copies what belongs to the workspace, and leaves nothing of an earlier copy.
 fn copy(root: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to).with_context(|| format!("cannot remove {}", to.display()))?;
+    }
     let mut git = run::command("git")?;
     git.arg("-C").arg(root).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
     for file in run::read(&mut git)?.lines() {
         let (from, to) = (root.join(file), to.join(file));
-        if !from.is_file() {
-            continue;
+        if from.is_file() {
+            fs::create_dir_all(to.parent().context("a file without a folder")?)?;
+            fs::copy(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
         }
-        let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
-        if fs::read(&to).is_ok_and(|known| known == bytes) {
-            continue;
-        }
-        let parent = to.parent().context("a file without a folder")?;
-        fs::create_dir_all(parent)?;
-        fs::write(&to, bytes).with_context(|| format!("cannot write {}", to.display()))?;
     }
     Ok(())
 }
