@@ -5,6 +5,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 
+pub use object::{Object, Plain, Shown, object};
+
+mod object;
+
 /// Largest integer that a double, and therefore canonical JSON, holds exactly (RFC 7493
 /// section 2.2).
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -89,10 +93,20 @@ fn write_entries<'a>(out: &mut String, entries: impl IntoIterator<Item = (&'a St
 
 fn write_text(out: &mut String, text: &str) {
     out.push('"');
+    write_escaped(out, text);
+    out.push('"');
+}
+
+/// What stands between the quotes of a string.
+fn write_escaped(out: &mut String, text: &str) {
+    // Nearly all text needs no escape, which one pass without branches tells.
+    if text.bytes().fold(true, |plain, byte| plain & !is_escaped(byte)) {
+        return out.push_str(text);
+    }
     let mut plain = 0;
     // What is escaped is one byte long, and no byte of a longer character looks like it.
     for (at, byte) in text.bytes().enumerate() {
-        if byte != b'"' && byte != b'\\' && byte >= b' ' {
+        if !is_escaped(byte) {
             continue;
         }
         out.push_str(text.get(plain..at).unwrap_or_default());
@@ -100,7 +114,10 @@ fn write_text(out: &mut String, text: &str) {
         write_escape(out, char::from(byte));
     }
     out.push_str(text.get(plain..).unwrap_or_default());
-    out.push('"');
+}
+
+const fn is_escaped(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte < b' ')
 }
 
 fn write_escape(out: &mut String, c: char) {

@@ -10,13 +10,13 @@ use governd_common::{
     event::Hook,
     verdict::{Loss as LossReason, Mode, Reason, Verdict},
 };
-use ring::digest;
-use serde_json::Value;
 use uuid::Uuid;
 
+use super::canonical;
 use crate::core::process::{Ancestor, Process};
 
 pub use control::{By, Control, Ruling};
+pub use host::Host;
 pub use subject::Subject;
 
 mod control;
@@ -26,6 +26,7 @@ mod exec;
 mod finding;
 mod fit;
 mod flow;
+mod host;
 mod lifecycle;
 mod loss;
 mod object;
@@ -40,6 +41,8 @@ mod tests;
 pub const RECORD_BYTES_MAX: usize = 32 * 1_024;
 /// Version of OCSF that the records follow.
 pub const OCSF_VERSION: &str = "1.8.0";
+/// Bytes that hold nearly every line.
+const LINE_BYTES_USUAL: usize = 2 * 1_024;
 
 /// What every record says of the host.
 #[derive(Clone, Debug)]
@@ -433,56 +436,34 @@ pub enum Record {
 impl Record {
     /// The record's line in the log: canonical JSON without a newline, at most
     /// [`RECORD_BYTES_MAX`] bytes.
-    pub fn line(&self, context: &Context, stamp: &Stamp) -> String {
-        fit::line(self.value(context, stamp))
+    pub fn line(&self, host: &Host, stamp: &Stamp) -> String {
+        let mut line = String::with_capacity(LINE_BYTES_USUAL);
+        self.write_line(&mut line, host, stamp);
+        line
     }
 
-    fn value(&self, context: &Context, stamp: &Stamp) -> Value {
-        match self {
-            Self::Flow(flow) => flow::value(flow, context, stamp),
-            Self::Repeated(repeated) => flow::repeated(repeated, context, stamp),
-            Self::Dns(answer) => dns::value(answer, context, stamp),
-            Self::Query(query) => query::value(query, context, stamp),
-            Self::Exec(exec) => exec::value(exec, context, stamp),
-            Self::Policy(change) => policy::value(change, context, stamp),
-            Self::Lifecycle(lifecycle) => lifecycle::value(lifecycle, context, stamp),
-            Self::Loss(loss) => loss::value(loss, context, stamp),
-            Self::Deleted(deleted) => deleted::value(deleted, context, stamp),
-            Self::Finding(finding) => finding::value(finding, context, stamp),
-            Self::Control(control) => control::value(control, context, stamp),
-        }
+    /// Writes [`Record::line`] in place of what a text has, which keeps its memory.
+    pub fn write_line(&self, line: &mut String, host: &Host, stamp: &Stamp) {
+        line.clear();
+        canonical::object(line, |o| match self {
+            Self::Flow(flow) => flow::write(o, flow, host, stamp),
+            Self::Repeated(repeated) => flow::repeated(o, repeated, host, stamp),
+            Self::Dns(answer) => dns::write(o, answer, host, stamp),
+            Self::Query(query) => query::write(o, query, host, stamp),
+            Self::Exec(exec) => exec::write(o, exec, host, stamp),
+            Self::Policy(change) => policy::write(o, change, host, stamp),
+            Self::Lifecycle(lifecycle) => lifecycle::write(o, lifecycle, host, stamp),
+            Self::Loss(loss) => loss::write(o, loss, host, stamp),
+            Self::Deleted(deleted) => deleted::write(o, deleted, host, stamp),
+            Self::Finding(finding) => finding::write(o, finding, host, stamp),
+            Self::Control(control) => control::write(o, control, host, stamp),
+        });
+        fit::fit(line);
     }
 }
 
-/// The index of the record that has an id, if it is one of [`Context::uid`]'s.
+/// The index of the record that has an id, if it is one of [`Host::uid`]'s.
 pub fn index_of(uid: &Uuid) -> u64 {
     let [.., a, b, c, d, e, f, _, _, _, _] = uid.as_bytes().map(u64::from);
     (a & 0x0f) << 38 | b << 30 | (c & 0x3f) << 24 | d << 16 | e << 8 | f
-}
-
-impl Context {
-    /// The record's id: a UUIDv7 (RFC 9562 section 5.7) of the time it was logged, the low 42 bits
-    /// of its index, and 32 bits that stand for this boot of this host. The same place in the same
-    /// log always gives the same id.
-    pub fn uid(&self, stamp: &Stamp) -> Uuid {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        hash.update(self.boot_id.as_bytes());
-        hash.update(self.machine_id.as_deref().unwrap_or_default().as_bytes());
-        let host = hash.finish();
-        // Version and variant take the upper four bits of the first and two of the third byte.
-        let low = stamp.sequence & ((1 << 42) - 1);
-        let mut random = [0; 10];
-        let head = [
-            ((low >> 38) & 0x0f) as u8,
-            (low >> 30) as u8,
-            ((low >> 24) & 0x3f) as u8,
-            (low >> 16) as u8,
-            (low >> 8) as u8,
-            low as u8,
-        ];
-        for (to, from) in random.iter_mut().zip(head.iter().chain(host.as_ref())) {
-            *to = *from;
-        }
-        uuid::Builder::from_unix_timestamp_millis(stamp.logged_ms, &random).into_uuid()
-    }
 }

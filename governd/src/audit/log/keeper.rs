@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{CommitError, Filesystem, LOG_BYTES_MAX, Log, PENDING_BYTES_MAX, retention::Surplus};
-use crate::audit::record::{Context, Deleted, Loss, LossSource, Record, Stamp};
+use crate::audit::record::{Context, Deleted, Host, Loss, LossSource, Record, Stamp};
 
 /// Longest wait while nothing is pending.
 const IDLE: Duration = Duration::from_secs(3_600);
@@ -251,7 +251,9 @@ impl Drop for Keeper {
 
 struct Worker<F: Filesystem> {
     log: Log<F>,
-    context: Context,
+    host: Host,
+    /// The line that is being made.
+    line: String,
     options: KeeperOptions,
     shared: Arc<Shared>,
     observer: Observer,
@@ -273,8 +275,18 @@ impl<F: Filesystem> Worker<F> {
         shared: Arc<Shared>,
         observer: Observer,
     ) -> Self {
-        let (retained, due, committed, refused) = (None, None, Instant::now(), None);
-        Self { log, context, options, shared, observer, retained, due, committed, refused }
+        Self {
+            log,
+            host: Host::new(context),
+            line: String::new(),
+            options,
+            shared,
+            observer,
+            retained: None,
+            due: None,
+            committed: Instant::now(),
+            refused: None,
+        }
     }
 
     fn run(mut self, orders: &Receiver<Order>) -> Result<u64, CommitError> {
@@ -341,10 +353,10 @@ impl<F: Filesystem> Worker<F> {
 
     fn take(&mut self, time_ms: u64, record: &Record) {
         let stamp = Stamp { time_ms, logged_ms: now_ms(), sequence: self.log.next_index() };
-        let line = record.line(&self.context, &stamp);
-        match self.log.append(&line) {
+        record.write_line(&mut self.line, &self.host, &stamp);
+        match self.log.append(&self.line) {
             Ok(index) => {
-                (self.observer)(index, &line);
+                (self.observer)(index, &self.line);
                 self.due.get_or_insert_with(|| Instant::now() + self.options.interval);
             }
             Err(error) => {

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::{
-    Actor, Context, Stamp,
-    object::{self, Class, Object},
+    Actor, Host, Stamp,
+    object::{self, Class},
 };
+use crate::audit::canonical::{Object, Shown};
 
 /// What was decided about what somebody asked for, or ordered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,48 +86,59 @@ const fn ruled(ruling: Ruling) -> (u8, u8, u8) {
     }
 }
 
-pub(super) fn value(control: &Control, context: &Context, stamp: &Stamp) -> Value {
-    let Control { operation, ruling, agent, destination, correlation, by, message, actor } =
-        control;
+pub(super) fn write(o: &mut Object<'_>, control: &Control, host: &Host, stamp: &Stamp) {
+    let Control { operation, ruling, agent, destination, correlation, message, .. } = control;
     let is_new = matches!(ruling, Ruling::Delayed | Ruling::Approved | Ruling::Quarantined);
     let activity = if is_new { ACTIVITY_CREATE } else { ACTIVITY_UPDATE };
     let class = Class { category: 6, class: 6003, activity };
     let (action, disposition, severity) = ruled(*ruling);
     let has_failed = *ruling == Ruling::TestFailed;
-    let who = match (by, actor) {
-        (Some(by), _) => {
-            let user = Object::default().maybe("name", by.name.as_deref());
-            Object::default().with("user", user.with("uid", by.uid.to_string()))
-        }
-        (None, Some(process)) => object::actor(process, context),
-        (None, None) => Object::default().with("app_name", "governd"),
-    };
     let about = match agent {
-        Some(agent) => json!({"name": &**agent, "type": "agent"}),
-        None => json!({"name": &*context.hostname, "type": "host"}),
+        Some(agent) => (&**agent, "agent"),
+        None => (&*host.hostname, "host"),
     };
-    let mut resources = vec![about];
-    resources.extend(destination.iter().map(|to| json!({"name": &**to, "type": "destination"})));
-    let own = Object::default()
-        .maybe("agent", agent.as_deref())
-        .maybe("destination", destination.as_deref())
-        .maybe("lineage", actor.as_ref().map(object::lineage))
-        .maybe("login_uid", by.as_ref().and_then(|by| by.login_uid))
-        .maybe("request", correlation.as_deref());
-    let mut value: Value =
-        object::base(&class, severity, &["host", "security_control"], context, stamp)
-            .with("action_id", action)
-            .with("actor", who)
-            .with("api", json!({"operation": operation, "service": {"name": "governd"}}))
-            .with("disposition_id", disposition)
-            .with("message", &**message)
-            .with("resources", resources)
-            .with("src_endpoint", json!({"hostname": &*context.hostname}))
-            .with("status_id", if has_failed { STATUS_FAILURE } else { STATUS_SUCCESS })
-            .with("unmapped", json!({"governd": Value::from(own)}))
-            .into();
-    if let (Some(uid), Some(metadata)) = (correlation, value.get_mut("metadata")) {
-        metadata["correlation_uid"] = json!(&**uid);
+    let to = destination.as_deref().map(|to| (to, "destination"));
+    o.with("action_id", action)
+        .with("activity_id", activity)
+        .object("actor", |o| who(o, control, host))
+        .object("api", |o| object::api(o, operation));
+    class.uids(o);
+    o.written("device", host.device())
+        .with("disposition_id", disposition)
+        .with("message", &**message)
+        .object("metadata", |o| {
+            let profiles = ["host", "security_control"];
+            object::metadata(o, &profiles, correlation.as_deref(), host, stamp);
+        })
+        .objects("resources", std::iter::once(about).chain(to), object::resource)
+        .with("severity_id", severity)
+        .object("src_endpoint", |o| object::this_host(o, host))
+        .with("status_id", if has_failed { STATUS_FAILURE } else { STATUS_SUCCESS })
+        .with("time", stamp.time_ms)
+        .with("type_uid", class.type_uid());
+    object::unmapped(o, |o| own(o, control));
+}
+
+fn who(o: &mut Object<'_>, control: &Control, host: &Host) {
+    match (&control.by, &control.actor) {
+        (Some(by), _) => {
+            o.object("user", |o| {
+                o.maybe("name", by.name.as_deref()).with("uid", Shown(by.uid));
+            });
+        }
+        (None, Some(process)) => object::actor(o, process, host),
+        (None, None) => {
+            o.with("app_name", "governd");
+        }
     }
-    value
+}
+
+fn own(o: &mut Object<'_>, control: &Control) {
+    let Control { agent, destination, correlation, by, actor, .. } = control;
+    o.maybe("agent", agent.as_deref()).maybe("destination", destination.as_deref());
+    if let Some(actor) = actor {
+        o.objects("lineage", actor.lineage.iter(), object::ancestor);
+    }
+    o.maybe("login_uid", by.as_ref().and_then(|by| by.login_uid))
+        .maybe("request", correlation.as_deref());
 }

@@ -1,60 +1,73 @@
 //! A DNS answer that bound addresses to a name: DNS Activity, 4003.
 
-use serde_json::{Value, json};
-
 use super::{
-    Context, DnsAnswer, Stamp,
-    object::{self, Class, Object},
+    DnsAnswer, Host, Stamp,
+    object::{self, Class},
 };
+use crate::audit::canonical::{Object, Shown};
 
 const ACTIVITY_RESPONSE: u32 = 2;
 const DIRECTION_INBOUND: u8 = 1;
 const PORT_DNS: u16 = 53;
+const SEVERITY_INFORMATIONAL: u8 = 1;
 
-pub(super) fn value(answer: &DnsAnswer, context: &Context, stamp: &Stamp) -> Value {
+pub(super) fn write(o: &mut Object<'_>, answer: &DnsAnswer, host: &Host, stamp: &Stamp) {
     let class = Class { category: 4, class: 4003, activity: ACTIVITY_RESPONSE };
-    let answers: Vec<Value> = answer
-        .addresses
-        .iter()
-        .map(|(address, ttl_s)| {
-            let kind = if address.is_ipv4() { "A" } else { "AAAA" };
-            json!({"class": "IN", "rdata": address.to_string(), "ttl": ttl_s, "type": kind})
-        })
-        .collect();
-    let own = Object::default()
-        .with("agent", object::agent(&answer.subject))
-        .maybe("lineage", answer.actor.as_ref().map(object::lineage))
-        .with("policy", object::policy(&answer.policy))
-        .maybe("process", answer.actor.as_ref().map(object::process_facts));
-    object::base(&class, 1, &["host", "security_control"], context, stamp)
-        .with("action_id", 1)
-        .maybe("actor", answer.actor.as_ref().map(|actor| object::actor(actor, context)))
-        .with("answers", answers)
-        .with("connection_info", json!({"direction_id": DIRECTION_INBOUND}))
-        .with("disposition_id", 1)
-        .with("dst_endpoint", json!({"hostname": &*context.hostname}))
-        .with("message", message(answer))
-        .with("query", question(&answer.name, answer.question_type))
-        .with("rcode_id", 0)
-        .with("src_endpoint", json!({"ip": answer.resolver.to_string(), "port": PORT_DNS}))
-        .with("status_id", 1)
-        .with("unmapped", json!({"governd": Value::from(own)}))
-        .into()
+    let count = answer.addresses.len();
+    let plural = if count == 1 { "address" } else { "addresses" };
+    let (name, agent) = (&*answer.name, &*answer.subject.agent);
+    let message = format_args!("{name} stands for {count} {plural} for {agent}");
+    o.with("action_id", 1_u8)
+        .with("activity_id", class.activity)
+        .maybe_object("actor", answer.actor.as_ref(), |o, actor| object::actor(o, actor, host))
+        .objects("answers", &answer.addresses, |o, (address, ttl_s)| {
+            o.with("class", "IN")
+                .with("rdata", *address)
+                .with("ttl", *ttl_s)
+                .with("type", if address.is_ipv4() { "A" } else { "AAAA" });
+        });
+    class.uids(o);
+    o.object("connection_info", |o| {
+        o.with("direction_id", DIRECTION_INBOUND);
+    })
+    .written("device", host.device())
+    .with("disposition_id", 1_u8)
+    .object("dst_endpoint", |o| object::this_host(o, host))
+    .with("message", Shown(message))
+    .object("metadata", |o| {
+        object::metadata(o, &["host", "security_control"], None, host, stamp);
+    })
+    .object("query", |o| question(o, name, answer.question_type))
+    .with("rcode_id", 0_u8)
+    .with("severity_id", SEVERITY_INFORMATIONAL)
+    .object("src_endpoint", |o| {
+        o.with("ip", answer.resolver).with("port", PORT_DNS);
+    })
+    .with("status_id", 1_u8)
+    .with("time", stamp.time_ms)
+    .with("type_uid", class.type_uid());
+    object::unmapped(o, |o| own(o, answer));
+}
+
+fn own(o: &mut Object<'_>, answer: &DnsAnswer) {
+    o.object("agent", |o| object::agent(o, &answer.subject));
+    if let Some(actor) = &answer.actor {
+        o.objects("lineage", actor.lineage.iter(), object::ancestor);
+    }
+    o.object("policy", |o| object::policy(o, &answer.policy)).maybe_object(
+        "process",
+        answer.actor.as_ref(),
+        object::process_facts,
+    );
 }
 
 /// What is asked.
-pub(super) fn question(name: &str, question_type: u16) -> Value {
-    let kind = match question_type {
-        1 => "A".to_owned(),
-        28 => "AAAA".to_owned(),
+pub(super) fn question(o: &mut Object<'_>, name: &str, question_type: u16) {
+    o.with("class", "IN").with("hostname", name);
+    match question_type {
+        1 => o.with("type", "A"),
+        28 => o.with("type", "AAAA"),
         // RFC 3597 section 5.
-        other => format!("TYPE{other}"),
+        other => o.with("type", Shown(format_args!("TYPE{other}"))),
     };
-    json!({"class": "IN", "hostname": name, "type": kind})
-}
-
-fn message(answer: &DnsAnswer) -> String {
-    let count = answer.addresses.len();
-    let plural = if count == 1 { "address" } else { "addresses" };
-    format!("{} stands for {count} {plural} for {}", answer.name, answer.subject.agent)
 }

@@ -1,43 +1,45 @@
 //! A tracked process executed a file: Process Activity, 1007.
 
-use serde_json::{Value, json};
-
 use super::{
-    Context, Exec, Stamp,
-    object::{self, Class, Object},
+    Exec, Host, Stamp,
+    object::{self, Class},
 };
+use crate::audit::canonical::{Object, Shown};
 
 const ACTIVITY_LAUNCH: u32 = 1;
+const SEVERITY_INFORMATIONAL: u8 = 1;
 
-pub(super) fn value(exec: &Exec, context: &Context, stamp: &Stamp) -> Value {
+pub(super) fn write(o: &mut Object<'_>, exec: &Exec, host: &Host, stamp: &Stamp) {
     let class = Class { category: 1, class: 1007, activity: ACTIVITY_LAUNCH };
-    let own = Object::default()
-        .with("agent", object::agent(&exec.subject))
-        .with("lineage", object::lineage(&exec.actor))
-        .with("policy", object::policy(&exec.policy))
-        .with("process", object::process_facts(&exec.actor));
-    object::base(&class, 1, &["host"], context, stamp)
-        .with("actor", launcher(exec))
-        .with("message", message(exec))
-        .with("process", object::process(&exec.actor, context))
-        .with("status_id", 1)
-        .with("unmapped", json!({"governd": Value::from(own)}))
-        .into()
-}
-
-/// Who started it. OCSF requires an actor, so an ancestry that could not be learned is one by name.
-fn launcher(exec: &Exec) -> Object {
-    match object::parent(&exec.actor) {
-        Some(parent) => Object::default().with("process", parent),
-        None => Object::default().with("app_name", "unknown"),
-    }
-}
-
-fn message(exec: &Exec) -> String {
     let process = &exec.actor.process;
     let file = match &process.exe {
         Some(exe) => exe.path.to_string_lossy(),
         None => process.name.as_str().into(),
     };
-    format!("{} executed {file} as pid {}", exec.subject.agent, process.pid)
+    let agent = &exec.subject.agent;
+    o.with("activity_id", class.activity).object("actor", |o| launcher(o, exec));
+    class.uids(o);
+    o.written("device", host.device())
+        .with("message", Shown(format_args!("{agent} executed {file} as pid {}", process.pid)))
+        .object("metadata", |o| object::metadata(o, &["host"], None, host, stamp))
+        .object("process", |o| object::process(o, &exec.actor, host))
+        .with("severity_id", SEVERITY_INFORMATIONAL)
+        .with("status_id", 1_u8)
+        .with("time", stamp.time_ms)
+        .with("type_uid", class.type_uid());
+    object::unmapped(o, |o| {
+        o.object("agent", |o| object::agent(o, &exec.subject))
+            .objects("lineage", exec.actor.lineage.iter(), object::ancestor)
+            .object("policy", |o| object::policy(o, &exec.policy))
+            .object("process", |o| object::process_facts(o, &exec.actor));
+    });
+}
+
+/// Who started it. OCSF requires an actor, so an ancestry that could not be learned is one by name.
+fn launcher(o: &mut Object<'_>, exec: &Exec) {
+    if object::has_parent(&exec.actor) {
+        o.object("process", |o| object::parent(o, &exec.actor));
+    } else {
+        o.with("app_name", "unknown");
+    }
 }

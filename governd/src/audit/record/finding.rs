@@ -1,12 +1,10 @@
 //! What governd found out: Detection Finding, 2004.
 
-use serde_json::{Value, json};
-
 use super::{
-    Confidence, Context, Finding, Stamp, flow,
-    object::{self, Class, Object},
+    Confidence, Finding, Host, Stamp, flow,
+    object::{self, Class},
 };
-use crate::audit::canonical::integer;
+use crate::audit::canonical::Object;
 
 const ACTIVITY_CREATE: u32 = 1;
 const ACTION_OBSERVED: u8 = 3;
@@ -14,52 +12,62 @@ const DISPOSITION_ALERT: u8 = 19;
 const ANALYTIC_RULE: u8 = 1;
 const SEVERITY_FATAL: u8 = 6;
 
-pub(super) fn value(finding: &Finding, context: &Context, stamp: &Stamp) -> Value {
+pub(super) fn write(o: &mut Object<'_>, finding: &Finding, host: &Host, stamp: &Stamp) {
     let class = Class { category: 2, class: 2004, activity: ACTIVITY_CREATE };
     let severity = finding.severity.clamp(1, SEVERITY_FATAL);
     let confidence = match finding.confidence {
-        Confidence::Low => 1,
+        Confidence::Low => 1_u8,
         Confidence::Medium => 2,
         Confidence::High => 3,
     };
-    let info = json!({
-        "analytic": {"name": &*finding.kind, "type_id": ANALYTIC_RULE, "uid": &*finding.kind},
-        "first_seen_time": integer(finding.first_seen_ms),
-        "last_seen_time": integer(stamp.time_ms),
-        "title": &*finding.title,
-        "uid": &*finding.uid,
-    });
-    let evidences = evidences(finding, context);
-    object::base(&class, severity, &["host", "security_control"], context, stamp)
-        .with("action_id", ACTION_OBSERVED)
-        .with("confidence_id", confidence)
-        .with("disposition_id", DISPOSITION_ALERT)
-        .maybe("evidences", evidences.map(|evidence| vec![Value::from(evidence)]))
-        .with("finding_info", info)
+    let is_about = finding.actor.is_some() || finding.destination.is_some();
+    o.with("action_id", ACTION_OBSERVED).with("activity_id", class.activity);
+    class.uids(o);
+    o.with("confidence_id", confidence)
+        .written("device", host.device())
+        .with("disposition_id", DISPOSITION_ALERT);
+    if is_about {
+        o.objects("evidences", [finding], |o, finding| evidence(o, finding, host));
+    }
+    o.object("finding_info", |o| info(o, finding, stamp))
         .with("is_alert", severity >= 3)
         .with("message", &*finding.title)
-        .with("status_id", 1)
-        .with("unmapped", json!({"governd": Value::from(own(finding))}))
-        .into()
+        .object("metadata", |o| {
+            object::metadata(o, &["host", "security_control"], None, host, stamp);
+        })
+        .with("severity_id", severity)
+        .with("status_id", 1_u8)
+        .with("time", stamp.time_ms)
+        .with("type_uid", class.type_uid());
+    object::unmapped(o, |o| own(o, finding));
 }
 
-fn evidences(finding: &Finding, context: &Context) -> Option<Object> {
-    if finding.actor.is_none() && finding.destination.is_none() {
-        return None;
+fn info(o: &mut Object<'_>, finding: &Finding, stamp: &Stamp) {
+    o.object("analytic", |o| {
+        o.with("name", &*finding.kind)
+            .with("type_id", ANALYTIC_RULE)
+            .with("uid", &*finding.kind);
+    })
+    .with("first_seen_time", finding.first_seen_ms)
+    .with("last_seen_time", stamp.time_ms)
+    .with("title", &*finding.title)
+    .with("uid", &*finding.uid);
+}
+
+fn evidence(o: &mut Object<'_>, finding: &Finding, host: &Host) {
+    o.maybe_object("actor", finding.actor.as_ref(), |o, actor| object::actor(o, actor, host))
+        .maybe_object("dst_endpoint", finding.destination.as_ref(), object::endpoint);
+}
+
+fn own(o: &mut Object<'_>, finding: &Finding) {
+    let to = finding.destination.as_ref();
+    o.maybe_object("agent", finding.subject.as_ref(), object::agent)
+        .list("evidence", finding.evidence.iter().map(String::as_str))
+        .with("kind", &*finding.kind);
+    if let Some(actor) = &finding.actor {
+        o.objects("lineage", actor.lineage.iter(), object::ancestor);
     }
-    let actor = finding.actor.as_ref().map(|actor| object::actor(actor, context));
-    let endpoint = finding.destination.as_ref().map(object::endpoint);
-    Some(Object::default().maybe("actor", actor).maybe("dst_endpoint", endpoint))
-}
-
-fn own(finding: &Finding) -> Object {
-    let destination = finding.destination.as_ref();
-    Object::default()
-        .maybe("agent", finding.subject.as_ref().map(object::agent))
-        .with("evidence", finding.evidence.clone())
-        .with("kind", &*finding.kind)
-        .maybe("lineage", finding.actor.as_ref().map(object::lineage))
-        .maybe("name", destination.map(flow::name))
-        .maybe("process", finding.actor.as_ref().map(object::process_facts))
-        .maybe("service", destination.and_then(|to| to.service.as_deref()))
+    o.maybe_object("name", to, flow::name)
+        .maybe_object("process", finding.actor.as_ref(), object::process_facts)
+        .maybe("service", to.and_then(|to| to.service.as_deref()));
 }

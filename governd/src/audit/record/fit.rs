@@ -26,12 +26,16 @@ struct Limits {
     items_max: usize,
 }
 
-/// The line of a record.
-pub(super) fn line(value: Value) -> String {
-    let whole = canonical::to_string(&value);
-    if STEPS.first().is_some_and(|usual| whole.len() <= usual.string_bytes_max) {
-        return whole;
+/// Cuts a line that is too long.
+pub(super) fn fit(line: &mut String) {
+    if STEPS.first().is_none_or(|usual| line.len() > usual.string_bytes_max) {
+        // What was written as JSON reads again; were it not so, the log would refuse the line.
+        let cut = serde_json::from_str(line).map(|value| shorten(line, &value));
+        *line = cut.unwrap_or_default();
     }
+}
+
+fn shorten(whole: &str, value: &Value) -> String {
     let (mut text, mut cuts) = (String::new(), Vec::new());
     for limits in STEPS {
         cuts.clear();
@@ -40,7 +44,7 @@ pub(super) fn line(value: Value) -> String {
             cut(&mut candidate, *limits, &mut String::new(), &mut cuts);
         }
         if cuts.is_empty() && whole.len() <= RECORD_BYTES_MAX {
-            return whole;
+            return whole.to_owned();
         }
         mark(&mut candidate, whole.len(), &cuts);
         text = canonical::to_string(&candidate);

@@ -1,18 +1,20 @@
 //! A decision about a destination: Network Activity, 4001.
 
-use std::net::IpAddr;
+use std::{
+    fmt::{self, Display},
+    net::{IpAddr, SocketAddr},
+};
 
 use governd_common::{
     event::Hook,
     verdict::{Mode, Reason, Verdict},
 };
-use serde_json::{Value, json};
 
 use super::{
-    Context, Decision, Destination, Evidence, Flow, Repeated, Stamp,
-    object::{self, Class, Object},
+    Decision, Destination, Evidence, Flow, Host, Repeated, RuleRef, Stamp,
+    object::{self, Class},
 };
-use crate::audit::canonical::integer;
+use crate::audit::canonical::{Object, Shown};
 
 const ACTIVITY_OPEN: u32 = 1;
 const ACTIVITY_REFUSE: u32 = 5;
@@ -47,23 +49,23 @@ pub(super) fn outcome(decision: &Decision) -> Outcome {
     }
 }
 
-/// OCSF's attributes for events of the same kind that were put together.
-pub(super) fn repeated(repeated: &Repeated, context: &Context, stamp: &Stamp) -> Value {
+pub(super) fn write(o: &mut Object<'_>, flow: &Flow, host: &Host, stamp: &Stamp) {
+    fields(o, flow, None, host, stamp);
+}
+
+pub(super) fn repeated(o: &mut Object<'_>, repeated: &Repeated, host: &Host, stamp: &Stamp) {
     let Repeated { flow, count, first_ms } = repeated;
-    let times = format!("{count} times: {}", flow_message(flow, context));
-    flow_object(flow, context, stamp)
-        .with("count", integer(*count))
-        .with("end_time", integer(stamp.time_ms))
-        .with("message", times)
-        .with("start_time", integer(*first_ms))
-        .into()
+    fields(o, flow, Some(Times { count: *count, first_ms: *first_ms }), host, stamp);
 }
 
-pub(super) fn value(flow: &Flow, context: &Context, stamp: &Stamp) -> Value {
-    flow_object(flow, context, stamp).into()
+/// How often, and since when, in milliseconds since the epoch.
+#[derive(Clone, Copy)]
+struct Times {
+    count: u64,
+    first_ms: u64,
 }
 
-fn flow_object(flow: &Flow, context: &Context, stamp: &Stamp) -> Object {
+fn fields(o: &mut Object<'_>, flow: &Flow, times: Option<Times>, host: &Host, stamp: &Stamp) {
     let outcome = outcome(&flow.decision);
     let activity = match (flow.hook, outcome.action) {
         (_, 2) => ACTIVITY_REFUSE,
@@ -71,35 +73,46 @@ fn flow_object(flow: &Flow, context: &Context, stamp: &Stamp) -> Object {
         _ => ACTIVITY_OPEN,
     };
     let class = Class { category: 4, class: 4001, activity };
-    let source = json!({"hostname": &*context.hostname});
-    object::base(&class, outcome.severity, &["host", "security_control"], context, stamp)
-        .with("action_id", outcome.action)
-        .with("actor", object::actor(&flow.actor, context))
-        .with("connection_info", connection(flow))
+    let message = Message { flow, outcome: &outcome, times, unread: unread(flow, host) };
+    o.with("action_id", outcome.action)
+        .with("activity_id", activity)
+        .object("actor", |o| object::actor(o, &flow.actor, host));
+    class.uids(o);
+    o.object("connection_info", |o| connection(o, flow))
+        .maybe("count", times.map(|times| times.count))
+        .written("device", host.device())
         .with("disposition_id", outcome.disposition)
-        .maybe("dst_endpoint", flow.destination.as_ref().map(object::endpoint))
-        .maybe("firewall_rule", flow.decision.rule.as_ref().map(firewall_rule))
-        .with("message", flow_message(flow, context))
-        .with("policy", policy(flow))
-        .maybe("src_endpoint", flow.destination.is_none().then_some(source))
+        .maybe_object("dst_endpoint", flow.destination.as_ref(), object::endpoint)
+        .maybe("end_time", times.map(|_| stamp.time_ms))
+        .maybe_object("firewall_rule", flow.decision.rule.as_ref(), firewall_rule)
+        .with("message", Shown(message))
+        .object("metadata", |o| {
+            object::metadata(o, &["host", "security_control"], None, host, stamp);
+        })
+        .object("policy", |o| policy(o, flow))
+        .with("severity_id", outcome.severity);
+    if flow.destination.is_none() {
+        o.object("src_endpoint", |o| object::this_host(o, host));
+    }
+    o.maybe("start_time", times.map(|times| times.first_ms))
         .with("status_id", outcome.status)
-        .with("unmapped", json!({"governd": Value::from(own(flow, context))}))
+        .with("time", stamp.time_ms)
+        .with("type_uid", class.type_uid());
+    object::unmapped(o, |o| own(o, flow, host));
 }
 
-fn flow_message(flow: &Flow, context: &Context) -> String {
-    message(flow, &outcome(&flow.decision), unread(flow, context))
-}
-
-pub(super) fn connection(flow: &Flow) -> Object {
+pub(super) fn connection(o: &mut Object<'_>, flow: &Flow) {
     let address = flow.destination.as_ref().map(|to| to.address);
-    let version = address.map(|ip| if ip.is_ipv4() { 4 } else { 6 });
-    Object::default()
-        .maybe("boundary_id", address.map(boundary))
+    let version = address.map(|ip| if ip.is_ipv4() { 4_u8 } else { 6 });
+    let cookie = (flow.cookie != 0).then_some(flow.cookie);
+    o.maybe("boundary_id", address.map(boundary))
         .with("direction_id", DIRECTION_OUTBOUND)
         .maybe("protocol_name", protocol_name(flow.protocol))
         .with("protocol_num", flow.protocol)
-        .maybe("protocol_ver_id", version)
-        .maybe("uid", (flow.cookie != 0).then(|| format!("cookie:{}", flow.cookie)))
+        .maybe("protocol_ver_id", version);
+    if let Some(cookie) = cookie {
+        o.with("uid", Shown(format_args!("cookie:{cookie}")));
+    }
 }
 
 /// Localhost, internal (RFC 1918, RFC 4193 and link-local addresses), or external.
@@ -129,89 +142,101 @@ fn protocol_name(protocol: u8) -> Option<&'static str> {
     })
 }
 
-pub(super) fn firewall_rule(rule: &super::RuleRef) -> Value {
-    json!({"desc": &*rule.text, "name": &*rule.id, "uid": &*rule.id})
+pub(super) fn firewall_rule(o: &mut Object<'_>, rule: &RuleRef) {
+    o.with("desc", &*rule.text).with("name", &*rule.id).with("uid", &*rule.id);
 }
 
-pub(super) fn policy(flow: &Flow) -> Value {
-    json!({
-        "is_applied": flow.decision.mode == Mode::Enforce,
-        "name": &*flow.subject.agent,
-        "uid": &*flow.decision.policy.digest,
-        "version": flow.decision.policy.generation.to_string(),
-    })
+pub(super) fn policy(o: &mut Object<'_>, flow: &Flow) {
+    o.with("is_applied", flow.decision.mode == Mode::Enforce)
+        .with("name", &*flow.subject.agent)
+        .with("uid", &*flow.decision.policy.digest)
+        .with("version", Shown(flow.decision.policy.generation));
 }
 
 /// What hides names on this kernel, where a rule about one might have decided otherwise.
-fn unread(flow: &Flow, context: &Context) -> Option<&'static str> {
+fn unread(flow: &Flow, host: &Host) -> Option<&'static str> {
     let reason = flow.decision.reason;
     let may_be = matches!(reason, Reason::NoRule | Reason::DnsName | Reason::NoServerName);
-    let mut hiding = context.degraded.iter().filter(|degraded| degraded.hides_names);
+    let mut hiding = host.degraded.iter().filter(|degraded| degraded.hides_names);
     let denies = flow.decision.verdict == Verdict::Deny;
     hiding.next().filter(|_| may_be && denies).map(|degraded| degraded.what)
 }
 
-fn message(flow: &Flow, outcome: &Outcome, unread: Option<&str>) -> String {
-    let destination = match (&flow.destination, &flow.path) {
-        (Some(to), _) => in_words(to, flow.protocol),
-        (None, Some(path)) => path.to_string(),
-        (None, None) => "a raw socket".to_owned(),
-    };
-    let rule = flow.decision.rule.as_ref().map_or("no rule", |rule| &*rule.id);
-    let (agent, reason) = (&flow.subject.agent, flow.decision.reason.word());
-    let unread = unread.map_or("", |_| "; names cannot be read on this kernel");
-    format!("{} {agent} to {destination}: {reason}, {rule}{unread}", outcome.word)
+/// The decision in one sentence.
+struct Message<'a> {
+    flow: &'a Flow,
+    outcome: &'a Outcome,
+    times: Option<Times>,
+    unread: Option<&'static str>,
 }
 
-fn in_words(to: &Destination, protocol: u8) -> String {
-    let protocol = protocol_name(protocol).map_or_else(|| protocol.to_string(), ToOwned::to_owned);
-    let address = std::net::SocketAddr::new(to.address, to.port);
-    match &to.name {
-        Some(name) => format!("{name} ({address}/{protocol})"),
-        None => format!("{address}/{protocol}"),
+impl Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flow, outcome, times, unread } = self;
+        if let Some(Times { count, .. }) = times {
+            write!(f, "{count} times: ")?;
+        }
+        write!(f, "{} {} to ", outcome.word, flow.subject.agent)?;
+        match (&flow.destination, &flow.path) {
+            (Some(to), _) => in_words(f, to, flow.protocol)?,
+            (None, Some(path)) => f.write_str(path)?,
+            (None, None) => f.write_str("a raw socket")?,
+        }
+        let rule = flow.decision.rule.as_ref().map_or("no rule", |rule| &*rule.id);
+        write!(f, ": {}, {rule}", flow.decision.reason.word())?;
+        f.write_str(unread.map_or("", |_| "; names cannot be read on this kernel"))
     }
 }
 
-pub(super) fn own(flow: &Flow, context: &Context) -> Object {
-    let own = Object::default()
-        .with("agent", object::agent(&flow.subject))
-        .with("decision", decision(flow, context))
-        .with("lineage", object::lineage(&flow.actor))
+fn in_words(f: &mut fmt::Formatter<'_>, to: &Destination, protocol: u8) -> fmt::Result {
+    if let Some(name) = &to.name {
+        write!(f, "{name} (")?;
+    }
+    write!(f, "{}/", SocketAddr::new(to.address, to.port))?;
+    match protocol_name(protocol) {
+        Some(name) => f.write_str(name)?,
+        None => write!(f, "{protocol}")?,
+    }
+    f.write_str(if to.name.is_some() { ")" } else { "" })
+}
+
+pub(super) fn own(o: &mut Object<'_>, flow: &Flow, host: &Host) {
+    let to = flow.destination.as_ref();
+    o.object("agent", |o| object::agent(o, &flow.subject))
+        .object("decision", |o| decision(o, flow, host))
+        .objects("lineage", flow.actor.lineage.iter(), object::ancestor)
+        .maybe_object("name", to, name)
         .maybe("path", flow.path.as_deref())
-        .with("process", object::process_facts(&flow.actor));
-    let Some(to) = &flow.destination else {
-        return own;
-    };
-    own.with("name", name(to)).maybe("service", to.service.as_deref())
+        .object("process", |o| object::process_facts(o, &flow.actor))
+        .maybe("service", to.and_then(|to| to.service.as_deref()));
 }
 
 /// How the destination's name is known.
-pub(super) fn name(to: &Destination) -> Object {
+pub(super) fn name(o: &mut Object<'_>, to: &Destination) {
     let evidence = if to.name.is_some() { to.evidence } else { Evidence::None };
-    let own = Object::default().with("evidence", evidence.word());
-    let own = own.maybe("value", to.name.as_deref());
-    let Some(said) = &to.said else {
-        return own;
-    };
-    own.with("source", said.source)
-        .maybe("alpn", (!said.alpn.is_empty()).then(|| said.alpn.clone()))
-        .maybe("ech", said.has_ech.then_some(true))
-        .maybe("refusal", said.refusal)
+    let said = to.said.as_ref();
+    if let Some(said) = said.filter(|said| !said.alpn.is_empty()) {
+        o.list("alpn", said.alpn.iter().map(String::as_str));
+    }
+    o.maybe("ech", said.filter(|said| said.has_ech).map(|_| true))
+        .with("evidence", evidence.word())
+        .maybe("refusal", said.and_then(|said| said.refusal))
+        .maybe("source", said.map(|said| said.source))
+        .maybe("value", to.name.as_deref());
 }
 
-fn decision(flow: &Flow, context: &Context) -> Object {
+fn decision(o: &mut Object<'_>, flow: &Flow, host: &Host) {
     let decision = &flow.decision;
     let denies = decision.verdict == Verdict::Deny;
-    Object::default()
+    o.maybe("degraded", unread(flow, host))
         .with("hook", hook_word(flow.hook))
         .with("mode", mode_word(decision.mode))
-        .with("policy", object::policy(&decision.policy))
+        .object("policy", |o| object::policy(o, &decision.policy))
         .with("reason", decision.reason.word())
         .maybe("rule", decision.rule.as_ref().map(|rule| &*rule.id))
         .maybe("rule_text", decision.rule.as_ref().map(|rule| &*rule.text))
-        .maybe("degraded", unread(flow, context))
         .with("verdict", if denies { "deny" } else { "allow" })
-        .with("would_deny", denies && decision.mode == Mode::Monitor)
+        .with("would_deny", denies && decision.mode == Mode::Monitor);
 }
 
 const fn hook_word(hook: Hook) -> &'static str {

@@ -5,19 +5,17 @@
 //! gap; a torn tail is what a crash leaves, held nothing acknowledged, and is low, as are refused
 //! sockets that could not be ended: nothing gets out of them.
 
-use serde_json::{Value, json};
-
 use super::{
-    Context, Loss, LossSource, Stamp,
-    object::{self, Class, Object},
+    Host, Loss, LossSource, Stamp,
+    object::{self, Class},
 };
-use crate::audit::canonical::integer;
+use crate::audit::canonical::Object;
 
 const ACTIVITY_GENERAL_ERROR: u32 = 1;
 const SEVERITY_LOW: u8 = 2;
 const SEVERITY_HIGH: u8 = 4;
 
-pub(super) fn value(loss: &Loss, context: &Context, stamp: &Stamp) -> Value {
+pub(super) fn write(o: &mut Object<'_>, loss: &Loss, host: &Host, stamp: &Stamp) {
     let class = Class { category: 6, class: 6008, activity: ACTIVITY_GENERAL_ERROR };
     let severity = match loss.source {
         LossSource::TornTail | LossSource::Undestroyed => SEVERITY_LOW,
@@ -31,20 +29,27 @@ pub(super) fn value(loss: &Loss, context: &Context, stamp: &Stamp) -> Value {
         LossSource::Log | LossSource::TornTail => "log",
         LossSource::Export => "export",
     };
-    let own = Object::default()
-        .with("count", integer(loss.count))
-        .maybe("detail", loss.detail.as_deref())
-        .with("place", place)
-        .with("reason", loss.source.word())
-        .with("since", integer(loss.since_ms));
-    object::base(&class, severity, &["host"], context, stamp)
-        .with("end_time", integer(stamp.time_ms))
-        .with("message", message(loss))
-        .with("start_time", integer(loss.since_ms))
+    o.with("activity_id", class.activity);
+    class.uids(o);
+    o.written("device", host.device())
+        .with("end_time", stamp.time_ms)
+        .with("message", message(loss).as_str())
+        .object("metadata", |o| object::metadata(o, &["host"], None, host, stamp))
+        .with("severity_id", severity)
+        .with("start_time", loss.since_ms)
         .with("status_code", loss.source.word())
-        .with("status_id", 2)
-        .with("unmapped", json!({"governd": {"loss": Value::from(own)}}))
-        .into()
+        .with("status_id", 2_u8)
+        .with("time", stamp.time_ms)
+        .with("type_uid", class.type_uid());
+    object::unmapped(o, |o| {
+        o.object("loss", |o| {
+            o.with("count", loss.count)
+                .maybe("detail", loss.detail.as_deref())
+                .with("place", place)
+                .with("reason", loss.source.word())
+                .with("since", loss.since_ms);
+        });
+    });
 }
 
 fn message(loss: &Loss) -> String {

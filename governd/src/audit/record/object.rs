@@ -1,11 +1,13 @@
 //! The OCSF objects that several classes share.
+//!
+//! Every function adds its fields in the order of their names, as canonical JSON has them.
 
-use serde_json::{Map, Value, json};
+use std::path::Path;
 
-use super::{Actor, Context, Destination, OCSF_VERSION, PolicyRef, Stamp, Subject, redact};
+use super::{Actor, Destination, Host, OCSF_VERSION, PolicyRef, Stamp, Subject, redact};
 use crate::{
-    audit::canonical::integer,
-    core::process::{Ancestor, Process},
+    audit::canonical::{Object, Shown},
+    core::process::{Ancestor, Exe, Process},
 };
 
 /// `type_id` of an operating system: Linux.
@@ -24,164 +26,162 @@ pub(super) struct Class {
     pub(super) activity: u32,
 }
 
-/// A JSON object that is built field by field; what is not known is left out.
-#[derive(Default)]
-pub(super) struct Object(Map<String, Value>);
-
-impl Object {
-    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.0.insert(key.to_owned(), value.into());
-        self
+impl Class {
+    /// `category_uid` and `class_uid`.
+    pub(super) fn uids(&self, o: &mut Object<'_>) {
+        o.with("category_uid", self.category).with("class_uid", self.class);
     }
 
-    pub(super) fn maybe(self, key: &str, value: Option<impl Into<Value>>) -> Self {
-        match value {
-            Some(value) => self.with(key, value),
-            None => self,
-        }
+    /// `type_uid`.
+    pub(super) fn type_uid(&self) -> u32 {
+        self.class * 100 + self.activity
     }
 }
 
-impl From<Object> for Value {
-    fn from(object: Object) -> Self {
-        Self::Object(object.0)
-    }
-}
-
-/// The attributes that every class requires, and the device.
-pub(super) fn base(
-    class: &Class,
-    severity: u8,
+/// What every record says of itself.
+pub(super) fn metadata(
+    o: &mut Object<'_>,
     profiles: &[&str],
-    context: &Context,
+    correlation: Option<&str>,
+    host: &Host,
     stamp: &Stamp,
-) -> Object {
-    let metadata = Object::default()
+) {
+    let uid = host.uid(stamp);
+    let mut text = uuid::Uuid::encode_buffer();
+    let uid: &str = uid.hyphenated().encode_lower(&mut text);
+    o.maybe("correlation_uid", correlation)
         .with("log_name", "governd")
-        .with("logged_time", integer(stamp.logged_ms))
-        .with("product", product(context))
-        .with("profiles", profiles.iter().map(|name| Value::from(*name)).collect::<Vec<_>>())
-        .with("sequence", integer(stamp.sequence))
-        .with("uid", context.uid(stamp).to_string())
+        .with("logged_time", stamp.logged_ms)
+        .written("product", host.product())
+        .list("profiles", profiles.iter().copied())
+        .with("sequence", stamp.sequence)
+        .with("uid", uid)
         .with("version", OCSF_VERSION);
-    Object::default()
-        .with("activity_id", class.activity)
-        .with("category_uid", class.category)
-        .with("class_uid", class.class)
-        .with("device", device(context))
-        .with("metadata", metadata)
-        .with("severity_id", severity)
-        .with("time", integer(stamp.time_ms))
-        .with("type_uid", class.class * 100 + class.activity)
 }
 
 /// governd as an OCSF product.
-pub(super) fn product(context: &Context) -> Value {
-    json!({"name": "governd", "vendor_name": "governd", "version": &*context.version})
+pub(super) fn product(o: &mut Object<'_>, version: &str) {
+    o.with("name", "governd").with("vendor_name", "governd").with("version", version);
 }
 
-fn device(context: &Context) -> Object {
-    let os = json!({"kernel_release": &*context.kernel, "name": "Linux", "type_id": OS_LINUX});
-    Object::default()
-        .with("boot_uid", &*context.boot_id)
+/// The host as an OCSF device.
+pub(super) fn device(o: &mut Object<'_>, context: &super::Context) {
+    o.with("boot_uid", &*context.boot_id)
         .with("hostname", &*context.hostname)
-        .with("os", os)
+        .object("os", |o| {
+            o.with("kernel_release", &*context.kernel)
+                .with("name", "Linux")
+                .with("type_id", OS_LINUX);
+        })
         .with("type_id", DEVICE_UNKNOWN)
-        .maybe("uid", context.machine_id.as_deref())
+        .maybe("uid", context.machine_id.as_deref());
 }
 
 /// The actor of a record: its process.
-pub(super) fn actor(actor: &Actor, context: &Context) -> Object {
-    Object::default().with("process", process(actor, context))
+pub(super) fn actor(o: &mut Object<'_>, actor: &Actor, host: &Host) {
+    o.object("process", |o| process(o, actor, host));
 }
 
 /// A process with its file, user and parent.
-pub(super) fn process(actor: &Actor, context: &Context) -> Object {
+pub(super) fn process(o: &mut Object<'_>, actor: &Actor, host: &Host) {
     let process = &*actor.process;
-    let created_ms = context.booted_ms.saturating_add(process.started_ns / NANOS_PER_MILLI);
-    Object::default()
-        .maybe("cmd_line", process.args.as_deref().map(redact::command_line))
-        .maybe("created_time", (process.started_ns > 0).then(|| integer(created_ms)))
-        .maybe("file", process.exe.as_ref().map(file))
-        .with("name", process.name.as_str())
-        .maybe("parent_process", parent(actor))
-        .with("pid", process.pid)
-        .with("uid", process_uid(process, context))
-        .maybe("user", user(process))
+    let created_ms = host.booted_ms.saturating_add(process.started_ns / NANOS_PER_MILLI);
+    o.maybe("cmd_line", process.args.as_deref().map(|args| Shown(redact::CommandLine(args))))
+        .maybe("created_time", (process.started_ns > 0).then_some(created_ms))
+        .maybe_object("file", process.exe.as_ref(), file)
+        .with("name", process.name.as_str());
+    if has_parent(actor) {
+        o.object("parent_process", |o| parent(o, actor));
+    }
+    let Process { pid, started_ns, .. } = process;
+    // What identifies a process across hosts and boots.
+    o.with("pid", *pid)
+        .with("uid", Shown(format_args!("{}:{pid}:{started_ns}", host.boot_id)))
+        .maybe_object("user", process.uid, |o, uid| {
+            o.maybe("name", process.user.as_deref()).with("uid", Shown(uid));
+        });
 }
 
-/// What identifies a process across hosts and boots.
-fn process_uid(process: &Process, context: &Context) -> String {
-    format!("{}:{}:{}", context.boot_id, process.pid, process.started_ns)
-}
-
-fn file(exe: &crate::core::process::Exe) -> Object {
+fn file(o: &mut Object<'_>, exe: &Exe) {
     let name = exe.path.file_name().unwrap_or(exe.path.as_os_str());
-    Object::default()
-        .with("name", name.to_string_lossy())
+    let (major, minor) = (exe.device >> 20, exe.device & 0xf_ffff);
+    o.with("name", name.to_string_lossy())
         .with("path", exe.path.to_string_lossy())
         .with("type_id", FILE_REGULAR)
-        .with("uid", format!("{}:{}:{}", exe.device >> 20, exe.device & 0xf_ffff, exe.inode))
+        .with("uid", Shown(format_args!("{major}:{minor}:{}", exe.inode)));
 }
 
-fn user(process: &Process) -> Option<Object> {
-    let uid = process.uid?;
-    Some(Object::default().maybe("name", process.user.as_deref()).with("uid", uid.to_string()))
+/// Whether anything is known of who started a process.
+pub(super) fn has_parent(actor: &Actor) -> bool {
+    !actor.lineage.is_empty() || actor.process.parent.is_some()
 }
 
 /// The nearest ancestor, or what is left of it.
-pub(super) fn parent(actor: &Actor) -> Option<Object> {
-    if let Some(ancestor) = actor.lineage.first() {
-        return Some(
-            Object::default().with("name", ancestor.name.as_str()).with("pid", ancestor.pid),
-        );
-    }
-    actor.process.parent.map(|pid| Object::default().with("pid", pid))
+pub(super) fn parent(o: &mut Object<'_>, actor: &Actor) {
+    match actor.lineage.first() {
+        Some(ancestor) => o.with("name", ancestor.name.as_str()).with("pid", ancestor.pid),
+        None => o.maybe("pid", actor.process.parent),
+    };
 }
 
 /// The destination as an endpoint.
-pub(super) fn endpoint(destination: &Destination) -> Object {
-    Object::default()
-        .maybe("hostname", destination.name.as_deref())
-        .with("ip", destination.address.to_string())
-        .with("port", destination.port)
+pub(super) fn endpoint(o: &mut Object<'_>, destination: &Destination) {
+    o.maybe("hostname", destination.name.as_deref())
+        .with("ip", destination.address)
+        .with("port", destination.port);
+}
+
+/// This host as an endpoint.
+pub(super) fn this_host(o: &mut Object<'_>, host: &Host) {
+    o.with("hostname", &*host.hostname);
+}
+
+/// What somebody or something did by way of governd.
+pub(super) fn api(o: &mut Object<'_>, operation: &str) {
+    o.with("operation", operation).object("service", |o| {
+        o.with("name", "governd");
+    });
+}
+
+/// Something that has a name and a type.
+pub(super) fn resource(o: &mut Object<'_>, (name, kind): (&str, &str)) {
+    o.with("name", name).with("type", kind);
 }
 
 /// governd's own fields of the subject.
-pub(super) fn agent(subject: &Subject) -> Object {
-    Object::default()
+pub(super) fn agent(o: &mut Object<'_>, subject: &Subject) {
+    o.maybe("approver", subject.approver.as_deref())
         .with("id", subject.id)
         .with("name", &*subject.agent)
         .maybe("owner", subject.owner.as_deref())
-        .maybe("sponsor", subject.sponsor.as_deref())
         .maybe("risk", subject.risk)
-        .maybe("approver", subject.approver.as_deref())
+        .maybe("sponsor", subject.sponsor.as_deref());
 }
 
 /// governd's own fields of the policy.
-pub(super) fn policy(policy: &PolicyRef) -> Object {
-    Object::default().with("digest", &*policy.digest).with("generation", integer(policy.generation))
+pub(super) fn policy(o: &mut Object<'_>, policy: &PolicyRef) {
+    o.with("digest", &*policy.digest).with("generation", policy.generation);
 }
 
 /// governd's own fields of the process: what OCSF's object has no attribute for.
-pub(super) fn process_facts(actor: &Actor) -> Object {
+pub(super) fn process_facts(o: &mut Object<'_>, actor: &Actor) {
     let process = &*actor.process;
-    Object::default()
-        .maybe("cgroup", process.cgroup.as_deref())
-        .maybe("cgroup_id", process.cgroup_id.map(|id| id.to_string()))
+    o.maybe("cgroup", process.cgroup.as_deref())
+        .maybe("cgroup_id", process.cgroup_id.map(Shown))
         .maybe("gid", process.gid)
-        .with("started_ns", process.started_ns.to_string())
+        .with("started_ns", Shown(process.started_ns));
 }
 
-/// The lineage chain, nearest ancestor first.
-pub(super) fn lineage(actor: &Actor) -> Vec<Value> {
-    actor.lineage.iter().map(ancestor).collect()
-}
-
-fn ancestor(ancestor: &Ancestor) -> Value {
-    Object::default()
-        .maybe("exe", ancestor.exe.as_deref().map(|path| path.to_string_lossy()))
+/// An ancestor, as it stands in the lineage, nearest first.
+pub(super) fn ancestor(o: &mut Object<'_>, ancestor: &Ancestor) {
+    o.maybe("exe", ancestor.exe.as_deref().map(Path::to_string_lossy))
         .with("name", ancestor.name.as_str())
-        .with("pid", ancestor.pid)
-        .into()
+        .with("pid", ancestor.pid);
+}
+
+/// What stands below `unmapped.governd`.
+pub(super) fn unmapped(o: &mut Object<'_>, own: impl FnOnce(&mut Object<'_>)) {
+    o.object("unmapped", |o| {
+        o.object("governd", own);
+    });
 }

@@ -1,6 +1,8 @@
 //! The last look at arguments before they are recorded. The workload room redacts when it reads
 //! them and knows more; this catches what would slip through, cheaply: no pattern engine, one pass.
 
+use std::fmt::{self, Display, Formatter};
+
 /// What stands in place of a secret.
 const REDACTED: &str = "[redacted]";
 
@@ -45,51 +47,62 @@ const NAMES: &[&str] =
     &["key", "token", "secret", "password", "passwd", "passphrase", "credential", "authorization"];
 
 /// The command line in one string, arguments separated by a space.
-pub(super) fn command_line(args: &[String]) -> String {
-    let mut line = String::new();
-    let mut is_value = false;
-    for arg in args {
-        if !line.is_empty() {
-            line.push(' ');
+pub(super) struct CommandLine<'a>(pub(super) &'a [String]);
+
+impl Display for CommandLine<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut is_value = false;
+        for (position, arg) in self.0.iter().enumerate() {
+            if position > 0 {
+                f.write_str(" ")?;
+            }
+            let is_option = arg.starts_with('-');
+            if is_value && !is_option {
+                f.write_str(REDACTED)?;
+            } else {
+                argument(f, arg)?;
+            }
+            is_value = is_option && !arg.contains('=') && is_secret_name(arg);
         }
-        let names_secret = arg.starts_with('-') && !arg.contains('=') && is_secret_name(arg);
-        if is_value && !arg.starts_with('-') {
-            line.push_str(REDACTED);
-        } else {
-            line.push_str(&argument(arg));
-        }
-        is_value = names_secret;
+        Ok(())
     }
-    line
 }
 
-fn argument(arg: &str) -> String {
+fn argument(f: &mut Formatter<'_>, arg: &str) -> fmt::Result {
     if let Some((name, value)) = arg.split_once(['=', ':'])
-        && is_secret_name(name)
         && !value.is_empty()
         && !name.contains(['/', ' '])
+        && is_secret_name(name)
     {
         let separator = arg.get(name.len()..=name.len()).unwrap_or_default();
-        return format!("{name}{separator}{REDACTED}");
+        return write!(f, "{name}{separator}{REDACTED}");
     }
-    let words = arg.split(' ').map(word).collect::<Vec<_>>();
-    words.join(" ")
+    for (position, part) in arg.split(' ').enumerate() {
+        if position > 0 {
+            f.write_str(" ")?;
+        }
+        word(f, part)?;
+    }
+    Ok(())
 }
 
-fn word(word: &str) -> String {
+fn word(f: &mut Formatter<'_>, word: &str) -> fmt::Result {
     if let Some((scheme, rest)) = word.split_once("://")
         && let Some((userinfo, host)) = rest.split_once('@')
         && userinfo.contains(':')
         && !userinfo.contains('/')
     {
-        return format!("{scheme}://{REDACTED}@{host}");
+        return write!(f, "{scheme}://{REDACTED}@{host}");
+    }
+    if word.len() < KEY_BYTES_MIN {
+        return f.write_str(word);
     }
     let bare = word.trim_matches(['"', '\'']);
     let value = bare.rsplit_once('=').map_or(bare, |(_, value)| value);
     if PREFIXES.iter().any(|prefix| is_key(value, prefix)) {
-        return word.replace(value, REDACTED);
+        return f.write_str(&word.replace(value, REDACTED));
     }
-    word.to_owned()
+    f.write_str(word)
 }
 
 fn is_key(text: &str, prefix: &str) -> bool {
@@ -97,8 +110,11 @@ fn is_key(text: &str, prefix: &str) -> bool {
 }
 
 fn is_secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    NAMES.iter().any(|part| name.contains(part))
+    let is_part = |part: &&str| {
+        let (name, part) = (name.as_bytes(), part.as_bytes());
+        name.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+    };
+    NAMES.iter().any(is_part)
 }
 
 #[cfg(test)]
@@ -125,7 +141,7 @@ mod tests {
         ];
         for (args, want) in rows {
             let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-            assert_eq!(command_line(&args), *want);
+            assert_eq!(CommandLine(&args).to_string(), *want);
         }
     }
 }

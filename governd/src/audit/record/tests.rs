@@ -1,13 +1,15 @@
 //! Every kind of record against OCSF's own requirements, and one whole line per kind.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, sync::LazyLock};
 
-use serde_json::Map;
+use proptest::prelude::*;
+use serde_json::{Map, Value};
 
 use super::*;
 use crate::{audit::canonical, core::process::Exe};
 
-const FACTS: &str = include_str!("testdata/ocsf_1.8.0.json");
+static FACTS: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("testdata/ocsf_1.8.0.json")).unwrap());
 
 /// Object type of an attribute, for those that governd emits.
 const OBJECTS: &[(&str, &str)] = &[
@@ -43,7 +45,6 @@ fn names(facts: &Value, list: &str) -> Vec<String> {
 
 /// What is wrong with an object, attribute by attribute; `allowed` are names beside its facts.
 fn faults(path: &str, map: &Map<String, Value>, facts: &Value, allowed: &[String]) -> Vec<String> {
-    let all: Value = serde_json::from_str(FACTS).unwrap();
     let mut faults = Vec::new();
     for name in names(facts, "required") {
         if !map.contains_key(&name) {
@@ -67,7 +68,7 @@ fn faults(path: &str, map: &Map<String, Value>, facts: &Value, allowed: &[String
         let Some((_, object)) = OBJECTS.iter().find(|(attribute, _)| attribute == name) else {
             continue;
         };
-        let facts = &all["objects"][object];
+        let facts = &FACTS["objects"][object];
         let path = format!("{path}.{name}");
         match value {
             Value::Object(map) => faults.extend(super::tests::faults(&path, map, facts, &[])),
@@ -85,7 +86,7 @@ fn faults(path: &str, map: &Map<String, Value>, facts: &Value, allowed: &[String
 
 /// What OCSF has to say against a line.
 fn validate(line: &str) -> Vec<String> {
-    let all: Value = serde_json::from_str(FACTS).unwrap();
+    let all = &*FACTS;
     let event: Value = serde_json::from_str(line).unwrap();
     let class_uid = &event["class_uid"];
     let classes = all["classes"].as_object().unwrap();
@@ -93,7 +94,7 @@ fn validate(line: &str) -> Vec<String> {
     else {
         return vec![format!("class {class_uid} is unknown")];
     };
-    let mut allowed = names(&all, "base_optional");
+    let mut allowed = names(all, "base_optional");
     let mut found = Vec::new();
     for profile in names(&event["metadata"], "profiles") {
         if !names(facts, "profiles").contains(&profile) {
@@ -118,7 +119,7 @@ fn validate(line: &str) -> Vec<String> {
     found
 }
 
-fn context() -> Context {
+fn facts() -> Context {
     Context {
         hostname: "host-a.example".into(),
         machine_id: Some("5c0f3a4e5c0f3a4e5c0f3a4e5c0f3a4e".into()),
@@ -130,8 +131,12 @@ fn context() -> Context {
     }
 }
 
-fn bare_context() -> Context {
-    Context { machine_id: None, ..context() }
+fn host() -> Host {
+    Host::new(facts())
+}
+
+fn bare_host() -> Host {
+    Host::new(Context { machine_id: None, ..facts() })
 }
 
 fn stamp() -> Stamp {
@@ -322,8 +327,8 @@ fn records_say_what_the_kernel_keeps_from_working() {
     let names = Degraded { what: "names", detail, hides_names: true };
     let errno = Degraded { what: "errno", detail: "EPERM", hides_names: false };
     let message = |degraded: &[Degraded], record: &Record| {
-        let context = Context { degraded: degraded.into(), ..context() };
-        let line: Value = serde_json::from_str(&record.line(&context, &stamp())).unwrap();
+        let host = Host::new(Context { degraded: degraded.into(), ..facts() });
+        let line: Value = serde_json::from_str(&record.line(&host, &stamp())).unwrap();
         let own = &line["unmapped"]["governd"];
         let degraded = [&own["degraded"], &own["decision"]["degraded"]];
         let degraded = degraded.into_iter().find(|value| !value.is_null()).cloned();
@@ -410,8 +415,8 @@ fn minimal() -> Vec<Record> {
 #[test]
 fn every_kind_is_valid_ocsf() {
     for record in full().into_iter().map(|(_, record)| record).chain(minimal()) {
-        for context in [context(), bare_context()] {
-            let line = record.line(&context, &stamp());
+        for host in [host(), bare_host()] {
+            let line = record.line(&host, &stamp());
             assert_eq!(validate(&line), Vec::<String>::new(), "{line}");
         }
     }
@@ -420,7 +425,7 @@ fn every_kind_is_valid_ocsf() {
 #[test]
 fn the_validator_finds_what_is_wrong() {
     let (_, record) = full().remove(0);
-    let line = record.line(&context(), &stamp());
+    let line = record.line(&host(), &stamp());
     let broken = |pointer: &str, key: &str, value: Option<Value>| {
         let mut event: Value = serde_json::from_str(&line).unwrap();
         let map = event.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
@@ -446,7 +451,7 @@ fn the_validator_finds_what_is_wrong() {
 #[test]
 fn lines_of_every_kind() {
     for (name, record) in full() {
-        let line = record.line(&context(), &stamp());
+        let line = record.line(&host(), &stamp());
         assert_eq!(line, canonical::to_string(&serde_json::from_str(&line).unwrap()));
         insta::assert_snapshot!(name, line);
     }
@@ -464,7 +469,7 @@ fn outcomes_have_their_codes() {
     ];
     for (verdict, mode, hook, codes, would_deny) in rows {
         let flow = Flow { hook, ..flow(verdict, Reason::NoRule, mode) };
-        let line = Record::Flow(flow).line(&context(), &stamp());
+        let line = Record::Flow(flow).line(&host(), &stamp());
         let event: Value = serde_json::from_str(&line).unwrap();
         let found = ["action_id", "disposition_id", "activity_id"].map(|key| event[key].clone());
         assert_eq!(found, codes.map(Value::from), "{line}");
@@ -479,7 +484,7 @@ fn a_name_is_stated_with_how_it_is_known() {
     for evidence in [Evidence::Dns, Evidence::Sni, Evidence::Both, Evidence::None] {
         let mut flow = flow(Verdict::Allow, Reason::Rule, Mode::Enforce);
         flow.destination = Some(Destination { evidence, ..destination() });
-        let line = Record::Flow(flow).line(&context(), &stamp());
+        let line = Record::Flow(flow).line(&host(), &stamp());
         let event: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(event["dst_endpoint"]["hostname"], "api.openai.com");
         assert_eq!(event["unmapped"]["governd"]["name"]["evidence"], evidence.word());
@@ -565,7 +570,7 @@ fn hostile(unit: &str) -> Vec<Record> {
 fn the_longest_record_is_cut_to_fit_and_says_what_was_cut() {
     for unit in ["a", "\u{1}", "😀", "\"", "sk-0123456789abcdef "] {
         for record in hostile(unit) {
-            let line = record.line(&context(), &stamp());
+            let line = record.line(&host(), &stamp());
             assert!(line.len() <= RECORD_BYTES_MAX, "{} bytes", line.len());
             assert_eq!(validate(&line), Vec::<String>::new());
             let event: Value = serde_json::from_str(&line).unwrap();
@@ -585,7 +590,7 @@ fn a_long_argument_alone_is_cut_alone() {
     let args = vec!["agent".to_owned(), "x".repeat(5_000)].into();
     let process = Process { args: Some(args), ..(*flow.actor.process).clone() };
     flow.actor.process = Arc::new(process);
-    let line = Record::Flow(flow).line(&context(), &stamp());
+    let line = Record::Flow(flow).line(&host(), &stamp());
     let event: Value = serde_json::from_str(&line).unwrap();
     let cut = &event["unmapped"]["governd"]["cut"];
     assert_eq!(*cut, serde_json::json!(["actor.process.cmd_line"]));
@@ -594,8 +599,8 @@ fn a_long_argument_alone_is_cut_alone() {
 
 #[test]
 fn ids_are_version_seven_ordered_and_repeatable() {
-    let context = context();
-    let at = |logged_ms, sequence| context.uid(&Stamp { time_ms: 0, logged_ms, sequence });
+    let host = host();
+    let at = |logged_ms, sequence| host.uid(&Stamp { time_ms: 0, logged_ms, sequence });
     for sequence in [0, 1, 0xffff, 1 << 24, (1 << 42) - 1] {
         assert_eq!(index_of(&at(1_763_640_000_123, sequence)), sequence);
     }
@@ -606,6 +611,63 @@ fn ids_are_version_seven_ordered_and_repeatable() {
     let ids: Vec<Uuid> = sequences.iter().map(|sequence| at(5, *sequence)).collect();
     assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
     assert!(ids.last() < Some(&at(6, 0)));
-    let other = Context { boot_id: "another".into(), ..context.clone() };
-    assert_ne!(other.uid(&stamp()), context.uid(&stamp()));
+    let other = Host::new(Context { boot_id: "another".into(), ..facts() });
+    assert_ne!(other.uid(&stamp()), host.uid(&stamp()));
+}
+
+/// Every kind, with a text and numbers in whatever others choose.
+fn with(text: &str, number: u64) -> Vec<Record> {
+    let shared: Arc<str> = text.into();
+    let mut records = hostile(if text.is_empty() { " " } else { text });
+    records.extend(full().into_iter().map(|(_, record)| record));
+    records.extend(minimal());
+    for record in &mut records {
+        match record {
+            Record::Flow(flow) | Record::Query(DnsQuery { flow, .. }) => {
+                let mut process = (*flow.actor.process).clone();
+                process.args = Some([text.to_owned(), format!("--token={text}")].into());
+                process.started_ns = number;
+                process.cgroup = Some(Arc::clone(&shared));
+                flow.actor.process = Arc::new(process);
+                flow.subject.agent = Arc::clone(&shared);
+                flow.path = Some(Arc::clone(&shared));
+                flow.cookie = number;
+                if let Some(to) = &mut flow.destination {
+                    to.said = Some(Said {
+                        source: "tls",
+                        name: None,
+                        alpn: vec![text.to_owned()],
+                        has_ech: number % 2 == 0,
+                        refusal: None,
+                    });
+                }
+            }
+            Record::Loss(loss) => {
+                loss.detail = Some(Arc::clone(&shared));
+                loss.count = number;
+            }
+            Record::Policy(change) => change.sources = vec![text.to_owned()],
+            Record::Finding(finding) => finding.evidence = vec![text.to_owned()],
+            _ => {}
+        }
+    }
+    records
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn lines_of_any_content_are_canonical_valid_and_short_enough(
+        text in any::<String>(),
+        number in any::<u64>(),
+    ) {
+        for record in with(&text, number) {
+            let line = record.line(&host(), &stamp());
+            let event: Value = serde_json::from_str(&line).unwrap();
+            prop_assert_eq!(&line, &canonical::to_string(&event));
+            prop_assert_eq!(validate(&line), Vec::<String>::new());
+            prop_assert!(line.len() <= RECORD_BYTES_MAX);
+        }
+    }
 }
