@@ -145,11 +145,7 @@ impl Object<'_> {
     }
 
     /// Adds an object.
-    pub fn object(
-        &mut self,
-        key: &'static str,
-        fields: impl FnOnce(&mut Object<'_>),
-    ) -> &mut Self {
+    pub fn object(&mut self, key: &'static str, fields: impl FnOnce(&mut Object<'_>)) -> &mut Self {
         self.key(key);
         object(self.out, fields);
         self

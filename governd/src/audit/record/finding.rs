@@ -44,9 +44,7 @@ pub(super) fn write(o: &mut Object<'_>, finding: &Finding, host: &Host, stamp: &
 
 fn info(o: &mut Object<'_>, finding: &Finding, stamp: &Stamp) {
     o.object("analytic", |o| {
-        o.with("name", &*finding.kind)
-            .with("type_id", ANALYTIC_RULE)
-            .with("uid", &*finding.kind);
+        o.with("name", &*finding.kind).with("type_id", ANALYTIC_RULE).with("uid", &*finding.kind);
     })
     .with("first_seen_time", finding.first_seen_ms)
     .with("last_seen_time", stamp.time_ms)
