@@ -637,7 +637,7 @@ fn with(text: &str, number: u64) -> Vec<Record> {
                         source: "tls",
                         name: None,
                         alpn: vec![text.to_owned()],
-                        has_ech: number % 2 == 0,
+                        has_ech: number.is_multiple_of(2),
                         refusal: None,
                     });
                 }
