@@ -10,11 +10,14 @@ use crate::{
     control::{
         inventory::{
             AgentDetail, AgentSummary, AgentsReport, AncestorRow, Coverage, EndpointRow,
-            EvidenceRow, PolicyRow, ProcessRow, RuleRow,
+            EvidenceRow, PolicyRow, ProcessRow, RuleRow, WorkloadRow,
         },
         protocol::{ErrorKind, Reply},
     },
-    core::inventory::{Agent, EndpointSeen, Evidence, Instance, Standing},
+    core::{
+        inventory::{Agent, EndpointSeen, Evidence, Instance, Standing},
+        workload::Workload,
+    },
     policy::image::AgentFacts,
     workload::proc::{Stat, TICK_NS},
 };
@@ -167,11 +170,35 @@ impl Engine {
             args: process.args.as_ref().map(|args| args.to_vec()),
             user: user.or_else(|| process.uid.map(|uid| uid.to_string())),
             cgroup: process.cgroup.as_deref().map(str::to_owned),
-            login_uid: stat.as_ref().and_then(|_| proc.login_uid(process.pid)),
+            login_uid: process.login.uid,
+            login_session: process.login.session,
             session: stat.map(|stat| stat.session),
+            workload: process.workload.as_deref().map(workload),
+            trace_id: process.trace.as_deref().map(str::to_owned),
             first_ms: instance.first_ms,
             lineage: lineage.collect(),
         }
+    }
+}
+
+fn workload(workload: &Workload) -> WorkloadRow {
+    let text = |text: &str| text.to_owned();
+    let container = workload.container.as_ref();
+    let (image, facts) = (workload.image(), workload.pod_facts.get());
+    let name = workload.pod_name();
+    WorkloadRow {
+        unit: workload.unit.clone(),
+        user_unit: workload.user_unit.clone(),
+        runtime: container.map(|container| text(container.runtime.word())),
+        container: container.map(|container| container.id.clone()),
+        image: image.map(|image| text(&image.name)),
+        image_digest: image.and_then(|image| image.digest.as_deref().map(text)),
+        pod_uid: workload.pod.clone(),
+        namespace: name.map(|(namespace, _)| text(namespace)),
+        pod: name.map(|(_, name)| text(name)),
+        service_account: facts.and_then(|facts| facts.service_account.as_deref().map(text)),
+        controller: facts.and_then(|facts| facts.controller.as_deref().map(text)),
+        labels: facts.map(|facts| facts.labels.clone()).unwrap_or_default(),
     }
 }
 

@@ -13,7 +13,7 @@ use governd_common::{
 
 use super::{KnownServices, clock, engine::Engine, images::Containers};
 use crate::{
-    audit::record::{Actor, Confidence, Finding, Record},
+    audit::record::{Actor, Confidence, Finding, Record, Said},
     catalog::Catalog,
     core::{
         inventory::{Agent, Change, Contact, EndpointSeen, Instance, Inventory, Sighting, Traffic},
@@ -204,6 +204,26 @@ impl Engine {
         let changes = self.discovery.contact(actor, subject, &contact);
         self.found(changes);
         self.want_digest(actor.process.pid);
+    }
+
+    /// A connection began with a TLS hello that carries an encrypted one.
+    pub(super) fn discover_encrypted_hello(
+        &mut self,
+        flow: &FlowEvent,
+        said: &Said,
+        actor: &Actor,
+    ) {
+        let contact = Contact {
+            name: said.name.as_deref(),
+            address: IpAddr::from(flow.address),
+            port: flow.port,
+            is_denied: flow.verdict == Verdict::Deny as u8,
+        };
+        let place = self.discovery.containers.place(actor);
+        let sighting = sighting(actor, place.as_deref(), &[], flow.header.subject);
+        let inventory = &mut self.discovery.inventory;
+        let changes = inventory.observe_encrypted_hello(&sighting, &contact, clock::now_ms());
+        self.found(changes);
     }
 
     /// A connection ended.

@@ -39,6 +39,7 @@ use crate::{
     },
     core::{
         classify::{Candidate, Classifier, TaskChange, reconcile},
+        said,
         state::{Command, Input, State},
     },
     kernel::{Events, Kernel, KernelError, RawEvent},
@@ -175,6 +176,10 @@ impl Engine {
             }
             RawEvent::Name(event) => {
                 let actor = actor(self.processes.attribute(&event.header));
+                if event.has_ech != 0 {
+                    let (flow, said) = (said::flow(&event), said::said(&event));
+                    self.discover_encrypted_hello(&flow, &said, &actor);
+                }
                 self.step(Input::Name(&event, actor));
             }
             RawEvent::Dns(event) if event.reason != 0 => {

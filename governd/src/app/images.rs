@@ -9,11 +9,13 @@ use std::{
 use super::{clock, discovery::Discovery, engine::Engine};
 use crate::{
     audit::record::Actor,
-    core::inventory::{Agent, ImageSeen},
+    core::{
+        inventory::Agent,
+        workload::{Image, Told},
+    },
     workload::{
-        image::{Image, Images, Sockets},
+        image::{Images, Sockets},
         limits::{IMAGE_TIMEOUT_MS, IMAGES_MAX},
-        owner::CgroupOwner,
         table::Known,
     },
 };
@@ -36,7 +38,7 @@ pub(super) struct Containers {
 struct Asked {
     /// What it is called while its image is not known.
     place: String,
-    image: Option<Image>,
+    told: Option<Told>,
 }
 
 impl Containers {
@@ -47,30 +49,34 @@ impl Containers {
         Self { images, known: HashMap::new(), pending: 0 }
     }
 
-    /// What stays the same of a process's unit or container when it is started again.
+    /// What stays the same of a process's unit or container when it is started again. Tells the
+    /// process's workload what is known of its container by now.
     pub(super) fn place(&mut self, actor: &Actor) -> Option<String> {
-        let owner = CgroupOwner::parse(actor.process.cgroup.as_deref()?);
-        let place = owner.place();
-        let (Some(container), Some(place)) = (owner.container, &place) else { return place };
+        let workload = actor.process.workload.as_ref()?;
+        let place = workload.place()?;
+        let Some(container) = &workload.container else { return Some(place) };
         if let Some(known) = self.known.get(&container.id) {
-            return Some(known.image.as_ref().map_or_else(|| place.clone(), image_place));
+            if let Some(told) = &known.told {
+                workload.told.get_or_init(|| told.clone());
+            }
+            return Some(workload.image().map_or(place, image_place));
         }
-        let id = container.id.clone();
-        if self.images.as_ref().is_some_and(|images| images.ask(container)) {
+        if self.images.as_ref().is_some_and(|images| images.ask(container.clone())) {
             if self.known.len() >= IMAGES_MAX {
                 self.known.clear();
             }
             self.pending += 1;
-            self.known.insert(id, Asked { place: place.clone(), image: None });
+            let asked = Asked { place: place.clone(), told: None };
+            self.known.insert(container.id.clone(), asked);
         }
-        Some(place.clone())
+        Some(place)
     }
 
     /// The image of an agent's container.
     fn image(&self, agent: &Agent) -> Option<&Image> {
-        let cgroup = agent.latest.as_ref()?.actor.process.cgroup.as_deref()?;
-        let container = CgroupOwner::parse(cgroup).container?;
-        self.known.get(&container.id)?.image.as_ref()
+        let workload = agent.latest.as_ref()?.actor.process.workload.as_ref()?;
+        let container = workload.container.as_ref()?;
+        self.known.get(&container.id)?.told.as_ref()?.image.as_ref()
     }
 }
 
@@ -84,10 +90,11 @@ impl Discovery {
         while let Some(answer) = self.containers.images.as_ref().and_then(Images::next) {
             self.containers.pending = self.containers.pending.saturating_sub(1);
             let known = self.containers.known.get_mut(&answer.container);
-            if let (Some(known), Some(image)) = (known, answer.image) {
-                self.inventory.observe_image(&known.place, &image_place(&image));
-                known.image = Some(image);
+            let (Some(known), Some(told)) = (known, answer.told) else { continue };
+            if let Some(image) = &told.image {
+                self.inventory.observe_image(&known.place, &image_place(image));
             }
+            known.told = Some(told);
         }
     }
 }
@@ -112,11 +119,8 @@ impl Engine {
         self.discovery.take_images();
         let Discovery { inventory, containers, .. } = &mut self.discovery;
         let registered = inventory.agents().filter(|agent| agent.subject.is_some());
-        let seen: Vec<(Arc<str>, ImageSeen)> = registered
-            .filter_map(|agent| {
-                let Image { name, digest } = containers.image(agent)?.clone();
-                Some((Arc::clone(&agent.id), ImageSeen { name, digest }))
-            })
+        let seen: Vec<(Arc<str>, Image)> = registered
+            .filter_map(|agent| Some((Arc::clone(&agent.id), containers.image(agent)?.clone())))
             .collect();
         let now_ms = clock::now_ms();
         let changes =

@@ -77,6 +77,9 @@ impl Engine {
                 let finding = self.quic_finding(event, &said, actor);
                 self.journal.record(Record::Finding(finding), None);
             }
+            if said.has_ech {
+                self.discover_encrypted_hello(&flow, &said, actor);
+            }
             self.step(Input::Quic(&flow, said, actor.clone()));
         }
         self.tell_kernel(key, verdict);

@@ -142,12 +142,47 @@ pub struct ProcessRow {
     pub cgroup: Option<String>,
     /// Its session, while it runs.
     pub session: Option<u32>,
-    /// Number of the user who logged in, whatever it runs as; while it runs, and if anybody did.
+    /// Number of the user who logged in, whatever it runs as; if anybody did.
     pub login_uid: Option<u32>,
+    /// Number of the login's session; if anybody logged in.
+    pub login_session: Option<u32>,
+    /// Unit, container and pod; absent if it belongs to none.
+    pub workload: Option<WorkloadRow>,
+    /// Trace that it is a part of, as whoever started it said.
+    pub trace_id: Option<String>,
     /// When it was first seen, in milliseconds since the epoch.
     pub first_ms: u64,
     /// Its ancestors, nearest first.
     pub lineage: Vec<AncestorRow>,
+}
+
+/// What a process belongs to. What nobody told is absent.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct WorkloadRow {
+    /// Unit of the system manager.
+    pub unit: Option<String>,
+    /// Unit of the user's manager.
+    pub user_unit: Option<String>,
+    /// Runtime of the container.
+    pub runtime: Option<String>,
+    /// Id of the container.
+    pub container: Option<String>,
+    /// Image of the container.
+    pub image: Option<String>,
+    /// Digest of the image.
+    pub image_digest: Option<String>,
+    /// Uid of the pod.
+    pub pod_uid: Option<String>,
+    /// Namespace of the pod.
+    pub namespace: Option<String>,
+    /// Name of the pod.
+    pub pod: Option<String>,
+    /// Service account of the pod.
+    pub service_account: Option<String>,
+    /// What controls the pod, such as `ReplicaSet/invoice-bot-6c9d`.
+    pub controller: Option<String>,
+    /// Labels of the pod.
+    pub labels: std::collections::BTreeMap<String, String>,
 }
 
 /// An ancestor of a process.

@@ -8,6 +8,7 @@
 //! - [`Inventory::observe_listener`]: for each TCP listener of the sweep;
 //! - [`Inventory::observe_contact`]: for each connection of the sweep, then for each flow decision
 //!   and whatever names it (DNS, SNI);
+//! - [`Inventory::observe_encrypted_hello`]: for TLS hellos with ECH;
 //! - [`Inventory::observe_exit`]: when a process ended;
 //! - [`Inventory::set_registered`] and [`Inventory::observe_subjects`]: after each policy that came
 //!   into force;
@@ -46,8 +47,8 @@ mod place;
 mod registry;
 
 pub use agent::{
-    Agent, AgentState, ENDPOINTS_MAX, EVIDENCE_MAX, EndpointSeen, INSTANCES_MAX, ImageSeen,
-    Instance, Key, Standing,
+    Agent, AgentState, ENDPOINTS_MAX, EVIDENCE_MAX, EndpointSeen, INSTANCES_MAX, Instance, Key,
+    Standing,
 };
 pub use evidence::{Evidence, Signal};
 pub use finding::{Change, ChangeKind};

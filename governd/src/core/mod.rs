@@ -11,4 +11,6 @@ pub mod process;
 pub mod recent;
 pub mod said;
 pub mod state;
+pub mod trace;
 pub mod unseen;
+pub mod workload;

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use super::workload::Workload;
+
 /// A process, as kernel events and /proc describe it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Process {
@@ -28,6 +30,21 @@ pub struct Process {
     pub cgroup_id: Option<u64>,
     /// cgroup v2 path below the mount, with a leading slash.
     pub cgroup: Option<Arc<str>>,
+    /// Unit, container and pod; `None` if it belongs to none.
+    pub workload: Option<Arc<Workload>>,
+    /// Who logged in to what became this process.
+    pub login: Login,
+    /// Trace that it is a part of, as whoever started it said (W3C Trace Context); 32 digits.
+    pub trace: Option<Arc<str>>,
+}
+
+/// The login that a process comes from, which it keeps whatever it runs as (audit of the kernel).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Login {
+    /// User id; `None` if nobody logged in, or the kernel does not keep it.
+    pub uid: Option<u32>,
+    /// Number of the session; `None` likewise.
+    pub session: Option<u32>,
 }
 
 /// An executable file.

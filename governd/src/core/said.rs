@@ -54,7 +54,7 @@ impl SaidNames {
 }
 
 /// The decision about a name, as one about its destination.
-pub(super) fn flow(event: &NameEvent) -> FlowEvent {
+pub fn flow(event: &NameEvent) -> FlowEvent {
     FlowEvent {
         header: event.header,
         address: event.address,
@@ -72,7 +72,8 @@ pub(super) fn flow(event: &NameEvent) -> FlowEvent {
     }
 }
 
-fn said(event: &NameEvent) -> Said {
+/// What a connection said.
+pub fn said(event: &NameEvent) -> Said {
     let bytes = event.name.get(..usize::from(event.name_len)).unwrap_or_default();
     let name = std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty());
     let is_tls = event.source == NameSource::Tls as u8;

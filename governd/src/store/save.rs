@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{
     inventory::{Agent, Instance, Write},
-    process::{Ancestor, Exe, Process},
+    process::{Ancestor, Exe, Login, Process},
 };
 
 /// Writes all of these, or none.
@@ -170,6 +170,12 @@ pub(super) struct StoredProcess {
     gid: Option<u32>,
     cgroup_id: Option<u64>,
     cgroup: Option<String>,
+    #[serde(default)]
+    login_uid: Option<u32>,
+    #[serde(default)]
+    login_session: Option<u32>,
+    #[serde(default)]
+    trace: Option<String>,
     lineage: Vec<StoredAncestor>,
 }
 
@@ -205,13 +211,30 @@ impl StoredProcess {
             gid: process.gid,
             cgroup_id: process.cgroup_id,
             cgroup: text(&process.cgroup),
+            login_uid: process.login.uid,
+            login_session: process.login.session,
+            trace: text(&process.trace),
             lineage: instance.actor.lineage.iter().map(StoredAncestor::of).collect(),
         }
     }
 
     /// The process, and its lineage.
     pub(super) fn into_process(self, pid: u32, started_ns: u64) -> (Process, Vec<Ancestor>) {
-        let Self { parent, name, exe, args, uid, user, gid, cgroup_id, cgroup, lineage } = self;
+        let Self {
+            parent,
+            name,
+            exe,
+            args,
+            uid,
+            user,
+            gid,
+            cgroup_id,
+            cgroup,
+            login_uid,
+            login_session,
+            trace,
+            lineage,
+        } = self;
         let exe =
             exe.map(|StoredExe { path, device, inode }| Exe { path: path.into(), device, inode });
         let process = Process {
@@ -226,6 +249,10 @@ impl StoredProcess {
             gid,
             cgroup_id,
             cgroup: cgroup.map(Into::into),
+            // Runtimes are asked anew by whoever runs now.
+            workload: None,
+            login: Login { uid: login_uid, session: login_session },
+            trace: trace.map(Into::into),
         };
         let lineage = lineage.into_iter().map(|StoredAncestor { pid, name, exe }| Ancestor {
             pid,

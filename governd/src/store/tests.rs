@@ -9,7 +9,7 @@ use crate::{
     catalog::Catalog,
     core::{
         inventory::{Contact, Inventory, Sighting, Traffic},
-        process::{Ancestor, Exe, Process},
+        process::{Ancestor, Exe, Login, Process},
     },
 };
 
@@ -28,6 +28,9 @@ fn actor(pid: u32) -> Actor {
         gid: Some(1000),
         cgroup_id: Some(9),
         cgroup: Some("/system.slice/codex.service".into()),
+        workload: None,
+        login: Login { uid: Some(1000), session: Some(3) },
+        trace: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
     };
     let above = Ancestor { pid: 7, name: "bash".into(), exe: Some("/bin/bash".into()) };
     Actor { process: Arc::new(process), lineage: Arc::new([above]) }

@@ -1,8 +1,11 @@
-//! Images of containers, asked of the runtime that made them, by a thread of its own.
+//! Images of containers and names of their pods, asked of the runtime that made them, by a thread of
+//! its own.
 //!
-//! Docker, Podman and CRI-O answer HTTP on a local socket; containerd speaks gRPC there and is not
-//! asked. An answer takes at most [`IMAGE_TIMEOUT_MS`] and [`IMAGE_ANSWER_BYTES_MAX`]. A runtime
-//! that does not answer in time is left alone for a while. Nobody waits for an answer.
+//! Docker, Podman and CRI-O answer HTTP on a local socket, containerd gRPC. Where Podman and CRI-O
+//! do not answer, their store has a file. An answer takes at most [`IMAGE_TIMEOUT_MS`] and
+//! [`IMAGE_ANSWER_BYTES_MAX`]. A runtime that does not answer in time is left alone for a while.
+//! Nobody waits for an answer. Only what root's runtimes say counts: who runs containers of their
+//! own could name any image.
 
 use std::{
     collections::HashMap,
@@ -20,22 +23,16 @@ use std::{
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde_json::Value;
 
-use super::{
-    limits::{IMAGE_ANSWER_BYTES_MAX, IMAGE_NAME_BYTES_MAX, IMAGE_TIMEOUT_MS, IMAGES_WAITING_MAX},
-    owner::{Container, Runtime},
+use super::limits::{
+    IMAGE_ANSWER_BYTES_MAX, IMAGE_NAME_BYTES_MAX, IMAGE_TIMEOUT_MS, IMAGES_WAITING_MAX,
 };
+use crate::core::workload::{Container, Image, Runtime, Told};
+
+mod containerd;
+mod storage;
 
 /// How long a runtime that did not answer is left alone.
 const PAUSE: Duration = Duration::from_secs(30);
-
-/// A container's image.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Image {
-    /// As whoever started the container named it, such as `ghcr.io/acme/bot:1.2`.
-    pub name: Arc<str>,
-    /// `sha256:` and its digest, where the runtime told it.
-    pub digest: Option<Arc<str>>,
-}
 
 /// What a runtime said of a container.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,7 +40,7 @@ pub struct Answer {
     /// The container's id.
     pub container: String,
     /// `None` if the runtime does not know it or cannot be asked.
-    pub image: Option<Image>,
+    pub told: Option<Told>,
 }
 
 /// Where runtimes listen.
@@ -55,6 +52,10 @@ pub struct Sockets {
     pub podman: PathBuf,
     /// CRI-O.
     pub crio: PathBuf,
+    /// containerd; k3s has one of its own.
+    pub containerd: Vec<PathBuf>,
+    /// Directory in which Podman and CRI-O keep what they run.
+    pub storage: PathBuf,
 }
 
 impl Default for Sockets {
@@ -63,6 +64,11 @@ impl Default for Sockets {
             docker: "/run/docker.sock".into(),
             podman: "/run/podman/podman.sock".into(),
             crio: "/run/crio/crio.sock".into(),
+            containerd: vec![
+                "/run/containerd/containerd.sock".into(),
+                "/run/k3s/containerd/containerd.sock".into(),
+            ],
+            storage: "/var/lib/containers/storage".into(),
         }
     }
 }
@@ -86,8 +92,8 @@ impl Images {
         thread::Builder::new().name("images".into()).spawn(move || {
             let mut asker = Asker { sockets, paused: HashMap::new() };
             for container in asked {
-                let image = asker.image(&container);
-                if answers.send(Answer { container: container.id, image }).is_err() {
+                let told = asker.told(&container);
+                if answers.send(Answer { container: container.id, told }).is_err() {
                     return;
                 }
             }
@@ -112,31 +118,47 @@ struct Asker {
 }
 
 impl Asker {
-    fn image(&mut self, container: &Container) -> Option<Image> {
+    fn told(&mut self, container: &Container) -> Option<Told> {
         // It becomes a part of a path.
         if !container.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
-        let Sockets { docker, podman, crio } = self.sockets.clone();
-        let api = format!("/containers/{}/json", container.id);
-        let asked: Vec<(PathBuf, String)> = match container.runtime {
-            Runtime::Docker => vec![(docker, api)],
-            Runtime::Podman => vec![(podman, api)],
-            Runtime::Crio => vec![(crio, format!("/containers/{}", container.id))],
-            Runtime::Unknown => vec![(docker, api.clone()), (podman, api)],
-            Runtime::Containerd | Runtime::Lxc | Runtime::Machine => Vec::new(),
-        };
-        asked.iter().find_map(|(socket, path)| self.ask(socket, path))
+        let Sockets { docker, podman, crio, containerd, storage } = self.sockets.clone();
+        let id = &container.id;
+        let api = format!("/containers/{id}/json");
+        let of_storage = || storage::told(&storage, id);
+        match container.runtime {
+            Runtime::Docker => self.http(&docker, &api),
+            Runtime::Podman => self.http(&podman, &api).or_else(of_storage),
+            Runtime::Crio => self.http(&crio, &format!("/containers/{id}")).or_else(of_storage),
+            Runtime::Containerd => self.grpc(&containerd, id),
+            Runtime::Unknown => self
+                .http(&docker, &api)
+                .or_else(|| self.http(&podman, &api))
+                .or_else(|| self.grpc(&containerd, id))
+                .or_else(of_storage),
+            Runtime::Lxc | Runtime::Machine => None,
+        }
     }
 
-    fn ask(&mut self, socket: &Path, path: &str) -> Option<Image> {
+    fn http(&mut self, socket: &Path, path: &str) -> Option<Told> {
+        let answer = self.ask(socket, |socket| get(socket, path))??;
+        told_of(&serde_json::from_slice(&answer).ok()?)
+    }
+
+    fn grpc(&mut self, sockets: &[PathBuf], id: &str) -> Option<Told> {
+        sockets.iter().find_map(|socket| self.ask(socket, |socket| containerd::told(socket, id))?)
+    }
+
+    /// Asks a runtime, unless it did not answer just now.
+    fn ask<T>(&mut self, socket: &Path, ask: impl Fn(&Path) -> io::Result<T>) -> Option<T> {
         if self.paused.get(socket).is_some_and(|since| since.elapsed() < PAUSE) {
             return None;
         }
-        match get(socket, path) {
+        match ask(socket) {
             Ok(answer) => {
                 self.paused.remove(socket);
-                image_of(&serde_json::from_slice(&answer?).ok()?)
+                Some(answer)
             }
             Err(error) => {
                 let is_absent = error.kind() == io::ErrorKind::NotFound;
@@ -194,23 +216,42 @@ fn open(path: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Docker and Podman: `Config.Image` and `Image` (Engine API, ContainerInspect); CRI-O: `image` and
-/// `image_ref` (server/inspect.go).
-fn image_of(answer: &Value) -> Option<Image> {
-    let text = |pointer: &str| {
-        let text = answer.pointer(pointer)?.as_str()?;
-        let is_fine = (1..=IMAGE_NAME_BYTES_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_graphic());
-        is_fine.then(|| text.to_owned())
-    };
-    let name = text("/Config/Image").or_else(|| text("/image"))?;
-    let digest = text("/Image").or_else(|| text("/image_ref")).and_then(|digest| {
+/// Docker and Podman: `Config.Image`, `Image` and `Config.Labels` (Engine API, ContainerInspect);
+/// CRI-O: `image`, `image_ref` and `labels` (server/inspect.go).
+fn told_of(answer: &Value) -> Option<Told> {
+    let text = |pointer: &str| answer.pointer(pointer)?.as_str();
+    let name = text("/Config/Image").or_else(|| text("/image"));
+    let digest = text("/Image").or_else(|| text("/image_ref"));
+    let labels = answer.pointer("/Config/Labels").or_else(|| answer.get("labels"));
+    let label = |name: &str| labels?.get(name)?.as_str();
+    let told = Told { image: image(name, digest), pod: pod(label) };
+    (told != Told::default()).then_some(told)
+}
+
+/// An image, if its name is one; a digest that is none is left out.
+fn image(name: Option<&str>, digest: Option<&str>) -> Option<Image> {
+    let name = word(name?)?;
+    let digest = digest.and_then(|digest| {
         let digest = digest.rsplit('@').next()?;
         let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
         let is_digest = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_digest.then(|| format!("sha256:{digits}").into())
     });
-    Some(Image { name: name.into(), digest })
+    Some(Image { name, digest })
+}
+
+/// Namespace and name of the pod, by the labels that the kubelet gives to its containers
+/// (pkg/kubelet/types/labels.go).
+fn pod<'a>(label: impl Fn(&str) -> Option<&'a str>) -> Option<(Arc<str>, Arc<str>)> {
+    let namespace = word(label("io.kubernetes.pod.namespace")?)?;
+    Some((namespace, word(label("io.kubernetes.pod.name")?)?))
+}
+
+/// A text that may be shown and kept.
+fn word(text: &str) -> Option<Arc<str>> {
+    let is_fine = (1..=IMAGE_NAME_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_fine.then(|| text.into())
 }
 
 #[cfg(test)]
@@ -247,12 +288,16 @@ mod tests {
         if path != format!("/containers/{ID}/json") {
             return b"HTTP/1.0 404 Not Found\r\n\r\n{\"message\":\"No such container\"}".to_vec();
         }
-        ok(&format!(r#"{{"Image":"sha256:{ID}","Config":{{"Image":"ghcr.io/acme/bot:1.2"}}}}"#))
+        ok(&format!(
+            r#"{{"Image":"sha256:{ID}","Config":{{"Image":"ghcr.io/acme/bot:1.2","Labels":{{}}}}}}"#
+        ))
     }
 
     fn crio(path: &str) -> Vec<u8> {
         assert_eq!(path, format!("/containers/{ID}"));
-        ok(&format!(r#"{{"image":"quay.io/a/b","image_ref":"quay.io/a/b@sha256:{ID}"}}"#))
+        let labels = r#"{"io.kubernetes.pod.namespace":"ns","io.kubernetes.pod.name":"bot-0"}"#;
+        let image = format!(r#""image":"quay.io/a/b","image_ref":"quay.io/a/b@sha256:{ID}""#);
+        ok(&format!(r#"{{{image},"labels":{labels}}}"#))
     }
 
     fn asker(dir: &Path) -> Asker {
@@ -260,6 +305,8 @@ mod tests {
             docker: dir.join("docker.sock"),
             podman: dir.join("podman.sock"),
             crio: dir.join("crio.sock"),
+            containerd: vec![dir.join("containerd.sock")],
+            storage: dir.join("storage"),
         };
         Asker { sockets, paused: HashMap::new() }
     }
@@ -268,8 +315,9 @@ mod tests {
         Container { runtime, id: ID.to_owned() }
     }
 
-    fn image(name: &str) -> Option<Image> {
-        Some(Image { name: name.into(), digest: Some(format!("sha256:{ID}").into()) })
+    fn told(name: &str) -> Told {
+        let image = Image { name: name.into(), digest: Some(format!("sha256:{ID}").into()) };
+        Told { image: Some(image), pod: None }
     }
 
     #[test]
@@ -279,16 +327,18 @@ mod tests {
         serve(&asker.sockets.docker, docker);
         serve(&asker.sockets.crio, crio);
         for runtime in [Runtime::Docker, Runtime::Unknown] {
-            assert_eq!(asker.image(&container(runtime)), image("ghcr.io/acme/bot:1.2"));
+            assert_eq!(asker.told(&container(runtime)), Some(told("ghcr.io/acme/bot:1.2")));
         }
-        assert_eq!(asker.image(&container(Runtime::Crio)), image("quay.io/a/b"));
+        let pod = Some(("ns".into(), "bot-0".into()));
+        let expected = Some(Told { pod, ..told("quay.io/a/b") });
+        assert_eq!(asker.told(&container(Runtime::Crio)), expected);
         for runtime in [Runtime::Podman, Runtime::Containerd, Runtime::Lxc] {
-            assert_eq!(asker.image(&container(runtime)), None);
+            assert_eq!(asker.told(&container(runtime)), None);
         }
         let other = Container { runtime: Runtime::Docker, id: "ab".repeat(32) };
-        assert_eq!(asker.image(&other), None);
+        assert_eq!(asker.told(&other), None);
         let path = Container { runtime: Runtime::Docker, id: "../images".into() };
-        assert_eq!(asker.image(&path), None);
+        assert_eq!(asker.told(&path), None);
         assert!(!asker.paused.contains_key(&asker.sockets.docker));
     }
 
@@ -306,7 +356,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let mut asker = asker(dir.path());
             serve(&asker.sockets.docker, answer);
-            assert_eq!(asker.image(&container(Runtime::Docker)), None);
+            assert_eq!(asker.told(&container(Runtime::Docker)), None);
         }
     }
 
@@ -317,13 +367,13 @@ mod tests {
         // Nobody accepts: the kernel's queue takes the connection, and nobody answers.
         let _listener = UnixListener::bind(&asker.sockets.docker).unwrap();
         let started = Instant::now();
-        assert_eq!(asker.image(&container(Runtime::Docker)), None);
+        assert_eq!(asker.told(&container(Runtime::Docker)), None);
         let took = started.elapsed();
         let limit = Duration::from_millis(IMAGE_TIMEOUT_MS);
         assert!(took >= limit && took < 2 * limit, "{took:?}");
         let started = Instant::now();
         for _ in 0..100 {
-            assert_eq!(asker.image(&container(Runtime::Docker)), None);
+            assert_eq!(asker.told(&container(Runtime::Docker)), None);
         }
         assert!(started.elapsed() < limit, "{:?}", started.elapsed());
     }
@@ -343,6 +393,6 @@ mod tests {
             }
             assert!(started.elapsed() < Duration::from_secs(10));
         };
-        assert_eq!((&*answer.container, answer.image), (ID, image("ghcr.io/acme/bot:1.2")));
+        assert_eq!((&*answer.container, answer.told), (ID, Some(told("ghcr.io/acme/bot:1.2"))));
     }
 }

@@ -37,6 +37,8 @@ pub const DIGESTS_WAITING_MAX: usize = 256;
 pub const IMAGE_TIMEOUT_MS: u64 = 1_000;
 /// Bytes of a container runtime's answer.
 pub const IMAGE_ANSWER_BYTES_MAX: usize = 1_024 * 1_024;
+/// Bytes of a file in which Podman or CRI-O lists containers or images.
+pub const STORAGE_FILE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Bytes of an image's name.
 pub const IMAGE_NAME_BYTES_MAX: usize = 512;
 /// Containers whose images are asked for and not answered yet.

@@ -3,65 +3,9 @@
 //! Layouts: systemd's own (systemd.unit(5), `cg_path_get_unit`), the systemd and cgroupfs drivers
 //! of Docker, Podman, containerd and CRI-O, and the kubelet's QoS tree
 //! (pkg/kubelet/cm/pod_container_manager_linux.go), on v2 and on the `name=systemd` tree of a
-//! hybrid host. A path of an unknown layout has an owner whose fields are all `None`.
+//! hybrid host. A path of an unknown layout belongs to nobody.
 
-/// Who a cgroup belongs to.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct CgroupOwner {
-    /// Unit of the system manager, such as `nginx.service`.
-    pub unit: Option<String>,
-    /// Unit of a user's manager, such as `app-claude.service`.
-    pub user_unit: Option<String>,
-    /// Login session, from `session-N.scope`.
-    pub session: Option<String>,
-    /// The innermost container.
-    pub container: Option<Container>,
-    /// Uid of the Kubernetes pod, with dashes.
-    pub pod: Option<String>,
-}
-
-/// A container, by its cgroup.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Container {
-    /// The runtime that named the cgroup.
-    pub runtime: Runtime,
-    /// The id, usually 64 hexadecimal digits; for LXC and nspawn the name.
-    pub id: String,
-}
-
-/// A container runtime.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Runtime {
-    /// Docker Engine.
-    Docker,
-    /// containerd, by the CRI or nerdctl.
-    Containerd,
-    /// CRI-O.
-    Crio,
-    /// Podman.
-    Podman,
-    /// LXC and Incus.
-    Lxc,
-    /// systemd-nspawn and other machines of machined.
-    Machine,
-    /// The path does not tell.
-    Unknown,
-}
-
-impl Runtime {
-    /// The word that records and the command line use.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Docker => "docker",
-            Self::Containerd => "containerd",
-            Self::Crio => "cri-o",
-            Self::Podman => "podman",
-            Self::Lxc => "lxc",
-            Self::Machine => "machine",
-            Self::Unknown => "unknown",
-        }
-    }
-}
+use crate::core::workload::{Container, Runtime, Workload};
 
 /// Beginnings of a container's cgroup name, the longest first where one begins another.
 const PREFIXES: &[(&str, Runtime)] = &[
@@ -73,56 +17,37 @@ const PREFIXES: &[(&str, Runtime)] = &[
     ("crio-", Runtime::Crio),
 ];
 
-impl CgroupOwner {
-    /// Reads a path of either tree, with a leading slash.
-    pub fn parse(path: &str) -> Self {
-        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let mut owner = Self::default();
-        owner.set_units(&parts);
-        for (index, part) in parts.iter().enumerate() {
-            let before = parts.get(..index).unwrap_or_default();
-            if let Some(pod) = pod(part) {
-                owner.pod = Some(pod);
-            }
-            if let Some(container) = container(part, before, owner.pod.is_some()) {
-                owner.container = Some(container);
-            }
+/// Reads a path of either tree, with a leading slash.
+pub fn workload(path: &str) -> Workload {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let mut owner = Workload::default();
+    set_units(&mut owner, &parts);
+    for (index, part) in parts.iter().enumerate() {
+        let before = parts.get(..index).unwrap_or_default();
+        if let Some(pod) = pod(part) {
+            owner.pod = Some(pod);
         }
-        owner
+        if let Some(container) = container(part, before, owner.pod.is_some()) {
+            owner.container = Some(container);
+        }
     }
+    owner
+}
 
-    /// What stays the same when the workload is started again: the unit or, for a container, its
-    /// short id (the image's name is for the runtime's socket to tell). Login sessions and
-    /// transient units have no such name.
-    pub fn place(&self) -> Option<String> {
-        if let Some(container) = &self.container {
-            let short: String = container.id.chars().take(12).collect();
-            return Some(format!("{}:{short}", container.runtime.word()));
-        }
-        let unit = self.user_unit.as_deref().or(self.unit.as_deref())?;
-        let is_transient = unit.ends_with(".scope")
-            || unit.starts_with("run-")
-            || unit.starts_with("user@")
-            || self.session.is_some();
-        (!is_transient).then(|| unit.to_owned())
+fn set_units(owner: &mut Workload, parts: &[&str]) {
+    let mut rest = parts.iter().map(|part| part.strip_prefix('_').unwrap_or(part));
+    let Some(unit) = rest.find(|part| !part.ends_with(".slice")).filter(|part| is_unit(part))
+    else {
+        return;
+    };
+    if let Some(session) = unit.strip_prefix("session-").and_then(|s| s.strip_suffix(".scope")) {
+        owner.session = Some(session.to_owned());
     }
-
-    fn set_units(&mut self, parts: &[&str]) {
-        let mut rest = parts.iter().map(|part| part.strip_prefix('_').unwrap_or(part));
-        let Some(unit) = rest.find(|part| !part.ends_with(".slice")).filter(|part| is_unit(part))
-        else {
-            return;
-        };
-        if let Some(session) = unit.strip_prefix("session-").and_then(|s| s.strip_suffix(".scope"))
-        {
-            self.session = Some(session.to_owned());
-        }
-        if unit.starts_with("user@") {
-            let unit = rest.find(|part| !part.ends_with(".slice")).filter(|part| is_unit(part));
-            self.user_unit = unit.map(str::to_owned);
-        }
-        self.unit = Some(unit.to_owned());
+    if unit.starts_with("user@") {
+        let unit = rest.find(|part| !part.ends_with(".slice")).filter(|part| is_unit(part));
+        owner.user_unit = unit.map(str::to_owned);
     }
+    owner.unit = Some(unit.to_owned());
 }
 
 fn is_unit(part: &str) -> bool {
@@ -192,7 +117,7 @@ mod tests {
     fn words(path: &str) -> String {
         let path =
             path.replace("UID_", &UID.replace('-', "_")).replace("UID", UID).replace("ID", ID);
-        let owner = CgroupOwner::parse(&path);
+        let owner = workload(&path);
         let container = owner.container.as_ref().map(|container| {
             assert!(container.id == ID || container.id.len() < 10, "{}", container.id);
             container.runtime.word().to_owned()

@@ -12,7 +12,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::core::process::{Exe, Process};
+use crate::core::{
+    process::{Exe, Login, Process},
+    trace,
+};
 
 use super::{
     limits::{
@@ -78,8 +81,8 @@ impl ProcFs {
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
     }
 
-    /// Everything about a process but its user's name and cgroup id, which the host's other files
-    /// tell. `None` if there is no such process, or if it was replaced while it was read.
+    /// Everything about a process but its user's name, cgroup id and workload, which the host's other
+    /// files tell, and its trace. `None` if there is no such process, or if it was replaced while it was read.
     pub fn process(&self, pid: u32, own_mounts: &Mounts) -> Option<Process> {
         let stat = self.stat(pid)?;
         let (uid, gid) = self.ids(pid);
@@ -94,6 +97,9 @@ impl ProcFs {
             gid,
             cgroup_id: None,
             cgroup: self.cgroups(pid).unified.map(Into::into),
+            workload: None,
+            login: self.login(pid),
+            trace: None,
             name: stat.name,
         };
         match self.stat(pid) {
@@ -181,11 +187,23 @@ impl ProcFs {
             .unwrap_or_default()
     }
 
-    /// The user who logged in to what became this process, whatever it runs as now; `None` if
-    /// nobody did, or the kernel does not keep it.
-    pub fn login_uid(&self, pid: u32) -> Option<u32> {
-        let uid = read::first_line(&self.file(pid, "loginuid"))?.parse().ok()?;
-        (uid != u32::MAX).then_some(uid)
+    /// The login that a process comes from.
+    pub fn login(&self, pid: u32) -> Login {
+        let number = |name| {
+            let number = read::first_line(&self.file(pid, name))?.parse().ok()?;
+            (number != u32::MAX).then_some(number)
+        };
+        Login { uid: number("loginuid"), session: number("sessionid") }
+    }
+
+    /// Id of the trace that a process was started in, by its environment as it started.
+    pub fn trace_id(&self, pid: u32) -> Option<Arc<str>> {
+        let bytes = read::bytes(&self.file(pid, "environ"), ENVIRON_BYTES_MAX).ok()?;
+        let value = |variable: &[u8]| {
+            let value = variable.strip_prefix(trace::VARIABLE.as_bytes())?.strip_prefix(b"=")?;
+            trace::trace_id(value)
+        };
+        bytes.split(|byte| *byte == 0).find_map(value)
     }
 
     /// A namespace's inode, such as of `net` or `mnt`.
@@ -357,7 +375,9 @@ mod tests {
         assert_eq!(fixture.proc.environment_names(42).unwrap(), ["A", "OPENAI_API_KEY"]);
         for (text, expected) in [("1000", Some(1000)), ("4294967295", None), ("x\n", None)] {
             fixture.write(42, "loginuid", text.as_bytes());
-            assert_eq!(fixture.proc.login_uid(42), expected, "{text}");
+            fixture.write(42, "sessionid", text.as_bytes());
+            let login = Login { uid: expected, session: expected };
+            assert_eq!(fixture.proc.login(42), login, "{text}");
         }
     }
 

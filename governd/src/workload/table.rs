@@ -16,7 +16,10 @@ use std::{
 
 use governd_common::event::{EventHeader, ExecEvent, ExitEvent, ForkEvent};
 
-use crate::core::process::{Ancestor, Exe, Process};
+use crate::core::{
+    process::{Ancestor, Exe, Process},
+    workload::Workload,
+};
 
 use super::{
     cgroup::CgroupTree,
@@ -26,6 +29,8 @@ use super::{
     redact,
     users::Users,
 };
+
+mod origin;
 
 /// How long a known process is believed without a look at its start time, in nanoseconds.
 const VERIFY_NS: u64 = 1_000_000_000;
@@ -49,6 +54,10 @@ pub struct ProcessTable {
     cgroups: CgroupTree,
     entries: HashMap<u32, Entry>,
     paths: HashMap<(u32, u64), PathBuf>,
+    /// Workloads by path of the cgroup; `None` for one that is nobody's.
+    workloads: HashMap<Box<str>, Option<Arc<Workload>>>,
+    /// Whether systemd keeps a tree of its own, where containers may be that are not in the v2 tree.
+    is_hybrid: bool,
     uses: u64,
     index_after_ns: u64,
 }
@@ -62,12 +71,15 @@ struct Entry {
     verified_ns: u64,
     /// False while the start time is that of an event after the start.
     is_start_known: bool,
+    /// Whether its environment was looked at for a trace.
+    is_traced: bool,
 }
 
 impl ProcessTable {
     /// An empty table over a proc file system, a cgroup tree and a passwd file.
     pub fn new(proc: ProcFs, cgroups: CgroupTree, users_file: &Path) -> Self {
         Self {
+            is_hybrid: proc.cgroups(1).systemd.is_some(),
             mounts: proc.own_mounts(),
             users: Users::read(users_file),
             users_file: users_file.to_owned(),
@@ -75,6 +87,7 @@ impl ProcessTable {
             cgroups,
             entries: HashMap::new(),
             paths: HashMap::new(),
+            workloads: HashMap::new(),
             uses: 0,
             index_after_ns: 0,
         }
@@ -111,7 +124,8 @@ impl ProcessTable {
             .touch(header.tgid)
             .or_else(|| self.read(header.tgid, header.time_ns))
             .unwrap_or_else(|| self.insert_from_header(header));
-        self.follow_moves(known, header)
+        let known = self.follow_moves(known, header);
+        self.traced(known)
     }
 
     /// A fork: the child is a copy of its parent until it executes a file.
@@ -124,7 +138,12 @@ impl ProcessTable {
             ..(*parent.process).clone()
         };
         let lineage = self.descent(event.header.tgid);
-        self.insert(process, lineage, event.header.time_ns, true)
+        let known = self.insert(process, lineage, event.header.time_ns, true);
+        if let Some(entry) = self.entries.get_mut(&event.child) {
+            // Its environment is its parent's, which was looked at.
+            entry.is_traced = true;
+        }
+        known
     }
 
     /// An exec: the process keeps its pid, start and ancestors, and everything else is new.
@@ -151,6 +170,9 @@ impl ProcessTable {
         let process = Process {
             pid,
             started_ns,
+            workload: self.workload(pid, cgroup.as_deref()),
+            login: self.login_of(pid),
+            trace: None,
             parent: (event.parent != 0).then_some(event.parent),
             name: text(&header.comm),
             exe: Some(self.exe_of(event)),
@@ -161,7 +183,9 @@ impl ProcessTable {
             cgroup_id: Some(header.cgroup),
             cgroup,
         };
-        self.insert(process, lineage, header.time_ns, is_start_known)
+        let known = self.insert(process, lineage, header.time_ns, is_start_known);
+        // Others are looked at when there is something to record of them.
+        if header.subject == 0 { known } else { self.traced(known) }
     }
 
     /// An exit. The process stays known, for events that are still on their way and as an ancestor.
@@ -251,6 +275,7 @@ impl ProcessTable {
                 None => path,
             });
         }
+        process.workload = self.workload(process.pid, process.cgroup.as_deref());
         if let Some(exe) = &process.exe {
             self.learn_path(exe.device, exe.inode, &exe.path);
         }
@@ -258,6 +283,7 @@ impl ProcessTable {
     }
 
     fn insert_from_header(&mut self, header: &EventHeader) -> Known {
+        let cgroup = self.cgroup_path(header.tgid, header.cgroup, header.time_ns);
         let process = Process {
             pid: header.tgid,
             started_ns: header.time_ns,
@@ -266,7 +292,8 @@ impl ProcessTable {
             user: self.users.name(header.uid),
             gid: Some(header.gid),
             cgroup_id: Some(header.cgroup),
-            cgroup: self.cgroup_path(header.tgid, header.cgroup, header.time_ns),
+            workload: self.workload(header.tgid, cgroup.as_deref()),
+            cgroup,
             ..Process::default()
         };
         self.insert(process, Arc::new([]), header.time_ns, false)
@@ -279,6 +306,7 @@ impl ProcessTable {
             return known;
         }
         let cgroup = self.cgroup_path(header.tgid, header.cgroup, header.time_ns);
+        let workload = self.workload(header.tgid, cgroup.as_deref());
         let mut moved = known;
         let process = Arc::make_mut(&mut moved.process);
         process.uid = Some(header.uid);
@@ -286,6 +314,7 @@ impl ProcessTable {
         process.user = self.users.name(header.uid);
         process.cgroup_id = Some(header.cgroup);
         process.cgroup = cgroup;
+        process.workload = workload;
         if let Some(entry) = self.entries.get_mut(&header.tgid) {
             entry.known = moved.clone();
         }
@@ -308,6 +337,7 @@ impl ProcessTable {
             used: self.uses,
             verified_ns,
             is_start_known,
+            is_traced: false,
         };
         self.entries.insert(pid, entry);
         if self.entries.len() > TABLE_PROCESSES_MAX {

@@ -7,7 +7,10 @@ use std::path::Path;
 use super::{Actor, Destination, Host, OCSF_VERSION, PolicyRef, Stamp, Subject, redact};
 use crate::{
     audit::canonical::{Object, Shown},
-    core::process::{Ancestor, Exe, Process},
+    core::{
+        process::{Ancestor, Exe, Process},
+        workload::{Container, Workload},
+    },
 };
 
 /// `type_id` of an operating system: Linux.
@@ -166,10 +169,41 @@ pub(super) fn policy(o: &mut Object<'_>, policy: &PolicyRef) {
 /// governd's own fields of the process: what OCSF's object has no attribute for.
 pub(super) fn process_facts(o: &mut Object<'_>, actor: &Actor) {
     let process = &*actor.process;
+    let workload = process.workload.as_deref();
+    let in_container = workload.and_then(|it| Some((it, it.container.as_ref()?)));
+    let in_pod = workload.filter(|it| it.pod.is_some() || it.pod_name().is_some());
     o.maybe("cgroup", process.cgroup.as_deref())
         .maybe("cgroup_id", process.cgroup_id.map(Shown))
+        .maybe_object("container", in_container, container)
         .maybe("gid", process.gid)
-        .with("started_ns", Shown(process.started_ns));
+        .maybe("login_session", process.login.session)
+        .maybe("login_uid", process.login.uid)
+        .maybe_object("pod", in_pod, pod)
+        .with("started_ns", Shown(process.started_ns))
+        .maybe("trace_id", process.trace.as_deref())
+        .maybe("unit", workload.and_then(|it| it.unit.as_deref()))
+        .maybe("user_unit", workload.and_then(|it| it.user_unit.as_deref()));
+}
+
+fn container(o: &mut Object<'_>, (workload, container): (&Workload, &Container)) {
+    let image = workload.image();
+    o.with("id", container.id.as_str())
+        .maybe("image", image.map(|image| &*image.name))
+        .maybe("image_digest", image.and_then(|image| image.digest.as_deref()))
+        .with("runtime", container.runtime.word());
+}
+
+fn pod(o: &mut Object<'_>, workload: &Workload) {
+    let (facts, name) = (workload.pod_facts.get(), workload.pod_name());
+    o.maybe("controller", facts.and_then(|facts| facts.controller.as_deref()));
+    if let Some(facts) = facts.filter(|facts| !facts.labels.is_empty()) {
+        let labels = facts.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        o.list("labels", labels.map(Shown));
+    }
+    o.maybe("name", name.map(|(_, name)| name))
+        .maybe("namespace", name.map(|(namespace, _)| namespace))
+        .maybe("service_account", facts.and_then(|facts| facts.service_account.as_deref()))
+        .maybe("uid", workload.pod.as_deref());
 }
 
 /// An ancestor, as it stands in the lineage, nearest first.

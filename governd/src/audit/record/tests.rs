@@ -1,12 +1,22 @@
 //! Every kind of record against OCSF's own requirements, and one whole line per kind.
 
-use std::{net::IpAddr, path::PathBuf, sync::LazyLock};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::{LazyLock, OnceLock},
+};
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::{audit::canonical, core::process::Exe};
+use crate::{
+    audit::canonical,
+    core::{
+        process::{Exe, Login},
+        workload::{Container, Image, Pod, Runtime, Told, Workload},
+    },
+};
 
 static FACTS: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("testdata/ocsf_1.8.0.json")).unwrap());
@@ -179,12 +189,44 @@ fn actor() -> Actor {
         gid: Some(1_001),
         cgroup_id: Some(5_555),
         cgroup: Some("/system.slice/invoice-bot.service".into()),
+        ..Process::default()
     };
     let lineage = vec![
         Ancestor { pid: 4_200, name: "bash".to_owned(), exe: Some("/usr/bin/bash".into()) },
         Ancestor { pid: 1, name: "systemd".to_owned(), exe: None },
     ];
     Actor { process: Arc::new(process), lineage: lineage.into() }
+}
+
+/// The actor in a container of a pod, which somebody who logged in started in a trace.
+fn actor_in_pod() -> Actor {
+    let image = Image {
+        name: "registry.acme.example/bot:3".into(),
+        digest: Some(format!("sha256:{}", "ef".repeat(32)).into()),
+    };
+    let pod = Pod {
+        namespace: "agents".into(),
+        name: "bot-6c9d-x2x1".into(),
+        service_account: Some("bot".into()),
+        controller: Some("ReplicaSet/bot-6c9d".into()),
+        labels: [("app".to_owned(), "bot".to_owned())].into(),
+    };
+    let workload = Workload {
+        unit: Some("containerd.service".into()),
+        user_unit: Some("app-bot.service".into()),
+        session: None,
+        container: Some(Container { runtime: Runtime::Containerd, id: "ab".repeat(32) }),
+        pod: Some("6c4f2b1e-8a7d-4c3b-9e2f-1a2b3c4d5e6f".into()),
+        told: OnceLock::from(Told { image: Some(image), pod: None }),
+        pod_facts: OnceLock::from(Arc::new(pod)),
+    };
+    let process = Process {
+        workload: Some(Arc::new(workload)),
+        login: Login { uid: Some(1_000), session: Some(4) },
+        trace: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
+        ..(*actor().process).clone()
+    };
+    Actor { process: Arc::new(process), ..actor() }
 }
 
 fn bare_actor() -> Actor {
@@ -270,6 +312,10 @@ fn full() -> Vec<(&'static str, Record)> {
         ("dns", Record::Dns(answer())),
         ("dns_query_denied", Record::Query(query(Mode::Enforce))),
         ("exec", Record::Exec(Exec { actor: actor(), subject: subject(), policy: policy() })),
+        (
+            "exec_in_pod",
+            Record::Exec(Exec { actor: actor_in_pod(), subject: subject(), policy: policy() }),
+        ),
         ("policy_installed", Record::Policy(change(installed))),
         ("policy_refused", Record::Policy(change(refused))),
         ("start", Record::Lifecycle(lifecycle(Phase::Start))),
@@ -495,7 +541,27 @@ fn a_name_is_stated_with_how_it_is_known() {
 fn hostile(unit: &str, bytes: usize) -> Vec<Record> {
     let long = unit.repeat(bytes.div_ceil(unit.len()));
     let text: Arc<str> = long.as_str().into();
+    let labels = (0..200).map(|number| (format!("{number}{long}"), long.clone())).collect();
+    let pod = Pod {
+        namespace: Arc::clone(&text),
+        name: Arc::clone(&text),
+        service_account: Some(Arc::clone(&text)),
+        controller: Some(Arc::clone(&text)),
+        labels,
+    };
+    let image = Image { name: Arc::clone(&text), digest: Some(Arc::clone(&text)) };
+    let workload = Workload {
+        unit: Some(long.clone()),
+        user_unit: Some(long.clone()),
+        session: Some(long.clone()),
+        container: Some(Container { runtime: Runtime::Containerd, id: long.clone() }),
+        pod: Some(long.clone()),
+        told: OnceLock::from(Told { image: Some(image), pod: None }),
+        pod_facts: OnceLock::from(Arc::new(pod)),
+    };
     let process = Process {
+        workload: Some(Arc::new(workload)),
+        trace: Some(Arc::clone(&text)),
         name: long.clone(),
         exe: Some(Exe { path: PathBuf::from(&long), device: u32::MAX, inode: u64::MAX }),
         args: Some(vec![long.clone(); 40].into()),

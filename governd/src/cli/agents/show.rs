@@ -88,6 +88,9 @@ fn facts(detail: &AgentDetail, now_ms: u64) -> Table {
     if let Some(image) = &detail.image {
         fact("image", printable(image));
     }
+    for (name, text) in detail.latest.iter().flat_map(origin) {
+        fact(name, printable(&text));
+    }
     if let Some(digest) = &detail.sha256 {
         fact("sha256", digest.clone());
     }
@@ -102,6 +105,34 @@ fn facts(detail: &AgentDetail, now_ms: u64) -> Table {
     fact("first seen", when(summary.first_ms, now_ms));
     fact("last seen", when(summary.last_ms, now_ms));
     table
+}
+
+/// What an agent's last process belongs to, and who logged in to start it.
+fn origin(process: &ProcessRow) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    if let Some(uid) = process.login_uid {
+        let session = process.login_session.map(|number| format!(", session {number}"));
+        found.push(("login", format!("user {uid}{}", session.unwrap_or_default())));
+    }
+    if let Some(trace) = &process.trace_id {
+        found.push(("trace", trace.clone()));
+    }
+    let Some(workload) = &process.workload else { return found };
+    let unit = workload.user_unit.as_ref().or(workload.unit.as_ref());
+    found.extend(unit.map(|unit| ("unit", unit.clone())));
+    if let (Some(runtime), Some(id)) = (&workload.runtime, &workload.container) {
+        found.push(("container", format!("{runtime} {id}")));
+    }
+    let name = workload.namespace.as_ref().zip(workload.pod.as_ref());
+    let name = name.map(|(namespace, name)| format!("{namespace}/{name}"));
+    found.extend(name.or_else(|| workload.pod_uid.clone()).map(|name| ("pod", name)));
+    found.extend(workload.controller.iter().map(|name| ("controller", name.clone())));
+    found.extend(workload.service_account.iter().map(|name| ("account", name.clone())));
+    if !workload.labels.is_empty() {
+        let labels = workload.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        found.push(("labels", labels.collect::<Vec<_>>().join(" ")));
+    }
+    found
 }
 
 fn when(at_ms: u64, now_ms: u64) -> String {

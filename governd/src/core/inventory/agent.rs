@@ -12,6 +12,7 @@ use super::{
 use crate::{
     audit::record::Actor,
     catalog::{RuntimeKind, words},
+    core::workload::Image,
     policy::image::AgentFacts,
 };
 
@@ -125,24 +126,6 @@ pub struct EndpointSeen {
     pub outside_ms: Option<u64>,
 }
 
-/// The image of a container.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ImageSeen {
-    /// As whoever started the container named it, such as `ghcr.io/acme/bot:1.2`.
-    pub name: Arc<str>,
-    /// `sha256:` and its digest, where the runtime told it.
-    pub digest: Option<Arc<str>>,
-}
-
-impl ImageSeen {
-    /// Its tag, if it was named by one.
-    pub fn tag(&self) -> Option<&str> {
-        let name = self.name.split('@').next()?;
-        let last = name.rsplit('/').next()?;
-        last.split_once(':').map(|(_, tag)| tag)
-    }
-}
-
 /// An agent or candidate.
 #[derive(Clone, Debug)]
 pub struct Agent {
@@ -163,7 +146,7 @@ pub struct Agent {
     /// SHA-256 of the executable that it ran last, in hexadecimal, once it is known.
     pub digest: Option<Arc<str>>,
     /// Image of the container that it ran in last, once it is known.
-    pub image: Option<ImageSeen>,
+    pub image: Option<Image>,
     /// Its subject, if it is registered.
     pub subject: Option<u32>,
     /// The document's name for it; of one that is gone, too.

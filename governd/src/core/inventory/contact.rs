@@ -9,6 +9,8 @@ use super::{
 };
 use crate::catalog::{Catalog, EndpointKind, RuntimeKind, Weight};
 
+/// Port of plain DNS.
+const PORT_DNS: u16 = 53;
 /// Port of DNS over TLS and over QUIC (RFC 7858 section 3.1, RFC 9250 section 8).
 const PORT_DNS_OVER_TLS: u16 = 853;
 /// Findings about hosts that are remembered.
@@ -165,11 +167,9 @@ impl Inventory {
         let Some(agent) = self.agents.get(id).filter(|it| it.standing == Standing::Agent) else {
             return Vec::new();
         };
-        let entry = contact.name.and_then(|name| self.catalog.lookup_host(name));
-        let kind = entry.map(|entry| entry.kind);
-        let name = contact.name.map(str::to_ascii_lowercase);
-        let host: Arc<str> =
-            name.unwrap_or_else(|| contact.address.to_canonical().to_string()).into();
+        let host = host(contact);
+        // Resolvers are catalogued by address, too: that is how clients find them without a name.
+        let kind = self.catalog.lookup_host(&host).map(|entry| entry.kind);
         let facts = agent.subject.and_then(|subject| self.registry.of(subject));
         let via = facts.map(|facts| &*facts.approval.via).unwrap_or_default();
         let is_model = matches!(kind, Some(EndpointKind::ModelApi | EndpointKind::LlmGateway));
@@ -179,7 +179,7 @@ impl Inventory {
         }
         let protocol = match kind {
             _ if contact.port == PORT_DNS_OVER_TLS => Some("TLS"),
-            Some(EndpointKind::DohResolver) => Some("HTTPS"),
+            Some(EndpointKind::DohResolver) if contact.port != PORT_DNS => Some("HTTPS"),
             _ => None,
         };
         found.extend(protocol.map(|protocol| ChangeKind::HiddenDns { protocol, host }));
@@ -189,11 +189,32 @@ impl Inventory {
         changes.into_iter().filter(|change| self.is_first(change)).collect()
     }
 
+    /// A process sent a TLS hello that carries an encrypted one. Browsers put one into each hello,
+    /// whether it means something or not, and are no agents.
+    pub fn observe_encrypted_hello(
+        &mut self,
+        sighting: &Sighting<'_>,
+        contact: &Contact<'_>,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let id = self.member(sighting).or_else(|| self.ancestor_agent(sighting));
+        let identity = self.identify(sighting);
+        let agent = id.and_then(|id| self.agents.get(&id));
+        let agent = agent.filter(|agent| agent.standing == Standing::Agent);
+        let Some(agent) = agent.filter(|_| identity.nature != Nature::Browser) else {
+            return Vec::new();
+        };
+        let kind = ChangeKind::EncryptedHello { host: host(contact) };
+        let change = Change::new(kind, agent, Some(sighting.actor), now_ms);
+        if self.is_first(&change) { vec![change] } else { Vec::new() }
+    }
+
     /// Whether a finding about a host is the first of its kind.
     fn is_first(&mut self, change: &Change) -> bool {
         let (word, host) = match &change.kind {
             ChangeKind::GatewayBypass { host } => ("gateway-bypass", host),
             ChangeKind::HiddenDns { protocol, host } => (*protocol, host),
+            ChangeKind::EncryptedHello { host } => ("encrypted-hello", host),
             _ => return true,
         };
         if self.reported.len() >= REPORTED_MAX {
@@ -201,6 +222,12 @@ impl Inventory {
         }
         self.reported.insert((Arc::clone(&change.agent.id), word, Arc::clone(host)))
     }
+}
+
+/// The host that was contacted, or its address.
+fn host(contact: &Contact<'_>) -> Arc<str> {
+    let name = contact.name.map(str::to_ascii_lowercase);
+    name.unwrap_or_else(|| contact.address.to_canonical().to_string()).into()
 }
 
 fn provider(catalog: &Catalog, contact: &Contact<'_>) -> Option<Arc<str>> {

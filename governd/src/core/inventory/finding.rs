@@ -34,6 +34,11 @@ pub enum ChangeKind {
         /// The resolver, or its address.
         host: Arc<str>,
     },
+    /// An agent's TLS hello carries an encrypted one, whose name nobody on the way can read.
+    EncryptedHello {
+        /// The host that the outer hello names, or its address.
+        host: Arc<str>,
+    },
     /// A browser visited an AI service; it is no agent.
     BrowserVisit {
         /// The provider.
@@ -110,9 +115,9 @@ impl Change {
     fn uid(&self, kind: &str) -> Arc<str> {
         let id = &self.agent.id;
         match &self.kind {
-            ChangeKind::GatewayBypass { host } | ChangeKind::HiddenDns { host, .. } => {
-                format!("{kind}/{id}/{host}").into()
-            }
+            ChangeKind::GatewayBypass { host }
+            | ChangeKind::HiddenDns { host, .. }
+            | ChangeKind::EncryptedHello { host } => format!("{kind}/{id}/{host}").into(),
             ChangeKind::Candidate
             | ChangeKind::Found
             | ChangeKind::State { .. }
@@ -154,6 +159,10 @@ impl Change {
             (ChangeKind::HiddenDns { protocol, host }, _) => {
                 let title = format!("{name} asks {host} for names by {protocol}, out of sight");
                 ("hidden-dns", SEVERITY_MEDIUM, title)
+            }
+            (ChangeKind::EncryptedHello { host }, _) => {
+                let title = format!("{name} may ask for another name than {host} there (ECH)");
+                ("encrypted-hello", SEVERITY_MEDIUM, title)
             }
             (ChangeKind::NewProvider { provider }, _) => {
                 let title = format!("{name} contacts {provider} for the first time");

@@ -15,11 +15,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Agent, AgentState, Change, ChangeKind, EndpointSeen, ImageSeen, Inventory, Standing,
-    agent::hex_short,
+    Agent, AgentState, Change, ChangeKind, EndpointSeen, Inventory, Standing, agent::hex_short,
 };
 use crate::{
     audit::record::Actor,
+    core::workload::Image,
     policy::{image::AgentFacts, model::Approval},
 };
 
@@ -120,7 +120,7 @@ impl Inventory {
     }
 
     /// The image of the container that an agent runs in is known.
-    pub fn observe_container(&mut self, id: &str, image: &ImageSeen, now_ms: u64) -> Vec<Change> {
+    pub fn observe_container(&mut self, id: &str, image: &Image, now_ms: u64) -> Vec<Change> {
         let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
         if agent.image.as_ref() == Some(image) {
             return Vec::new();

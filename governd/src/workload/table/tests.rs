@@ -198,6 +198,45 @@ fn a_process_may_change_its_user_and_cgroup() {
 }
 
 #[test]
+fn unit_container_login_and_trace_are_known() {
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let fixture = Fixture::new();
+    let write = |pid: u32, name: &str, text: &str| {
+        fs::write(fixture.dir.path().join(format!("proc/{pid}/{name}")), text).unwrap();
+    };
+    // A hybrid host: systemd's own tree has containers that the v2 tree has not.
+    fixture.process(1, 0, "init", 1);
+    write(1, "cgroup", "1:name=systemd:/init.scope\n0::/init.scope\n");
+    fixture.process(90, 1, "agent", 50);
+    write(90, "cgroup", &format!("1:name=systemd:/docker/{ID}\n0::/a.service\n"));
+    write(90, "loginuid", "1000");
+    write(90, "sessionid", "7");
+    write(90, "environ", &format!("A=1\0TRACEPARENT=00-{TRACE}-00f067aa0ba902b7-01\0"));
+    let mut table = fixture.table();
+    table.sweep();
+    let swept = table.process(90).unwrap().process;
+    let container = swept.workload.as_ref().unwrap().container.as_ref().unwrap();
+    assert_eq!((&*container.id, container.runtime.word()), (ID, "docker"));
+    assert_eq!((swept.login.uid, swept.login.session), (Some(1000), Some(7)));
+    let flow = header(EventKind::Flow, 90, 60 * TICK, fixture.cgroup());
+    assert_eq!(table.attribute(&flow).process.trace.as_deref(), Some(TRACE));
+    // A child has what its parent has until it says otherwise.
+    let mut event = ForkEvent::new_zeroed();
+    event.header = header(EventKind::Fork, 90, 70 * TICK, fixture.cgroup());
+    event.child = 95;
+    assert_eq!(table.fork(&event).process.trace.as_deref(), Some(TRACE));
+    let ran = table.exec(&exec(95, 90, 71 * TICK, "/bin/curl", b"curl\0", fixture.cgroup()));
+    assert_eq!((ran.process.login, ran.process.trace.clone()), (swept.login, None));
+    assert_eq!(ran.process.workload.as_ref().unwrap().unit.as_deref(), Some("a.service"));
+    let other = table.exec(&exec(96, 90, 72 * TICK, "/bin/curl", b"curl\0", fixture.cgroup()));
+    assert!(Arc::ptr_eq(
+        other.process.workload.as_ref().unwrap(),
+        ran.process.workload.as_ref().unwrap()
+    ));
+}
+
+#[test]
 fn memory_is_bounded_and_the_oldest_goes_first() {
     let fixture = Fixture::new();
     let mut table = fixture.table();

@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use governd_common::verdict::Mode;
 
 use super::*;
-use crate::policy::{
-    image::AgentFacts,
-    model::Approval,
-    value::{
-        approval::{Day, ImageDigest, Sha256, Version},
-        name::HostPattern,
+use crate::{
+    core::workload::Image,
+    policy::{
+        image::AgentFacts,
+        model::Approval,
+        value::{
+            approval::{Day, ImageDigest, Sha256, Version},
+            name::HostPattern,
+        },
     },
 };
 
@@ -91,7 +94,7 @@ fn another_image_or_version_than_the_approved_one_is_drift_and_an_unknown_one_is
     ];
     for (name, digest, state) in rows {
         let digest = digest.map(|digest| digest.as_str().into());
-        let image = ImageSeen { name: name.into(), digest };
+        let image = Image { name: name.into(), digest };
         host.inventory.observe_container(&id, &image, NOW_MS);
         assert_eq!(host.state(10).0, state, "{name}");
     }
@@ -204,12 +207,36 @@ fn going_around_the_gateway_and_hidden_dns_are_findings_once_each() {
     assert_eq!(host.contacts(&bot, "dns.google"), []);
     assert_eq!(host.connects(&bot, None, "192.0.2.1", 853), [hidden("TLS", "192.0.2.1")]);
     assert_eq!(host.connects(&bot, None, "192.0.2.1", 853), []);
+    // Public resolvers are known by address, too.
+    assert_eq!(host.connects(&bot, None, "1.1.1.1", 443), [hidden("HTTPS", "1.1.1.1")]);
+    assert_eq!(host.connects(&bot, None, "1.1.1.1", 53), []);
     // Software that is no agent may resolve as it likes, and agents without a gateway may call.
     let resolver = program(30, "/usr/sbin/unbound", "unbound");
     assert_eq!(host.connects(&resolver, Some("dns.google"), "192.0.2.1", 853), []);
     let codex = program(31, "/usr/local/bin/codex", "codex");
     host.runs(&codex);
     assert_eq!(host.contacts(&codex, "api.openai.com"), provider("openai"));
+}
+
+#[test]
+fn an_encrypted_hello_of_an_agent_is_a_finding_and_a_browsers_is_none() {
+    let (mut host, bot) = host(Approval::default());
+    let mut says = |program: &Program, name: Option<&str>| {
+        let address = "203.0.113.7".parse().unwrap();
+        let contact = Contact { name, address, port: 443, is_denied: false };
+        let changes = host.inventory.observe_encrypted_hello(&program.sighting(), &contact, 5);
+        changes.into_iter().map(|change| change.kind).collect::<Vec<_>>()
+    };
+    let found = |host: &str| [ChangeKind::EncryptedHello { host: host.into() }];
+    assert_eq!(says(&bot, Some("Outer.example")), found("outer.example"));
+    assert_eq!(says(&bot, Some("outer.example")), []);
+    assert_eq!(says(&bot, None), found("203.0.113.7"));
+    let curl = program(40, "/usr/bin/curl", "curl").started_by(&bot);
+    assert_eq!(says(&curl, Some("inner.example")), found("inner.example"));
+    let browser = program(41, "/usr/lib/chromium/chromium", "chromium").started_by(&bot);
+    let stranger = program(42, "/usr/bin/wget", "wget");
+    assert_eq!(says(&browser, Some("a.example")), []);
+    assert_eq!(says(&stranger, Some("a.example")), []);
 }
 
 #[test]

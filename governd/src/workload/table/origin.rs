@@ -1,0 +1,53 @@
+//! Where a process comes from, beside its ancestors: unit, container and pod, login, trace.
+
+use std::sync::Arc;
+
+use super::{Known, ProcessTable};
+use crate::{
+    core::{process::Login, workload::Workload},
+    workload::{limits::CGROUPS_MAX, owner},
+};
+
+impl ProcessTable {
+    /// Whom a cgroup belongs to, as its path says; the same for all processes in it.
+    pub(super) fn workload(&mut self, pid: u32, cgroup: Option<&str>) -> Option<Arc<Workload>> {
+        let systemd = self.is_hybrid.then(|| self.proc.cgroups(pid).systemd).flatten();
+        let of_both = [systemd.as_deref(), cgroup].into_iter().flatten().map(|path| {
+            if let Some(known) = self.workloads.get(path) {
+                return known.clone();
+            }
+            if self.workloads.len() >= CGROUPS_MAX {
+                self.workloads.clear();
+            }
+            let workload = Some(owner::workload(path)).filter(|workload| !workload.is_nobodys());
+            let workload = workload.map(Arc::new);
+            self.workloads.insert(path.into(), workload.clone());
+            workload
+        });
+        let of_both: Vec<Arc<Workload>> = of_both.flatten().collect();
+        let in_container = of_both.iter().find(|workload| workload.container.is_some());
+        in_container.or_else(|| of_both.first()).cloned()
+    }
+
+    /// The login of a process that executed a file. A child has its parent's until it logs somebody
+    /// in, which happens once.
+    pub(super) fn login_of(&self, pid: u32) -> Login {
+        let inherited = self.entries.get(&pid).map(|entry| entry.known.process.login);
+        let inherited = inherited.filter(|login| login.uid.is_some());
+        inherited.unwrap_or_else(|| self.proc.login(pid))
+    }
+
+    /// Looks for the trace that a process is a part of, once.
+    pub(super) fn traced(&mut self, known: Known) -> Known {
+        let pid = known.process.pid;
+        let Some(entry) = self.entries.get_mut(&pid).filter(|entry| !entry.is_traced) else {
+            return known;
+        };
+        entry.is_traced = true;
+        let Some(trace) = self.proc.trace_id(pid) else { return known };
+        let mut traced = known;
+        Arc::make_mut(&mut traced.process).trace = Some(trace);
+        entry.known = traced.clone();
+        traced
+    }
+}
