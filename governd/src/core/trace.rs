@@ -8,8 +8,8 @@ pub const VARIABLE: &str = "TRACEPARENT";
 /// Characters of a value: `00-`, 32 digits, `-`, 16 digits, `-`, 2 digits.
 const VALUE_BYTES: usize = 55;
 
-/// The trace id of a `traceparent` value; `None` if it is not one. A version above 00 may carry more
-/// behind a dash.
+/// The trace id of a `traceparent` value; `None` if it is not one. A version above 00 may carry
+/// more behind a dash.
 pub fn trace_id(value: &[u8]) -> Option<Arc<str>> {
     let (head, rest) = value.split_at_checked(VALUE_BYTES)?;
     let mut fields = head.split(|byte| *byte == b'-');

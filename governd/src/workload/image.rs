@@ -1,5 +1,5 @@
-//! Images of containers and names of their pods, asked of the runtime that made them, by a thread of
-//! its own.
+//! Images of containers and names of their pods, asked of the runtime that made them, by a thread
+//! of its own.
 //!
 //! Docker, Podman and CRI-O answer HTTP on a local socket, containerd gRPC. Where Podman and CRI-O
 //! do not answer, their store has a file. An answer takes at most [`IMAGE_TIMEOUT_MS`] and

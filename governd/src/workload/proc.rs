@@ -81,8 +81,9 @@ impl ProcFs {
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
     }
 
-    /// Everything about a process but its user's name, cgroup id and workload, which the host's other
-    /// files tell, and its trace. `None` if there is no such process, or if it was replaced while it was read.
+    /// Everything about a process but its user's name, cgroup id and workload, which the host's
+    /// other files tell, and its trace. `None` if there is no such process, or if it was replaced
+    /// while it was read.
     pub fn process(&self, pid: u32, own_mounts: &Mounts) -> Option<Process> {
         let stat = self.stat(pid)?;
         let (uid, gid) = self.ids(pid);

@@ -56,7 +56,7 @@ pub struct ProcessTable {
     paths: HashMap<(u32, u64), PathBuf>,
     /// Workloads by path of the cgroup; `None` for one that is nobody's.
     workloads: HashMap<Box<str>, Option<Arc<Workload>>>,
-    /// Whether systemd keeps a tree of its own, where containers may be that are not in the v2 tree.
+    /// Whether systemd keeps a tree of its own, where containers may be that the v2 tree lacks.
     is_hybrid: bool,
     uses: u64,
     index_after_ns: u64,
