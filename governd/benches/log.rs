@@ -144,6 +144,7 @@ fn record() -> Record {
         gid: Some(1_001),
         cgroup_id: Some(5_555),
         cgroup: Some("/system.slice/bot.service".into()),
+        ..Process::default()
     };
     let shell = Ancestor { pid: 4_200, name: "bash".to_owned(), exe: Some("/usr/bin/bash".into()) };
     let init = Ancestor { pid: 1, name: "systemd".to_owned(), exe: None };
