@@ -93,6 +93,12 @@ pub const RESOLVER_EXES_MAX: u32 = 256;
 pub const GRANTS_MAX: u32 = 4_096;
 /// Quarantined subjects, both slots together: as many as there can be.
 pub const QUARANTINED_MAX: u32 = SUBJECTS_MAX;
+/// Subjects whose limits are counted: as many as there can be.
+pub const USAGES_MAX: u32 = SUBJECTS_MAX;
+/// Destinations of subjects with limits that are known; the least recently used goes first.
+pub const DESTINATIONS_MAX: u32 = 32_768;
+/// How long a destination is known after it was last reached, in seconds.
+pub const DESTINATION_KNOWN_S: u32 = 86_400;
 /// Entries of the bindings table; the least recently used goes first.
 pub const BINDINGS_MAX: u32 = 131_072;
 /// DNS queries that wait for their answer; the least recently used goes first.

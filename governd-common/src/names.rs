@@ -74,6 +74,13 @@ pub mod map {
     pub const GRANTS: &str = "GRANTS";
     /// Hash of a subject to the `CLOCK_BOOTTIME` of its quarantine, in nanoseconds.
     pub const QUARANTINED: &str = "QUARANTINED";
+    /// Hash of [`crate::key::SubjectKey`] to [`crate::limit::Limits`].
+    pub const LIMITS: &str = "LIMITS";
+    /// Hash of a subject to [`crate::limit::Usage`].
+    pub const USAGES: &str = "USAGES";
+    /// LRU hash of [`crate::key::BindingKey`] to the `CLOCK_BOOTTIME` at which the subject last
+    /// reached the address, in nanoseconds.
+    pub const DESTINATIONS: &str = "DESTINATIONS";
     /// Array of the programs that egress calls, indexed by [`super::tail`].
     pub const TAILS: &str = "TAILS";
     /// Array of the programs that ingress calls, indexed by [`super::tail`].
@@ -86,10 +93,13 @@ pub mod map {
     pub const RECORDED: &str = "RECORDED";
 
     /// All that programs use.
-    pub const ALL: [&str; 35] = [
+    pub const ALL: [&str; 38] = [
         ACTIVE,
         GRANTS,
         QUARANTINED,
+        LIMITS,
+        USAGES,
+        DESTINATIONS,
         SETTINGS,
         TASKS,
         UNTRACKED,

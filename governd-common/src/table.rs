@@ -44,6 +44,10 @@ pub mod settings_flag {
     pub const HAS_CGROUPS: u32 = 1 << 3;
     /// Some agent is registered. Set by the kernel room from the image.
     pub const HAS_AGENTS: u32 = 1 << 5;
+    /// Some subject has a limit. Set by the kernel room from the image.
+    pub const HAS_LIMITS: u32 = 1 << 16;
+    /// Some subject has a limit of bytes. Set by the kernel room from the image.
+    pub const HAS_BYTE_LIMITS: u32 = 1 << 17;
     /// Some subject is enforced: a process whose subject is lost is denied, and not only reported.
     /// Set by the kernel room from the image.
     pub const ENFORCES: u32 = 1 << 4;

@@ -110,6 +110,12 @@ codes! {
         Halt = 21 => "halt",
         /// The subject is quarantined.
         Quarantine = 22 => "quarantine",
+        /// The subject connects more often than its limit.
+        ConnectionsLimit = 27 => "connections-limit",
+        /// The subject reaches more new destinations than its limit.
+        DestinationsLimit = 28 => "destinations-limit",
+        /// The subject sends and receives more bytes than its limit.
+        BytesLimit = 29 => "bytes-limit",
     }
 }
 

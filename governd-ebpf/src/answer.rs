@@ -26,6 +26,7 @@ use governd_common::{
 use crate::{
     dns::{DnsScratch, Report, Round, take_scratch},
     emit::count,
+    limit,
     outcome::Outcome,
     skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message},
     state::{self, End, is_replay},
@@ -37,6 +38,7 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// Looks at a packet, and gives the program's return value.
 #[inline(always)]
 pub(crate) fn judge(context: &SkBuffContext) -> i32 {
+    limit::count_received(context);
     let Some(segment) = Segment::read(context) else {
         return Outcome::Pass as i32;
     };

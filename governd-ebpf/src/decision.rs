@@ -113,7 +113,7 @@ extern "C" fn best_name_of(who: u64, high: u64, low: u64, what: u64) -> u32 {
 
 /// From here on nothing of the subject passes, whether the daemon runs or not.
 #[inline(always)]
-fn quarantine(subject: u32, now_ns: u64) {
+pub(crate) fn quarantine(subject: u32, now_ns: u64) {
     if let Err(error) = QUARANTINED.insert(subject, now_ns, u64::from(BPF_NOEXIST))
         && error != -EEXIST
     {

@@ -32,6 +32,7 @@ use governd_common::{
 use crate::{
     again,
     emit::{self, Wake},
+    limit,
     outcome::Outcome,
     owner,
     skb::load,
@@ -139,7 +140,10 @@ fn judge_owned(context: &SkBuffContext, kind: u32, owner: &mut SocketOwner) -> O
         again::judge(context, &view, kind, owner);
     }
     let is_refused = owner.generation != 0 && owner.verdict == Verdict::Deny as u8;
-    if is_refused || is_quarantined { Outcome::Refuse } else { Outcome::Pass }
+    if is_refused || is_quarantined {
+        return Outcome::Refuse;
+    }
+    limit::count_packet(context, &view, kind, owner)
 }
 
 /// TCP or UDP with a plain header, from a socket that is not raw.

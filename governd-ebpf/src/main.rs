@@ -5,6 +5,10 @@
 //! and a process that changes its cgroup are seen all the same.
 #![no_std]
 #![no_main]
+// The target has no atomic types, since it cannot compare and exchange. What it can, and since
+// Linux 3.18, is to add.
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
@@ -28,6 +32,7 @@ mod elsewhere;
 mod emit;
 mod frame;
 mod hello;
+mod limit;
 mod local;
 mod outcome;
 mod owner;

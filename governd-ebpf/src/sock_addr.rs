@@ -19,6 +19,7 @@ use governd_common::{
 use crate::{
     decision::decide_into,
     emit::{self, Wake, count},
+    limit,
     outcome::{Fault, Outcome},
     subject::{self, Who},
     tables::{SOCKETS, View},
@@ -125,6 +126,7 @@ fn judge_known(
     if wants_owner && socket.own(who, address, view.generation, decision) == 0 && who.subject != 0 {
         *decision = Fault::SocketStorage(*decision).decision();
     }
+    limit::count_destination(view, who.subject, socket.is_connect, address, decision);
 }
 
 /// Before the first policy nobody is governed; later this means that the tables broke.

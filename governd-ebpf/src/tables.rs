@@ -21,11 +21,12 @@ use governd_common::{
         BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, GrantKey, NameKey, QueryKey,
         QuicKey, ResolverKey, SocketPathKey, SubjectKey, UidKey,
     },
+    limit::{Limits, Usage},
     limits::{
-        BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, DNS_READERS_MAX,
+        BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, DESTINATIONS_MAX, DNS_READERS_MAX,
         EXES_MAX, GRANTS_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUARANTINED_MAX,
         QUIC_FLOWS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX, RING_BYTES, SELECTORS_MAX,
-        SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
+        SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX, USAGES_MAX,
     },
     names::tail,
     table::{
@@ -110,6 +111,14 @@ pub(crate) static FLOW_KEY: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
 static GRANTS: HashMap<GrantKey, u64, { GRANTS_MAX as usize }> = HashMap::new();
 #[btf_map]
 pub(crate) static QUARANTINED: HashMap<u32, u64, { QUARANTINED_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static LIMITS: HashMap<SubjectKey, Limits, { SUBJECTS_MAX as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static USAGES: HashMap<u32, Usage, { USAGES_MAX as usize }, ON_DEMAND> = HashMap::new();
+#[btf_map]
+pub(crate) static DESTINATIONS: LruHashMap<BindingKey, u64, { DESTINATIONS_MAX as usize }> =
+    LruHashMap::new();
 #[btf_map]
 pub(crate) static LOST: PerCpuArray<u64, { Loss::ALL.len() }> = PerCpuArray::new();
 #[btf_map]

@@ -142,6 +142,7 @@ impl Engine {
             *processes.entry(task.subject).or_default() += 1;
         }
         let policy = self.state.policy();
+        let mut limits = self.limit_rows()?;
         let agents = policy.agents.iter().filter(|agent| agent.subject != 0);
         let counts = self.state.counts();
         let programs = self.kernel.status()?.programs.into_iter();
@@ -161,6 +162,7 @@ impl Engine {
                     mode: mode_word(agent.mode).into(),
                     mode_set_by: self.mode_set_by(&agent.name),
                     processes: processes.get(&agent.subject).copied().unwrap_or(0),
+                    limits: limits.remove(&agent.subject).unwrap_or_default(),
                 })
                 .collect(),
             tracked_processes: tasks.len() as u64,

@@ -43,6 +43,8 @@ use crate::{
 
 /// Processes of a request that are kept, its own first.
 const PROCESSES_MAX: usize = 8;
+/// By what an agent is quarantined of which no event said so.
+pub(super) const HALTED: &str = "a `halt` rule or limit";
 /// What `/proc/PID/loginuid` says of who never logged in.
 const NO_LOGIN: u32 = u32::MAX;
 
@@ -283,7 +285,7 @@ impl Engine {
     /// # Errors
     /// A map cannot be read or written.
     pub(super) fn apply_controls(&mut self, policy: &Compiled) -> Result<(), KernelError> {
-        self.take_halted(policy)?;
+        self.take_halted(policy, HALTED)?;
         let numbers = self.in_numbers(policy);
         for subject in numbers.quarantined {
             self.kernel.set_quarantined(subject, true)?;
@@ -315,7 +317,7 @@ impl Engine {
     /// Time passes: grants lapse, which the kernel has seen to, and what changed is written.
     pub(super) fn pass_controls(&mut self) {
         let policy = Arc::clone(self.state.policy());
-        if let Err(error) = self.take_halted(&policy) {
+        if let Err(error) = self.take_halted(&policy, HALTED) {
             tracing::warn!(%error, "what is quarantined cannot be read");
         }
         let lapsed = self.controls.controls.lapsed(clock::boot_ns());

@@ -23,6 +23,7 @@ use super::{
     frames::FrameGuard,
     journal::Journal,
     lifecycle::LifecycleFile,
+    limits,
     pressure::Pressure,
     proof::Proof,
     quic::Quic,
@@ -101,6 +102,7 @@ pub struct Engine {
     pub(super) selftests: SelfTests,
     pub(super) controls: ControlsFile,
     pub(super) lifecycle: LifecycleFile,
+    pub(super) limits_told: limits::Told,
 }
 
 /// What wakes the engine.
@@ -168,6 +170,7 @@ impl Engine {
                 let actor = actor(self.processes.attribute(&event.header));
                 self.discover_contact(&event, &actor);
                 self.ask_for_grant(&event, &actor);
+                self.look_at_limits(&event, &actor);
                 self.step(Input::Flow(&event, actor));
             }
             RawEvent::Initial(event) => {

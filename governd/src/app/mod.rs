@@ -25,6 +25,7 @@ mod images;
 mod inventory;
 pub mod journal;
 mod lifecycle;
+mod limits;
 pub mod metrics;
 mod modes;
 mod pressure;
@@ -257,6 +258,7 @@ impl App {
             selftests: Default::default(),
             controls,
             lifecycle,
+            limits_told: Default::default(),
         };
         engine.record_opened(&opened);
         engine.put_in_force(policy)?;

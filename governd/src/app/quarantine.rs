@@ -71,7 +71,7 @@ impl Engine {
             let policy = self.state.policy();
             let subject = policy.agents.iter().find(|known| *known.name == **agent);
             if let Some(subject) = subject.map(|known| known.subject)
-                && let Err(error) = self.kernel.set_quarantined(subject, false)
+                && let Err(error) = self.set_free(subject)
             {
                 return failed(error);
             }
@@ -81,6 +81,12 @@ impl Engine {
         }
         self.controls.save();
         ok(&released)
+    }
+
+    /// What it did until now does not halt it again.
+    fn set_free(&mut self, subject: u32) -> Result<(), KernelError> {
+        self.kernel.forget_usage(subject)?;
+        self.kernel.set_quarantined(subject, false)
     }
 
     /// Agents by name, by a process of theirs, or all.
@@ -132,14 +138,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes in whom the kernel quarantined by itself, because a rule says so.
-    pub(super) fn take_halted(&mut self, policy: &Compiled) -> Result<(), KernelError> {
+    /// Takes in whom the kernel quarantined by itself, because a rule or a limit says so.
+    pub(super) fn take_halted(&mut self, policy: &Compiled, why: &str) -> Result<(), KernelError> {
         for subject in self.kernel.quarantined()? {
             let Some(agent) = policy.agent(subject) else { continue };
             let controls = &mut self.controls.controls;
-            if controls.quarantine(&agent.name, "a `halt` rule", clock::now_ms()) {
+            if controls.quarantine(&agent.name, why, clock::now_ms()) {
                 self.end_connections(&[(Arc::clone(&agent.name), subject)])?;
-                let message = format!("{} tried what halts it, and is quarantined", agent.name);
+                let message = format!("{} is quarantined by {why}", agent.name);
                 let operation = ("quarantine.set", Ruling::Quarantined);
                 self.rule_agent(operation, &agent.name, None, message);
             }

@@ -12,7 +12,7 @@ use governd_common::{
 use super::{
     answers::ok,
     clock,
-    controls::{in_words, refusal},
+    controls::{HALTED, in_words, refusal},
     engine::Engine,
 };
 use crate::{
@@ -74,7 +74,7 @@ impl Engine {
     fn selftest(&mut self, agent: Option<&str>, by: Option<&By>) -> Vec<SelfTest> {
         let policy = Arc::clone(self.state.policy());
         // Whom the kernel has quarantined by now reaches nothing.
-        if let Err(error) = self.take_halted(&policy) {
+        if let Err(error) = self.take_halted(&policy, HALTED) {
             tracing::warn!(%error, "what is quarantined cannot be read");
         }
         let controls = self.in_numbers(&policy);

@@ -16,6 +16,7 @@ pub mod exit;
 mod explain;
 mod flags;
 mod install;
+mod limits;
 mod mode;
 mod policy;
 pub mod printer;

@@ -6,6 +6,7 @@ use super::{
     Outcome,
     exit::{Exit, Failure},
     flags::Socket,
+    limits,
     printer::{Printer, Table, Tone},
     unwritable,
 };
@@ -127,6 +128,9 @@ fn lines(report: &StatusReport, printer: &Printer) -> Vec<String> {
     }
     let mut lines = facts.lines(printer);
     lines.extend(agents(&report.agents).lines(printer));
+    let rows = report.agents.iter();
+    let rows = rows.flat_map(|agent| agent.limits.iter().map(|row| (&*agent.name, row)));
+    lines.extend(limits::table(rows).lines(printer));
     lines
 }
 

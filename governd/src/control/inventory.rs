@@ -252,8 +252,24 @@ pub struct PolicyRow {
     pub versions: Vec<String>,
     /// Gateways.
     pub via: Vec<String>,
+    /// How much it may do, and does.
+    #[serde(default)]
+    pub limits: Vec<LimitRow>,
     /// Its rules, the default last: what it declares, beside what was observed.
     pub rules: Vec<RuleRow>,
+}
+
+/// A limit, and how much of it is used.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LimitRow {
+    /// Its field, such as `connections_per_minute`.
+    pub limit: String,
+    /// How much was counted within its time.
+    pub used: u64,
+    /// Beyond this the owner is told.
+    pub notify: Option<u64>,
+    /// Beyond this the agent is quarantined.
+    pub halt: Option<u64>,
 }
 
 /// A rule.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::inventory::LimitRow;
 use crate::core::modes::SetMode;
 
 /// Longest request line, in bytes.
@@ -328,6 +329,9 @@ pub struct AgentStatus {
     pub mode_set_by: Option<String>,
     /// Processes that are tracked as this agent now.
     pub processes: u64,
+    /// How much it may do, and does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitRow>,
 }
 
 /// Decisions since start.

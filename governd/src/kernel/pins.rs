@@ -41,7 +41,9 @@ const LINKS: &str = "links";
 const NEWER_MAX: u32 = 1;
 
 /// What programs and policies leave in maps, and another layout of them can go on with.
-const CARRIED: [&str; 14] = [
+const CARRIED: [&str; 16] = [
+    map::USAGES,
+    map::DESTINATIONS,
     map::GRANTS,
     map::QUARANTINED,
     map::TASKS,

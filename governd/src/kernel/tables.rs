@@ -20,6 +20,7 @@ use governd_common::{
         BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, GrantKey, NameKey, QuicKey,
         ResolverKey, SocketPathKey, SubjectKey, UidKey,
     },
+    limit::{Limits, Usage},
     limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
     names::map,
     table::{
@@ -35,6 +36,7 @@ use super::{
     Kernel, KernelError,
     canary::{self, Owners},
     lack::{self, Lack},
+    limits,
     pod::Shared,
     slotted::Slotted,
 };
@@ -68,8 +70,10 @@ pub(crate) struct PolicyTables {
     pub(super) bindings: Hash<BindingKey, Shared<Binding>>,
     pub(super) quic_flows: HashMap<MapData, Shared<QuicKey>, Shared<QuicFlow>>,
     lost: PerCpuArray<MapData, u64>,
-    grants: HashMap<MapData, Shared<GrantKey>, u64>,
-    quarantined: HashMap<MapData, u32, u64>,
+    pub(super) grants: HashMap<MapData, Shared<GrantKey>, u64>,
+    pub(super) quarantined: HashMap<MapData, u32, u64>,
+    limits: Slotted<Hash<SubjectKey, Shared<Limits>>, Shared<SubjectKey>>,
+    pub(super) usages: HashMap<MapData, u32, Shared<Usage>>,
     pub(super) owners: Owners,
     generation: u64,
     /// Nothing was installed yet: the policy in force, if there is one, is an earlier daemon's.
@@ -100,6 +104,8 @@ impl PolicyTables {
             lost: open(ebpf, map::LOST)?,
             grants: open(ebpf, map::GRANTS)?,
             quarantined: open(ebpf, map::QUARANTINED)?,
+            limits: Slotted::take(ebpf, map::LIMITS)?,
+            usages: open(ebpf, map::USAGES)?,
             owners: open(ebpf, map::SOCKETS)?,
             generation,
             is_first: true,
@@ -115,6 +121,7 @@ impl PolicyTables {
     pub(super) fn install(&mut self, image: &TableImage) -> Result<u64, KernelError> {
         check(image)?;
         self.check_room(image)?;
+        self.count_limited(image)?;
         let generation = self.generation + 1;
         let slot = generation as u32 & 1;
         if let Err(error) = self.write(slot, generation, image) {
@@ -131,6 +138,7 @@ impl PolicyTables {
         self.generation = generation;
         wait_for_programs();
         self.empty(slot ^ 1)?;
+        self.forget_unlimited(image)?;
         Ok(generation)
     }
 
@@ -160,6 +168,7 @@ impl PolicyTables {
         self.names.check_room(image.names.len())?;
         self.cidrs.check_room(image.networks.len())?;
         self.decisions.check_room(image.blocks.len())?;
+        self.limits.check_room(image.limits.len())?;
         self.socket_paths.check_room(image.local_sockets.len())?;
         self.resolver_exes.check_room(image.resolver_exes.len())?;
         self.resolvers.check_room(image.resolvers.len())
@@ -202,8 +211,11 @@ impl PolicyTables {
         let sockets =
             image.local_sockets.iter().map(|(subject, socket)| socket_key(slot, *subject, socket));
         self.socket_paths.fill(slot, sockets)?;
+        let key = |subject: &u32| Shared(SubjectKey { slot, subject: *subject });
+        let limits = image.limits.iter().map(|(subject, limits)| (key(subject), Shared(*limits)));
+        self.limits.fill(slot, limits)?;
         let subjects = image.subjects.iter().map(|(subject, settings)| {
-            (Shared(SubjectKey { slot, subject: *subject }), Shared(*settings))
+            (key(subject), Shared(*settings))
         });
         let canary = SubjectKey { slot, subject: SocketOwner::CANARY };
         let canary = std::iter::once((Shared(canary), Shared(canary::SUBJECT)));
@@ -221,6 +233,7 @@ impl PolicyTables {
         self.uids.empty(slot)?;
         self.cgroups.empty(slot)?;
         self.subjects.empty(slot)?;
+        self.limits.empty(slot)?;
         self.names.empty(slot)?;
         self.cidrs.empty(slot)?;
         self.decisions.empty(slot)?;
@@ -242,45 +255,6 @@ impl Kernel {
             lack::check_names(image)?;
         }
         self.tables.install(image)
-    }
-
-    /// Replaces all grants by these, each with the `CLOCK_BOOTTIME` until which it holds.
-    ///
-    /// # Errors
-    /// If the map is full or cannot be written; what was granted before and is not any more is
-    /// gone by then.
-    pub fn set_grants(&mut self, grants: &[(GrantKey, u64)]) -> Result<(), KernelError> {
-        let map = &mut self.tables.grants;
-        let known: Result<Vec<_>, MapError> = map.keys().collect();
-        for key in known.map_err(KernelError::map("read", map::GRANTS))? {
-            if !grants.iter().any(|(wanted, _)| *wanted == key.0) {
-                removed(map.remove(&key)).map_err(KernelError::map("write", map::GRANTS))?;
-            }
-        }
-        for (key, until_ns) in grants {
-            let stored = map.insert(Shared(*key), *until_ns, 0);
-            stored.map_err(KernelError::map("write", map::GRANTS))?;
-        }
-        Ok(())
-    }
-
-    /// Subjects of which nothing passes.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn quarantined(&self) -> Result<Vec<u32>, KernelError> {
-        let subjects: Result<Vec<u32>, MapError> = self.tables.quarantined.keys().collect();
-        subjects.map_err(KernelError::map("read", map::QUARANTINED))
-    }
-
-    /// Lets nothing of a subject pass from here on, or lets its policy decide again.
-    ///
-    /// # Errors
-    /// If the map is full or cannot be written.
-    pub fn set_quarantined(&mut self, subject: u32, is_on: bool) -> Result<(), KernelError> {
-        let map = &mut self.tables.quarantined;
-        let written = if is_on { map.insert(subject, 1, 0) } else { removed(map.remove(&subject)) };
-        written.map_err(KernelError::map("write", map::QUARANTINED))
     }
 
     /// Generation in force; 0 before the first policy.
@@ -367,6 +341,7 @@ fn settings(generation: u64, image: &TableImage) -> Settings {
     if !image.cgroups.is_empty() {
         flags |= settings_flag::HAS_CGROUPS;
     }
+    flags |= limits::flags(image);
     Settings {
         generation,
         flags,

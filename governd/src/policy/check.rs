@@ -26,6 +26,7 @@ mod approval;
 mod case;
 mod group;
 mod host;
+mod limits;
 
 /// Checks the documents of one file.
 pub(crate) struct Checker<'a> {
@@ -57,6 +58,7 @@ impl Checker<'_> {
             mode,
             matches,
             egress,
+            limits,
         } = spec.value;
         let fallback = |checker: &mut Self, word: Option<Located<String>>| {
             word.and_then(|word| checker.parse(&word, Fallback::parse)).unwrap_or_default()
@@ -83,6 +85,7 @@ impl Checker<'_> {
         let unix = egress.as_ref().and_then(|egress| egress.value.unix.clone());
         let (default, questions, rules) = self.egress(egress);
         let local_sockets = self.local_sockets(unix, default);
+        let limits = self.limits(limits);
         let (name, place) = name?;
         let (owner, page) = owner?;
         let agent = Agent {
@@ -101,6 +104,7 @@ impl Checker<'_> {
             local_sockets,
             questions,
             rules,
+            limits,
         };
         Some(agent)
     }

@@ -29,6 +29,8 @@ codes! {
     AmbiguousMatch => "ambiguous-match",
     /// NUL, another control character, or one that changes the direction of text.
     BadCharacter => "bad-character",
+    /// An amount of a limit that cannot be one.
+    BadAmount => "bad-amount",
     /// A path of a cgroup that cannot be one.
     BadCgroup => "bad-cgroup",
     /// A day that cannot be one.
@@ -81,7 +83,7 @@ codes! {
     ScriptExecutable => "script-executable",
     /// A wildcard on a suffix below which anybody can register.
     PublicSuffix => "public-suffix",
-    /// A rule that never decides.
+    /// A rule that never decides, or a limit that is never reached.
     ShadowedRule => "shadowed-rule",
     /// A wildcard on a domain below which strangers have names.
     SharedDomain => "shared-domain",

@@ -13,8 +13,10 @@ use super::shape::Located;
 
 mod approval;
 pub mod case;
+mod limits;
 
 pub use approval::{ApprovalDocument, OwnerDocument, PersonDocument, ProvenanceDocument};
+pub use limits::{AmountsDocument, LimitsDocument};
 
 /// The only `apiVersion` there is.
 pub const API_VERSION: &str = "governd.dev/v1";
@@ -144,6 +146,9 @@ pub struct AgentSpec {
     /// What it may reach; nothing, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Located<EgressDocument>>,
+    /// How much it may do; as much as it likes, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Located<LimitsDocument>>,
 }
 
 /// One way to recognise a process: all fields that are there must hold.

@@ -357,6 +357,9 @@ fn words_of(reason: Reason) -> &'static str {
         Reason::Granted => "a person granted it, for a time",
         Reason::Halt => "a rule denies it, and has the agent quarantined",
         Reason::Quarantine => "the agent is quarantined: it reaches nothing until it is released",
+        Reason::ConnectionsLimit => "the agent connects more often than its limit",
+        Reason::DestinationsLimit => "the agent reaches more new destinations than its limit",
+        Reason::BytesLimit => "the agent sends and receives more bytes than its limit",
         Reason::Device => "packets that leave by this device could not be judged",
     }
 }

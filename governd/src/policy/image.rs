@@ -11,6 +11,7 @@ use super::{
 };
 use governd_common::{
     address::Address,
+    limit::Limits,
     table::{RuleBlock, SelectorSet, Subject},
     verdict::Mode,
 };
@@ -44,6 +45,8 @@ pub struct TableImage {
     pub resolvers: Vec<Address>,
     /// Executables that resolve names for the host, by device and inode.
     pub resolver_exes: Vec<(u32, u64)>,
+    /// Limits of subjects that have any.
+    pub limits: Vec<(u32, Limits)>,
     /// Local sockets that a subject may reach.
     pub local_sockets: Vec<(u32, LocalSocket)>,
 }
@@ -132,6 +135,8 @@ pub struct AgentFacts {
     pub lapse: Option<Lapse>,
     /// Mode in force for it.
     pub mode: Mode,
+    /// How much it may do.
+    pub limits: Limits,
 }
 
 impl AgentFacts {
@@ -147,6 +152,7 @@ impl AgentFacts {
             approval: Approval::default(),
             lapse: None,
             mode,
+            limits: Limits::default(),
         }
     }
 }

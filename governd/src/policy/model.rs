@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use governd_common::verdict::{Mode, Verdict};
+use governd_common::{
+    limit::Limits,
+    verdict::{Mode, Verdict},
+};
 
 use super::{
     diagnostic::Place,
@@ -186,6 +189,8 @@ pub struct Agent {
     pub questions: Questions,
     /// Its rules, in the order of the document.
     pub rules: Vec<Rule>,
+    /// How much it may do.
+    pub limits: Limits,
 }
 
 /// Who approved an agent, and what that holds for. Says nothing, if empty.

@@ -2,7 +2,10 @@
 
 use super::{ago, printable};
 use crate::{
-    cli::printer::{Printer, Table, Tone},
+    cli::{
+        limits,
+        printer::{Printer, Table, Tone},
+    },
     control::inventory::{AgentDetail, EndpointRow, EvidenceRow, PolicyRow, ProcessRow},
 };
 
@@ -23,6 +26,10 @@ pub(super) fn lines(detail: &AgentDetail, now_ms: u64, printer: &Printer) -> Vec
     }
     if let Some(policy) = &detail.policy {
         section(&mut lines, "DECLARED", declared(policy).lines(printer));
+        if !policy.limits.is_empty() {
+            let rows = policy.limits.iter().map(|row| (&*policy.document, row));
+            section(&mut lines, "LIMITS", limits::table(rows).lines(printer));
+        }
     }
     if !detail.endpoints.is_empty() {
         let mut observed = observed(detail, now_ms).lines(printer);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use governd_common::{
     address::Address,
+    limit::Limits,
     limits::RULES_PER_BLOCK_MAX,
     name::Pattern,
     table::{
@@ -74,6 +75,12 @@ impl Policy {
             default_rule: DEFAULT_RULE,
         };
         self.image.subjects.push((AGENT, subject));
+        self
+    }
+
+    /// How much the agent may do.
+    pub(super) fn limits(mut self, limits: Limits) -> Self {
+        self.image.limits.push((AGENT, limits));
         self
     }
 

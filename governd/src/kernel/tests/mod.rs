@@ -17,6 +17,7 @@ mod host;
 mod image;
 mod instructions;
 mod lack;
+mod limits;
 mod lineage;
 mod local;
 mod loss;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use governd_common::limit::Limit;
 use serde_json::{Value, json};
 
 use crate::policy::{
@@ -42,6 +43,7 @@ fn agent(agent: &Agent) -> Value {
         local_sockets,
         questions,
         rules,
+        limits,
     } = agent;
     let Approval {
         by,
@@ -77,7 +79,9 @@ fn agent(agent: &Agent) -> Value {
     let said = [
         ("approved_by", by.as_ref().map(person)),
         ("approved_on", on.map(|day| json!(day.to_string()))),
+        ("halt", amounts(&limits.halt)),
         ("images", (!images.is_empty()).then(|| json!(images))),
+        ("notify", amounts(&limits.notify)),
         ("on_drift", fallback(*on_drift)),
         ("on_expired", fallback(*on_expired)),
         ("page", page.as_deref().map(|page| json!(page))),
@@ -91,6 +95,10 @@ fn agent(agent: &Agent) -> Value {
 
 fn fallback(fallback: Fallback) -> Option<Value> {
     (fallback != Fallback::default()).then(|| json!(fallback.word()))
+}
+
+fn amounts(amounts: &[u64; Limit::ALL.len()]) -> Option<Value> {
+    amounts.iter().any(|amount| *amount != 0).then(|| json!(amounts))
 }
 
 /// Adds what is said: a document that does not say it has the digest that it always had.

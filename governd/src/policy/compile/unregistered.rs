@@ -1,0 +1,69 @@
+//! What holds for everything that is no agent.
+
+use std::collections::BTreeMap;
+
+use governd_common::{
+    table::{Subject, entry_flag, subject_flag},
+    verdict::Verdict,
+};
+
+use super::{Claim, Compiler, EVERY_PORT, specificity};
+use crate::policy::{
+    image::AgentFacts,
+    value::{Posture, Tier, name::HostPattern, port::Protocol},
+    words,
+};
+
+impl Compiler<'_, '_> {
+    /// Subject 0: the host's posture, and the AI endpoints that it is about.
+    pub(super) fn unregistered(&mut self, endpoints: &[(HostPattern, &str)]) {
+        let posture = self.host.unregistered;
+        let default = if posture == Posture::Deny { Verdict::Deny } else { Verdict::Allow };
+        let tier = if posture == Posture::Monitor { Tier::Allow } else { Tier::Deny };
+        let mode = self.mode.unwrap_or(self.host.mode);
+        let word = posture.word();
+        let place = self.host.place.clone();
+        let text = format!("unregistered: {word}");
+        self.rule("unregistered/default", 0, text, Tier::of(default), place.clone());
+        let mut by_label: BTreeMap<&str, u32> = BTreeMap::new();
+        for (pattern, label) in endpoints {
+            let rule = match by_label.get(label) {
+                Some(rule) => *rule,
+                None => {
+                    let text = format!("{} {label} (unregistered: {word})", tier.word());
+                    let id = format!("unregistered/ai/{}", words::slug(label));
+                    let rule = self.rule(&id, 0, text, tier, place.clone());
+                    by_label.insert(label, rule);
+                    rule
+                }
+            };
+            let specificity = specificity::of_name(pattern, false, Protocol::Any);
+            let (ports, protocol) = (EVERY_PORT, Protocol::Any);
+            // What is allowed here is only to be recorded.
+            let flags = entry_flag::VERIFY_DNS | entry_flag::QUIC;
+            let claim = Claim {
+                subject: 0,
+                rule,
+                tier,
+                specificity,
+                ports,
+                protocol,
+                flags,
+                is_question: false,
+            };
+            self.names.push((pattern.clone(), claim));
+        }
+        let mut flags = subject_flag::LOOPBACK;
+        if posture == Posture::DenyAi && !endpoints.is_empty() {
+            flags |= subject_flag::NAME_DENIALS;
+        }
+        if posture != Posture::Deny {
+            flags |= subject_flag::QUIET_DEFAULT | subject_flag::RAW_SOCKETS;
+            flags |= subject_flag::LOCAL_SOCKETS;
+        }
+        let settings =
+            Subject { mode: mode as u8, default_verdict: default as u8, flags, default_rule: 0 };
+        self.compiled.image.subjects.push((0, settings));
+        self.compiled.agents.push(AgentFacts::unknown(0, "unregistered", mode));
+    }
+}
