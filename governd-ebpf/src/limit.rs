@@ -153,8 +153,7 @@ pub(crate) fn count_packet(
         return Outcome::Pass;
     }
     let bytes = u64::from(context.len());
-    let counted =
-        Counted(amount_counted(view.slot, owner.subject, Limit::Bytes as u32, bytes));
+    let counted = Counted(amount_counted(view.slot, owner.subject, Limit::Bytes as u32, bytes));
     // A window that goes on is told once; who is enforced is quarantined at once.
     if !counted.is(Counted::IS_FIRST) {
         return Outcome::Pass;
@@ -286,8 +285,7 @@ fn add(used: *mut Used, limit: Limit, amount: u64, now_ns: u64) {
     // the number where a window begins.
     unsafe {
         let windows = &raw mut (*used).windows;
-        let window =
-            if number & 1 == 0 { &raw mut (*windows)[0] } else { &raw mut (*windows)[1] };
+        let window = if number & 1 == 0 { &raw mut (*windows)[0] } else { &raw mut (*windows)[1] };
         if ptr::read_volatile(&raw const (*window).number) != number {
             ptr::write_volatile(&raw mut (*window).count, 0);
             ptr::write_volatile(&raw mut (*window).number, number);

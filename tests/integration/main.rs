@@ -23,6 +23,7 @@ mod gap;
 mod input;
 mod lab;
 mod lifecycle;
+mod limits;
 mod monitor;
 mod newcomer;
 mod policy;
@@ -41,6 +42,7 @@ const SUBJECTS: &[&[Test]] = &[
     monitor::TESTS,
     swap::TESTS,
     controls::TESTS,
+    limits::TESTS,
     proof::TESTS,
     newcomer::TESTS,
     destroy::TESTS,

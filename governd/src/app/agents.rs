@@ -145,7 +145,11 @@ impl Engine {
             images: approval.images.iter().map(|one| one.as_str().to_owned()).collect(),
             versions: approval.versions.iter().map(|one| one.as_str().to_owned()).collect(),
             via: approval.via.iter().map(ToString::to_string).collect(),
-            limits: self.limit_rows().unwrap_or_default().remove(&facts.subject).unwrap_or_default(),
+            limits: self
+                .limit_rows()
+                .unwrap_or_default()
+                .remove(&facts.subject)
+                .unwrap_or_default(),
             rules: rules
                 .map(|rule| RuleRow { id: rule.id.to_string(), text: rule.text.to_string() })
                 .collect(),

@@ -214,9 +214,8 @@ impl PolicyTables {
         let key = |subject: &u32| Shared(SubjectKey { slot, subject: *subject });
         let limits = image.limits.iter().map(|(subject, limits)| (key(subject), Shared(*limits)));
         self.limits.fill(slot, limits)?;
-        let subjects = image.subjects.iter().map(|(subject, settings)| {
-            (key(subject), Shared(*settings))
-        });
+        let subjects =
+            image.subjects.iter().map(|(subject, settings)| (key(subject), Shared(*settings)));
         let canary = SubjectKey { slot, subject: SocketOwner::CANARY };
         let canary = std::iter::once((Shared(canary), Shared(canary::SUBJECT)));
         self.subjects.fill(slot, subjects.chain(canary))?;

@@ -83,7 +83,8 @@ fn an_address_counts_once_and_counts_outlive_a_policy() {
     }
     let server = UdpSocket::bind("0.0.0.0:0").unwrap();
     let port = server.local_addr().unwrap().port();
-    let to = |last: u8| format!("udp-sendto 127.0.0.{last}:{port}; udp-open 127.0.0.{last}:{port};");
+    let to =
+        |last: u8| format!("udp-sendto 127.0.0.{last}:{port}; udp-open 127.0.0.{last}:{port};");
     let mut host = Host::new(KernelOptions::default());
     let policy = policy(&host, Mode::Enforce, of(Limit::Destinations, 0, 2));
     host.kernel.install(&policy.image).unwrap();

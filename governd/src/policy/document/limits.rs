@@ -8,10 +8,7 @@ use crate::policy::shape::Located;
 
 /// Limits, by what happens when one is crossed.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "limits such as {halt: {connections_per_minute: 600}}"
-)]
+#[serde(deny_unknown_fields, expecting = "limits such as {halt: {connections_per_minute: 600}}")]
 pub struct LimitsDocument {
     /// Beyond these the owner is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
