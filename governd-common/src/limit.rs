@@ -1,8 +1,8 @@
 //! Limits: how much an agent may do within a minute or an hour.
 //!
-//! What it does is counted in windows that follow one another. What counts is the present window and
-//! of the one before it the part that the length of a window still reaches back to, as if all of it
-//! had come evenly. So there is no moment at which a limit is free again as a whole.
+//! What it does is counted in windows that follow one another. What counts is the present window,
+//! and of the one before it the part that the length of a window still reaches back to, as if all
+//! of it had come evenly. So there is no moment at which a limit is free again as a whole.
 
 use crate::{
     limits::DESTINATION_KNOWN_S,

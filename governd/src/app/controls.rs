@@ -19,6 +19,7 @@ use super::{
     answers::{failed, ok},
     clock,
     engine::{Engine, InstallError},
+    limits::Told,
     rulebook::Rulebook,
 };
 use crate::{
@@ -52,6 +53,8 @@ const NO_LOGIN: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct ControlsFile {
     pub(super) controls: Controls,
+    /// Limits that were told of since start.
+    pub(super) limits_told: Told,
     path: PathBuf,
     is_failing: bool,
 }
@@ -90,7 +93,7 @@ impl ControlsFile {
         };
         let read = read.map_err(|source| ControlsError { path: path.clone(), source })?;
         let controls = read.restored(host.boot_id().unwrap_or("unknown"), now());
-        let file = Self { controls, path, is_failing: false };
+        let file = Self { controls, limits_told: Told::new(), path, is_failing: false };
         rulebook.set_granted(file.granted());
         rulebook.set_modes(file.controls.modes().clone());
         Ok(file)

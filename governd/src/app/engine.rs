@@ -23,7 +23,6 @@ use super::{
     frames::FrameGuard,
     journal::Journal,
     lifecycle::LifecycleFile,
-    limits,
     pressure::Pressure,
     proof::Proof,
     quic::Quic,
@@ -102,7 +101,6 @@ pub struct Engine {
     pub(super) selftests: SelfTests,
     pub(super) controls: ControlsFile,
     pub(super) lifecycle: LifecycleFile,
-    pub(super) limits_told: limits::Told,
 }
 
 /// What wakes the engine.

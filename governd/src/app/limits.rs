@@ -56,7 +56,7 @@ impl Engine {
         let most = facts.limits.of(crossing, limit);
         let now_ms = clock::now_ms();
         let again_ms = limit.window_ns() / NS_PER_MS;
-        let last_ms = self.limits_told.insert((subject, limit.reason(), verdict), now_ms);
+        let last_ms = self.controls.limits_told.insert((subject, limit.reason(), verdict), now_ms);
         if last_ms.is_some_and(|last_ms| now_ms.saturating_sub(last_ms) < again_ms) {
             return;
         }

@@ -258,7 +258,6 @@ impl App {
             selftests: Default::default(),
             controls,
             lifecycle,
-            limits_told: Default::default(),
         };
         engine.record_opened(&opened);
         engine.put_in_force(policy)?;
