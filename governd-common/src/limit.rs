@@ -125,7 +125,7 @@ impl Used {
         if before.number.wrapping_add(1) == number {
             let parts = ((length - passed) << PARTS_SHIFT) / length;
             let rest = before.count & ((1 << PARTS_SHIFT) - 1);
-            sum += (before.count >> PARTS_SHIFT) * parts + (rest * parts >> PARTS_SHIFT);
+            sum += (before.count >> PARTS_SHIFT) * parts + ((rest * parts) >> PARTS_SHIFT);
         }
         sum
     }

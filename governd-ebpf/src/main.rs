@@ -5,10 +5,12 @@
 //! and a process that changes its cgroup are seen all the same.
 #![no_std]
 #![no_main]
-// The target has no atomic types, since it cannot compare and exchange. What it can, and since
-// Linux 3.18, is to add.
 #![feature(core_intrinsics)]
-#![allow(internal_features)]
+#![allow(
+    internal_features,
+    reason = "the target has no atomic types, since it cannot compare and exchange; what it can is \
+              to add (BPF_XADD, since Linux 3.18)"
+)]
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
