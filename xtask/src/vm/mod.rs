@@ -136,14 +136,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     say::line(table.text().trim_end());
     if arguments.tests != Tests::None {
-        let page = place::root()?.join(page::PAGE);
-        let text = fs::read_to_string(&page).context(page::PAGE)?;
-        fs::write(&page, page::written(&text, table)?).context(page::PAGE)?;
+        write(table)?;
     }
     if !failed.is_empty() {
         bail!("governd does not pass on Linux {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// Puts what was found out into the pages that tell it.
+fn write(table: Table) -> Result<()> {
+    let root = place::root()?;
+    let read = |name: &'static str| fs::read_to_string(root.join(name)).context(name);
+    let (readme, page) = page::written(&read(page::README)?, &read(page::PAGE)?, table)?;
+    fs::write(root.join(page::README), readme).context(page::README)?;
+    fs::write(root.join(page::PAGE), page).context(page::PAGE)
 }
 
 /// Builds what runs in the machine.

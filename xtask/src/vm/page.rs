@@ -1,7 +1,7 @@
-//! The table of `docs/kernels.md`. The page around it is written by hand.
+//! What a run writes into pages that are otherwise written by hand: which kernels governd was tried on,
+//! into the README and `docs/kernels.md`, and there also what the verifier looked at.
 //!
-//! A run that tries only some kernels replaces their rows and keeps the others, as long as the
-//! columns are the same.
+//! A run that tries only some kernels replaces what is said of them, and keeps the rest.
 
 use anyhow::{Context, Result};
 
@@ -10,102 +10,145 @@ use super::{
     release::RELEASES,
 };
 
-/// Relative to the workspace.
+/// Relative to the workspace: everything.
 pub(super) const PAGE: &str = "docs/kernels.md";
+/// The same: which kernels, and no more.
+pub(super) const README: &str = "README.md";
 const BEGIN: &str = "<!-- written by `cargo xtask vm` -->";
 const END: &str = "<!-- end of what it writes -->";
 
-/// A row: cells by column, the release first.
+/// What is told of a kernel.
+const FACTS: [&str; 4] = ["Linux", "kernel (package)", "doctor", "tests passed"];
+/// The first column of what the verifier said.
+const PROGRAM: &str = "program";
+/// In the place of what nobody tried.
+const BLANK: &str = "-";
+
+/// A row of a table: its cells.
 type Row = Vec<String>;
 
-/// A table in the making, with remarks on its rows.
+/// What is known of kernels.
 #[derive(Default)]
 pub(super) struct Table {
-    columns: Row,
-    rows: Vec<Row>,
+    /// The facts, by release.
+    kernels: Vec<Row>,
+    /// What the verifier said: release, program, words.
+    programs: Vec<(String, String, String)>,
+    /// Release, and what failed or is degraded there.
     remarks: Vec<(String, String)>,
 }
 
 impl Table {
     /// Adds what a kernel did.
     pub(super) fn add(&mut self, release: &str, version: &str, outcome: &Outcome) {
-        let programs = outcome.programs();
-        if programs.len() + FACTS > self.columns.len() {
-            self.columns = columns(&programs);
-        }
         let tests = outcome.tests();
         let kernel = match &outcome.booted {
             Some((kernel, _)) => format!("{kernel} ({version})"),
-            None => version.to_owned(),
+            None => format!("{version}, does not boot"),
         };
-        let mut row = vec![
-            release.to_owned(),
-            kernel,
-            if outcome.booted.is_some() { "yes" } else { "no" }.to_owned(),
-            doctor(outcome).to_owned(),
-            match outcome.step(TESTS) {
-                Some(_) => format!("{} of {}", tests.passed, tests.passed + tests.failed),
-                None => "not run".to_owned(),
-            },
-        ];
-        row.extend(programs.iter().map(verdict));
-        self.rows.push(row);
+        let tests_passed = match outcome.step(TESTS) {
+            Some(_) => format!("{} of {}", tests.passed, tests.passed + tests.failed),
+            None => "not run".to_owned(),
+        };
+        let doctor = doctor(outcome).to_owned();
+        self.kernels.push(vec![release.to_owned(), kernel, doctor, tests_passed]);
+        let said = |program: &Program| (release.to_owned(), program.name.clone(), verdict(program));
+        self.programs.extend(outcome.programs().iter().map(said));
         let failures = tests.failures.iter().map(|test| format!("failed: {test}"));
         for remark in outcome.fault.iter().cloned().chain(outcome.complaints()).chain(failures) {
             self.remarks.push((release.to_owned(), remark));
         }
     }
 
-    /// The table and its remarks as text.
+    /// Which kernels.
+    pub(super) fn matrix(&self) -> String {
+        let head = FACTS.map(str::to_owned).to_vec();
+        table(std::iter::once(&head).chain(&self.kernels))
+    }
+
+    /// Everything.
     pub(super) fn text(&self) -> String {
-        let mut text = String::new();
-        let rule = self.columns.iter().map(|_| "---".to_owned()).collect();
-        for row in [&self.columns, &rule].into_iter().chain(&self.rows) {
-            let missing = self.columns.len().saturating_sub(row.len());
-            let blanks = std::iter::repeat_n("-", missing);
-            let cells: Vec<_> = row.iter().map(String::as_str).chain(blanks).collect();
-            text += &format!("| {} |\n", cells.join(" | "));
-        }
+        let mut text = self.matrix();
         if !self.remarks.is_empty() {
             text.push('\n');
         }
         for (release, remark) in &self.remarks {
             text += &format!("- {release}: {}\n", remark.replace('\n', " "));
         }
+        let counts = self.counts();
+        if counts.len() > 1 {
+            text += &format!("\n{}", table(&counts));
+        }
         text
+    }
+
+    /// What the verifier said: programs below each other, kernels side by side.
+    fn counts(&self) -> Vec<Row> {
+        let releases: Vec<_> = self.kernels.iter().filter_map(|row| row.first()).collect();
+        let mut names: Vec<_> = self.programs.iter().map(|(_, name, _)| name).collect();
+        names.sort();
+        names.dedup();
+        let cell = |release: &str, name: &str| {
+            let mut said = self.programs.iter();
+            let said = said.find(|(of, program, _)| of == release && program == name);
+            said.map_or(BLANK, |(_, _, words)| words).to_owned()
+        };
+        let first = PROGRAM.to_owned();
+        let head = std::iter::once(first).chain(releases.iter().map(|&name| name.clone()));
+        let row = |name: &String| {
+            let cells = releases.iter().map(|release| cell(release, name));
+            std::iter::once(format!("`{name}`")).chain(cells).collect()
+        };
+        std::iter::once(head.collect()).chain(names.into_iter().map(row)).collect()
     }
 
     /// Takes over what the page says of kernels that were not tried.
     fn keep(&mut self, block: &str) {
-        let cells = |line: &str| -> Option<Row> {
-            let inner = line.strip_prefix("| ")?.strip_suffix(" |")?;
-            Some(inner.split(" | ").map(str::to_owned).collect())
-        };
-        let mut old = block.lines().filter_map(cells);
-        if old.next().as_ref() != Some(&self.columns) {
-            return;
+        let tried: Vec<_> = self.kernels.iter().filter_map(|row| row.first().cloned()).collect();
+        let is_kept =
+            |release: &str| order(release).is_some() && !tried.iter().any(|name| name == release);
+        let mut releases = Vec::new();
+        for row in block.lines().filter_map(cells) {
+            match row.split_first() {
+                Some((first, rest)) if first == PROGRAM => releases = rest.to_vec(),
+                Some((first, rest)) if first.starts_with('`') => {
+                    let name = first.trim_matches('`');
+                    let said = releases.iter().zip(rest).filter(|(release, _)| is_kept(release));
+                    let said = said.filter(|(_, words)| *words != BLANK);
+                    self.programs.extend(
+                        said.map(|(release, words)| {
+                            (release.clone(), name.to_owned(), words.clone())
+                        }),
+                    );
+                }
+                Some((first, _)) if is_kept(first) => self.kernels.push(row),
+                _ => {}
+            }
         }
-        let tried: Vec<_> = self.rows.iter().filter_map(|row| row.first().cloned()).collect();
-        let is_kept = |release: &str| {
-            RELEASES.iter().any(|known| known.name == release)
-                && !tried.iter().any(|name| name == release)
-        };
-        self.rows.extend(old.filter(|row| row.first().is_some_and(|name| is_kept(name))));
         let remarks = block.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
         let remarks = remarks.filter(|(release, _)| is_kept(release));
         self.remarks.extend(remarks.map(|(release, text)| (release.to_owned(), text.to_owned())));
-        self.rows.sort_by_key(|row| order(row.first().map_or("", String::as_str)));
+        self.kernels.sort_by_key(|row| order(row.first().map_or("", String::as_str)));
         self.remarks.sort_by_key(|(release, _)| order(release));
     }
 }
 
-/// Columns before those of the programs.
-const FACTS: usize = 5;
+/// Rows as Markdown, the first of them the head.
+fn table<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
+    let mut text = String::new();
+    for (number, row) in rows.into_iter().enumerate() {
+        text += &format!("| {} |\n", row.join(" | "));
+        if number == 0 {
+            text += &format!("|{}\n", " --- |".repeat(row.len()));
+        }
+    }
+    text
+}
 
-fn columns(programs: &[Program]) -> Row {
-    let facts: [&str; FACTS] = ["release", "kernel (package)", "boots", "doctor", "tests passed"];
-    let programs = programs.iter().map(|program| format!("`{}`", program.name));
-    facts.into_iter().map(str::to_owned).chain(programs).collect()
+/// The cells of a line of a table.
+fn cells(line: &str) -> Option<Row> {
+    let inner = line.strip_prefix("| ")?.strip_suffix(" |")?;
+    Some(inner.split(" | ").map(str::to_owned).collect())
 }
 
 fn order(release: &str) -> Option<usize> {
@@ -131,14 +174,23 @@ fn verdict(program: &Program) -> String {
     }
 }
 
-/// The page with the table in its place.
-pub(super) fn written(page: &str, mut table: Table) -> Result<String> {
+/// The two pages with what was found out in its place: the README, and the one about kernels.
+pub(super) fn written(readme: &str, page: &str, mut table: Table) -> Result<(String, String)> {
+    let (before, block, after) = parts(page, PAGE)?;
+    table.keep(block);
+    let page = format!("{before}{BEGIN}\n\n{}\n{END}{after}", table.text());
+    let (before, _, after) = parts(readme, README)?;
+    let readme = format!("{before}{BEGIN}\n\n{}\n{END}{after}", table.matrix());
+    Ok((readme, page))
+}
+
+/// What stands before, in and after the place.
+fn parts<'a>(page: &'a str, name: &str) -> Result<(&'a str, &'a str, &'a str)> {
     let hint =
-        || format!("{PAGE} has no place for the table; hint: put it between {BEGIN} and {END}");
+        || format!("{name} has no place for the table; hint: put it between {BEGIN} and {END}");
     let (before, rest) = page.split_once(BEGIN).with_context(hint)?;
     let (block, after) = rest.split_once(END).with_context(hint)?;
-    table.keep(block);
-    Ok(format!("{before}{BEGIN}\n\n{}\n{END}{after}", table.text()))
+    Ok((before, block, after))
 }
 
 #[cfg(test)]
@@ -167,44 +219,49 @@ mod tests {
     const TESTS: &str = "test a ... FAILED\ntest result: FAILED. 3 passed; 1 failed; 0 ignored";
 
     #[test]
-    fn a_run_of_some_kernels_keeps_the_rows_of_the_others() {
+    fn a_run_of_some_kernels_keeps_what_is_said_of_the_others() {
+        let readme = format!("# governd\n{BEGIN}\n{END}\n");
         let page = format!("# Kernels\n\n{BEGIN}\nold\n{END}\n\nend\n");
         let mut both = Table::default();
         both.add("6.12", "6.12.1-1", &outcome("6.12.1", DOCTOR, TESTS));
         both.add("5.10", "5.10.1-1", &outcome("5.10.1", DOCTOR, ""));
-        let first = written(&page, both).unwrap();
+        let (readme, first) = written(&readme, &page, both).unwrap();
         let mut one = Table::default();
-        one.add("6.12", "6.12.2-1", &outcome("6.12.2", DOCTOR, TESTS));
-        let second = written(&first, one).unwrap();
+        let more = DOCTOR.replace("connect6", "sendmsg4");
+        one.add("6.12", "6.12.2-1", &outcome("6.12.2", &more, TESTS));
+        let (readme, second) = written(&readme, &first, one).unwrap();
+        let matrix = "| Linux | kernel (package) | doctor | tests passed |\n\
+             | --- | --- | --- | --- |\n\
+             | 5.10 | 5.10.1 (5.10.1-1) | degraded | 0 of 0 |\n\
+             | 6.12 | 6.12.2 (6.12.2-1) | degraded | 3 of 4 |\n";
         let expected = format!(
-            "# Kernels\n\n{BEGIN}\n\n\
-             | release | kernel (package) | boots | doctor | tests passed | `connect4` | \
-             `connect6` |\n\
-             | --- | --- | --- | --- | --- | --- | --- |\n\
-             | 5.10 | 5.10.1 (5.10.1-1) | yes | degraded | 0 of 0 | 120 | **refused** |\n\
-             | 6.12 | 6.12.2 (6.12.2-1) | yes | degraded | 3 of 4 | 120 | **refused** |\n\n\
+            "# Kernels\n\n{BEGIN}\n\n{matrix}\n\
              - 5.10: program connect6 is missing: why\n\
-             - 6.12: program connect6 is missing: why\n\
-             - 6.12: failed: a\n\n{END}\n\nend\n"
+             - 6.12: program sendmsg4 is missing: why\n\
+             - 6.12: failed: a\n\n\
+             | program | 5.10 | 6.12 |\n\
+             | --- | --- | --- |\n\
+             | `connect4` | 120 | 120 |\n\
+             | `connect6` | **refused** | - |\n\
+             | `sendmsg4` | - | **refused** |\n\n{END}\n\nend\n"
         );
         assert_eq!(second, expected);
+        assert_eq!(readme, format!("# governd\n{BEGIN}\n\n{matrix}\n{END}\n"));
     }
 
     #[test]
     fn a_machine_that_does_not_boot_has_a_row_and_a_remark() {
         let mut table = Table::default();
-        table.add("6.1", "1-1", &outcome("6.1.0", DOCTOR, ""));
         let fault = Some("did not boot".to_owned());
         table.add("6.12", "2-1", &Outcome { fault, ..Outcome::default() });
         let text = table.text();
-        let row = "| 6.12 | 2-1 | no | not run | not run | - | - |\n";
-        assert!(text.contains(row), "{text}");
+        assert!(text.contains("| 6.12 | 2-1, does not boot | not run | not run |\n"), "{text}");
         assert!(text.ends_with("\n- 6.12: did not boot\n"), "{text}");
     }
 
     #[test]
     fn a_page_without_a_place_is_told() {
-        let error = written("# Kernels\n", Table::default()).unwrap_err();
+        let error = written("", "# Kernels\n", Table::default()).unwrap_err();
         assert!(error.to_string().contains("no place for the table"), "{error}");
     }
 }
