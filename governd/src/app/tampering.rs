@@ -1,6 +1,6 @@
 //! What somebody does to governd itself, as findings.
 
-use super::{discovery::trouble, engine::Engine};
+use super::{discovery::trouble, engine::Engine, frames::FrameGuard};
 use crate::{
     audit::record::Record,
     kernel::{Harm, Tampering},
@@ -10,7 +10,8 @@ impl Engine {
     /// Links that were taken away are put back, and recorded. Gives those that were detached, in
     /// words.
     pub(super) fn look_for_tampering(&mut self) -> Vec<String> {
-        match self.kernel.mend() {
+        let at_interfaces = self.frames.iter().flat_map(FrameGuard::harms).collect::<Vec<_>>();
+        match self.kernel.mend().map(|found| [found, at_interfaces].concat()) {
             Ok(found) if found.is_empty() => Vec::new(),
             Ok(found) => {
                 let title = "somebody took governd's programs out of the kernel";

@@ -1,43 +1,138 @@
 //! The program that sees frames of packet sockets, at network interfaces.
 //!
 //! It belongs to an interface and not to a cgroup, so it is attached by whoever knows where
-//! governed processes are. Where the kernel has no such place (tcx, Linux 6.6), packet sockets are
-//! found and not stopped.
+//! governed processes are. Its links outlive the daemon where the others do, and the next daemon
+//! goes on with them. Where the kernel has no such place (tcx, Linux 6.6), packet sockets are found
+//! and not stopped.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
 };
 
 use aya::programs::{Program, ProgramError};
 use governd_common::names::program;
 
-use super::{Kernel, KernelError, attach, link::Link, load::load_error};
+use super::{
+    Harm, Kernel, KernelError, Tampering, attach,
+    link::{Link, fd_info},
+    load::load_error,
+};
 
 /// `BPF_TCX_EGRESS` (include/uapi/linux/bpf.h).
 const TCX_EGRESS: u32 = 47;
+
+/// Where a network interface is: the inode of its network namespace, and its index there.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Interface {
+    /// Tells network namespaces apart, as long as they are.
+    pub namespace: u64,
+    /// As if_nametoindex(3) gives it.
+    pub index: u32,
+}
+
+impl Interface {
+    /// The name of its link's pin.
+    fn name(self) -> String {
+        format!("{}-{}", self.namespace, self.index)
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        let (namespace, index) = name.split_once('-')?;
+        Some(Self { namespace: namespace.parse().ok()?, index: index.parse().ok()? })
+    }
+}
 
 /// The loaded program.
 #[derive(Debug)]
 pub struct Frames {
     program: OwnedFd,
+    /// Where links are pinned, if they are.
+    pins: Option<PathBuf>,
 }
 
-/// Holds the program at an interface until it is dropped.
+/// Holds the program at an interface: until it is dropped, or if it is pinned, until
+/// [`FrameLink::detach`].
 #[derive(Debug)]
 pub struct FrameLink {
-    _link: Link,
+    link: Link,
+    pin: Option<PathBuf>,
 }
 
 impl Frames {
-    /// Attaches it to what an interface sends, behind other programs there. The interface is one of
-    /// the calling thread's network namespace.
+    /// Attaches it to what an interface sends, behind other programs there. The calling thread is
+    /// in the interface's network namespace.
     ///
     /// # Errors
-    /// There is no such interface, or the kernel has no tcx.
-    pub fn attach(&self, interface: u32) -> io::Result<FrameLink> {
-        let link = Link::to_interface(self.program.as_fd(), interface, TCX_EGRESS)?;
-        Ok(FrameLink { _link: link })
+    /// There is no such interface, the kernel has no tcx, or the link cannot be pinned.
+    pub fn attach(&self, interface: Interface) -> io::Result<FrameLink> {
+        let link = Link::to_interface(self.program.as_fd(), interface.index, TCX_EGRESS)?;
+        let pin = self.pins.as_ref().map(|directory| directory.join(interface.name()));
+        if let Some(path) = &pin {
+            link.pin(path)?;
+        }
+        Ok(FrameLink { link, pin })
+    }
+
+    /// Goes on with what an earlier daemon left, and removes what is of interfaces that are gone.
+    ///
+    /// # Errors
+    /// The directory of pins cannot be read, or something in it cannot be removed.
+    pub fn take(&self) -> io::Result<Vec<(Interface, FrameLink)>> {
+        let Some(directory) = &self.pins else { return Ok(Vec::new()) };
+        let mut taken = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let link = Link::pinned(&path);
+            let updated = link.and_then(|link| link.update(self.program.as_fd()).map(|()| link));
+            match (name.and_then(Interface::of_name), updated) {
+                (Some(interface), Ok(link)) => {
+                    taken.push((interface, FrameLink { link, pin: Some(path) }));
+                }
+                _ => fs::remove_file(&path)?,
+            }
+        }
+        Ok(taken)
+    }
+}
+
+impl FrameLink {
+    /// What somebody did to it, if it is not as it was. A missing pin is put back, or done without
+    /// from now on; what was detached is to be attached again.
+    ///
+    /// # Errors
+    /// Its state cannot be read.
+    pub fn tampering(&mut self) -> io::Result<Option<Tampering>> {
+        let found = |harm, is_mended| Tampering { program: program::FRAME, harm, is_mended };
+        // The kernel shows no interface where the link does not hold any more.
+        if fd_info(self.link.fd(), "ifindex:")? == Some(0) {
+            return Ok(Some(found(Harm::Detached, false)));
+        }
+        let Some(path) = self.pin.as_ref().filter(|path| !path.exists()) else { return Ok(None) };
+        let is_mended = self.link.pin(path).is_ok();
+        if !is_mended {
+            self.pin = None;
+        }
+        Ok(Some(found(Harm::Unpinned, is_mended)))
+    }
+
+    /// Where it is pinned, if it is.
+    #[cfg(test)]
+    pub(super) fn pin(&self) -> Option<&std::path::Path> {
+        self.pin.as_deref()
+    }
+
+    /// Takes the program off, pinned or not.
+    ///
+    /// # Errors
+    /// The pin cannot be removed.
+    pub fn detach(self) -> io::Result<()> {
+        match self.pin.as_ref().map(fs::remove_file) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -54,6 +149,8 @@ impl Kernel {
             return Err(load_error(name, ProgramError::UnexpectedProgramType));
         };
         let fd = found.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?));
-        Ok(Frames { program: fd.map_err(|error| load_error(name, error))? })
+        let program = fd.map_err(|error| load_error(name, error))?;
+        let pins = self.pinned.as_ref().map(|pinned| pinned.place.frames.clone());
+        Ok(Frames { program, pins })
     }
 }

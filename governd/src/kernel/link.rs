@@ -92,6 +92,11 @@ impl Link {
         sys::pin(self.fd.as_fd(), path)
     }
 
+    /// Its descriptor.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// Whether it still holds: the kernel takes links off a cgroup that is removed, and root may
     /// take off any. Other links hold as long as they are.
     pub(super) fn is_alive(&self) -> Result<bool, KernelError> {

@@ -33,7 +33,7 @@ mod unix;
 mod tests;
 
 pub use error::KernelError;
-pub use frames::{FrameLink, Frames};
+pub use frames::{FrameLink, Frames, Interface};
 pub use guard::{Harm, Tampering};
 pub use lack::Lack;
 pub use load::{Kernel, KernelOptions, raise_memlock};

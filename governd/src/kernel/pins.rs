@@ -1,7 +1,7 @@
 //! Links and maps that outlive the daemon, in a BPF file system.
 //!
 //! Every governed cgroup has a directory, and in it every layout of the maps one of its own:
-//! `governd/<cgroup id>/v<state version>-<digest of the maps>/{maps,links}`. Constraints:
+//! `governd/<cgroup id>/v<state version>-<digest of the maps>/{maps,links,frames}`. Constraints:
 //!
 //! - At no instant is nothing attached. A daemon that finds its own layout keeps the maps and
 //!   replaces the programs, each in one step. One that finds another layout attaches beside it, and
@@ -37,6 +37,8 @@ const MOUNT_POINT: &str = "/sys/fs/bpf";
 const BPF_MAGIC: u64 = 0xcafe_4a11;
 const MAPS: &str = "maps";
 const LINKS: &str = "links";
+/// Links to network interfaces, which come and go.
+const FRAMES: &str = "frames";
 /// State versions that are newer than this one's and that it takes over from: a way back.
 const NEWER_MAX: u32 = 1;
 
@@ -126,9 +128,10 @@ impl Pins {
             return Err(KernelError::Newer { path: self.directory.clone(), version: newest });
         }
         let own = self.directory.join(format!("v{STATE_VERSION}-{}", shape.name()));
-        let place = Place { maps: own.join(MAPS), links: own.join(LINKS), path: own };
+        let (maps, links, frames) = (own.join(MAPS), own.join(LINKS), own.join(FRAMES));
+        let place = Place { maps, links, frames, path: own };
         let is_new = !place.maps.exists();
-        for directory in [&place.path, &place.maps, &place.links] {
+        for directory in [&place.path, &place.maps, &place.links, &place.frames] {
             make(directory)?;
         }
         let mut generation = 0;
@@ -183,9 +186,10 @@ impl Drop for Pins {
     /// Directories in which nothing is pinned go with the lock.
     fn drop(&mut self) {
         for layout in layouts(&self.directory).unwrap_or_default() {
-            for directory in [layout.path.join(LINKS), layout.path.join(MAPS), layout.path] {
-                fs::remove_dir(directory).ok();
+            for directory in [LINKS, FRAMES, MAPS] {
+                fs::remove_dir(layout.path.join(directory)).ok();
             }
+            fs::remove_dir(layout.path).ok();
         }
         fs::remove_dir(&self.directory).ok();
         fs::remove_dir(&self.root).ok();
@@ -198,6 +202,7 @@ pub(super) struct Place {
     pub(super) path: PathBuf,
     pub(super) maps: PathBuf,
     pub(super) links: PathBuf,
+    pub(super) frames: PathBuf,
 }
 
 /// Locks a directory; `None` if who had the lock before removed it.
@@ -250,7 +255,7 @@ fn is_filled(directory: &Path) -> bool {
 
 /// Links first, and what programs call last: nothing that is still attached misses its tables.
 fn remove_layout(path: &Path) -> Result<(), KernelError> {
-    for directory in [path.join(LINKS), path.to_owned()] {
+    for directory in [path.join(LINKS), path.join(FRAMES), path.to_owned()] {
         match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed.map_err(KernelError::pin(&directory))?,

@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     /// Look for newer packages instead of using those that were downloaded before
     #[arg(long)]
     fresh: bool,
-    /// Seconds that one machine may take [default: 1200, with `--packages` 3600]
+    /// Seconds that one machine may take [default: 3600, with `--packages` 7200]
     #[arg(long, value_name = "SECONDS")]
     limit: Option<u64>,
     /// Try the Debian package in whole systems instead
@@ -72,29 +72,28 @@ enum Tests {
     All,
 }
 
-/// The few: what reads this kernel's own data, and one test of each way to be stopped.
+/// The few: what reads this kernel's own data, and one test of each way to be stopped. Each that loads
+/// the programs costs an emulator minutes.
 const FEW: &[&str] = &[
-    "kernel::btf::",
+    "kernel::btf::tests::members_are_found",
     "kernel::cgroup::",
     "kernel::layout::",
-    "kernel::probe::",
-    "kernel::ring::",
     "kernel::tests::dns::an_answer_of_the_resolver_opens_the_address_to_a_name_rule",
     "kernel::tests::egress::allowed_connections_and_servers_of_an_agent_work",
     "kernel::tests::egress::ip_options_of_a_governed_process_do_not_go_out",
-    "kernel::tests::lack::",
+    "kernel::tests::frames::",
+    "kernel::tests::lack::tables_that_tracepoint_programs_read",
+    "kernel::tests::lack::what_the_doctor_calls_degraded_here",
     "kernel::tests::lineage::an_exec_is_reported_with_path_and_arguments",
     "kernel::tests::lineage::descendants_stay_the_agent_whatever_they_do",
-    "kernel::tests::loss::a_denial_wakes_the_reader_without_its_timer",
-    "kernel::tests::object::",
     "kernel::tests::verdicts::every_hook_permits_what_a_rule_allows",
     "kernel::tests::verdicts::sockets_that_no_later_hook_sees_are_refused",
 ];
 
 /// What one machine may take.
-const LIMIT: Duration = Duration::from_secs(1_200);
+const LIMIT: Duration = Duration::from_secs(3_600);
 /// The same for one that boots a whole system.
-const SYSTEM_LIMIT: Duration = Duration::from_secs(3_600);
+const SYSTEM_LIMIT: Duration = Duration::from_secs(7_200);
 const MEMORY: &str = "1536M";
 /// Warnings are for the log, and a panic ends the machine at once. What follows `--` are the
 /// arguments of PID 1.

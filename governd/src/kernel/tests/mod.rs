@@ -12,6 +12,7 @@ mod dns;
 mod dns_tcp;
 mod egress;
 mod foreign;
+mod frames;
 mod hello;
 mod host;
 mod image;

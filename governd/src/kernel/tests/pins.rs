@@ -45,19 +45,23 @@ impl Drop for Root {
     }
 }
 
-struct Host {
+pub(super) struct Host {
     root: Root,
     cgroup: TestCgroup,
     server: UdpSocket,
 }
 
 impl Host {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let server = UdpSocket::bind("127.0.0.3:0").unwrap();
         Self { root: Root::new(name), cgroup: TestCgroup::new(), server }
     }
 
-    fn load(&self) -> Result<Kernel, KernelError> {
+    pub(super) fn root(&self) -> &Path {
+        &self.root.0
+    }
+
+    pub(super) fn load(&self) -> Result<Kernel, KernelError> {
         let pins = Pins::lock(&self.root.0, &self.cgroup.path)?;
         let options = KernelOptions {
             cgroup: Some(self.cgroup.path.clone()),
