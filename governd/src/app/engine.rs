@@ -274,6 +274,7 @@ impl Engine {
         self.prove();
         let detached = self.look_for_tampering();
         self.prove_mended(detached);
+        self.look_for_strangers_entries();
         self.release_pressure(self.journal.queued());
         match self.kernel.lost() {
             Ok(lost) => self.lost(lost),

@@ -1,5 +1,7 @@
 //! What somebody does to governd itself, as findings.
 
+use std::sync::Arc;
+
 use super::{discovery::trouble, engine::Engine, frames::FrameGuard};
 use crate::{
     audit::record::Record,
@@ -24,6 +26,32 @@ impl Engine {
                 Vec::new()
             }
         }
+    }
+}
+
+impl Engine {
+    /// Tables that somebody else wrote are written anew, and that is recorded.
+    pub(super) fn look_for_strangers_entries(&mut self) {
+        let altered = match self.kernel.altered() {
+            Ok(altered) if altered.is_empty() => return,
+            Ok(altered) => altered,
+            Err(error) => {
+                tracing::warn!(%error, "tables cannot be looked at");
+                return;
+            }
+        };
+        let policy = Arc::clone(self.state.policy());
+        let written = self.kernel.reread().and_then(|()| self.put_in_force(policy));
+        let now = match &written {
+            Ok(()) => "the policy is written anew".to_owned(),
+            Err(error) => format!("the policy cannot be written anew: {error}"),
+        };
+        let title = "somebody wrote into governd's tables";
+        let tables = altered.iter().map(|name| format!("{name} is not as it was written"));
+        let evidence = tables.chain([now]).collect();
+        let finding = trouble("tampering", title, evidence);
+        tracing::error!(tables = altered.join(", "), "{title}");
+        self.journal.record(Record::Finding(finding), None);
     }
 }
 

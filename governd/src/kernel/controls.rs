@@ -23,6 +23,7 @@ impl Kernel {
             let stored = map.insert(Shared(*key), *until_ns, 0);
             stored.map_err(KernelError::map("write", map::GRANTS))?;
         }
+        self.tables.known.granted = grants.to_vec();
         Ok(())
     }
 

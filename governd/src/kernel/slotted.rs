@@ -1,5 +1,7 @@
 //! Tables that hold two policies at a time, one in each slot.
 
+use std::io;
+
 use aya::{
     Ebpf,
     maps::{HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key as LpmKey},
@@ -11,6 +13,7 @@ use governd_common::key::{
 
 use super::{
     KernelError,
+    intact::Seal,
     pod::Shared,
     tables::{open, removed},
 };
@@ -98,6 +101,54 @@ pub(super) struct Slotted<M, K> {
     /// Entries that one policy may have, so that the next one fits beside it.
     room: u32,
     written: [Vec<K>; SLOTS as usize],
+    seal: Seal,
+}
+
+/// A table that can be looked at.
+pub(super) trait Sealed {
+    fn name(&self) -> &'static str;
+    /// What the slot holds now is right.
+    fn seal(&mut self, slot: u32) -> Result<(), KernelError>;
+    /// Reads on; at the end of the table it says whether the slot holds what it did.
+    fn look(&mut self, slot: u32, budget: &mut u32) -> Result<Option<bool>, KernelError>;
+    /// Reads which keys there are, whoever wrote them.
+    fn reread(&mut self) -> Result<(), KernelError>;
+}
+
+fn unread(name: &'static str) -> impl Fn(io::Error) -> KernelError {
+    move |error| KernelError::map("read", name)(error.into())
+}
+
+/// Whether bytes of a map are a key of a slot.
+fn is_of<K: InSlot>(bytes: &[u8], slot: u32) -> bool {
+    // SAFETY: any bytes are a value of a `Pod`, and there are as many.
+    bytes.len() == size_of::<K>()
+        && unsafe { bytes.as_ptr().cast::<K>().read_unaligned() }.slot() == slot
+}
+
+impl<M: Store<K>, K: InSlot> Sealed for Slotted<M, K> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn seal(&mut self, slot: u32) -> Result<(), KernelError> {
+        let closed = self.seal.close(|key| is_of::<K>(key, slot));
+        closed.map_err(unread(self.name))
+    }
+
+    fn look(&mut self, slot: u32, budget: &mut u32) -> Result<Option<bool>, KernelError> {
+        let looked = self.seal.look(budget, |key| is_of::<K>(key, slot));
+        looked.map_err(unread(self.name))
+    }
+
+    fn reread(&mut self) -> Result<(), KernelError> {
+        let keys = self.map.all().map_err(KernelError::map("read", self.name))?;
+        self.written = [Vec::new(), Vec::new()];
+        for key in keys {
+            self.keys(key.slot()).push(key);
+        }
+        Ok(())
+    }
 }
 
 impl<M: Store<K>, K: InSlot> Slotted<M, K> {
@@ -107,18 +158,17 @@ impl<M: Store<K>, K: InSlot> Slotted<M, K> {
     where
         M: TryFrom<Map, Error = MapError>,
     {
-        let entries = match ebpf.map(name).ok_or(KernelError::Missing(name))? {
-            Map::HashMap(data) | Map::LpmTrie(data) => data.info(),
-            _ => return Err(KernelError::Missing(name)),
+        let (Map::HashMap(data) | Map::LpmTrie(data)) =
+            ebpf.map(name).ok_or(KernelError::Missing(name))?
+        else {
+            return Err(KernelError::Missing(name));
         };
-        let entries = entries.map_err(KernelError::map("open", name))?.max_entries();
+        let entries = data.info().map_err(KernelError::map("open", name))?.max_entries();
+        let seal = Seal::new(data).map_err(unread(name))?;
         let room = entries / SLOTS;
         let map: M = open(ebpf, name)?;
-        let keys = map.all().map_err(KernelError::map("read", name))?;
-        let mut table = Self { map, name, room, written: [Vec::new(), Vec::new()] };
-        for key in keys {
-            table.keys(key.slot()).push(key);
-        }
+        let mut table = Self { map, name, room, written: [Vec::new(), Vec::new()], seal };
+        table.reread()?;
         Ok(table)
     }
 

@@ -18,6 +18,7 @@ pub(super) enum Command {
     ObjPin = 6,
     ObjGet = 7,
     RawTracepointOpen = 17,
+    MapLookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
 }
@@ -45,7 +46,61 @@ pub(super) fn bpf<T>(command: Command, attributes: &T) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
-/// The same for commands that make a descriptor.
+/// Reads entries of a hash or a trie from where the last call stopped; `cursor` is empty before the
+/// first, and afterwards as long as there are more. Gives how many were read: their keys and values
+/// lie one behind the other.
+pub(super) fn next_entries(
+    map: BorrowedFd<'_>,
+    cursor: &mut Vec<u8>,
+    (keys, values): (&mut [u8], &mut [u8]),
+    entries_max: u32,
+) -> io::Result<u32> {
+    /// The member `batch` of `union bpf_attr`.
+    #[repr(C)]
+    struct Batch {
+        in_batch: u64,
+        out_batch: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map_fd: u32,
+        elem_flags: u64,
+        flags: u64,
+    }
+    // A trie's place is a key, a hash's a number of a bucket.
+    let mut next = vec![0_u8; keys.len().max(size_of::<u64>())];
+    let in_batch = if cursor.is_empty() { 0 } else { cursor.as_ptr() as u64 };
+    let mut attributes = Batch {
+        in_batch,
+        out_batch: next.as_mut_ptr() as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: entries_max,
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the attributes and what they point to live through the call. The caller's slices hold
+    // as many entries as are asked for.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            Command::MapLookupBatch as libc::c_long,
+            std::ptr::from_mut(&mut attributes),
+            size_of::<Batch>(),
+        )
+    };
+    let error = io::Error::last_os_error();
+    match result {
+        0.. => *cursor = next,
+        // The last of them.
+        _ if error.kind() == io::ErrorKind::NotFound => cursor.clear(),
+        _ => return Err(error),
+    }
+    Ok(attributes.count)
+}
+
+/// The same as [`bpf`] for commands that make a descriptor.
 pub(super) fn bpf_fd<T>(command: Command, attributes: &T) -> io::Result<OwnedFd> {
     let fd = bpf(command, attributes)?;
     // SAFETY: the kernel has just given this descriptor to nobody else.

@@ -35,6 +35,7 @@ use zerocopy::FromZeros;
 use super::{
     Kernel, KernelError,
     canary::{self, Owners},
+    intact::Known,
     lack::{self, Lack},
     limits,
     pod::Shared,
@@ -53,31 +54,32 @@ type SocketPaths = Trie<SocketPathKey>;
 
 /// Maps that the daemon writes or reads.
 pub(crate) struct PolicyTables {
-    active: Array<MapData, u64>,
-    settings: Array<MapData, Shared<Settings>>,
+    pub(super) active: Array<MapData, u64>,
+    pub(super) settings: Array<MapData, Shared<Settings>>,
     selectors: Array<MapData, u32>,
-    exes: Slotted<Hash<ExeKey, Shared<SelectorSet>>, Shared<ExeKey>>,
-    uids: Slotted<Hash<UidKey, Shared<SelectorSet>>, Shared<UidKey>>,
-    cgroups: Slotted<Hash<CgroupKey, Shared<SelectorSet>>, Shared<CgroupKey>>,
-    subjects: Slotted<Hash<SubjectKey, Shared<Subject>>, Shared<SubjectKey>>,
-    names: Slotted<Trie<NameKey>, LpmKey<Shared<NameKey>>>,
-    cidrs: Slotted<Trie<CidrKey>, LpmKey<Shared<CidrKey>>>,
-    decisions: Slotted<Hash<DecisionKey, Shared<RuleBlock>>, Shared<DecisionKey>>,
-    socket_paths: Slotted<SocketPaths, LpmKey<Shared<SocketPathKey>>>,
-    resolver_exes: Slotted<Hash<ExeKey, u32>, Shared<ExeKey>>,
-    resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
+    pub(super) exes: Slotted<Hash<ExeKey, Shared<SelectorSet>>, Shared<ExeKey>>,
+    pub(super) uids: Slotted<Hash<UidKey, Shared<SelectorSet>>, Shared<UidKey>>,
+    pub(super) cgroups: Slotted<Hash<CgroupKey, Shared<SelectorSet>>, Shared<CgroupKey>>,
+    pub(super) subjects: Slotted<Hash<SubjectKey, Shared<Subject>>, Shared<SubjectKey>>,
+    pub(super) names: Slotted<Trie<NameKey>, LpmKey<Shared<NameKey>>>,
+    pub(super) cidrs: Slotted<Trie<CidrKey>, LpmKey<Shared<CidrKey>>>,
+    pub(super) decisions: Slotted<Hash<DecisionKey, Shared<RuleBlock>>, Shared<DecisionKey>>,
+    pub(super) socket_paths: Slotted<SocketPaths, LpmKey<Shared<SocketPathKey>>>,
+    pub(super) resolver_exes: Slotted<Hash<ExeKey, u32>, Shared<ExeKey>>,
+    pub(super) resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
     tasks: HashMap<MapData, u32, Shared<Task>>,
     pub(super) bindings: Hash<BindingKey, Shared<Binding>>,
     pub(super) quic_flows: HashMap<MapData, Shared<QuicKey>, Shared<QuicFlow>>,
     lost: PerCpuArray<MapData, u64>,
     pub(super) grants: HashMap<MapData, Shared<GrantKey>, u64>,
     pub(super) quarantined: HashMap<MapData, u32, u64>,
-    limits: Slotted<Hash<SubjectKey, Shared<Limits>>, Shared<SubjectKey>>,
+    pub(super) limits: Slotted<Hash<SubjectKey, Shared<Limits>>, Shared<SubjectKey>>,
     pub(super) usages: HashMap<MapData, u32, Shared<Usage>>,
     pub(super) owners: Owners,
-    generation: u64,
+    pub(super) generation: u64,
     /// Nothing was installed yet: the policy in force, if there is one, is an earlier daemon's.
-    is_first: bool,
+    pub(super) is_first: bool,
+    pub(super) known: Known,
 }
 
 impl PolicyTables {
@@ -109,6 +111,7 @@ impl PolicyTables {
             owners: open(ebpf, map::SOCKETS)?,
             generation,
             is_first: true,
+            known: Known::default(),
         })
     }
 
@@ -133,6 +136,7 @@ impl PolicyTables {
             self.forget_bindings(image)?;
             self.is_first = false;
         }
+        self.seal(slot, settings(generation, image))?;
         let stored = self.active.set(0, generation, 0);
         stored.map_err(KernelError::map("write", map::ACTIVE))?;
         self.generation = generation;

@@ -17,6 +17,7 @@ mod hello;
 mod host;
 mod image;
 mod instructions;
+mod intact;
 mod lack;
 mod limits;
 mod lineage;
