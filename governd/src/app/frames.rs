@@ -1,7 +1,7 @@
 //! Keeps the program that sees packet sockets at every interface of each network namespace, for as
 //! long as some agent is enforced: where one that has just begun sends its first frame, the program
-//! has to be there already. What comes from no packet socket leaves the program at once. A service's
-//! links outlive it, and the next one goes on with them.
+//! has to be there already. What comes from no packet socket leaves the program at once. A
+//! service's links outlive it, and the next one goes on with them.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},

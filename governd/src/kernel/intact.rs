@@ -1,9 +1,10 @@
 //! Whether the policy tables hold what was written into them, and nothing else.
 //!
-//! Who is root can write any map: that cannot be refused, but it is seen. When a policy was written,
-//! its slot of each table is read back into one number, a sum over its entries, in which an entry
-//! that is missing, changed or added shows. From then on the tables are read again, some entries at a
-//! time so that it costs nothing, and at the end of each table the sum has to be the same.
+//! Who is root can write any map: that cannot be refused, but it is seen. When a policy was
+//! written, its slot of each table is read back into one number, a sum over its entries, in which
+//! an entry that is missing, changed or added shows. From then on the tables are read again, some
+//! entries at a time so that it costs nothing, and at the end of each table the sum has to be the
+//! same.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -89,8 +90,8 @@ impl Seal {
         Ok(())
     }
 
-    /// Reads on, and takes what it read from the budget. At the end of the table it says whether that
-    /// is still what was written.
+    /// Reads on, and takes what it read from the budget. At the end of the table it says whether
+    /// that is still what was written.
     pub(super) fn look(
         &mut self,
         budget: &mut u32,

@@ -72,8 +72,8 @@ enum Tests {
     All,
 }
 
-/// The few: what reads this kernel's own data, and one test of each way to be stopped. Each that loads
-/// the programs costs an emulator minutes.
+/// The few: what reads this kernel's own data, and one test of each way to be stopped. Each that
+/// loads the programs costs an emulator minutes.
 const FEW: &[&str] = &[
     "kernel::btf::tests::members_are_found",
     "kernel::cgroup::",

@@ -1,5 +1,5 @@
-//! What a run writes into pages that are otherwise written by hand: which kernels governd was tried on,
-//! into the README and `docs/kernels.md`, and there also what the verifier looked at.
+//! What a run writes into pages that are otherwise written by hand: which kernels governd was tried
+//! on, into the README and `docs/kernels.md`, and there also what the verifier looked at.
 //!
 //! A run that tries only some kernels replaces what is said of them, and keeps the rest.
 
