@@ -205,7 +205,7 @@ impl Here<'_> {
                 && let Some(mut harm) = self.harm(index)?
             {
                 if harm.harm == Harm::Detached {
-                    self.links.remove(&index).map(remove);
+                    self.links.remove(&index).into_iter().for_each(remove);
                     self.links.insert(index, self.frames.attach(interface)?);
                     harm.is_mended = true;
                 }
