@@ -47,6 +47,14 @@ impl Index {
         };
         plain.chain(self.globs.iter().filter_map(fits))
     }
+
+    /// What names the text itself, or else the patterns that it fits.
+    fn most_exact(&self, text: &str) -> Vec<usize> {
+        match self.plain.get(text) {
+            Some(plain) => plain.clone(),
+            None => self.find(text).collect(),
+        }
+    }
 }
 
 impl Runtimes {
@@ -83,7 +91,7 @@ impl Runtimes {
             self.exe_paths
                 .find(path)
                 .chain(self.exe_names.find(file_name(path)))
-                .chain(package.into_iter().flat_map(|name| self.npm.find(name))),
+                .chain(package.into_iter().flat_map(|name| self.npm.most_exact(name))),
         )
     }
 
@@ -102,12 +110,12 @@ impl Runtimes {
             Some(Target::Script(path)) => {
                 // A package's own command mostly has the package's name.
                 if command.program.starts_with("python") && path.contains("/bin/") {
-                    found.extend(self.pypi.find(&normal_pypi(file_name(path))));
+                    found.extend(self.pypi.most_exact(&normal_pypi(file_name(path))));
                 }
                 found.extend(self.exe_paths.find(path));
                 found.extend(self.exe_names.find(file_name(path)));
                 if let Some(package) = Command::npm_package_of(path) {
-                    found.extend(self.npm.find(package));
+                    found.extend(self.npm.most_exact(package));
                 }
             }
             Some(Target::Module(module)) => found.extend(self.module(module)),
@@ -149,12 +157,12 @@ impl Runtimes {
                 let name = name.to_ascii_lowercase();
                 let end =
                     name.get(1..).and_then(|rest| rest.find('@')).map_or(name.len(), |at| at + 1);
-                self.npm.find(name.get(..end).unwrap_or_default()).collect()
+                self.npm.most_exact(name.get(..end).unwrap_or_default())
             }
             Ecosystem::Pypi => {
                 let end = name.find(['[', '=', '<', '>', '~', '!', '@', ';', ' ']);
                 let name = end.and_then(|end| name.get(..end)).unwrap_or(name);
-                self.pypi.find(&normal_pypi(name)).collect()
+                self.pypi.most_exact(&normal_pypi(name))
             }
         }
     }
@@ -174,8 +182,8 @@ impl Runtimes {
         ];
         let top = module.split('.').next().unwrap_or(module);
         let other = OTHER_NAMES.iter().find(|(name, _)| *name == top).map(|(_, package)| *package);
-        let mut found: Vec<usize> = self.pypi.find(&normal_pypi(top)).collect();
-        found.extend(other.into_iter().flat_map(|package| self.pypi.find(package)));
+        let mut found = self.pypi.most_exact(&normal_pypi(top));
+        found.extend(other.into_iter().flat_map(|package| self.pypi.most_exact(package)));
         found
     }
 

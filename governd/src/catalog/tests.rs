@@ -68,14 +68,160 @@ fn hosts_match_exact_then_pattern_then_the_longest_suffix() {
         ("mcp.notion.com", "notion tool-mcp"),
         ("mcp.some-company.com", "generic-mcp tool-mcp shared"),
         ("dns.google", "google doh-resolver"),
-        ("github.com", "-"),
-        ("www.debian.org", "-"),
+        ("rest.runpod.io", "runpod model-api shared"),
+        ("api.lovo.ai", "lovo model-api"),
+        ("s3vectors.eu-west-1.amazonaws.com", "amazon-s3-vectors vector-db"),
+        ("1.1.1.1", "cloudflare doh-resolver"),
         ("a..b", "-"),
         ("", "-"),
         ("exa mple.com", "-"),
     ];
     for (name, expected) in rows {
         assert_eq!(host(name), expected, "{name}");
+    }
+}
+
+/// Hosts that everybody's software contacts.
+#[test]
+fn ordinary_hosts_are_no_endpoints() {
+    for name in [
+        "github.com",
+        "api.github.com",
+        "raw.githubusercontent.com",
+        "gitlab.com",
+        "www.debian.org",
+        "deb.debian.org",
+        "archive.ubuntu.com",
+        "security.ubuntu.com",
+        "mirrors.fedoraproject.org",
+        "download.docker.com",
+        "ghcr.io",
+        "quay.io",
+        "gcr.io",
+        "www.google.com",
+        "fonts.googleapis.com",
+        "storage.googleapis.com",
+        "maps.googleapis.com",
+        "oauth2.googleapis.com",
+        "s3.amazonaws.com",
+        "sts.us-east-1.amazonaws.com",
+        "ec2.us-east-1.amazonaws.com",
+        "dynamodb.eu-west-1.amazonaws.com",
+        "login.microsoftonline.com",
+        "graph.microsoft.com",
+        "management.azure.com",
+        "mystore.blob.core.windows.net",
+        "api.cloudflare.com.example.org",
+        "cdnjs.cloudflare.com",
+        "slack.com",
+        "hooks.slack.com",
+        "api.stripe.com",
+        "sentry.io",
+        "api.datadoghq.com",
+        "time.google.com",
+        "ntp.ubuntu.com",
+        "example.com",
+        "notopenai.com",
+        "api.openai.com.example.org",
+        "openai.com.evil.example",
+        "wikipedia.org",
+        "news.ycombinator.com",
+        "www.bbc.co.uk",
+        "smtp.gmail.com",
+        "localhost",
+    ] {
+        assert_eq!(host(name), "-", "{name}");
+    }
+}
+
+/// Packages that much software is made of.
+#[test]
+fn ordinary_packages_and_programs_are_no_runtimes() {
+    let catalog = catalog();
+    for name in [
+        "react",
+        "express",
+        "lodash",
+        "typescript",
+        "webpack",
+        "eslint",
+        "vite",
+        "next",
+        "axios",
+        "chalk",
+        "jest",
+        "@types/node",
+        "@babel/core",
+        "@angular/core",
+        "@aws-sdk/client-s3",
+        "@google-cloud/storage",
+        "@azure/identity",
+        "vue",
+        "svelte",
+        "prettier",
+    ] {
+        let found = names(catalog.lookup_package(Ecosystem::Npm, name));
+        assert_eq!(found, Vec::<String>::new(), "{name}");
+    }
+    for name in [
+        "requests",
+        "numpy",
+        "pandas",
+        "flask",
+        "django",
+        "fastapi",
+        "urllib3",
+        "certifi",
+        "setuptools",
+        "pip",
+        "wheel",
+        "pytest",
+        "boto3-stubs",
+        "pydantic",
+        "sqlalchemy",
+        "scipy",
+        "matplotlib",
+        "scikit-learn",
+        "pillow",
+        "cryptography",
+        "jinja2",
+        "pyyaml",
+        "click",
+        "black",
+        "ruff",
+    ] {
+        let found = names(catalog.lookup_package(Ecosystem::Pypi, name));
+        assert_eq!(found, Vec::<String>::new(), "{name}");
+    }
+    for path in [
+        "/usr/bin/bash",
+        "/usr/bin/python3.11",
+        "/usr/bin/node",
+        "/usr/bin/git",
+        "/usr/bin/curl",
+        "/usr/sbin/sshd",
+        "/usr/lib/systemd/systemd",
+        "/usr/bin/vim",
+        "/usr/bin/tmux",
+        "/usr/bin/make",
+        "/usr/bin/gcc",
+        "/usr/sbin/nginx",
+        "/usr/bin/postgres",
+        "/usr/bin/redis-server",
+        "/usr/bin/dockerd",
+        "/usr/bin/containerd",
+        "/usr/lib/firefox/firefox",
+        "/usr/bin/rsync",
+        "/usr/bin/java",
+        "/usr/bin/perl",
+        "/usr/bin/ruby",
+        "/usr/bin/tar",
+        "/usr/bin/top",
+    ] {
+        assert_eq!(names(catalog.lookup_exe(path)), Vec::<String>::new(), "{path}");
+    }
+    for name in ["PATH", "HOME", "LANG", "DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "API_KEY"] {
+        assert!(catalog.lookup_env(name).is_empty(), "{name}");
     }
 }
 
