@@ -21,6 +21,7 @@ use super::{
     ending::Ending,
     exporting::Exporting,
     frames::FrameGuard,
+    itself::Itself,
     journal::Journal,
     lifecycle::LifecycleFile,
     pressure::Pressure,
@@ -98,6 +99,7 @@ pub struct Engine {
     pub(super) events: EventStatus,
     pub(super) pressure: Pressure,
     pub(super) proof: Proof,
+    pub(super) itself: Itself,
     pub(super) selftests: SelfTests,
     pub(super) controls: ControlsFile,
     pub(super) lifecycle: LifecycleFile,
@@ -275,6 +277,7 @@ impl Engine {
         let detached = self.look_for_tampering();
         self.prove_mended(detached);
         self.look_for_strangers_entries();
+        self.look_at_itself();
         self.release_pressure(self.journal.queued());
         match self.kernel.lost() {
             Ok(lost) => self.lost(lost),

@@ -23,6 +23,7 @@ pub mod flows;
 mod frames;
 mod images;
 mod inventory;
+mod itself;
 pub mod journal;
 mod lifecycle;
 mod limits;
@@ -255,6 +256,7 @@ impl App {
             events: Default::default(),
             pressure: Default::default(),
             proof: Default::default(),
+            itself: Default::default(),
             selftests: Default::default(),
             controls,
             lifecycle,
@@ -266,9 +268,7 @@ impl App {
         let metrics =
             settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
-        engine.record_phase(Phase::Start);
-        engine.open_inventory(&settings.state_dir);
-        engine.discover_running();
+        engine.begin(&settings.state_dir);
         let wakes = Wakes { events, calls: queue, hangups };
         Ok(Self { engine, wakes, server, metrics, calls, signals, events: Some(shown) })
     }
@@ -357,6 +357,13 @@ impl Services for KnownServices {
 }
 
 impl Engine {
+    /// The policy is in force: who runs already is found.
+    fn begin(&mut self, state_dir: &Path) {
+        self.record_phase(Phase::Start);
+        self.open_inventory(state_dir);
+        self.discover_running();
+    }
+
     fn record_phase(&self, phase: Phase) {
         let enforces = self.state.policy().agents.iter().any(|agent| agent.mode == Mode::Enforce);
         let lifecycle = Lifecycle {

@@ -1,0 +1,121 @@
+//! What is done to the daemon itself, as far as it can see that: somebody traces it, or kept it
+//! from running, or set the clock back, by which records are ordered and approvals end.
+
+use std::{fs, time::Instant};
+
+use super::{clock, discovery::trouble, engine::Engine};
+use crate::audit::record::Record;
+
+/// Milliseconds by which a clock may go back without having been set: no daemon that keeps the time
+/// corrects so much at once without setting it.
+const BACK_MS_MAX: i64 = 1_000;
+/// Seconds between two looks, of which there is one each second, that are more than a busy host
+/// explains.
+const PAUSE_S_MAX: u64 = 20;
+
+/// What was seen last.
+#[derive(Debug, Default)]
+pub(super) struct Itself {
+    last: Option<Look>,
+}
+
+/// One look.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: Instant,
+    /// When the host booted, by the clock: a clock that is set changes it.
+    booted_ms: i64,
+    /// Who traces, 0 if nobody.
+    tracer: u32,
+}
+
+impl Look {
+    fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let booted_ms = i64::try_from(clock::booted_ms()).unwrap_or(i64::MAX);
+        Self { at: Instant::now(), booted_ms, tracer: tracer(&status) }
+    }
+}
+
+/// The process that traces, of the text of proc_pid_status(5).
+fn tracer(status: &str) -> u32 {
+    let value = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}
+
+impl Itself {
+    /// Takes in what is seen; gives what was done since the look before, in words.
+    fn take(&mut self, look: Look) -> Vec<String> {
+        let mut found = Vec::new();
+        let before = self.last.replace(look);
+        if look.tracer != 0 && before.is_none_or(|before| before.tracer != look.tracer) {
+            found.push(format!("process {} traces the daemon", look.tracer));
+        }
+        let Some(before) = before else { return found };
+        let back_ms = before.booted_ms.saturating_sub(look.booted_ms);
+        if back_ms > BACK_MS_MAX {
+            found.push(format!("the clock was set back by {back_ms} ms"));
+        }
+        let pause_s = look.at.saturating_duration_since(before.at).as_secs();
+        if pause_s > PAUSE_S_MAX {
+            found.push(format!(
+                "the daemon did not run for {pause_s} s: it was stopped, or the host too busy"
+            ));
+        }
+        found
+    }
+}
+
+impl Engine {
+    /// Records what somebody did to the daemon since the last time.
+    pub(super) fn look_at_itself(&mut self) {
+        let found = self.itself.take(Look::now());
+        if found.is_empty() {
+            return;
+        }
+        let title = "somebody interfered with governd";
+        tracing::warn!(found = found.join("; "), "{title}");
+        self.journal.record(Record::Finding(trouble("tampering", title, found)), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_done_is_told_once() {
+        let begun = Instant::now();
+        let mut itself = Itself::default();
+        for (second, booted_ms, tracer, told) in [
+            (0, 9_000, 0, &[][..]),
+            (1, 9_000, 0, &[]),
+            (2, 8_500, 0, &[]),
+            (3, 7_000, 0, &["the clock was set back by 1500 ms"]),
+            (4, 7_000, 0, &[]),
+            (5, 99_000, 7, &["process 7 traces the daemon"]),
+            (6, 99_000, 7, &[]),
+            (7, 99_000, 0, &[]),
+            (27, 99_000, 0, &[]),
+            (
+                48,
+                99_000,
+                0,
+                &["the daemon did not run for 21 s: it was stopped, or the host too busy"],
+            ),
+            (49, 99_000, 0, &[]),
+        ] {
+            let look = Look { at: begun + Duration::from_secs(second), booted_ms, tracer };
+            assert_eq!(itself.take(look), told, "{second}");
+        }
+    }
+
+    #[test]
+    fn who_traces_is_read_of_the_kernels_text() {
+        assert_eq!(tracer("Name:\tgovernd\nTracerPid:\t4711\nUid:\t0\n"), 4711);
+        assert_eq!(tracer("Name:\tgovernd\nTracerPid:\t0\n"), 0);
+        assert_eq!(tracer(""), 0);
+    }
+}
