@@ -7,7 +7,9 @@
 //!
 //! After CONNECT, and where the client offers another protocol, the server may or may not agree.
 //! What follows is either bytes that no server takes for a request, and then not read any more, or
-//! the next request.
+//! the next request. Of protocols that are offered only WebSocket (RFC 6455) is let begin, by the
+//! first two bytes of a client's frame: HTTP/2 would name further hosts, and of others nobody knows
+//! what they do.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -48,6 +50,8 @@ mod place {
     pub(super) const PERHAPS: u32 = 12;
     /// Something else is spoken.
     pub(super) const STREAM: u32 = 13;
+    /// In the second byte of what may be a WebSocket's first frame.
+    pub(super) const FRAME: u32 = 14;
 }
 
 /// The present request, and the place in what follows it. All zeroes is the beginning.
@@ -105,6 +109,12 @@ impl Conversation {
     #[inline(always)]
     pub fn is_stream(&self) -> bool {
         self.place == place::STREAM
+    }
+
+    /// True while some bytes of a head were read, and not all.
+    #[inline(always)]
+    pub fn is_in_head(&self) -> bool {
+        self.place == place::HEAD && self.request.taken != 0
     }
 
     /// Takes up to `available` bytes of a body, and returns how many: the caller may leave as many
@@ -228,9 +238,30 @@ impl Conversation {
             self.begin(place::HEAD);
             return Step::Again;
         }
+        if self.request.is_connect != 0 {
+            self.place = place::STREAM;
+            return Step::Stop;
+        }
+        if begins_frame(byte) { self.to(place::FRAME) } else { self.refuse() }
+    }
+
+    /// A client's frames are masked, which their second byte says (RFC 6455 section 5.2).
+    #[inline(always)]
+    fn frame_byte(&mut self, byte: u8) -> Step {
+        if byte & 0x80 == 0 {
+            return self.refuse();
+        }
         self.place = place::STREAM;
         Step::Stop
     }
+}
+
+/// The first byte of a frame: what is reserved but for compression (RFC 7692) is zero, and the frame
+/// is text, binary, a ping or the end.
+#[inline(always)]
+fn begins_frame(byte: u8) -> bool {
+    let opcode = byte & 0xf;
+    byte & 0x30 == 0 && (opcode == 1 || opcode == 2 || (opcode >= 8 && opcode <= 10))
 }
 
 struct Feed<'a> {
@@ -252,6 +283,10 @@ impl Work<Feed<'_>> for FeedByte {
         }
         if talk.place == place::PERHAPS {
             return talk.perhaps_byte(chunk);
+        }
+        if talk.place == place::FRAME {
+            let byte = chunk.take();
+            return talk.frame_byte(byte);
         }
         let passed = talk.pass(chunk.left());
         if passed != 0 {

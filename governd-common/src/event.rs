@@ -80,6 +80,8 @@ pub enum Hook {
     Unix = 6,
     /// tcx egress: a frame of a packet socket.
     Frame = 7,
+    /// setsockopt: a socket is told to send where no program sees it.
+    Option = 8,
 }
 
 shared! {

@@ -171,8 +171,12 @@ pub mod program {
     pub const SENDMSG_UNIX: &str = "sendmsg_unix";
     /// `cgroup/dev`.
     pub const DEVICE: &str = "device";
+    /// `cgroup/setsockopt`.
+    pub const SETSOCKOPT: &str = "setsockopt";
     /// tcx egress.
     pub const FRAME: &str = "frame";
+    /// tcx egress, where nobody but an agent makes tunnels.
+    pub const WIRE: &str = "wire";
     /// `raw_tp/sched_process_fork`.
     pub const PROCESS_FORK: &str = "process_fork";
     /// `raw_tp/sched_process_exec`.
@@ -181,7 +185,7 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
 
     /// All of them.
-    pub const ALL: [&str; 21] = [
+    pub const ALL: [&str; 23] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -199,7 +203,9 @@ pub mod program {
         CONNECT_UNIX,
         SENDMSG_UNIX,
         DEVICE,
+        SETSOCKOPT,
         FRAME,
+        WIRE,
         PROCESS_FORK,
         PROCESS_EXEC,
         PROCESS_EXIT,

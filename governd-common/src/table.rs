@@ -382,6 +382,10 @@ shared! {
         pub task_pid: u32,
         /// `task_struct.real_parent`.
         pub task_real_parent: u32,
+        /// `task_struct.ptrace`: not 0 while another process traces the thread.
+        pub task_ptrace: u32,
+        /// `task_struct.parent`: the one that traces it, if one does.
+        pub task_parent: u32,
         /// `task_struct.mm`.
         pub task_mm: u32,
         /// `mm_struct.arg_start`.
@@ -417,6 +421,12 @@ shared! {
         pub cgroup_ancestor_ids: u32,
         /// `sk_buff.sk`.
         pub skb_sk: u32,
+        /// `sk_buff.head`.
+        pub skb_head: u32,
+        /// `sk_buff.end`: where in the memory of `head` the `skb_shared_info` is.
+        pub skb_end: u32,
+        /// `skb_shared_info.flags`, or 0 before Linux 5.13, which has them elsewhere.
+        pub shared_flags: u32,
         /// `sock.__sk_common.skc_v6_rcv_saddr`, or 0 where the kernel has no IPv6.
         pub sock_own_v6: u32,
         /// `sock.__sk_common.skc_v6_daddr`, or 0 where the kernel has no IPv6.

@@ -2,7 +2,8 @@
 //!
 //! A packet socket sends in the context of the process that calls, so the current task is the
 //! sender. Everything that does not come from such a socket passes before anything is looked up.
-//! Sockets that ask for it (`PACKET_QDISC_BYPASS`) and XDP sockets send past this hook too.
+//! Sockets that ask for it (`PACKET_QDISC_BYPASS`) and XDP sockets send past this hook too: what
+//! they need of [`crate::sockopt`] they do not get.
 
 use core::ptr;
 
@@ -28,10 +29,12 @@ use crate::{
 };
 
 const AF_PACKET: u32 = 17;
+/// PPP over a network interface, whose sockets send frames as well.
+const AF_PPPOX: u32 = 24;
 const SOCK_RAW: u32 = 3;
 /// To the next program at the interface (include/uapi/linux/bpf.h).
-const TCX_NEXT: i32 = -1;
-const TCX_DROP: i32 = 2;
+pub(crate) const TCX_NEXT: i32 = -1;
+pub(crate) const TCX_DROP: i32 = 2;
 
 /// Decides about a frame, and gives the program's return value.
 #[inline(always)]
@@ -43,7 +46,8 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
         return TCX_NEXT;
     }
     // SAFETY: every socket has a family.
-    if unsafe { ptr::read_volatile(&raw const (*socket).family) } != AF_PACKET {
+    let family = unsafe { ptr::read_volatile(&raw const (*socket).family) };
+    if family != AF_PACKET && family != AF_PPPOX {
         return TCX_NEXT;
     }
     let tgid = TaskPointer::current().tgid().unwrap_or(0);
@@ -91,7 +95,7 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
         verdict: decision.verdict as u8,
         reason: decision.reason as u8,
         mode: decision.mode as u8,
-        family: AF_PACKET as u16,
+        family: family as u16,
         socket_type: SOCK_RAW,
         rule: decision.rule,
         set: 0,

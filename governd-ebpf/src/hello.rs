@@ -40,6 +40,7 @@ use crate::{
     skb::{Helper, copy},
     state::{self, End},
     tables::{FLOWS, HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, SOCKETS, TAILS, View},
+    task::is_in_shared_pages,
 };
 
 const RECORD_HANDSHAKE: u8 = 22;
@@ -280,6 +281,9 @@ impl Run<'_> {
             read_http(&mut beginning.talk, chunk)
         };
         beginning.next = beginning.next.wrapping_add(chunk.at);
+        if is_naming(beginning, reading) && self.may_change() {
+            return self.refuse_unread(owner);
+        }
         match reading {
             Reading::More => {
                 if beginning.source == SOURCE_HTTP && beginning.talk.is_stream() {
@@ -296,6 +300,17 @@ impl Run<'_> {
                 self.refuse_bytes(owner, beginning, &mut scratch.event, code)
             }
         }
+    }
+
+    /// Whether somebody may still write to the packet's bytes, so that the peer need not get what
+    /// was read here.
+    #[inline(always)]
+    fn may_change(&self) -> bool {
+        let is_shared = is_in_shared_pages(self.context.skb.skb.cast_const().cast());
+        is_shared.unwrap_or_else(|| {
+            count(Loss::Read);
+            false
+        })
     }
 
     /// A name is whole.
@@ -449,6 +464,17 @@ const TLS_ADDRESS: u8 = TlsRefusal::Address as u8;
 const HTTP_ADDRESS: u8 = HttpRefusal::Address as u8;
 const SOURCE_TLS: u32 = NameSource::Tls as u32;
 const SOURCE_HTTP: u32 = NameSource::Http as u32;
+
+/// Whether bytes were read that are or hold a name, and not a request's body.
+#[inline(always)]
+fn is_naming(beginning: &Beginning, reading: Reading) -> bool {
+    let is_tls = beginning.source == SOURCE_TLS;
+    match reading {
+        Reading::More => is_tls || beginning.talk.is_in_head(),
+        Reading::Named => true,
+        Reading::Refused(..) => false,
+    }
+}
 
 #[inline(always)]
 fn read_tls(hello: &mut Hello, chunk: &mut Chunk) -> Reading {

@@ -15,10 +15,12 @@
 use aya_ebpf::{
     bindings::bpf_sock_addr,
     macros::{
-        cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier, raw_tracepoint,
+        cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, classifier,
+        raw_tracepoint,
     },
     programs::{
-        DeviceContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, TcContext,
+        DeviceContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext,
+        SockoptContext, TcContext,
     },
 };
 use governd_common::event::Hook;
@@ -46,6 +48,7 @@ mod segment;
 mod skb;
 mod sock;
 mod sock_addr;
+mod sockopt;
 mod state;
 mod subject;
 mod tables;
@@ -53,6 +56,7 @@ mod tails;
 mod task;
 mod traffic;
 mod unix;
+mod wire;
 
 /// Since Linux 4.17: `connect(2)` on IPv4, TCP Fast Open included, before the first packet and in
 /// the caller's context, so that the caller gets an error.
@@ -163,10 +167,22 @@ fn device(context: DeviceContext) -> i32 {
     local::judge_device(&context)
 }
 
+/// Since Linux 5.3: `setsockopt(2)` on every kind of socket.
+#[cgroup_sockopt(setsockopt)]
+fn setsockopt(context: SockoptContext) -> i32 {
+    sockopt::judge(&context)
+}
+
 /// Since Linux 6.6 at this place (tcx): frames that an interface is about to send.
 #[classifier]
 fn frame(context: TcContext) -> i32 {
     frame::judge(&context)
+}
+
+/// Since Linux 6.6, as above: packets, where nobody but an agent changes them.
+#[classifier]
+fn wire(context: TcContext) -> i32 {
+    wire::judge(&context)
 }
 
 /// Since Linux 4.17 as a raw tracepoint: in the parent, before the child runs.

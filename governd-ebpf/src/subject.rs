@@ -56,11 +56,19 @@ pub(crate) fn tracked(tgid: u32) -> Option<Task> {
     unsafe { TASKS.get(tgid) }.copied()
 }
 
+/// The task map's entry of the current process, or of the tracked one that traces it: what a traced
+/// process does is its tracer's doing.
+#[inline(always)]
+pub(crate) fn governor(tgid: u32, current: TaskPointer) -> Option<Task> {
+    let tracer = current.tracer().and_then(TaskPointer::tgid);
+    tracer.and_then(tracked).or_else(|| tracked(tgid))
+}
+
 /// The current process, under a policy.
 #[inline(always)]
 pub(crate) fn current(view: &View) -> Who {
     let tgid = current_tgid();
-    if let Some(task) = tracked(tgid) {
+    if let Some(task) = governor(tgid, TaskPointer::current()) {
         // A subject that the policy no longer has is not registered any more.
         if view.subject(task.subject).is_some() {
             return Who { tgid, subject: task.subject, root: task.root, is_lost: false };

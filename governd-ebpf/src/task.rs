@@ -17,6 +17,8 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     task_tgid: 0,
     task_pid: 0,
     task_real_parent: 0,
+    task_ptrace: 0,
+    task_parent: 0,
     task_mm: 0,
     task_signal: 0,
     signal_live: 0,
@@ -34,6 +36,9 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     cgroup_level: 0,
     cgroup_ancestor_ids: 0,
     skb_sk: 0,
+    skb_head: 0,
+    skb_end: 0,
+    shared_flags: 0,
     sock_own_v6: 0,
     sock_peer_v6: 0,
     sock_owned: 0,
@@ -95,6 +100,16 @@ impl TaskPointer {
     #[inline(always)]
     pub(crate) fn parent(self) -> Option<Self> {
         field(self.0, layout!(task_real_parent)).map(Self)
+    }
+
+    /// The process that traces the thread (ptrace(2)).
+    #[inline(always)]
+    pub(crate) fn tracer(self) -> Option<Self> {
+        let is_traced: u32 = field(self.0, layout!(task_ptrace))?;
+        if is_traced == 0 {
+            return None;
+        }
+        field(self.0, layout!(task_parent)).map(Self)
     }
 
     /// Threads of the process that have not ended yet.
@@ -262,6 +277,22 @@ impl SocketPointer {
             .and_then(|user_ns| field::<u32>(user_ns, layout!(user_ns_level)));
         level == Some(0)
     }
+}
+
+/// Whether a packet's bytes are in pages that somebody else may still write: those of a file
+/// (sendfile(2)), of a pipe (splice(2)), or of a process (`MSG_ZEROCOPY`).
+#[inline(always)]
+pub(crate) fn is_in_shared_pages(skb: *const c_void) -> Option<bool> {
+    /// `SKBFL_SHARED_FRAG` (include/linux/skbuff.h).
+    const SHARED: u8 = 1 << 1;
+    let at = layout!(shared_flags);
+    if at == 0 {
+        return Some(false);
+    }
+    let head: *const c_void = field(skb, layout!(skb_head))?;
+    let end: u32 = field(skb, layout!(skb_end))?;
+    let flags: u8 = field(head, end.wrapping_add(at))?;
+    Some(flags & SHARED != 0)
 }
 
 /// The `struct sockaddr_un` that a program is asked about.

@@ -189,8 +189,8 @@ impl Engine {
 
     /// A process connects somewhere.
     pub(super) fn discover_contact(&mut self, event: &FlowEvent, actor: &Actor) {
-        if event.header.hook == Hook::Frame as u16 {
-            // A frame has no destination that an inventory knows.
+        if [Hook::Frame, Hook::Option].map(|hook| hook as u16).contains(&event.header.hook) {
+            // There is no destination that an inventory knows.
             return;
         }
         let subject = event.header.subject;

@@ -1,7 +1,9 @@
-//! Keeps the program that sees packet sockets at every interface of each network namespace, for as
-//! long as some agent is enforced: where one that has just begun sends its first frame, the program
-//! has to be there already. What comes from no packet socket leaves the program at once. A
-//! service's links outlive it, and the next one goes on with them.
+//! Keeps the programs that see packets where no other does at every interface of each network
+//! namespace, for as long as some agent is enforced: where one that has just begun sends its first
+//! frame, the program has to be there already. What is none of its business leaves it at once.
+//!
+//! Interfaces that an agent makes are found, too: what they carry may be anything. A service's links
+//! outlive it, and the next one goes on with them.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -14,8 +16,10 @@ use std::{
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use crate::{
-    kernel::{FrameLink, Frames, Harm, Interface, Tampering},
+    kernel::{FrameLink, Frames, Harm, Interface, Look, Tampering},
     workload::{
+        interfaces::{self, Buffer, Listener},
+        limits::INTERFACES_MAX,
         netns::{NetworkNamespace, VisitError, Visitor},
         proc::ProcFs,
     },
@@ -23,30 +27,47 @@ use crate::{
 
 /// How often namespaces and interfaces are looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
-const INTERFACES_MAX: usize = 4_096;
 /// Links are looked at each second time: that is soon enough, and reads a file for each.
 const LOOKS: u32 = 2;
 const QUEUE_MAX: usize = 64;
+/// Interfaces that were found and not recorded yet.
+const FOUND_MAX: usize = 256;
 /// How long a policy waits at most until the interfaces that exist are covered.
 const COVERED_MAX: Duration = Duration::from_secs(2);
+/// The process whose network is the host's.
+const INIT: u32 = 1;
 
 /// The thread that attaches.
 #[derive(Debug)]
 pub(super) struct FrameGuard {
     orders: SyncSender<Order>,
+    found: Receiver<Made>,
     harms: Receiver<Tampering>,
 }
 
+/// A process and its subject.
+type Enforced = (u32, u32);
+
 #[derive(Debug)]
 enum Order {
-    /// These processes are enforced, and no others.
-    Are(Vec<u32>),
+    /// These are enforced, and no others.
+    Are(Vec<Enforced>),
     /// No agent is.
     None,
     /// Some agent is: what exists is to be covered, and then this one told.
     Some(SyncSender<()>),
     /// This one is, too.
-    Is(u32),
+    Is(Enforced),
+}
+
+/// An interface in the network namespace of an agent that may make interfaces.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) pid: u32,
+    pub(super) subject: u32,
+    /// The kind of the finding.
+    pub(super) kind: &'static str,
+    pub(super) name: String,
 }
 
 impl FrameGuard {
@@ -57,14 +78,13 @@ impl FrameGuard {
             links.entry(interface.namespace).or_default().insert(interface.index, link);
         }
         let (orders, queue) = sync_channel(QUEUE_MAX);
-        let (found, harms) = mpsc::channel();
+        let (harm, harms) = mpsc::channel();
+        let (tell, found) = sync_channel(FOUND_MAX);
         thread::Builder::new().name("frames".into()).spawn(move || match Visitor::new() {
-            Ok(visitor) => {
-                Cover { frames, proc, visitor, links, looks: 0, found }.keep(&queue);
-            }
+            Ok(visitor) => Cover::new(frames, proc, visitor, links, (tell, harm)).keep(&queue),
             Err(error) => tracing::warn!(%error, "packet sockets are found and not stopped"),
         })?;
-        Ok(Self { orders, harms })
+        Ok(Self { orders, found, harms })
     }
 
     /// What somebody did to its links since.
@@ -74,8 +94,8 @@ impl FrameGuard {
 
     /// Some agents are enforced, and these are their processes; or none is. If the thread is
     /// behind, the next time counts.
-    pub(super) fn set(&self, pids: Option<Vec<u32>>) {
-        self.orders.try_send(pids.map_or(Order::None, Order::Are)).ok();
+    pub(super) fn set(&self, enforced: Option<Vec<Enforced>>) {
+        self.orders.try_send(enforced.map_or(Order::None, Order::Are)).ok();
     }
 
     /// Some agent is enforced from now on; returns when what exists is covered.
@@ -88,52 +108,90 @@ impl FrameGuard {
     }
 
     /// This process is enforced from now on.
-    pub(super) fn add(&self, pid: u32) {
-        self.orders.try_send(Order::Is(pid)).ok();
+    pub(super) fn add(&self, pid: u32, subject: u32) {
+        self.orders.try_send(Order::Is((pid, subject))).ok();
+    }
+
+    /// What was found since.
+    pub(super) fn found(&self) -> impl Iterator<Item = Made> + '_ {
+        self.found.try_iter()
     }
 }
 
 /// Those of a namespace, by the interface's index.
 type Links = HashMap<u32, FrameLink>;
 
-/// What is attached, by namespace.
+/// The namespaces, by inode.
 struct Cover {
     frames: Frames,
     proc: ProcFs,
     visitor: Visitor,
-    links: HashMap<u64, Links>,
+    tell: SyncSender<Made>,
+    harm: Sender<Tampering>,
     looks: u32,
-    found: Sender<Tampering>,
+    /// Links of an earlier daemon.
+    taken: HashMap<u64, Links>,
+    buffer: Buffer,
+    /// That of the host.
+    home: Option<u64>,
+    places: HashMap<u64, Place>,
+}
+
+/// What is attached in one namespace.
+struct Place {
+    namespace: u64,
+    links: Links,
+    look: Look,
+    listener: Listener,
+    /// Interfaces that nobody was told of.
+    news: Vec<interfaces::Interface>,
+    /// Enforced processes that may change the network.
+    admins: Vec<Enforced>,
 }
 
 impl Cover {
+    fn new(
+        frames: Frames,
+        proc: ProcFs,
+        visitor: Visitor,
+        taken: HashMap<u64, Links>,
+        (tell, harm): (SyncSender<Made>, Sender<Tampering>),
+    ) -> Self {
+        let home = proc.namespace(INIT, "net");
+        let (buffer, places) = (Buffer::default(), HashMap::new());
+        Self { frames, proc, visitor, tell, harm, looks: 0, taken, buffer, home, places }
+    }
+
     fn keep(&mut self, queue: &Receiver<Order>) {
-        let mut pids: Option<Vec<u32>> = None;
+        let mut enforced: Option<Vec<Enforced>> = None;
         loop {
             let is_kept = match queue.recv_timeout(INTERVAL) {
-                Ok(Order::Is(pid)) => {
-                    pids.get_or_insert_default().push(pid);
-                    self.cover(NetworkNamespace::of_threads(&self.proc, pid)).map(drop)
+                Ok(Order::Is(one)) => {
+                    enforced.get_or_insert_default().push(one);
+                    let namespaces = NetworkNamespace::of_threads(&self.proc, one.0);
+                    let inodes: Vec<_> = namespaces.iter().map(|found| found.inode).collect();
+                    let is_kept = self.cover(namespaces).map(drop);
+                    self.note_admin(one, inodes);
+                    is_kept
                 }
                 Ok(Order::Are(newer)) => {
-                    let newer = pids.insert(newer);
+                    let newer = enforced.insert(newer);
                     self.refresh(newer)
                 }
                 Ok(Order::Some(done)) => {
-                    let is_kept = self.refresh(pids.get_or_insert_default());
+                    let is_kept = self.refresh(enforced.get_or_insert_default());
                     done.send(()).ok();
                     is_kept
                 }
                 Ok(Order::None) => {
-                    pids = None;
-                    self.links
-                        .drain()
-                        .flat_map(|(_, links)| links)
-                        .for_each(|(_, link)| remove(link));
+                    enforced = None;
+                    let links = self.taken.drain().map(|(_, links)| links);
+                    let links = links.chain(self.places.drain().map(|(_, place)| place.links));
+                    links.flatten().for_each(|(_, link)| remove(link));
                     Ok(())
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    pids.as_deref().map_or(Ok(()), |pids| self.refresh(pids))
+                    enforced.as_deref().map_or(Ok(()), |enforced| self.refresh(enforced))
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -144,18 +202,69 @@ impl Cover {
         }
     }
 
-    fn refresh(&mut self, pids: &[u32]) -> Result<(), VisitError> {
-        // Threads of agents may be elsewhere than their processes.
-        let mut all: Vec<_> =
-            pids.iter().flat_map(|pid| NetworkNamespace::of_threads(&self.proc, *pid)).collect();
+    fn refresh(&mut self, enforced: &[Enforced]) -> Result<(), VisitError> {
+        self.tell_news();
+        let mut all = Vec::new();
+        let mut admins = Vec::new();
+        for one in enforced {
+            // Threads of agents may be elsewhere than their processes.
+            let own = NetworkNamespace::of_threads(&self.proc, one.0);
+            admins.push((*one, own.iter().map(|namespace| namespace.inode).collect()));
+            all.extend(own);
+        }
         let mut known = all.iter().map(|namespace| namespace.inode).collect();
         all.extend(NetworkNamespace::of_processes(&self.proc, self.proc.pids(), &mut known));
         all.extend(NetworkNamespace::named(&mut known));
         self.looks = self.looks.wrapping_add(1);
         let present = self.cover(all)?;
-        let gone = self.links.extract_if(|inode, _| !present.contains(inode));
-        gone.flat_map(|(_, links)| links).for_each(|(_, link)| remove(link));
+        let gone = self.places.extract_if(|inode, _| !present.contains(inode));
+        let gone = gone.map(|(_, place)| place.links).chain(self.taken.drain().map(|(_, it)| it));
+        gone.flatten().for_each(|(_, link)| remove(link));
+        for place in self.places.values_mut() {
+            place.admins.clear();
+        }
+        for (one, inodes) in admins {
+            self.note_admin(one, inodes);
+        }
         Ok(())
+    }
+
+    fn note_admin(&mut self, one: Enforced, inodes: Vec<u64>) {
+        if !self.proc.is_network_admin(one.0) {
+            return;
+        }
+        for inode in inodes {
+            if let Some(place) = self.places.get_mut(&inode) {
+                place.admins.push(one);
+            }
+        }
+    }
+
+    /// Tells of interfaces where an agent may have made them. On the host itself others make all
+    /// sorts: there only tunnels count.
+    fn tell_news(&mut self) {
+        for (inode, place) in &mut self.places {
+            let is_home = Some(*inode) == self.home;
+            let news = place.listener.news(&mut self.buffer).unwrap_or_default();
+            place.news.extend(news.into_iter().filter(interfaces::Interface::is_made));
+            // The latest is the most likely one: others are its ancestors.
+            let Some((pid, subject)) = place.admins.last().copied() else {
+                place.news.clear();
+                continue;
+            };
+            for interface in place.news.drain(..) {
+                let is_tunnel = interface.is_tunnel();
+                if is_home && !is_tunnel {
+                    continue;
+                }
+                let kind = if is_tunnel { "tunnel-interface" } else { "virtual-interface" };
+                let interfaces::Interface { name, kind: what, .. } = interface;
+                let name = format!("{what} {name} in net:[{inode}]");
+                if self.tell.try_send(Made { pid, subject, kind, name }).is_err() {
+                    tracing::warn!("an interface that an agent may have made is not recorded");
+                }
+            }
+        }
     }
 
     /// Attaches to what is not yet covered, and gives the namespaces.
@@ -165,13 +274,21 @@ impl Cover {
             if !present.insert(namespace.inode) {
                 continue;
             }
-            let mut here = Here {
-                namespace: namespace.inode,
-                frames: &self.frames,
-                links: self.links.entry(namespace.inode).or_default(),
-                found: self.looks.is_multiple_of(LOOKS).then_some(&self.found),
-            };
-            match self.visitor.within(&namespace, || here.cover()) {
+            let Self { frames, visitor, buffer, home, places, taken, harm, looks, .. } = self;
+            let inode = namespace.inode;
+            let harm = looks.is_multiple_of(LOOKS).then_some(&*harm);
+            let covered = visitor.within(&namespace, || {
+                let place = match places.entry(inode) {
+                    Entry::Occupied(place) => place.into_mut(),
+                    Entry::Vacant(place) => {
+                        let mut opened = Place::open(inode, Some(inode) == *home, buffer)?;
+                        opened.go_on_with(taken.remove(&inode).unwrap_or_default());
+                        place.insert(opened)
+                    }
+                };
+                place.cover(frames, harm)
+            });
+            match covered {
                 Ok(Ok(())) | Err(VisitError::Enter(_)) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "interfaces not covered"),
                 Err(error @ VisitError::Return(_)) => return Err(error),
@@ -181,17 +298,29 @@ impl Cover {
     }
 }
 
-/// The thread's present namespace.
-struct Here<'a> {
-    namespace: u64,
-    frames: &'a Frames,
-    links: &'a mut Links,
-    /// Where to tell what somebody did to links, if they are to be looked at.
-    found: Option<&'a Sender<Tampering>>,
-}
+impl Place {
+    /// In the thread's present namespace.
+    fn open(namespace: u64, is_home: bool, buffer: &mut Buffer) -> io::Result<Self> {
+        let (listener, present) = Listener::open(buffer)?;
+        let tunnels = present.into_iter().filter(interfaces::Interface::is_tunnel);
+        let tunnels: Vec<_> = tunnels.collect();
+        let look = if is_home || !tunnels.is_empty() { Look::Frames } else { Look::Packets };
+        // An agent may have made the namespace, and what is in it.
+        let news = if is_home { Vec::new() } else { tunnels };
+        Ok(Self { namespace, links: HashMap::new(), look, listener, news, admins: Vec::new() })
+    }
 
-impl Here<'_> {
-    fn cover(&mut self) -> io::Result<()> {
+    /// Goes on with what an earlier daemon attached, which knows who was there first.
+    fn go_on_with(&mut self, taken: Links) {
+        if let Some(link) = taken.values().next() {
+            self.look = link.look();
+        }
+        self.links = taken;
+    }
+
+    /// In the thread's present namespace. If links are to be looked at, `harms` is told what
+    /// somebody did to them.
+    fn cover(&mut self, frames: &Frames, harms: Option<&Sender<Tampering>>) -> io::Result<()> {
         let any = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
         let listed = fs::read_to_string("/proc/thread-self/net/dev")?;
         let names = listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
@@ -201,17 +330,17 @@ impl Here<'_> {
             let Ok(index) = netdevice::name_to_index(&any, name) else { continue };
             present.insert(index);
             let interface = Interface { namespace: self.namespace, index };
-            if let Some(found) = self.found
+            if let Some(harms) = harms
                 && let Some(mut harm) = self.harm(index)?
             {
                 if harm.harm == Harm::Detached {
                     self.links.remove(&index).into_iter().for_each(remove);
-                    self.links.insert(index, self.frames.attach(interface)?);
+                    self.links.insert(index, frames.attach(interface, self.look)?);
                     harm.is_mended = true;
                 }
-                found.send(harm).ok();
+                harms.send(harm).ok();
             } else if let Entry::Vacant(place) = self.links.entry(index) {
-                place.insert(self.frames.attach(interface)?);
+                place.insert(frames.attach(interface, self.look)?);
             }
         }
         let gone = self.links.extract_if(|index, _| !present.contains(index));

@@ -7,6 +7,7 @@ use governd_common::verdict::Mode;
 use super::{
     clock,
     engine::{Engine, actor},
+    frames::Made,
 };
 use crate::{
     core::{state::Input, unseen::Unseen},
@@ -43,6 +44,13 @@ impl Engine {
             let unseen = Unseen { kind, name: found.name.into(), actor: actor(known), subject };
             self.step(Input::Unseen(unseen, clock::now_ms()));
         }
+        let made = self.frames.as_ref().map(|frames| frames.found().collect::<Vec<_>>());
+        for made in made.unwrap_or_default() {
+            let Some(known) = self.processes.process(made.pid) else { continue };
+            let Made { kind, name, subject, .. } = made;
+            let unseen = Unseen { kind, name: name.into(), actor: actor(known), subject };
+            self.step(Input::Unseen(unseen, clock::now_ms()));
+        }
         self.watch.is_listed = !self.watch.is_listed;
         if !self.watch.is_listed {
             return;
@@ -62,8 +70,8 @@ impl Engine {
         };
         if let Some(frames) = &self.frames {
             let enforced = self.watch.subjects.iter().filter(|(_, subject)| is_enforced(**subject));
-            let pids = enforced.map(|(pid, _)| *pid).collect();
-            frames.set(enforces(self.state.policy()).then_some(pids));
+            let enforced = enforced.map(|(pid, subject)| (*pid, *subject)).collect();
+            frames.set(enforces(self.state.policy()).then_some(enforced));
         }
         self.watch.lookout.watch(self.watch.subjects.keys().copied().collect());
     }
@@ -83,7 +91,7 @@ impl Engine {
         if let Some(frames) = &self.frames
             && agent.is_some_and(|agent| agent.mode == Mode::Enforce)
         {
-            frames.add(pid);
+            frames.add(pid, subject);
         }
     }
 }

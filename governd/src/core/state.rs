@@ -244,7 +244,7 @@ impl State {
             subject: self.subject(subject),
             decision: self.decision(event),
             hook,
-            destination: (!matches!(hook, Hook::SockCreate | Hook::Frame)).then(|| Destination {
+            destination: (!has_no_destination(hook)).then(|| Destination {
                 address: event.address.into(),
                 port: event.port,
                 name,
@@ -446,10 +446,21 @@ fn flow_of_query(event: &DnsEvent) -> FlowEvent {
 }
 
 fn hook(code: u16) -> Hook {
-    [Hook::Sendmsg, Hook::SockCreate, Hook::Egress, Hook::Device, Hook::Unix, Hook::Frame]
-        .into_iter()
-        .find(|hook| *hook as u16 == code)
-        .unwrap_or(Hook::Connect)
+    const OTHERS: [Hook; 7] = [
+        Hook::Sendmsg,
+        Hook::SockCreate,
+        Hook::Egress,
+        Hook::Device,
+        Hook::Unix,
+        Hook::Frame,
+        Hook::Option,
+    ];
+    OTHERS.into_iter().find(|hook| *hook as u16 == code).unwrap_or(Hook::Connect)
+}
+
+/// A socket as such is judged.
+fn has_no_destination(hook: Hook) -> bool {
+    matches!(hook, Hook::SockCreate | Hook::Frame | Hook::Option)
 }
 
 fn at(record: Record, time_ns: u64) -> Vec<Command> {

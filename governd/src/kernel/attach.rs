@@ -33,13 +33,14 @@ enum Target {
 
 /// Programs in the order in which they are attached: lineage first, so that no connection is judged
 /// before its process can be known.
-const PROGRAMS: [(&str, Target); 12] = [
+const PROGRAMS: [(&str, Target); 13] = [
     (program::PROCESS_EXIT, Target::Tracepoint("sched_process_exit")),
     (program::PROCESS_FORK, Target::Tracepoint("sched_process_fork")),
     (program::PROCESS_EXEC, Target::Tracepoint("sched_process_exec")),
     (program::SKB_INGRESS, cgroup(bpf_attach_type::BPF_CGROUP_INET_INGRESS)),
     (program::SKB_EGRESS, cgroup(bpf_attach_type::BPF_CGROUP_INET_EGRESS)),
     (program::DEVICE, cgroup(bpf_attach_type::BPF_CGROUP_DEVICE)),
+    (program::SETSOCKOPT, cgroup(bpf_attach_type::BPF_CGROUP_SETSOCKOPT)),
     (program::SOCK_RELEASE, cgroup(bpf_attach_type::BPF_CGROUP_INET_SOCK_RELEASE)),
     (program::SOCK_CREATE, cgroup(bpf_attach_type::BPF_CGROUP_INET_SOCK_CREATE)),
     (program::SENDMSG4, cgroup(bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG)),
@@ -47,6 +48,9 @@ const PROGRAMS: [(&str, Target); 12] = [
     (program::CONNECT4, cgroup(bpf_attach_type::BPF_CGROUP_INET4_CONNECT)),
     (program::CONNECT6, cgroup(bpf_attach_type::BPF_CGROUP_INET6_CONNECT)),
 ];
+
+/// Programs that belong to interfaces.
+const AT_INTERFACES: [&str; 2] = [program::FRAME, program::WIRE];
 
 const fn cgroup(hook: bpf_attach_type) -> Target {
     Target::Cgroup(hook as u32)
@@ -87,7 +91,7 @@ impl Links {
     ) -> Result<Self, KernelError> {
         let is_wanted = |name: &str| left_out(lacks, name).is_none();
         let mut own = Vec::new();
-        for name in programs().filter(|name| is_wanted(name) && *name != program::FRAME) {
+        for name in programs().filter(|name| is_wanted(name) && !AT_INTERFACES.contains(name)) {
             if unix::attach_type(name).is_some() {
                 own.push((name, unix::load(ebpf, name)?));
             } else {
@@ -261,11 +265,11 @@ fn overtake(program: BorrowedFd<'_>, tracepoint: &str, path: &Path) -> io::Resul
 }
 
 /// The names of the programs, in the order in which they are attached, then those that others
-/// call, and the one that belongs to interfaces.
+/// call, and those that belong to interfaces.
 pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     let unix = unix::PROGRAMS.iter().map(|(name, _)| *name);
     let tails = tail::ALL.iter().map(|(_, _, name)| *name);
-    PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(tails).chain([program::FRAME])
+    PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(tails).chain(AT_INTERFACES)
 }
 
 /// Puts the programs that others call where those look for them. The map stays in the object: the
@@ -303,6 +307,7 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupDevice(program) => program.load(),
+        Program::CgroupSockopt(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
@@ -316,6 +321,7 @@ fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, KernelEr
         Program::CgroupSock(program) => program.fd(),
         Program::CgroupSkb(program) => program.fd(),
         Program::CgroupDevice(program) => program.fd(),
+        Program::CgroupSockopt(program) => program.fd(),
         Program::RawTracePoint(program) => program.fd(),
         _ => Err(ProgramError::UnexpectedProgramType),
     };

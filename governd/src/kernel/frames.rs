@@ -1,13 +1,14 @@
-//! The program that sees frames of packet sockets, at network interfaces.
+//! The programs at network interfaces: that which sees frames of packet sockets, and that which
+//! also sees where packets go in the end.
 //!
-//! It belongs to an interface and not to a cgroup, so it is attached by whoever knows where
-//! governed processes are. Its links outlive the daemon where the others do, and the next daemon
-//! goes on with them. Where the kernel has no such place (tcx, Linux 6.6), packet sockets are found
-//! and not stopped.
+//! They belong to an interface and not to a cgroup, so they are attached by whoever knows where
+//! governed processes are. Their links outlive the daemon where the others do, and the next daemon
+//! goes on with them. Where the kernel has no such place (tcx, Linux 6.6), packet sockets and
+//! tunnels are found and not stopped.
 
 use std::{
     fs, io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -34,45 +35,76 @@ pub struct Interface {
 
 impl Interface {
     /// The name of its link's pin.
-    fn name(self) -> String {
-        format!("{}-{}", self.namespace, self.index)
+    fn name(self, look: Look) -> String {
+        format!("{}-{}-{}", look.program(), self.namespace, self.index)
     }
 
-    fn of_name(name: &str) -> Option<Self> {
-        let (namespace, index) = name.split_once('-')?;
-        Some(Self { namespace: namespace.parse().ok()?, index: index.parse().ok()? })
+    fn of_name(name: &str) -> Option<(Self, Look)> {
+        let (program, rest) = name.split_once('-')?;
+        let (namespace, index) = rest.split_once('-')?;
+        let look = LOOKS.into_iter().find(|look| look.program() == program)?;
+        Some((Self { namespace: namespace.parse().ok()?, index: index.parse().ok()? }, look))
     }
 }
 
-/// The loaded program.
+/// What is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Look {
+    /// Frames of packet sockets.
+    Frames,
+    /// Those, and the destinations of packets as they leave.
+    Packets,
+}
+
+const LOOKS: [Look; 2] = [Look::Frames, Look::Packets];
+
+impl Look {
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Frames => program::FRAME,
+            Self::Packets => program::WIRE,
+        }
+    }
+}
+
+/// The loaded programs.
 #[derive(Debug)]
 pub struct Frames {
-    program: OwnedFd,
+    frames: OwnedFd,
+    packets: OwnedFd,
     /// Where links are pinned, if they are.
     pins: Option<PathBuf>,
 }
 
-/// Holds the program at an interface: until it is dropped, or if it is pinned, until
+/// Holds a program at an interface: until it is dropped, or if it is pinned, until
 /// [`FrameLink::detach`].
 #[derive(Debug)]
 pub struct FrameLink {
     link: Link,
+    look: Look,
     pin: Option<PathBuf>,
 }
 
 impl Frames {
-    /// Attaches it to what an interface sends, behind other programs there. The calling thread is
+    fn program(&self, look: Look) -> BorrowedFd<'_> {
+        match look {
+            Look::Frames => self.frames.as_fd(),
+            Look::Packets => self.packets.as_fd(),
+        }
+    }
+
+    /// Attaches one to what an interface sends, behind other programs there. The calling thread is
     /// in the interface's network namespace.
     ///
     /// # Errors
     /// There is no such interface, the kernel has no tcx, or the link cannot be pinned.
-    pub fn attach(&self, interface: Interface) -> io::Result<FrameLink> {
-        let link = Link::to_interface(self.program.as_fd(), interface.index, TCX_EGRESS)?;
-        let pin = self.pins.as_ref().map(|directory| directory.join(interface.name()));
+    pub fn attach(&self, interface: Interface, look: Look) -> io::Result<FrameLink> {
+        let link = Link::to_interface(self.program(look), interface.index, TCX_EGRESS)?;
+        let pin = self.pins.as_ref().map(|directory| directory.join(interface.name(look)));
         if let Some(path) = &pin {
             link.pin(path)?;
         }
-        Ok(FrameLink { link, pin })
+        Ok(FrameLink { link, look, pin })
     }
 
     /// Goes on with what an earlier daemon left, and removes what is of interfaces that are gone.
@@ -85,13 +117,15 @@ impl Frames {
         for entry in fs::read_dir(directory)? {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str());
-            let link = Link::pinned(&path);
-            let updated = link.and_then(|link| link.update(self.program.as_fd()).map(|()| link));
-            match (name.and_then(Interface::of_name), updated) {
-                (Some(interface), Ok(link)) => {
-                    taken.push((interface, FrameLink { link, pin: Some(path) }));
-                }
-                _ => fs::remove_file(&path)?,
+            let named = name.and_then(Interface::of_name);
+            let updated = named.and_then(|(interface, look)| {
+                let link = Link::pinned(&path).ok()?;
+                link.update(self.program(look)).ok()?;
+                Some((interface, FrameLink { link, look, pin: Some(path.clone()) }))
+            });
+            match updated {
+                Some(updated) => taken.push(updated),
+                None => fs::remove_file(&path)?,
             }
         }
         Ok(taken)
@@ -99,13 +133,19 @@ impl Frames {
 }
 
 impl FrameLink {
+    /// What its program looks at.
+    pub fn look(&self) -> Look {
+        self.look
+    }
+
     /// What somebody did to it, if it is not as it was. A missing pin is put back, or done without
     /// from now on; what was detached is to be attached again.
     ///
     /// # Errors
     /// Its state cannot be read.
     pub fn tampering(&mut self) -> io::Result<Option<Tampering>> {
-        let found = |harm, is_mended| Tampering { program: program::FRAME, harm, is_mended };
+        let program = self.look.program();
+        let found = |harm, is_mended| Tampering { program, harm, is_mended };
         // The kernel shows no interface where the link does not hold any more.
         if fd_info(self.link.fd(), "ifindex:")? == Some(0) {
             return Ok(Some(found(Harm::Detached, false)));
@@ -137,20 +177,24 @@ impl FrameLink {
 }
 
 impl Kernel {
-    /// Loads the program.
+    /// Loads the programs.
     ///
     /// # Errors
-    /// The kernel refuses it.
+    /// The kernel refuses one.
     pub fn load_frames(&mut self) -> Result<Frames, KernelError> {
-        let name = program::FRAME;
+        let frames = self.load_at_interfaces(program::FRAME)?;
+        let packets = self.load_at_interfaces(program::WIRE)?;
+        let pins = self.pinned.as_ref().map(|pinned| pinned.place.frames.clone());
+        Ok(Frames { frames, packets, pins })
+    }
+
+    fn load_at_interfaces(&mut self, name: &'static str) -> Result<OwnedFd, KernelError> {
         let found = attach::find(&mut self.ebpf, name)?;
         attach::load_checked(found, name)?;
         let Program::SchedClassifier(found) = found else {
             return Err(load_error(name, ProgramError::UnexpectedProgramType));
         };
         let fd = found.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?));
-        let program = fd.map_err(|error| load_error(name, error))?;
-        let pins = self.pinned.as_ref().map(|pinned| pinned.place.frames.clone());
-        Ok(Frames { program, pins })
+        fd.map_err(|error| load_error(name, error))
     }
 }

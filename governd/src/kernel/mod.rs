@@ -34,7 +34,7 @@ mod unix;
 mod tests;
 
 pub use error::KernelError;
-pub use frames::{FrameLink, Frames, Interface};
+pub use frames::{FrameLink, Frames, Interface, Look};
 pub use guard::{Harm, Tampering};
 pub use lack::Lack;
 pub use load::{Kernel, KernelOptions, raise_memlock};

@@ -33,6 +33,9 @@ pub const DIGESTS_MAX: usize = 8_192;
 /// Digests that are asked for and not computed yet.
 pub const DIGESTS_WAITING_MAX: usize = 256;
 
+/// Network interfaces of one namespace that are looked at.
+pub const INTERFACES_MAX: usize = 4_096;
+
 /// How long a container runtime may take for an answer, in milliseconds.
 pub const IMAGE_TIMEOUT_MS: u64 = 1_000;
 /// Bytes of a container runtime's answer.

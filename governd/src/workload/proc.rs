@@ -207,6 +207,16 @@ impl ProcFs {
         bytes.split(|byte| *byte == 0).find_map(value)
     }
 
+    /// Whether a process may change the network of its namespace: it has `CAP_NET_ADMIN` there.
+    pub fn is_network_admin(&self, pid: u32) -> bool {
+        const CAP_NET_ADMIN: u32 = 12;
+        let status = read::text(&self.file(pid, "status"), SMALL_FILE_BYTES_MAX);
+        let status = status.unwrap_or_default();
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let effective = effective.and_then(|value| u64::from_str_radix(value.trim(), 16).ok());
+        effective.is_some_and(|bits| bits >> CAP_NET_ADMIN & 1 == 1)
+    }
+
     /// A namespace's inode, such as of `net` or `mnt`.
     pub fn namespace(&self, pid: u32, name: &str) -> Option<u64> {
         let target = fs::read_link(self.file(pid, "ns").join(name)).ok()?;

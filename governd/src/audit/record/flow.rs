@@ -248,6 +248,7 @@ const fn hook_word(hook: Hook) -> &'static str {
         Hook::Device => "device",
         Hook::Unix => "unix",
         Hook::Frame => "frame",
+        Hook::Option => "setsockopt",
     }
 }
 

@@ -53,7 +53,7 @@ fn a_link_at_an_interface_outlives_the_daemon_and_goes_with_its_namespace() {
         let host = pins::Host::new("frames");
         let here = Interface { namespace: enter_new(), index: LOOPBACK };
         let mut kernel = host.load().unwrap();
-        let link = kernel.load_frames().unwrap().attach(here);
+        let link = kernel.load_frames().unwrap().attach(here, Look::Packets);
         // Linux 6.5 and earlier.
         let no_tcx = Errno::INVAL.raw_os_error();
         if link.as_ref().is_err_and(|error| error.raw_os_error() == Some(no_tcx)) {
@@ -67,7 +67,7 @@ fn a_link_at_an_interface_outlives_the_daemon_and_goes_with_its_namespace() {
         let mut taken = frames.take().unwrap();
         assert_eq!(taken.iter().map(|(interface, _)| *interface).collect::<Vec<_>>(), [here]);
         let (_, mut link) = taken.remove(0);
-        assert_eq!(link.tampering().unwrap(), None);
+        assert_eq!((link.tampering().unwrap(), link.look()), (None, Look::Packets));
         assert_eq!(pins_of(host.root()), 1);
         fs::remove_file(link.pin().unwrap()).unwrap();
         let found = link.tampering().unwrap().unwrap();
@@ -77,7 +77,7 @@ fn a_link_at_an_interface_outlives_the_daemon_and_goes_with_its_namespace() {
         link.detach().unwrap();
         assert_eq!((pins_of(host.root()), frames.take().unwrap().len()), (0, 0));
 
-        let mut link = frames.attach(here).unwrap();
+        let mut link = frames.attach(here, Look::Frames).unwrap();
         let network = Some(LinkNameSpaceType::Network);
         move_into_link_name_space(home.as_fd(), network).unwrap();
         // The kernel takes a namespace down when it gets to it.

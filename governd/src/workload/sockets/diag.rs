@@ -10,17 +10,16 @@ use rustix::net::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, big_endian::U16};
 
-use crate::workload::limits::{DIAG_MESSAGES_MAX, DIAG_TIMEOUT_MS, SOCKETS_MAX};
+use crate::workload::{
+    limits::{DIAG_MESSAGES_MAX, DIAG_TIMEOUT_MS, SOCKETS_MAX},
+    netlink::{
+        ANSWER_BYTES_MAX, Header, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+        error, split,
+    },
+};
 
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
-const NLM_F_DUMP: u16 = 0x300;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
-/// What the kernel sends in one message at most when it lists (`NLMSG_GOODSIZE` and above).
-const ANSWER_BYTES_MAX: usize = 64 * 1_024;
 
 /// `AF_INET`, as messages carry it.
 pub(super) const INET: u8 = 2;
@@ -31,16 +30,6 @@ const TCP: u8 = 6;
 const STATE_LISTEN: u8 = 10;
 /// `AF_PACKET`.
 const PACKET: u8 = 17;
-
-#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-struct Header {
-    len: u32,
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    port: u32,
-}
 
 /// `struct inet_diag_sockid`.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -269,42 +258,11 @@ impl Diag {
     }
 }
 
-/// The first message of some bytes, and what is behind it.
-fn split(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
-    let (header, _) = Header::read_from_prefix(bytes).ok()?;
-    let len = header.len as usize;
-    let payload = bytes.get(size_of::<Header>()..len)?;
-    let after = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
-    Some((header, payload, after))
-}
-
-/// `struct nlmsgerr`: 0 acknowledges.
-fn error(payload: &[u8]) -> io::Result<()> {
-    match i32::read_from_prefix(payload) {
-        Ok((0, _)) => Ok(()),
-        Ok((code, _)) => Err(io::Error::from_raw_os_error(-code)),
-        Err(_) => Err(io::Error::from(io::ErrorKind::InvalidData)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-
-    #[test]
-    fn a_message_that_lies_about_its_length_is_not_read() {
-        let header = |len| Header { len, kind: 20, flags: 0, sequence: 1, port: 0 };
-        for len in [0, 15, 21, u32::MAX] {
-            let bytes = [header(len).as_bytes(), &[7; 4]].concat();
-            assert!(split(&bytes).is_none(), "{len}");
-        }
-        let bytes = [header(18).as_bytes(), &[7; 4], header(16).as_bytes()].concat();
-        let (_, payload, after) = split(&bytes).unwrap();
-        assert_eq!((payload, after.len()), ([7; 2].as_slice(), 16));
-        assert!(split(after).unwrap().1.is_empty());
-    }
 
     #[test]
     fn a_connection_is_found_by_its_cookie_whatever_its_family() {

@@ -1,0 +1,113 @@
+//! Options that take a socket's packets out of sight.
+//!
+//! A packet socket may ask to send past every hook of an interface, and an XDP socket is nothing
+//! without its rings, which options make. So those are what an enforced subject does not get. The
+//! program runs for every option of every socket on the host: what is asked for tells most apart
+//! before anything is looked up. As in [`crate::local`], who asks is the entry in the task map.
+
+use core::ptr;
+
+use aya_ebpf::{bindings::bpf_sockopt, helpers::bpf_ktime_get_boot_ns, programs::SockoptContext};
+use governd_common::{
+    address::Address,
+    decide::Tables as _,
+    event::{EventHeader, EventKind, FlowEvent, Hook},
+    limits::COMM_BYTES,
+    table::{settings_flag, subject_flag},
+    verdict::{Loss, Mode, Reason, Verdict},
+};
+
+use crate::{
+    emit::{self, Wake, count},
+    outcome::Outcome,
+    subject,
+    tables::{View, is_quarantined},
+    task::TaskPointer,
+};
+
+/// Options longer than this are not shown in whole; the kernel takes them from the caller, if it
+/// is told to, and is confused by them otherwise (Documentation/bpf/prog_cgroup_sockopt.rst).
+const SHOWN_BYTES_MAX: i32 = 4_096;
+const SOL_PACKET: i32 = 263;
+const PACKET_QDISC_BYPASS: i32 = 20;
+const SOL_XDP: i32 = 283;
+const AF_PACKET: u16 = 17;
+const AF_XDP: u16 = 44;
+const SOCK_RAW: u32 = 3;
+
+/// Decides about an option, and gives the program's return value.
+#[inline(always)]
+pub(crate) fn judge(context: &SockoptContext) -> i32 {
+    let sockopt: *mut bpf_sockopt = context.sockopt;
+    // SAFETY: the kernel fills the context; these programs may read these fields.
+    let (level, name, len) = unsafe {
+        (
+            ptr::read_volatile(&raw const (*sockopt).level),
+            ptr::read_volatile(&raw const (*sockopt).optname),
+            ptr::read_volatile(&raw const (*sockopt).optlen),
+        )
+    };
+    if len > SHOWN_BYTES_MAX {
+        // SAFETY: as above, and they may write this one.
+        unsafe { ptr::write_volatile(&raw mut (*sockopt).optlen, 0) };
+    }
+    match (level, name) {
+        (SOL_PACKET, PACKET_QDISC_BYPASS) => judge_hiding(AF_PACKET),
+        (SOL_XDP, _) => judge_hiding(AF_XDP),
+        _ => Outcome::Pass.answer(),
+    }
+}
+
+#[inline(always)]
+fn judge_hiding(family: u16) -> i32 {
+    let Some(view) = View::current() else {
+        return Outcome::Pass.answer();
+    };
+    let Some(tgid) = TaskPointer::current().tgid() else {
+        count(Loss::Read);
+        return Outcome::Pass.answer();
+    };
+    let Some(task) = subject::tracked(tgid) else {
+        let is_refused = subject::is_lost(tgid) && view.has(settings_flag::ENFORCES);
+        return if is_refused { Outcome::Refuse.answer() } else { Outcome::Pass.answer() };
+    };
+    let Some(settings) = view.subject(task.subject) else {
+        return Outcome::Pass.answer();
+    };
+    let is_quarantined = is_quarantined(task.subject);
+    if settings.flags & subject_flag::RAW_SOCKETS != 0 && !is_quarantined {
+        return Outcome::Pass.answer();
+    }
+    let mode = if is_quarantined { Mode::Enforce } else { Mode::from_byte(settings.mode) };
+    let header = EventHeader {
+        kind: EventKind::Flow as u16,
+        hook: Hook::Option as u16,
+        tgid,
+        // SAFETY: the helper only reads the clock.
+        time_ns: unsafe { bpf_ktime_get_boot_ns() },
+        generation: view.generation,
+        cgroup: 0,
+        uid: 0,
+        gid: 0,
+        subject: task.subject,
+        root: task.root,
+        comm: [0; COMM_BYTES],
+    };
+    let event = FlowEvent {
+        header,
+        address: Address::UNSPECIFIED,
+        port: 0,
+        protocol: 0,
+        verdict: Verdict::Deny as u8,
+        reason: Reason::RawSocket as u8,
+        mode: mode as u8,
+        family,
+        socket_type: SOCK_RAW,
+        rule: settings.default_rule,
+        set: 0,
+        reserved: 0,
+        cookie: 0,
+    };
+    emit::event(event, Wake::Now);
+    if mode == Mode::Enforce { Outcome::Refuse.answer() } else { Outcome::Pass.answer() }
+}
