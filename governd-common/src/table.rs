@@ -425,7 +425,7 @@ shared! {
         pub skb_head: u32,
         /// `sk_buff.end`: where in the memory of `head` the `skb_shared_info` is.
         pub skb_end: u32,
-        /// `skb_shared_info.flags`, or 0 before Linux 5.13, which has them elsewhere.
+        /// `skb_shared_info.flags`, or [`Self::NOWHERE`] before Linux 5.13.
         pub shared_flags: u32,
         /// `sock.__sk_common.skc_v6_rcv_saddr`, or 0 where the kernel has no IPv6.
         pub sock_own_v6: u32,
@@ -470,4 +470,9 @@ shared! {
         /// tracepoint programs read get their memory when they are created.
         pub has_allocator: u32,
     }
+}
+
+impl KernelLayout {
+    /// The offset of a member that the kernel does not have and that could be the first one.
+    pub const NOWHERE: u32 = u32::MAX;
 }

@@ -96,7 +96,9 @@ fn what_servers_read_in_different_ways_is_refused() {
 fn only_what_no_server_takes_for_a_request_is_a_stream() {
     let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
     let rows = [
-        ("\u{1}frames", Ok(true)),
+        ("\u{1}\u{7f}", Err(HttpRefusal::Malformed)),
+        ("\u{16}\u{3}\u{1}", Err(HttpRefusal::Malformed)),
+        ("\u{1}", Ok(false)),
         ("GET / HTTP/1.1\r\nHost: b\r\n\r\n", Ok(false)),
         ("\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n", Err(HttpRefusal::NotHttp)),
         ("PRI * HTTP/2.0\r\n\r\n", Err(HttpRefusal::NotHttp)),
@@ -104,6 +106,15 @@ fn only_what_no_server_takes_for_a_request_is_a_stream() {
     for (next, expected) in rows {
         let (_, outcome) = hosts(format!("{upgrade}{next}").as_bytes(), 1);
         assert_eq!(outcome, expected, "{next}");
+    }
+    // A client's frame is masked, as the second byte says.
+    for first in [0x81_u8, 0x82, 0x88, 0xc1, 0x01] {
+        let frame = [upgrade.as_bytes(), &[first, 0x85, 1, 2, 3, 4]].concat();
+        assert_eq!(hosts(&frame, 1).1, Ok(true), "{first:#x}");
+    }
+    for strange in [[0x83_u8, 0x85], [0x91, 0x85], [0x81, 0x05], [0x80, 0x85]] {
+        let bytes = [upgrade.as_bytes(), &strange].concat();
+        assert_eq!(hosts(&bytes, 1).1, Err(HttpRefusal::Malformed), "{strange:?}");
     }
     // Without the offer, everything is a request.
     let (_, outcome) = hosts(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\x16\x03\x01", 1);

@@ -286,7 +286,7 @@ pub(crate) fn is_in_shared_pages(skb: *const c_void) -> Option<bool> {
     /// `SKBFL_SHARED_FRAG` (include/linux/skbuff.h).
     const SHARED: u8 = 1 << 1;
     let at = layout!(shared_flags);
-    if at == 0 {
+    if at == KernelLayout::NOWHERE {
         return Some(false);
     }
     let head: *const c_void = field(skb, layout!(skb_head))?;

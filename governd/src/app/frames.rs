@@ -2,8 +2,8 @@
 //! namespace, for as long as some agent is enforced: where one that has just begun sends its first
 //! frame, the program has to be there already. What is none of its business leaves it at once.
 //!
-//! Interfaces that an agent makes are found, too: what they carry may be anything. A service's links
-//! outlive it, and the next one goes on with them.
+//! Interfaces that an agent makes are found, too: what they carry may be anything. A service's
+//! links outlive it, and the next one goes on with them.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},

@@ -35,7 +35,7 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         skb_sk: btf.offset("sk_buff", "sk")?,
         skb_head: btf.offset("sk_buff", "head")?,
         skb_end: btf.offset("sk_buff", "end")?,
-        shared_flags: btf.offset("skb_shared_info", "flags").unwrap_or_default(),
+        shared_flags: btf.offset("skb_shared_info", "flags").unwrap_or(KernelLayout::NOWHERE),
         sock_own_v6: btf.offset("sock", "__sk_common.skc_v6_rcv_saddr").unwrap_or_default(),
         sock_peer_v6: btf.offset("sock", "__sk_common.skc_v6_daddr").unwrap_or_default(),
         sock_owned: btf.offset("sock", "sk_lock.owned")?,

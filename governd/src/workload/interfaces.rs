@@ -6,8 +6,7 @@
 use std::{collections::HashSet, io, os::fd::OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind,
-    netlink::SocketAddrNetlink,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink,
     recv, send, socket_with,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -53,9 +52,8 @@ const TUNNELS: [&str; 21] = [
 const OTHER_TUNNELS: [&str; 2] = ["wireguard", "xfrm"];
 /// Interfaces that the kernel makes by itself when a kind of tunnel is first used, and that carry
 /// nothing as they are (net.core.fb_tunnels_only_for_init_net).
-const FALLBACKS: [&str; 9] = [
-    "tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip6gre0", "ip_vti0", "ip6_vti0",
-];
+const FALLBACKS: [&str; 9] =
+    ["tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip6gre0", "ip_vti0", "ip6_vti0"];
 
 /// A network interface.
 #[derive(Clone, Debug, Eq, PartialEq)]

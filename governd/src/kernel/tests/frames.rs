@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{host::is_root, pins};
-use crate::kernel::{Harm, Interface};
+use crate::kernel::{Harm, Interface, Look};
 
 /// Every network namespace has a loopback interface, with this index.
 const LOOPBACK: u32 = 1;
