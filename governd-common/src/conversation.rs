@@ -256,12 +256,12 @@ impl Conversation {
     }
 }
 
-/// The first byte of a frame: what is reserved but for compression (RFC 7692) is zero, and the frame
-/// is text, binary, a ping or the end.
+/// The first byte of a frame: what is reserved but for compression (RFC 7692) is zero, and the
+/// frame is text, binary, a ping or the end.
 #[inline(always)]
 fn begins_frame(byte: u8) -> bool {
     let opcode = byte & 0xf;
-    byte & 0x30 == 0 && (opcode == 1 || opcode == 2 || (opcode >= 8 && opcode <= 10))
+    byte & 0x30 == 0 && (opcode == 1 || opcode == 2 || (8..=10).contains(&opcode))
 }
 
 struct Feed<'a> {

@@ -4,8 +4,6 @@
 //! egress (`NF_INET_LOCAL_OUT`), and who has a network namespace may write them. So such a packet
 //! is judged by where it goes, too; what its first bytes name is then looked for there.
 
-use core::ptr;
-
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
 use governd_common::{
     decide::{Decision, Flow, Tables as _},
@@ -17,23 +15,18 @@ use crate::{
     decision::decide_into,
     egress::{self, Packet, Target},
     outcome::Outcome,
-    state::{self, End},
-    tables::{FLOWS, SOCKETS, View},
+    state::Sender,
+    tables::View,
 };
 
 /// Decides about a packet, and gives the program's return value.
 #[inline(always)]
 pub(crate) fn judge(context: &SkBuffContext) -> i32 {
-    let socket = state::socket(context);
-    if socket.is_null() {
+    let Some(sender) = Sender::of(context) else {
         return Outcome::Pass as i32;
-    }
-    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
-    if owner.is_null() {
-        return Outcome::Pass as i32;
-    }
-    // SAFETY: a full socket, and storage that lives as long.
-    let (kind, owner) = unsafe { (ptr::read_volatile(&raw const (*socket).type_), &mut *owner) };
+    };
+    let kind = sender.kind();
+    let owner = sender.owner;
     let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
     if judge_target(context, kind, owner, &packet.target()) == Outcome::Refuse {
         return Outcome::Refuse as i32;

@@ -13,7 +13,7 @@ use core::ptr;
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::lpm_trie::Key,
-    helpers::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, generated::bpf_skb_load_bytes},
+    helpers::{bpf_ktime_get_boot_ns, bpf_sk_storage_get},
     programs::SkBuffContext,
 };
 use governd_common::{
@@ -22,7 +22,6 @@ use governd_common::{
     event::{EventKind, InitialEvent, NameEvent, NameSource},
     http::HttpRefusal,
     key::NameKey,
-    limits::CHUNK_BYTES_MAX,
     name::Name,
     names::tail,
     stream::{Chunk, Progress},
@@ -37,9 +36,9 @@ use crate::{
     emit::{self, Wake, count},
     outcome::Outcome,
     segment::Segment,
-    skb::{Helper, copy},
-    state::{self, End},
-    tables::{FLOWS, HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, SOCKETS, TAILS, View},
+    skb::{Helper, copy, load_chunk},
+    state::{self, End, Sender},
+    tables::{HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, TAILS, View},
     task::is_in_shared_pages,
 };
 
@@ -105,21 +104,16 @@ enum Reading {
 /// Decides about a packet, and gives the program's return value.
 #[inline(always)]
 pub(crate) fn judge(context: &SkBuffContext) -> i32 {
-    let socket = state::socket(context);
-    if socket.is_null() {
+    let Some(sender) = Sender::of(context) else {
         return Outcome::Pass as i32;
-    }
-    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
-    if owner.is_null() {
-        return Outcome::Pass as i32;
-    }
-    // SAFETY: the storage lives as long as the socket, whose lock keeps other packets of it away.
-    let owner = unsafe { &mut *owner };
-    judge_owned(context, socket, owner) as i32
+    };
+    judge_owned(context, sender) as i32
 }
 
 #[inline(always)]
-fn judge_owned(context: &SkBuffContext, socket: *mut bpf_sock, owner: &mut SocketOwner) -> Outcome {
+fn judge_owned(context: &SkBuffContext, sender: Sender) -> Outcome {
+    let kind = sender.kind();
+    let Sender { socket, owner } = sender;
     let Some(view) = View::current() else {
         return Outcome::Refuse;
     };
@@ -131,8 +125,6 @@ fn judge_owned(context: &SkBuffContext, socket: *mut bpf_sock, owner: &mut Socke
         return Outcome::Pass;
     }
     let beginning = beginning(context, socket, is_syn);
-    // SAFETY: a full socket.
-    let kind = unsafe { ptr::read_volatile(&raw const (*socket).type_) };
     let run = Run { context, view: &view, kind };
     if beginning.is_null() {
         return run.refuse_unread(owner);
@@ -502,19 +494,4 @@ fn read_http(talk: &mut Conversation, chunk: &mut Chunk) -> Reading {
             Reading::Refused(refusal as u8, names_nobody)
         }
     }
-}
-
-/// Copies up to a chunk of the packet; false if it cannot be read.
-#[inline(always)]
-fn load_chunk(context: &SkBuffContext, at: u32, len: u32, chunk: &mut Chunk) -> bool {
-    let most = CHUNK_BYTES_MAX as u32;
-    chunk.len = if len < most { len } else { most };
-    chunk.at = 0;
-    // SAFETY: reads a field back, so that the compiler does not know its range and keeps the mask,
-    // by which the verifier knows it: 1 to the maximum.
-    let len = unsafe { ptr::read_volatile(&raw const chunk.len) };
-    let len = (len.wrapping_sub(1) & (most - 1)) + 1;
-    let to = chunk.bytes.as_mut_ptr().cast();
-    // SAFETY: the length is at most that of the buffer, and the helper checks the packet's.
-    unsafe { bpf_skb_load_bytes(context.skb.skb.cast(), at, to, len) == 0 }
 }

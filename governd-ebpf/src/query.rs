@@ -25,25 +25,19 @@ use crate::{
     emit::count,
     outcome::Outcome,
     skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message},
-    state::{self, End},
+    state::Sender,
     subject::learner,
-    tables::{DECISIONS, FLOWS, PENDING, SOCKETS, TAILS, View},
+    tables::{DECISIONS, PENDING, TAILS, View},
     task::SocketPointer,
 };
 
 /// Decides about a query, and gives the program's return value.
 #[inline(always)]
 pub(crate) fn judge(context: &SkBuffContext) -> i32 {
-    let socket = state::socket(context);
-    if socket.is_null() {
+    let Some(sender) = Sender::of(context) else {
         return Outcome::Pass as i32;
-    }
-    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
-    if owner.is_null() {
-        return Outcome::Pass as i32;
-    }
-    // SAFETY: the storage lives as long as the socket.
-    let owner = unsafe { &*owner };
+    };
+    let owner = &*sender.owner;
     let Some(view) = View::current() else {
         return Outcome::Pass as i32;
     };

@@ -21,8 +21,8 @@ use crate::{
     query::Asking,
     segment,
     skb::Segment,
-    state::{self, End},
-    tables::{FLOWS, SOCKETS, TAILS, View},
+    state::{self, Sender},
+    tables::{TAILS, View},
 };
 
 /// Decides about a packet, and gives the program's return value.
@@ -32,16 +32,9 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     if state::is_replay() {
         return Outcome::Pass as i32;
     }
-    let socket = state::socket(context);
-    if socket.is_null() {
+    let Some(Sender { socket, owner }) = Sender::of(context) else {
         return Outcome::Pass as i32;
-    }
-    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
-    if owner.is_null() {
-        return Outcome::Pass as i32;
-    }
-    // SAFETY: the storage lives as long as the socket, whose lock keeps other packets of it away.
-    let owner: &mut SocketOwner = unsafe { &mut *owner };
+    };
     let Some(view) = View::current() else {
         return Outcome::Pass as i32;
     };

@@ -36,8 +36,8 @@ use crate::{
     hello::HelloScratch,
     outcome::Outcome,
     skb::load,
-    state::{self, End},
-    tables::{EVENTS, FLOWS, QUIC_FLOWS, SOCKETS, View},
+    state::Sender,
+    tables::{EVENTS, QUIC_FLOWS, View},
 };
 
 const FORM_LONG: u8 = 0x80;
@@ -56,17 +56,10 @@ const LONG_DATAGRAMS_MAX: u32 = 3;
 /// value.
 #[inline(always)]
 pub(crate) fn judge(context: &SkBuffContext) -> i32 {
-    let socket = state::socket(context);
-    if socket.is_null() {
+    let Some(sender) = Sender::of(context) else {
         return Outcome::Pass as i32;
-    }
-    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
-    if owner.is_null() {
-        return Outcome::Pass as i32;
-    }
-    // SAFETY: a full socket, and storage that lives as long.
-    let (kind, owner) = unsafe { (ptr::read_volatile(&raw const (*socket).type_), &*owner) };
-    judge_owned(context, kind, owner) as i32
+    };
+    judge_owned(context, sender.kind(), sender.owner) as i32
 }
 
 #[inline(always)]

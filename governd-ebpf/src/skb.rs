@@ -13,8 +13,9 @@ use aya_ebpf::{
 use governd_common::{
     address::Address,
     dns::Dns,
-    limits::DNS_MESSAGE_BYTES_MAX,
+    limits::{CHUNK_BYTES_MAX, DNS_MESSAGE_BYTES_MAX},
     repeat::{Repeat, Step, Work},
+    stream::Chunk,
     verdict::Loss,
 };
 
@@ -119,6 +120,21 @@ pub(crate) fn load_message(context: &SkBuffContext, at: u32, dns: &mut Dns) -> b
     let len = (len.wrapping_sub(1) & (DNS_MESSAGE_BYTES_MAX as u32 - 1)) + 1;
     // SAFETY: the length is at most that of the buffer, and the helper checks the packet's.
     unsafe { bpf_skb_load_bytes(skb.cast(), at, dns.bytes.as_mut_ptr().cast(), len) == 0 }
+}
+
+/// Copies up to a chunk of the packet; false if it cannot be read.
+#[inline(always)]
+pub(crate) fn load_chunk(context: &SkBuffContext, at: u32, len: u32, chunk: &mut Chunk) -> bool {
+    let most = CHUNK_BYTES_MAX as u32;
+    chunk.len = if len < most { len } else { most };
+    chunk.at = 0;
+    // SAFETY: reads a field back, so that the compiler does not know its range and keeps the mask,
+    // by which the verifier knows it: 1 to the maximum.
+    let len = unsafe { ptr::read_volatile(&raw const chunk.len) };
+    let len = (len.wrapping_sub(1) & (most - 1)) + 1;
+    let to = chunk.bytes.as_mut_ptr().cast();
+    // SAFETY: the length is at most that of the buffer, and the helper checks the packet's.
+    unsafe { bpf_skb_load_bytes(context.skb.skb.cast(), at, to, len) == 0 }
 }
 
 /// Copies by a helper: the verifier would follow a loop byte by byte.

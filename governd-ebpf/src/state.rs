@@ -14,11 +14,11 @@ use aya_ebpf::{
     helpers::{bpf_sk_fullsock, bpf_sk_storage_get, generated::bpf_skb_load_bytes},
     programs::SkBuffContext,
 };
-use governd_common::{address::Address, key::FlowKey};
+use governd_common::{address::Address, key::FlowKey, table::SocketOwner};
 
 use crate::{
     skb::load,
-    tables::{FLOW_KEY, ON_DEMAND, SocketStorage},
+    tables::{FLOW_KEY, FLOWS, ON_DEMAND, SOCKETS, SocketStorage},
 };
 
 /// What is stored by flow, where captures are replayed; the daemon's map has no use for a second
@@ -34,6 +34,37 @@ static REPLAY: Global<u32> = Global::new(0);
 pub(crate) fn is_replay() -> bool {
     // SAFETY: `Global` is transparent over the number.
     unsafe { ptr::read_volatile(ptr::from_ref(&REPLAY).cast::<u32>()) == 1 }
+}
+
+/// Who sends a packet: its full socket, and whose that is.
+pub(crate) struct Sender {
+    pub(crate) socket: *mut bpf_sock,
+    pub(crate) owner: &'static mut SocketOwner,
+}
+
+impl Sender {
+    /// `None` for what nobody has to answer for.
+    #[inline(always)]
+    pub(crate) fn of(context: &SkBuffContext) -> Option<Self> {
+        let socket = socket(context);
+        if socket.is_null() {
+            return None;
+        }
+        let owner = stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
+        if owner.is_null() {
+            return None;
+        }
+        // SAFETY: the storage lives as long as the socket, which outlives the program's run. Of TCP
+        // the socket's lock keeps other packets away.
+        Some(Self { socket, owner: unsafe { &mut *owner } })
+    }
+
+    /// `SOCK_STREAM`, `SOCK_DGRAM` or `SOCK_RAW`.
+    #[inline(always)]
+    pub(crate) fn kind(&self) -> u32 {
+        // SAFETY: a full socket.
+        unsafe { ptr::read_volatile(&raw const (*self.socket).type_) }
+    }
 }
 
 /// Which end of the packet the socket is.

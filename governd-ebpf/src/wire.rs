@@ -1,9 +1,9 @@
 //! Packets as an interface sends them, where nobody but an agent changes them on the way.
 //!
-//! What carries a tunnel's packets is sent by the kernel and passes no cgroup; nor does a rule of
-//! the packet filter or a route's program that acts behind the last hook of a cgroup. But the packet
-//! is still its socket's. So one that goes elsewhere than its socket is judged by where it goes, as
-//! in [`crate::elsewhere`], whatever it carries. On a host that has tunnels of its own this would
+//! What carries a tunnel's packets is sent by the kernel and passes no cgroup; and a rule of the
+//! packet filter or a route's program may act behind the last hook of one. But the packet is still
+//! its socket's. So one that goes elsewhere than its socket is judged by where it goes, as in
+//! [`crate::elsewhere`], whatever it carries. On a host that has tunnels of its own this would
 //! refuse what they carry; so the program is put only where there are none when an agent comes
 //! there. Elsewhere [`crate::frame`] is.
 
