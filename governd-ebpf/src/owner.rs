@@ -40,7 +40,7 @@ use crate::{
     outcome::Outcome,
     subject::{self, selector_subject},
     tables::{CGROUP_SUBJECTS, CGROUPS, SETTINGS, SOCKETS, View},
-    task::{SocketPointer, TaskPointer},
+    task::SocketPointer,
 };
 
 const AF_INET6: u32 = 10;
@@ -87,13 +87,13 @@ pub(crate) fn settle(context: &SkBuffContext, socket: *mut bpf_sock, kind: u32) 
     let owner = of_socket(socket);
     // SAFETY: not null; the storage lives as long as the socket.
     let owned_by = if owner.is_null() { 0 } else { unsafe { (*owner).subject } };
-    let current = TaskPointer::current();
-    let Some(tgid) = current.tgid() else {
+    let tgid = subject::doer();
+    if tgid == 0 {
         count(Loss::Read);
         return Outcome::Pass;
-    };
+    }
     let mut claim = Claim { tgid, ..Claim::NONE };
-    if let Some(task) = subject::governor(tgid, current) {
+    if let Some(task) = subject::tracked(tgid) {
         if task.subject != owned_by && view.subject(task.subject).is_some() {
             (claim.subject, claim.root) = (task.subject, task.root);
         }
@@ -239,17 +239,17 @@ fn store(skb: *mut __sk_buff, socket: *mut bpf_sock, claim: &Claim) -> u32 {
     if !is_connected || was_owned {
         return 1;
     }
-    let peer = peer_address(skb, socket);
-    if is_accepted(skb, socket, claim.subject) != 0 {
+    let is_accepted = is_accepted(skb, socket, claim.subject) != 0;
+    stored.protocol = field!(socket, protocol) as u8;
+    stored.port = u16::from_be(field!(socket, dst_port));
+    stored.address = peer_address(skb, socket);
+    if is_accepted {
         // Somebody else listened for it, and gave it or the listening socket away.
-        if peer.is_loopback() {
+        if stored.address.is_loopback() {
             return 1;
         }
         stored.flags |= socket_flag::ACCEPTED;
     }
-    stored.protocol = field!(socket, protocol) as u8;
-    stored.port = u16::from_be(field!(socket, dst_port));
-    stored.address = peer;
     stored.generation = SocketOwner::NOT_JUDGED;
     1
 }

@@ -56,19 +56,24 @@ pub(crate) fn tracked(tgid: u32) -> Option<Task> {
     unsafe { TASKS.get(tgid) }.copied()
 }
 
-/// The task map's entry of the current process, or of the tracked one that traces it: what a traced
-/// process does is its tracer's doing.
-#[inline(always)]
-pub(crate) fn governor(tgid: u32, current: TaskPointer) -> Option<Task> {
-    let tracer = current.tracer().and_then(TaskPointer::tgid);
-    tracer.and_then(tracked).or_else(|| tracked(tgid))
+/// tgid of whose doing it is what the current process does: a tracked process that traces it, or
+/// itself; 0 if it cannot be read. Global, for the verifier to check it once, and for a stack frame
+/// of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn doer() -> u32 {
+    let current = TaskPointer::current();
+    match current.tracer().and_then(TaskPointer::tgid) {
+        Some(tracer) if TASKS.get_ptr(tracer).is_some() => tracer,
+        _ => current.tgid().unwrap_or(0),
+    }
 }
 
 /// The current process, under a policy.
 #[inline(always)]
 pub(crate) fn current(view: &View) -> Who {
     let tgid = current_tgid();
-    if let Some(task) = governor(tgid, TaskPointer::current()) {
+    if let Some(task) = tracked(doer()) {
         // A subject that the policy no longer has is not registered any more.
         if view.subject(task.subject).is_some() {
             return Who { tgid, subject: task.subject, root: task.root, is_lost: false };
