@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use governd_common::verdict::Mode;
 
-use crate::app::metrics::Address;
+use crate::{app::metrics::Address, workload::pods::PodSource};
 
 /// Policies of the host.
 pub const POLICY_DIR: &str = "/etc/governd/policies";
@@ -40,6 +40,8 @@ pub struct Settings {
     pub exporters: PathBuf,
     /// Where metrics are served; nowhere if it is empty.
     pub metrics: Vec<Address>,
+    /// Where Kubernetes tells of this node's pods; nowhere if `None`.
+    pub pods: Option<PodSource>,
     /// Socket of the local API.
     pub socket: PathBuf,
     /// Overrides the mode of every document.
@@ -49,6 +51,9 @@ pub struct Settings {
     /// Whether it is a trial: nothing outlives the daemon.
     pub is_trial: bool,
 }
+
+/// Credentials of a pod's service account.
+pub const POD_CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// File of the state directory with requests, grants and quarantine.
 pub const CONTROLS_FILE: &str = "controls.json";

@@ -23,6 +23,7 @@ use crate::{
     store::Store,
     workload::{
         digest::Digests,
+        pods::PodSource,
         proc::{ProcFs, Stat, TICK_NS},
         sockets::{
             self,
@@ -60,7 +61,7 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) fn new(catalog: Arc<Catalog>, proc: ProcFs) -> Self {
+    pub(super) fn new(catalog: Arc<Catalog>, proc: ProcFs, pods: Option<&PodSource>) -> Self {
         let listeners = Listeners::spawn(proc.clone());
         let listeners = listeners
             .inspect_err(|error| tracing::warn!(%error, "nobody looks for model servers"))
@@ -79,7 +80,7 @@ impl Discovery {
             reassess_ms: 0,
             digests,
             asked: HashMap::new(),
-            containers: Containers::new(),
+            containers: Containers::new(pods),
             listeners,
             proc,
             latest: None,

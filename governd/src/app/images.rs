@@ -11,11 +11,12 @@ use crate::{
     audit::record::Actor,
     core::{
         inventory::Agent,
-        workload::{Image, Told},
+        workload::{Image, Pod, Told, Workload},
     },
     workload::{
         image::{Images, Sockets},
-        limits::{IMAGE_TIMEOUT_MS, IMAGES_MAX},
+        limits::{IMAGE_TIMEOUT_MS, IMAGES_MAX, PODS_MAX},
+        pods::{PodSource, Pods},
         table::Known,
     },
 };
@@ -31,6 +32,10 @@ pub(super) struct Containers {
     known: HashMap<String, Asked>,
     /// Questions without an answer yet.
     pending: u64,
+    /// `None` if Kubernetes is not asked.
+    pods: Option<Pods>,
+    /// Pods by uid; `None` while there is no answer.
+    known_pods: HashMap<String, Option<Arc<Pod>>>,
 }
 
 /// A container that was asked about.
@@ -42,17 +47,22 @@ struct Asked {
 }
 
 impl Containers {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(pods: Option<&PodSource>) -> Self {
+        let pods = pods.and_then(|source| {
+            let started = Pods::start(source.clone());
+            started.inspect_err(|error| tracing::warn!(%error, "nobody asks for pods")).ok()
+        });
         let images = Images::start(Sockets::default());
         let images =
             images.inspect_err(|error| tracing::warn!(%error, "no images of containers")).ok();
-        Self { images, known: HashMap::new(), pending: 0 }
+        Self { images, known: HashMap::new(), pending: 0, pods, known_pods: HashMap::new() }
     }
 
     /// What stays the same of a process's unit or container when it is started again. Tells the
     /// process's workload what is known of its container by now.
     pub(super) fn place(&mut self, actor: &Actor) -> Option<String> {
         let workload = actor.process.workload.as_ref()?;
+        self.tell_pod(workload);
         let place = workload.place()?;
         let Some(container) = &workload.container else { return Some(place) };
         if let Some(known) = self.known.get(&container.id) {
@@ -70,6 +80,37 @@ impl Containers {
             self.known.insert(container.id.clone(), asked);
         }
         Some(place)
+    }
+
+    /// Tells a workload what is known of its pod by now, or asks for it.
+    fn tell_pod(&mut self, workload: &Workload) {
+        let (Some(pods), Some(uid)) = (&self.pods, &workload.pod) else { return };
+        if workload.pod_facts.get().is_some() {
+            return;
+        }
+        match self.known_pods.get(uid) {
+            Some(Some(pod)) => {
+                workload.pod_facts.get_or_init(|| Arc::clone(pod));
+            }
+            Some(None) => {}
+            None if pods.ask(uid) => {
+                if self.known_pods.len() >= PODS_MAX {
+                    self.known_pods.clear();
+                }
+                self.known_pods.insert(uid.clone(), None);
+            }
+            None => {}
+        }
+    }
+
+    /// Takes what Kubernetes answered. A pod that it does not know is asked for again.
+    fn take_pods(&mut self) {
+        while let Some((uid, pod)) = self.pods.as_ref().and_then(Pods::next) {
+            match pod {
+                Some(pod) => self.known_pods.insert(uid, Some(pod)),
+                None => self.known_pods.remove(&uid),
+            };
+        }
     }
 
     /// The image of an agent's container.
@@ -117,6 +158,7 @@ impl Engine {
     /// Takes what runtimes answered.
     pub(super) fn take_images(&mut self) {
         self.discovery.take_images();
+        self.discovery.containers.take_pods();
         let Discovery { inventory, containers, .. } = &mut self.discovery;
         let registered = inventory.agents().filter(|agent| agent.subject.is_some());
         let seen: Vec<(Arc<str>, Image)> = registered

@@ -245,7 +245,7 @@ impl App {
             uplink: Uplink::start_if_enrolled(&settings.state_dir, &journal),
             journal,
             exporting,
-            discovery: Discovery::new(catalog, proc()),
+            discovery: Discovery::new(catalog, proc(), settings.pods.as_ref()),
             destroyer,
             watch: Watch::new(Lookout::spawn(proc())?),
             quic: Default::default(),

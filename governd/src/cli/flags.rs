@@ -8,6 +8,7 @@ use governd_common::verdict;
 use crate::{
     app::metrics::Address,
     settings::{self, PolicySource, Settings},
+    workload::pods::PodSource,
 };
 
 /// Where to find the running daemon.
@@ -78,6 +79,18 @@ pub(super) struct Daemon {
     /// Serve metrics there: `unix:PATH`, or an address of this host such as `127.0.0.1:9464`.
     #[arg(long, env = "GOVERND_METRICS", value_name = "ADDRESS", value_delimiter = ',')]
     metrics: Vec<Address>,
+    /// Ask there for the pods of this node: the API server (`.../api/v1/pods?fieldSelector=...`) or
+    /// the kubelet (`.../pods`).
+    #[arg(long, env = "GOVERND_PODS", value_name = "URL")]
+    pods: Option<String>,
+    /// Directory with `token` and `ca.crt` for that.
+    #[arg(
+        long,
+        env = "GOVERND_POD_CREDENTIALS",
+        value_name = "DIR",
+        default_value = settings::POD_CREDENTIALS
+    )]
+    pod_credentials: PathBuf,
     #[command(flatten)]
     socket: Socket,
     /// Override the mode of every document.
@@ -88,6 +101,8 @@ pub(super) struct Daemon {
 impl Daemon {
     /// What `governd run` means by the flags.
     pub(super) fn settings(self) -> Settings {
+        let credentials = self.pod_credentials;
+        let pods = self.pods.map(|url| PodSource { url, credentials });
         let policy = self.policy.unwrap_or_else(|| PathBuf::from(settings::POLICY_DIR));
         Settings {
             cgroup: self.cgroup,
@@ -98,6 +113,7 @@ impl Daemon {
             log_bytes_max: self.log_max,
             exporters: self.exporters,
             metrics: self.metrics,
+            pods,
             socket: self.socket.socket,
             mode: self.mode.map(verdict::Mode::from),
             pins: self.pins.pins,

@@ -49,6 +49,21 @@ pub const IMAGES_WAITING_MAX: usize = 64;
 /// Containers whose images are remembered.
 pub const IMAGES_MAX: usize = 4_096;
 
+/// How long the API server or kubelet may take to list the node's pods.
+pub const PODS_TIMEOUT_MS: u64 = 5_000;
+/// How often it is asked at most.
+pub const PODS_INTERVAL_MS: u64 = 10_000;
+/// Bytes of a list of pods.
+pub const PODS_ANSWER_BYTES_MAX: u64 = 32 * 1_024 * 1_024;
+/// Pods that are asked for and not answered yet.
+pub const PODS_WAITING_MAX: usize = 64;
+/// Pods that are remembered.
+pub const PODS_MAX: usize = 4_096;
+/// Labels of a pod that are kept.
+pub const POD_LABELS_MAX: usize = 32;
+/// Bytes of a name or label of a pod; Kubernetes allows 253 and a prefix (RFC 1123).
+pub const POD_TEXT_BYTES_MAX: usize = 512;
+
 /// Processes that one sweep of `/proc` looks at; `pid_max` is at most 2^22.
 pub const SWEEP_PROCESSES_MAX: usize = 65_536;
 /// Processes that the table remembers, exited ones included.

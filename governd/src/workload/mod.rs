@@ -16,6 +16,7 @@ pub mod mounts;
 mod netlink;
 pub mod netns;
 pub mod owner;
+pub mod pods;
 pub mod proc;
 mod read;
 pub mod redact;
