@@ -106,6 +106,19 @@ shared! {
     }
 }
 
+shared! {
+    /// A rule of a policy.
+    #[derive(Hash)]
+    pub struct RuleKey {
+        /// Generation of the policy.
+        pub generation: u64,
+        /// Number of the rule in it.
+        pub rule: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+}
+
 impl BindingKey {
     /// The subject of bindings that a resolver process of this host learned for everybody.
     pub const HOST: u32 = u32::MAX;

@@ -99,6 +99,8 @@ pub const USAGES_MAX: u32 = SUBJECTS_MAX;
 pub const DESTINATIONS_MAX: u32 = 32_768;
 /// How long a destination is known after it was last reached, in seconds.
 pub const DESTINATION_KNOWN_S: u32 = 86_400;
+/// Rules whose decisions are counted; the least recently used goes first.
+pub const RULE_HITS_MAX: u32 = 32_768;
 /// Entries of the bindings table; the least recently used goes first.
 pub const BINDINGS_MAX: u32 = 131_072;
 /// DNS queries that wait for their answer; the least recently used goes first.

@@ -81,6 +81,8 @@ pub mod map {
     /// LRU hash of [`crate::key::BindingKey`] to the `CLOCK_BOOTTIME` at which the subject last
     /// reached the address, in nanoseconds.
     pub const DESTINATIONS: &str = "DESTINATIONS";
+    /// LRU hash of a [`crate::key::RuleKey`] to [`crate::table::RuleHits`].
+    pub const RULE_HITS: &str = "RULE_HITS";
     /// Array of the programs that egress calls, indexed by [`super::tail`].
     pub const TAILS: &str = "TAILS";
     /// Array of the programs that ingress calls, indexed by [`super::tail`].
@@ -93,8 +95,9 @@ pub mod map {
     pub const RECORDED: &str = "RECORDED";
 
     /// All that programs use.
-    pub const ALL: [&str; 38] = [
+    pub const ALL: [&str; 39] = [
         ACTIVE,
+        RULE_HITS,
         GRANTS,
         QUARANTINED,
         LIMITS,

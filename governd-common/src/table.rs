@@ -155,6 +155,17 @@ pub mod entry_flag {
     pub const HALT: u8 = 1 << 5;
 }
 
+shared! {
+    /// How often a rule decided about a destination of a subject.
+    #[derive(Default)]
+    pub struct RuleHits {
+        /// How often.
+        pub count: u64,
+        /// `CLOCK_BOOTTIME` of the last time, in nanoseconds.
+        pub last_ns: u64,
+    }
+}
+
 /// Set ids with a meaning of their own; those of names and networks begin at 1.
 pub mod set_id {
     /// Rules on names that the first bytes alone prove: their ports, for any address.

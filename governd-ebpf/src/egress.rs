@@ -32,7 +32,7 @@ use governd_common::{
 use crate::{
     again,
     emit::{self, Wake},
-    limit,
+    hits, limit,
     outcome::Outcome,
     owner,
     skb::load,
@@ -201,6 +201,7 @@ pub(crate) fn report(
     target: &Target,
     decision: &Decision,
 ) {
+    hits::count(view.generation, owner.subject, decision);
     let header = header(context, view, owner, EventKind::Flow);
     let event = FlowEvent {
         header,

@@ -290,7 +290,16 @@ fn add(used: *mut Used, limit: Limit, amount: u64, now_ns: u64) {
             ptr::write_volatile(&raw mut (*window).count, 0);
             ptr::write_volatile(&raw mut (*window).number, number);
         }
-        let count = &raw mut (*window).count;
-        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, amount);
+        add_to(&raw mut (*window).count, amount);
     }
+}
+
+/// Adds in one step, whatever other CPUs add.
+///
+/// # Safety
+/// The number is a map's.
+#[inline(always)]
+pub(crate) unsafe fn add_to(number: *mut u64, amount: u64) {
+    // SAFETY: as above.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(number, amount) };
 }

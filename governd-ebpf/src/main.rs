@@ -36,6 +36,7 @@ mod elsewhere;
 mod emit;
 mod frame;
 mod hello;
+mod hits;
 mod limit;
 mod local;
 mod outcome;

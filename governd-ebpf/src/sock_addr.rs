@@ -19,7 +19,7 @@ use governd_common::{
 use crate::{
     decision::decide_into,
     emit::{self, Wake, count},
-    limit,
+    hits, limit,
     outcome::{Fault, Outcome},
     subject::{self, Who},
     tables::{SOCKETS, View},
@@ -126,6 +126,7 @@ fn judge_known(
     if wants_owner && socket.own(who, address, view.generation, decision) == 0 && who.subject != 0 {
         *decision = Fault::SocketStorage(*decision).decision();
     }
+    hits::count(view.generation, who.subject, decision);
     limit::count_destination(view, who.subject, socket.is_connect, address, decision);
 }
 

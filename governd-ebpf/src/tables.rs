@@ -19,18 +19,19 @@ use governd_common::{
     decide::{Flow, Hit, Tables},
     key::{
         BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, GrantKey, NameKey, QueryKey,
-        QuicKey, ResolverKey, SocketPathKey, SubjectKey, UidKey,
+        QuicKey, ResolverKey, RuleKey, SocketPathKey, SubjectKey, UidKey,
     },
     limit::{Limits, Usage},
     limits::{
         BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, DESTINATIONS_MAX,
         DNS_READERS_MAX, EXES_MAX, GRANTS_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK,
         QUARANTINED_MAX, QUIC_FLOWS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX, RING_BYTES,
-        SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX, USAGES_MAX,
+        RULE_HITS_MAX, SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
+        USAGES_MAX,
     },
     names::tail,
     table::{
-        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, Pending, QuicFlow, RuleBlock,
+        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, Pending, QuicFlow, RuleBlock, RuleHits,
         SelectorSet, Settings, SocketOwner, Subject, Task, settings_flag,
     },
     verdict::Loss,
@@ -111,6 +112,9 @@ pub(crate) static FLOW_KEY: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
 static GRANTS: HashMap<GrantKey, u64, { GRANTS_MAX as usize }> = HashMap::new();
 #[btf_map]
 pub(crate) static QUARANTINED: HashMap<u32, u64, { QUARANTINED_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static RULE_HITS: LruHashMap<RuleKey, RuleHits, { RULE_HITS_MAX as usize }> =
+    LruHashMap::new();
 #[btf_map]
 pub(crate) static LIMITS: HashMap<SubjectKey, Limits, { SUBJECTS_MAX as usize }, ON_DEMAND> =
     HashMap::new();

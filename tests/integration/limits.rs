@@ -1,6 +1,7 @@
 //! Limits: an agent that does too much is told of, or halts itself, and goes on after a release.
+//! And how often its rule decided, also while no daemon ran.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use governd_tests::{
     Lab,
     client::Family,
@@ -41,8 +42,25 @@ fn too_much_halts(lab: &Lab) -> Result<()> {
     ensure!(!reaches(lab, site::LEFT)?, "it goes on in quarantine");
     place.ask(&["release", policy::PYTHON])?.success()?;
     ensure!(reaches(lab, site::LEFT)?, "it was released");
+    let before = hits(&place, "python-bot/egress/1")?;
+    ensure!(before >= 4, "{before} times");
+    ensure!(hits(&place, "python-bot/default")? == 0, "the default decided nothing");
+    daemon.terminate()?;
+    ensure!(reaches(lab, site::LEFT)?, "it is within its limits");
+    let daemon = place.start()?;
+    let after = hits(&place, "python-bot/egress/1")?;
+    ensure!(after > before, "{before} and then {after} times");
     daemon.stop()?;
     Ok(())
+}
+
+/// How often a rule decided.
+fn hits(place: &Place, rule: &str) -> Result<u64> {
+    let said = place.ask(&["policy", "show", "--counts", "--json"])?.success()?;
+    let rules: Vec<Value> = serde_json::from_str(&said)?;
+    let found = rules.iter().find(|one| record::text(one, "/rule") == rule);
+    let hits = found.and_then(|one| one.pointer("/hits")?.as_u64());
+    hits.with_context(|| format!("no {rule} in {said}"))
 }
 
 fn reaches(lab: &Lab, site: Site) -> Result<bool> {

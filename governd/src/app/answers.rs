@@ -26,7 +26,8 @@ impl Engine {
         let answered = self
             .answer_control(&request, peer)
             .or_else(|| self.answer_mode(&request, peer))
-            .or_else(|| self.answer_selftest(&request, peer));
+            .or_else(|| self.answer_selftest(&request, peer))
+            .or_else(|| self.answer_rules(&request));
         if let Some(answered) = answered {
             send(answer, answered);
             return;
@@ -73,6 +74,7 @@ impl Engine {
             | Request::Quarantined
             | Request::Quarantine { .. }
             | Request::Release { .. }
+            | Request::RuleCounts
             | Request::Modes
             | Request::SetMode { .. }
             | Request::SelfTest { .. } => {}

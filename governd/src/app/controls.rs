@@ -19,6 +19,7 @@ use super::{
     answers::{failed, ok},
     clock,
     engine::{Engine, InstallError},
+    hits::RuleHitsFile,
     limits::Told,
     rulebook::Rulebook,
 };
@@ -55,6 +56,8 @@ pub(super) struct ControlsFile {
     pub(super) controls: Controls,
     /// Limits that were told of since start.
     pub(super) limits_told: Told,
+    /// How often each rule decided.
+    pub(super) rule_hits: RuleHitsFile,
     path: PathBuf,
     is_failing: bool,
 }
@@ -93,7 +96,9 @@ impl ControlsFile {
         };
         let read = read.map_err(|source| ControlsError { path: path.clone(), source })?;
         let controls = read.restored(host.boot_id().unwrap_or("unknown"), now());
-        let file = Self { controls, limits_told: Told::new(), path, is_failing: false };
+        let rule_hits = RuleHitsFile::open(&settings.state_dir);
+        let limits_told = Told::new();
+        let file = Self { controls, limits_told, rule_hits, path, is_failing: false };
         rulebook.set_granted(file.granted());
         rulebook.set_modes(file.controls.modes().clone());
         Ok(file)

@@ -65,6 +65,7 @@ impl Engine {
         self.release_last();
         self.record_phase(Phase::Stop { reason: Arc::from(reason), stays_attached });
         self.close_inventory();
+        self.keep_rule_hits(true);
         let Self { kernel, journal, exporting, uplink, .. } = self;
         drop((kernel, uplink));
         Exporting::stop(exporting);

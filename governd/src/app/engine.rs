@@ -284,6 +284,7 @@ impl Engine {
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
         self.pass_controls();
+        self.keep_rule_hits(false);
         self.selftest_if_due();
         self.step(Input::Undestroyed(self.destroyer.failed(), clock::now_ms()));
         self.discover_ended();
@@ -357,6 +358,7 @@ impl Engine {
         self.kernel.rebind(&moves.during)?;
         self.begin_frames(&policy);
         let generation = self.kernel.install(&policy.image)?;
+        self.number_rules(generation, &policy);
         self.kernel.rebind(&moves.after)?;
         self.state.names.settle(set_of);
         self.track(&policy)?;

@@ -21,6 +21,7 @@ mod explain;
 pub mod exporting;
 pub mod flows;
 mod frames;
+mod hits;
 mod images;
 mod inventory;
 mod itself;

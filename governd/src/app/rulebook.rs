@@ -160,7 +160,9 @@ impl Rulebook {
             bundle::verify(path, &sources, key)?;
         }
         let documents = policy::load(&sources).map_err(RulebookError::Invalid)?;
-        self.compile_documents(documents, host)
+        let compiled = self.compile_documents(&documents, host)?;
+        self.documents = Some(documents);
+        Ok(compiled)
     }
 
     /// Destinations that agents were granted; they count from the next compilation on.
@@ -197,13 +199,15 @@ impl Rulebook {
     /// # Errors
     /// The host has changed, and the documents are not valid for it any more.
     pub fn recompile<H: Host>(&mut self, host: &H) -> Result<Option<Arc<Compiled>>, RulebookError> {
-        let documents = self.documents.take();
-        documents.map(|documents| self.compile_documents(documents, host)).transpose()
+        let Some(documents) = self.documents.take() else { return Ok(None) };
+        let compiled = self.compile_documents(&documents, host);
+        self.documents = Some(documents);
+        compiled.map(Some)
     }
 
     fn compile_documents<H: Host>(
         &mut self,
-        documents: Documents,
+        documents: &Documents,
         host: &H,
     ) -> Result<Arc<Compiled>, RulebookError> {
         let asking = Asking::new(host);
@@ -219,7 +223,6 @@ impl Rulebook {
         self.asked = asking.into_asked();
         self.lapses = lapses;
         let mut compiled = compiled.map_err(RulebookError::Invalid)?;
-        self.documents = Some(documents);
         if !self.has_fixed_mode() {
             self.modes.apply(&mut compiled);
         }
@@ -271,6 +274,26 @@ spec:
         assert!(rulebook.is_stale(&Fixed(1)));
         rulebook.compile(&Fixed(1)).unwrap_err();
         assert!(!rulebook.is_stale(&Fixed(2)));
+    }
+
+    #[test]
+    fn documents_that_do_not_compile_for_the_host_are_there_when_they_do_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("bot.yaml");
+        let hosts = "---\napiVersion: governd.dev/v1\nkind: HostPolicy\nspec: {mode: enforce}\n";
+        let two = ["a", "b"].map(|name| format!("{hosts}metadata: {{name: {name}}}\n"));
+        fs::write(&file, AGENT).unwrap();
+        let mut rulebook = Rulebook::new(PolicySource::Path(file.clone()), None, Known::default());
+        rulebook.compile(&Fixed(1)).unwrap();
+        // Documents that contradict each other on a host never were in force.
+        fs::write(&file, format!("{AGENT}{}", two.concat())).unwrap();
+        rulebook.compile(&Fixed(1)).unwrap_err();
+        assert_eq!(rulebook.recompile(&Fixed(1)).unwrap().unwrap().agents_registered(), 1);
+        // Those that were, and do not compile now, are not lost by it.
+        let documents = policy::load(&rulebook.source.read().unwrap()).unwrap();
+        rulebook.documents = Some(documents);
+        rulebook.recompile(&Fixed(1)).unwrap_err();
+        rulebook.recompile(&Fixed(1)).unwrap_err();
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn covered(coverage: &Coverage, printer: &Printer) -> Vec<String> {
 }
 
 /// How long ago, in words.
-fn ago(at_ms: u64, now_ms: u64) -> String {
+pub(super) fn ago(at_ms: u64, now_ms: u64) -> String {
     let seconds = now_ms.saturating_sub(at_ms) / 1_000;
     match seconds {
         0..60 => format!("{seconds} s ago"),

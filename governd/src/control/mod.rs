@@ -7,4 +7,5 @@
 pub mod client;
 pub mod inventory;
 pub mod protocol;
+pub mod rules;
 pub mod server;

@@ -92,6 +92,8 @@ pub enum Request {
         /// Only about this agent.
         agent: Option<String>,
     },
+    /// How often each rule decided: a list of [`RuleCount`](super::rules::RuleCount).
+    RuleCounts,
     /// End. Only root may ask for it; who agrees does not answer, and closes the connection at its
     /// end.
     Stop {

@@ -10,6 +10,7 @@ mod error;
 mod frames;
 mod guard;
 mod handover;
+mod hits;
 mod intact;
 mod lack;
 mod layout;

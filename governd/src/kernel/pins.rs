@@ -43,7 +43,8 @@ const FRAMES: &str = "frames";
 const NEWER_MAX: u32 = 1;
 
 /// What programs and policies leave in maps, and another layout of them can go on with.
-const CARRIED: [&str; 16] = [
+const CARRIED: [&str; 17] = [
+    map::RULE_HITS,
     map::USAGES,
     map::DESTINATIONS,
     map::GRANTS,

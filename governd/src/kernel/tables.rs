@@ -18,13 +18,13 @@ use aya::{
 use governd_common::{
     key::{
         BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, GrantKey, NameKey, QuicKey,
-        ResolverKey, SocketPathKey, SubjectKey, UidKey,
+        ResolverKey, RuleKey, SocketPathKey, SubjectKey, UidKey,
     },
     limit::{Limits, Usage},
     limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
     names::map,
     table::{
-        Binding, QuicFlow, RuleBlock, SelectorSet, Settings, SocketOwner, Subject, Task,
+        Binding, QuicFlow, RuleBlock, RuleHits, SelectorSet, Settings, SocketOwner, Subject, Task,
         settings_flag, socket_path,
     },
     verdict::{Loss, Mode},
@@ -75,6 +75,7 @@ pub(crate) struct PolicyTables {
     pub(super) quarantined: HashMap<MapData, u32, u64>,
     pub(super) limits: Slotted<Hash<SubjectKey, Shared<Limits>>, Shared<SubjectKey>>,
     pub(super) usages: HashMap<MapData, u32, Shared<Usage>>,
+    pub(super) rule_hits: Hash<RuleKey, Shared<RuleHits>>,
     pub(super) owners: Owners,
     pub(super) generation: u64,
     /// Nothing was installed yet: the policy in force, if there is one, is an earlier daemon's.
@@ -108,6 +109,7 @@ impl PolicyTables {
             quarantined: open(ebpf, map::QUARANTINED)?,
             limits: Slotted::take(ebpf, map::LIMITS)?,
             usages: open(ebpf, map::USAGES)?,
+            rule_hits: open(ebpf, map::RULE_HITS)?,
             owners: open(ebpf, map::SOCKETS)?,
             generation,
             is_first: true,

@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod check;
+mod counts;
 mod diff;
 mod learn;
 mod show;

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
-use super::{Additions, Exit, Failure, Here, Outcome, Printer, invalid, read, unwritable};
+use super::{Additions, Exit, Failure, Here, Outcome, Printer, counts, invalid, read, unwritable};
 use crate::{
     app::clock,
-    cli::printer::{Table, Tone},
+    cli::{
+        flags::Socket,
+        printer::{Table, Tone},
+    },
     policy::{
         self,
         compile::Under,
@@ -20,11 +23,16 @@ use crate::{
 };
 
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").required(true))]
 pub(super) struct Show {
     /// What each agent may reach, once groups, denials, tiers and approvals that have ended are
     /// taken in.
-    #[arg(long, required = true)]
+    #[arg(long, group = "what")]
     effective: bool,
+    /// How often each rule of the policy in force decided, and when it did last; the daemon is
+    /// asked.
+    #[arg(long, group = "what", conflicts_with = "paths")]
+    counts: bool,
     /// Only this agent; `unregistered` is everything that is none.
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
@@ -33,6 +41,8 @@ pub(super) struct Show {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     additions: Additions,
+    #[command(flatten)]
+    socket: Socket,
     /// Print one JSON list.
     #[arg(long)]
     json: bool,
@@ -41,6 +51,9 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
+        if self.counts {
+            return counts::show(&self.socket.socket, self.agent.as_deref(), &printer);
+        }
         let here = Here::read(&self.additions)?;
         let documents = policy::load(&read(&self.paths)?).map_err(invalid)?;
         // What has drifted is for the daemon to see; `governd agents` shows it.

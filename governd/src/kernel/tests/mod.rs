@@ -14,6 +14,7 @@ mod egress;
 mod foreign;
 mod frames;
 mod hello;
+mod hits;
 mod host;
 mod image;
 mod instructions;
