@@ -1,6 +1,9 @@
 //! `governd policy diff`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -12,6 +15,7 @@ use crate::{
     cli::{audit::moment, printer::Tone},
     policy::{
         self,
+        effective::effective,
         ids::Ids,
         image::Compiled,
         reach::{self, AgentChange, FlowChange},
@@ -78,7 +82,7 @@ impl Diff {
         if printer.is_json() {
             printer.value(&report).map_err(unwritable)?;
         } else {
-            for line in lines(&report, &printer) {
+            for line in lines(&report, (&old, &new), &printer) {
                 printer.line(line).map_err(unwritable)?;
             }
         }
@@ -86,14 +90,27 @@ impl Diff {
     }
 }
 
-fn lines(report: &Report, printer: &Printer) -> Vec<String> {
+fn lines(report: &Report, sides: (&Compiled, &Compiled), printer: &Printer) -> Vec<String> {
     let Report { agents, flows } = report;
     let mut lines = Vec::new();
     for change in agents {
         let AgentChange { agent, owner, presence, mode, gains, loses } = change;
         let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
-        let presence = if *presence == "kept" { "" } else { presence };
-        lines.push(format!("{agent}{owner} {presence}").trim_end().to_owned());
+        let word = match *presence {
+            "new" => format!("is new, in mode {}", mode.1),
+            "gone" => "is gone: its processes are no agent's any more".to_owned(),
+            _ => String::new(),
+        };
+        lines.push(format!("{agent}{owner} {word}").trim_end().to_owned());
+        let whole = match *presence {
+            "new" => Some((sides.1, Tone::Warn, "may reach")),
+            "gone" => Some((sides.0, Tone::Good, "reached")),
+            _ => None,
+        };
+        if let Some((compiled, tone, word)) = whole {
+            lines.extend(opened(compiled, agent, printer.paint(tone, word)));
+            continue;
+        }
         if mode.0 != mode.1 {
             lines.push(format!("  mode {} becomes {}", mode.0, mode.1));
         }
@@ -114,4 +131,19 @@ fn lines(report: &Report, printer: &Printer) -> Vec<String> {
         lines.push("nobody gains or loses anything".to_owned());
     }
     lines
+}
+
+/// What an agent may reach by a policy, with or without a person. What a comparison with processes
+/// that are no agent would say is longer than the catalogue.
+fn opened(compiled: &Compiled, agent: &str, word: impl Display) -> Vec<String> {
+    let facts = compiled.agents.iter().find(|facts| *facts.name == *agent);
+    let rows = facts.map_or_else(Vec::new, |facts| effective(compiled, facts).destinations);
+    let open = rows.iter().filter(|row| !matches!(row.tier, "deny" | "halt"));
+    let lines: Vec<String> = open
+        .map(|row| match row.tier {
+            "allow" => format!("  {word} {}", row.reach),
+            tier => format!("  {word} {} ({tier})", row.reach),
+        })
+        .collect();
+    if lines.is_empty() { vec![format!("  {word} nothing")] } else { lines }
 }

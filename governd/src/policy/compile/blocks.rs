@@ -60,7 +60,7 @@ pub(super) fn block(claims: &[Claim<'_>]) -> Result<RuleBlock, TooMany> {
         .sort_by_key(|claim| (std::cmp::Reverse(claim.specificity), claim.tier as u8, claim.rule));
     let mut kept: Vec<RuleEntry> = Vec::new();
     for entry in sorted.into_iter().flat_map(entries) {
-        if !kept.iter().any(|before| covers(before, &entry)) {
+        if !covered(&kept, &entry) {
             kept.push(entry);
         }
     }
@@ -92,10 +92,32 @@ fn entries<'a>(claim: &'a Claim<'_>) -> impl Iterator<Item = RuleEntry> + 'a {
     })
 }
 
-fn covers(before: &RuleEntry, entry: &RuleEntry) -> bool {
-    before.port_first <= entry.port_first
-        && entry.port_last <= before.port_last
-        && (before.protocol == 0 || before.protocol == entry.protocol)
+/// Whether entries before it leave nothing of an entry, one of them or several together.
+fn covered(before: &[RuleEntry], entry: &RuleEntry) -> bool {
+    let is_question = (entry.port_first, entry.port_last) == NO_PORT;
+    let by_one = before.iter().any(|one| {
+        one.port_first <= entry.port_first
+            && entry.port_last <= one.port_last
+            && (one.protocol == 0 || one.protocol == entry.protocol)
+    });
+    by_one || (!is_question && is_covered_together(before, entry))
+}
+
+/// Whether no port is left, from the first to the last. Entries for another protocol count for
+/// nothing; one for every protocol is left as long as it is for those that no entry names.
+fn is_covered_together(before: &[RuleEntry], entry: &RuleEntry) -> bool {
+    let fitting = before.iter().filter(|one| one.protocol == 0 || one.protocol == entry.protocol);
+    let mut ranges: Vec<(u16, u16)> =
+        fitting.map(|one| (one.port_first, one.port_last)).filter(|one| one.0 <= one.1).collect();
+    ranges.sort_unstable();
+    let mut left = u32::from(entry.port_first);
+    for (first, last) in ranges {
+        if u32::from(first) > left {
+            break;
+        }
+        left = left.max(u32::from(last) + 1);
+    }
+    left > u32::from(entry.port_last)
 }
 
 /// How a rule decides and what proves a name, as an entry says it.

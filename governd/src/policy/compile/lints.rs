@@ -27,8 +27,8 @@ impl Compiler<'_, '_> {
             let Some(place) = self.places.get(rule as usize).cloned().flatten() else { continue };
             let text = self.compiled.rule(rule).map(|rule| rule.text.to_string());
             let message = format!("this rule never decides: {}", text.unwrap_or_default());
-            let hint = "another rule is about all of it and says as much or more; where both say \
-                        as much, deny wins, and then the first";
+            let hint = "another rule, or several together, are about all of it and say as much or \
+                        more; where both say as much, deny wins, and then the first";
             self.out.push(Diagnostic::warning(Code::ShadowedRule, &place, message).hint(hint));
         }
     }

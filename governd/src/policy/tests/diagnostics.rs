@@ -83,6 +83,15 @@ fn rows() -> Vec<(&'static str, String)> {
             "  - 2001:db8::1/32\n  - fe80::1%eth0\n  - '2001:db8::/129'\n  - '[::1]:80'\n  - '::ffff:10.0.0.1/104'\n",
         ))),
         ("bad ports", rules("- allow: [a.example]\n  ports: [0, 8100-8000, 65536, http, 1-, '']")),
+        ("bad limits", agent(concat!(
+            "owner: {name: Dana Smith, mail: dana@acme.example}\nmatch: [{exe: /opt/bot}]\nlimits:\n",
+            "  notify: {connections_per_minute: 600, bytes_per_hour: 2 gigabytes}\n",
+            "  halt: {connections_per_minute: 600, new_destinations_per_hour: 0, per_day: 1}\n",
+        ))),
+        ("limits that say nothing", agent(concat!(
+            "owner: {name: Dana Smith, mail: dana@acme.example}\nmatch: [{exe: /opt/bot}]\n",
+            "limits: {notify: {}}\n",
+        ))),
         ("neither and both", rules("- ports: [443]\n- allow: [a.example]\n  deny: [b.example]")),
         ("empty lists", rules("- allow: []\n- allow: [a.example]\n  ports: []")),
         ("public suffixes", rules("- allow: ['*.com', '*.github.io', '*.example.com', '*.co.uk']\n- deny: ['*.ru']")),

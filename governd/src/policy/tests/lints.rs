@@ -42,6 +42,21 @@ fn rules_that_never_decide_are_warned_of() {
         ("an exact name in a wildcard", "{allow: ['*.example.com']}, {allow: [a.example.com]}"),
         ("a network", "{allow: [10.0.0.0/8]}, {deny: [10.0.0.0/8], protocol: tcp}"),
         ("the same network twice", "{deny: [10.0.0.0/8]}, {allow: [10.0.0.0/8]}"),
+        (
+            "two together",
+            "{allow: [a.example], ports: ['100-600']}, {deny: [a.example], ports: ['1-500']}, \
+             {deny: [a.example], ports: ['501-1000']}",
+        ),
+        (
+            "two together, but for a port",
+            "{allow: [a.example], ports: ['100-600']}, {deny: [a.example], ports: ['1-500']}, \
+             {deny: [a.example], ports: ['502-1000']}",
+        ),
+        (
+            "two together, for other transports",
+            "{allow: [a.example], ports: [443]}, {deny: [a.example], ports: [443], protocol: tcp}, \
+             {deny: [a.example], ports: [443], protocol: udp}",
+        ),
     ];
     let mut all = String::new();
     for (title, rules) in rows {

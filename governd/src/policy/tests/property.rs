@@ -13,7 +13,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
     host::{TestHost, endpoints as endpoints_of},
-    reference::{PlainAgent, PlainDecision, PlainFlow, PlainPolicy, PlainRule},
+    reference::{PlainAgent, PlainDecision, PlainFlow, PlainPolicy, PlainRule, TIERS},
 };
 use crate::policy::{
     compile::{Surroundings, Under},
@@ -76,13 +76,14 @@ fn rule() -> impl Strategy<Value = PlainRule> {
     let ports = prop::option::of(vec(range, 0..3));
     let protocol = select(vec!["any", "tcp", "udp"]);
     let verify = select(vec!["both", "sni", "dns"]);
-    (any::<bool>(), vec(target(), 0..4), ports, protocol, verify, any::<bool>()).prop_map(
-        |(allow, targets, ports, protocol, verify, quic)| PlainRule {
-            allow,
+    (select(TIERS.to_vec()), vec(target(), 0..4), ports, protocol, verify, any::<bool>()).prop_map(
+        |(tier, targets, ports, protocol, verify, quic)| PlainRule {
+            tier,
             targets,
             ports,
             protocol,
-            verify,
+            // Together they are an error.
+            verify: if tier == "approve" && verify == "sni" { "both" } else { verify },
             quic,
         },
     )

@@ -8,12 +8,35 @@ use governd_common::verdict::Reason;
 /// A rule in words.
 #[derive(Clone, Debug)]
 pub(super) struct PlainRule {
-    pub(super) allow: bool,
+    pub(super) tier: &'static str,
     pub(super) targets: Vec<String>,
     pub(super) ports: Option<Vec<(u16, u16)>>,
     pub(super) protocol: &'static str,
     pub(super) verify: &'static str,
     pub(super) quic: bool,
+}
+
+/// The tiers, the strictest first.
+pub(super) const TIERS: [&str; 5] = ["halt", "deny", "approve", "notify", "allow"];
+
+impl PlainRule {
+    /// Whether it lets something pass that nobody granted.
+    fn allows(&self) -> bool {
+        ["allow", "notify"].contains(&self.tier)
+    }
+
+    /// Higher is stricter.
+    fn strictness(&self) -> usize {
+        TIERS.iter().rev().position(|tier| *tier == self.tier).unwrap()
+    }
+
+    fn reason(&self) -> Reason {
+        match self.tier {
+            "approve" => Reason::Approval,
+            "halt" => Reason::Halt,
+            _ => Reason::Rule,
+        }
+    }
 }
 
 /// An agent in words; agent `n` is called `agent-n` and runs `/agent-n`.
@@ -85,7 +108,7 @@ impl PlainPolicy {
             .unwrap();
             for rule in &agent.rules {
                 let targets = quoted(rule.targets.iter());
-                writeln!(out, "    - {}: [{targets}]", word(rule.allow)).unwrap();
+                writeln!(out, "    - {}: [{targets}]", rule.tier).unwrap();
                 writeln!(out, "      protocol: {}", rule.protocol).unwrap();
                 writeln!(out, "      verify: {}", rule.verify).unwrap();
                 writeln!(out, "      quic: {}", word(rule.quic)).unwrap();
@@ -114,8 +137,7 @@ impl PlainPolicy {
             None => "unregistered/default".to_owned(),
         };
         if let Some(best) = self.best(flow) {
-            let reason = best.refuses.unwrap_or(Reason::Rule);
-            return answer(best.lets(), reason, best.rule, false);
+            return answer(best.lets(), best.reason(), best.rule, false);
         }
         if flow.address.to_canonical().is_loopback() && (agent.is_none() || self.loopback_allow) {
             return answer(true, Reason::Loopback, default_rule, true);
@@ -128,12 +150,12 @@ impl PlainPolicy {
         if agent.is_some_and(|agent| !agent.default_allow)
             && let Some(hit) = self.any_address(flow)
         {
-            return answer(hit.lets(), hit.refuses.unwrap_or(Reason::Rule), hit.rule, false);
+            return answer(hit.lets(), hit.reason(), hit.rule, false);
         }
         match agent {
             Some(agent) => {
                 let is_name = |target: &String| !is_network(target);
-                let denies = |rule: &PlainRule| !rule.allow && rule.targets.iter().any(is_name);
+                let denies = |rule: &PlainRule| !rule.allows() && rule.targets.iter().any(is_name);
                 let is_quic = flow.protocol == 17 && flow.port == 443;
                 if agent.default_allow && is_quic && agent.rules.iter().any(denies) {
                     return answer(false, Reason::Quic, default_rule, false);
@@ -171,7 +193,7 @@ impl PlainPolicy {
 
     fn any_address(&self, flow: &PlainFlow) -> Option<Hit> {
         let agent = &self.agents[flow.agent?];
-        let by_bytes = |rule: &&PlainRule| rule.allow && rule.verify == "sni";
+        let by_bytes = |rule: &&PlainRule| rule.allows() && rule.verify == "sni";
         let mut only = self.clone();
         only.agents[flow.agent?].rules = agent
             .rules
@@ -188,8 +210,9 @@ impl PlainPolicy {
     fn hit(&self, flow: &PlainFlow, matches: impl Fn(&str) -> bool) -> Option<Hit> {
         let mut best: Option<Hit> = None;
         let mut consider = |hit: Hit| {
-            let is_better =
-                best.as_ref().is_none_or(|old| (hit.rank, !hit.allow) > (old.rank, !old.allow));
+            let is_better = best
+                .as_ref()
+                .is_none_or(|old| (hit.rank, hit.strictness) > (old.rank, old.strictness));
             if is_better {
                 best = Some(hit);
             }
@@ -199,7 +222,16 @@ impl PlainPolicy {
                 let allow = self.unregistered == "monitor";
                 let rule = "unregistered/ai/ai".to_owned();
                 let rank = (base(target), false, false);
-                consider(Hit { allow, rank, rule, is_by_dns: allow, refuses: None });
+                let (strictness, why) = (0, Reason::Rule);
+                consider(Hit {
+                    allow,
+                    strictness,
+                    why,
+                    rank,
+                    rule,
+                    is_by_dns: allow,
+                    refuses: None,
+                });
             }
             return best;
         };
@@ -217,9 +249,11 @@ impl PlainPolicy {
                 if port_fits && protocol_fits {
                     let rank = (base(target), ports.is_some(), rule.protocol != "any");
                     let rule_id = format!("agent-{index}/egress/{}", number + 1);
-                    let (allow, is_by_dns) = (rule.allow, rule.verify == "dns");
+                    let (allow, is_by_dns) = (rule.allows(), rule.verify == "dns");
                     let refuses = if allow { refused(flow, rule, target) } else { None };
-                    consider(Hit { allow, rank, rule: rule_id, is_by_dns, refuses });
+                    let (strictness, why) = (rule.strictness(), rule.reason());
+                    let rule = rule_id;
+                    consider(Hit { allow, strictness, why, rank, rule, is_by_dns, refuses });
                 }
             }
         }
@@ -229,6 +263,9 @@ impl PlainPolicy {
 
 struct Hit {
     allow: bool,
+    strictness: usize,
+    /// Why, where nothing refuses.
+    why: Reason,
     /// What the target says, then whether the rule names ports, then whether it names a protocol.
     rank: (u32, bool, bool),
     rule: String,
@@ -241,6 +278,10 @@ struct Hit {
 impl Hit {
     fn lets(&self) -> bool {
         self.allow && self.refuses.is_none()
+    }
+
+    fn reason(&self) -> Reason {
+        self.refuses.unwrap_or(self.why)
     }
 
     fn rank_of_name(&self) -> (bool, bool, bool, (u32, bool, bool)) {
