@@ -111,7 +111,7 @@ pub(crate) fn go_on(
     let is_quic = owner.flags & socket_flag::QUIC != 0 && packet.protocol == PROTOCOL_UDP;
     let index = match owner.stage {
         0 if is_quic => tail::QUIC,
-        0 if packet.is_dns() => tail::QUERY,
+        0 if packet.is_dns(owner) => tail::QUERY,
         0 => return Outcome::Pass,
         _ => tail::HELLO,
     };
@@ -252,6 +252,12 @@ pub(crate) fn cookie(context: &SkBuffContext) -> u64 {
     unsafe { bpf_get_socket_cookie(context.skb.skb.cast()) }
 }
 
+/// Whether a packet of a socket that asks a resolver goes to that one, on whichever port.
+#[inline(always)]
+pub(crate) fn is_to_own_resolver(owner: &SocketOwner, destination: &Address) -> bool {
+    owner.port == PORT_DNS && destination.bytes == owner.address.bytes
+}
+
 impl Packet {
     pub(crate) const UNREADABLE: Self = Self {
         protocol: 0,
@@ -314,11 +320,12 @@ impl Packet {
             && !is_same
     }
 
-    /// To a resolver, or from one.
+    /// To a resolver, or from one; also where a resolver's port is translated on its own host, as
+    /// that of a container engine is.
     #[inline(always)]
-    fn is_dns(&self) -> bool {
+    fn is_dns(&self, owner: &SocketOwner) -> bool {
         let has_ports = self.protocol == PROTOCOL_TCP || self.protocol == PROTOCOL_UDP;
         let is_dns = self.port == PORT_DNS || self.source_port == PORT_DNS;
-        self.is_plain && has_ports && is_dns
+        self.is_plain && has_ports && (is_dns || is_to_own_resolver(owner, &self.destination))
     }
 }

@@ -34,6 +34,15 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     egress::go_on(context, kind, owner, &packet) as i32
 }
 
+/// A trusted resolver on this host may listen on another port than it is asked on, as a container
+/// engine's does (127.0.0.11). What it is asked is read all the same.
+#[inline(always)]
+pub(crate) fn is_local_resolver(view: &View, owner: &SocketOwner, target: &Target) -> bool {
+    egress::is_to_own_resolver(owner, &target.address)
+        && target.address.is_loopback()
+        && view.is_resolver(&target.address)
+}
+
 #[inline(always)]
 fn judge_target(
     context: &SkBuffContext,
@@ -46,6 +55,9 @@ fn judge_target(
     };
     if view.subject(owner.subject).is_none() {
         // The policy no longer has the subject: its sockets are nobody's.
+        return Outcome::Pass;
+    }
+    if is_local_resolver(&view, owner, target) {
         return Outcome::Pass;
     }
     let Target { address, port, protocol } = *target;

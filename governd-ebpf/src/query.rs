@@ -22,6 +22,7 @@ use governd_common::{
 
 use crate::{
     dns::{DnsScratch, Report, take_scratch},
+    egress,
     emit::count,
     outcome::Outcome,
     skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message},
@@ -50,7 +51,9 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     };
     let is_answer = segment.source_port == PORT_DNS && view.is_resolver(&segment.source);
     let is_forged = owner.subject != 0 && is_answer;
-    if !is_forged && segment.destination_port != PORT_DNS {
+    let is_query = segment.destination_port == PORT_DNS
+        || egress::is_to_own_resolver(owner, &segment.destination);
+    if !is_forged && !is_query {
         return Outcome::Pass as i32;
     }
     let is_enforced = owner.subject != 0 && settings.mode != Mode::Monitor as u8;

@@ -27,6 +27,7 @@ use governd_common::{
 use crate::{
     decision::decide_into,
     egress::{self, Target},
+    elsewhere::is_local_resolver,
     frame::{self, TCX_DROP, TCX_NEXT},
     tables::{SOCKETS, View},
 };
@@ -143,6 +144,9 @@ fn judge_target(context: &TcContext, kind: u32, owner: &SocketOwner, target: &Ta
     };
     if view.subject(owner.subject).is_none() {
         // The policy no longer has the subject: its sockets are nobody's.
+        return TCX_NEXT;
+    }
+    if is_local_resolver(&view, owner, target) {
         return TCX_NEXT;
     }
     let Target { address, port, protocol } = *target;

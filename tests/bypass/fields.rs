@@ -54,7 +54,7 @@ metadata: {name: bypass}
 spec:
   mode: enforce
   unregistered: monitor
-  resolvers: {host: false, addresses: ["10.99.0.2"]}
+  resolvers: {host: false, addresses: ["10.99.0.2", "127.0.0.11"]}
 "#,
         );
         // How attempts ask the far end what arrived, and get sockets that others made.
