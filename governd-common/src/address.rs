@@ -2,6 +2,12 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::limits::BOUND_MARKS;
+
+/// Spreads what differs in few bits over all of them (Knuth, The Art of Computer Programming,
+/// section 6.4): 2^64 by the golden ratio.
+const MARK_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// An IPv4 or IPv6 address, in network byte order, IPv4 mapped (RFC 4291 section 2.5.5.2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4))]
@@ -62,6 +68,15 @@ impl Address {
         }
     }
 
+    /// The address's place among [`BOUND_MARKS`]. Whoever chooses addresses can make them share one
+    /// and wins nothing: a mark only says where to look.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        let both = u128::from_ne_bytes(self.bytes);
+        let mixed = (both as u64) ^ ((both >> 64) as u64).wrapping_mul(MARK_MULTIPLIER);
+        (mixed.wrapping_mul(MARK_MULTIPLIER) >> (u64::BITS - BOUND_MARKS.ilog2())) as u32
+    }
+
     /// `::`.
     pub const UNSPECIFIED: Self = Self { bytes: [0; 16] };
 
@@ -91,6 +106,21 @@ mod tests {
 
     fn address(text: &str) -> Address {
         text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn marks_of_neighbours_differ_and_lie_within_bounds() {
+        for network in [Address::v4([10, 99, 0, 0]), address("2001:db8::")] {
+            let marks: std::collections::BTreeSet<u32> = (0..=255)
+                .map(|last| {
+                    let mut neighbour = network;
+                    neighbour.bytes[15] = last;
+                    neighbour.mark()
+                })
+                .collect();
+            assert_eq!(marks.len(), 256);
+            assert!(marks.iter().all(|mark| *mark < BOUND_MARKS as u32));
+        }
     }
 
     #[test]

@@ -217,7 +217,8 @@ pub fn decide_named<T: Tables>(tables: &T, flow: &Flow, named: Named) -> Decisio
     if tables.is_quarantined(flow.subject) {
         return Decision::quarantine(settings.default_rule);
     }
-    let hit = tables.hit(flow, named.set);
+    // Sets begin at 1.
+    let hit = if named.set == 0 { Hit::NONE } else { tables.hit(flow, named.set) };
     conclude(tables, settings, flow, named, (hit, named.set))
 }
 

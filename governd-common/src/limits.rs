@@ -103,6 +103,9 @@ pub const DESTINATION_KNOWN_S: u32 = 86_400;
 pub const RULE_HITS_MAX: u32 = 32_768;
 /// Entries of the bindings table; the least recently used goes first.
 pub const BINDINGS_MAX: u32 = 131_072;
+/// Marks of addresses that are bound; a power of two. Addresses share marks, which costs those that
+/// are not bound a lookup.
+pub const BOUND_MARKS: usize = 131_072;
 /// DNS queries that wait for their answer; the least recently used goes first.
 pub const PENDING_MAX: u32 = 16_384;
 /// Sockets whose DNS answers over TCP are read at the same time: one on each CPU.
@@ -117,6 +120,7 @@ const _: () = {
     assert!(PIDS_PER_BLOCK.is_power_of_two());
     assert!((PIDS_MAX as usize).is_multiple_of(PIDS_PER_BLOCK));
     assert!(BINDING_TTL_MIN_S < BINDING_TTL_MAX_S);
+    assert!(BOUND_MARKS.is_power_of_two());
     assert!(RING_BYTES.is_power_of_two() && RING_BYTES.is_multiple_of(4_096));
     assert!(DNS_MESSAGE_BYTES_MAX.is_power_of_two() && DNS_ADDRESSES_MAX.is_power_of_two());
     assert!(CHUNK_BYTES_MAX.is_power_of_two() && ALPN_BYTES_MAX.is_power_of_two());

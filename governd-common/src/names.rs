@@ -32,6 +32,8 @@ pub mod map {
     pub const DECISIONS: &str = "DECISIONS";
     /// LRU hash of [`crate::key::BindingKey`] to [`crate::table::Binding`].
     pub const BINDINGS: &str = "BINDINGS";
+    /// Array of bytes by [`crate::address::Address::mark`]: 1 where an address is in `BINDINGS`.
+    pub const BOUND: &str = "BOUND";
     /// LRU hash of [`crate::key::QueryKey`] to [`crate::table::Pending`].
     pub const PENDING: &str = "PENDING";
     /// Hash of [`crate::key::ResolverKey`] to `u32` flags.
@@ -95,7 +97,7 @@ pub mod map {
     pub const RECORDED: &str = "RECORDED";
 
     /// All that programs use.
-    pub const ALL: [&str; 39] = [
+    pub const ALL: [&str; 40] = [
         ACTIVE,
         RULE_HITS,
         GRANTS,
@@ -115,6 +117,7 @@ pub mod map {
         CIDRS,
         DECISIONS,
         BINDINGS,
+        BOUND,
         PENDING,
         RESOLVERS,
         RESOLVER_EXES,

@@ -48,6 +48,9 @@ pub mod settings_flag {
     pub const HAS_LIMITS: u32 = 1 << 16;
     /// Some subject has a limit of bytes. Set by the kernel room from the image.
     pub const HAS_BYTE_LIMITS: u32 = 1 << 17;
+    /// Who is not registered may reach every address that no name is bound to, and nobody wants a
+    /// record of it; only DNS, HTTP and HTTPS are looked at. Set by the kernel room from the image.
+    pub const ORDINARY_FREE: u32 = 1 << 6;
     /// Some subject is enforced: a process whose subject is lost is denied, and not only reported.
     /// Set by the kernel room from the image.
     pub const ENFORCES: u32 = 1 << 4;

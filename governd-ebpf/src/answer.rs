@@ -28,9 +28,9 @@ use crate::{
     emit::count,
     limit,
     outcome::Outcome,
-    skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message},
+    skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message, source_port_in_place},
     state::{self, End, is_replay},
-    tables::{BINDINGS, FLOWS, INGRESS_TAILS, PENDING, SOCKETS, View},
+    tables::{BINDINGS, FLOWS, INGRESS_TAILS, PENDING, SOCKETS, View, mark_bound},
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -39,10 +39,13 @@ const NS_PER_S: u64 = 1_000_000_000;
 #[inline(always)]
 pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     limit::count_received(context);
+    // This is nearly every packet.
+    if source_port_in_place(context).is_some_and(|port| port != PORT_DNS) {
+        return Outcome::Pass as i32;
+    }
     let Some(segment) = Segment::read(context) else {
         return Outcome::Pass as i32;
     };
-    // This is nearly every packet.
     if segment.source_port != PORT_DNS {
         return Outcome::Pass as i32;
     }
@@ -226,6 +229,7 @@ impl Work<DnsScratch> for BindAddress {
 /// expires first.
 #[inline(always)]
 fn bind(key: BindingKey, bound: BoundSet, now_ns: u64) {
+    mark_bound(&key.address);
     let Some(binding) = BINDINGS.get_ptr_mut(key) else {
         let mut binding = Binding { sets: [BoundSet::UNUSED; BINDING_SETS_MAX] };
         if let Some(first) = binding.sets.first_mut() {

@@ -13,15 +13,17 @@ use governd_common::{
 
 use crate::{
     emit::count,
-    tables::{QUARANTINED, SETTINGS, View},
+    tables::{QUARANTINED, SETTINGS, View, may_be_bound},
     task::layout,
 };
 
 /// Decides about a flow, of which nothing but the destination is known; gives the verdict's code.
+/// The time is taken where it is needed, and not from the flow.
 #[inline(always)]
 pub(crate) fn decide_into(view: &View, flow: &Flow, decision: &mut Decision) -> u32 {
     let Question { who, high, low, what } = Question::of(view.slot, flow, 0);
-    let set = best_name_of(who, high, low, what);
+    let is_marked = may_be_bound(&flow.address);
+    let set = if is_marked { best_name_of(who, high, low, what) } else { 0 };
     *decision = Decision::unpack(decision_of(who, high, low, what, set));
     decision.verdict as u32
 }
@@ -64,15 +66,14 @@ impl Question {
     }
 
     #[inline(always)]
-    fn flow(&self) -> Flow {
+    fn flow(&self, now_ns: u64) -> Flow {
         let address = u128::from(self.high) << 64 | u128::from(self.low);
         Flow {
             subject: self.who as u32,
             address: Address { bytes: address.to_ne_bytes() },
             port: (self.what >> 8) as u16,
             protocol: self.what as u8,
-            // SAFETY: the helper only reads the clock.
-            now_ns: unsafe { bpf_ktime_get_boot_ns() },
+            now_ns,
         }
     }
 
@@ -92,11 +93,12 @@ extern "C" fn decision_of(who: u64, high: u64, low: u64, what: u64, set: u32) ->
     let Some(view) = question.view() else {
         return Decision::FAULT.pack();
     };
-    let flow = question.flow();
     let named = Named { set, flags: (what >> 32) as u32 };
+    // Only whether an address is bound to the name that is known depends on the time here.
+    let flow = question.flow(if named.flags != 0 { now_ns() } else { 0 });
     let mut decision = decide_named(&view, &flow, named);
     if decision.reason == Reason::Halt && decision.mode == Mode::Enforce {
-        quarantine(flow.subject, flow.now_ns);
+        quarantine(flow.subject, now_ns());
     }
     if layout!(has_loops) == 0 {
         leave_unread(&mut decision);
@@ -108,7 +110,13 @@ extern "C" fn decision_of(who: u64, high: u64, low: u64, what: u64, set: u32) ->
 #[inline(never)]
 extern "C" fn best_name_of(who: u64, high: u64, low: u64, what: u64) -> u32 {
     let question = Question { who, high, low, what };
-    question.view().map_or(0, |view| by_name(&view, &question.flow()))
+    question.view().map_or(0, |view| by_name(&view, &question.flow(now_ns())))
+}
+
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: the helper only reads the clock.
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// From here on nothing of the subject passes, whether the daemon runs or not.

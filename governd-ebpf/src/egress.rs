@@ -35,7 +35,7 @@ use crate::{
     hits, limit,
     outcome::Outcome,
     owner,
-    skb::load,
+    skb::{InPlace, PLAIN_V4, Part},
     state::{self, End},
     tables::{FLOWS, SOCKETS, View, is_quarantined},
     tails,
@@ -46,6 +46,8 @@ const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_ICMPV6: u8 = 58;
 const PORT_DNS: u16 = 53;
 const SOCK_RAW: u32 = 3;
+/// Bytes of an IPv4 header without options, and of the ports behind it.
+const HEADERS_V4_BYTES: usize = 24;
 const ETH_P_IPV6: u32 = 0x86dd;
 /// Neighbour discovery (RFC 4861) and what is around it, which the kernel sends by itself.
 const NEIGHBOUR_DISCOVERY: core::ops::RangeInclusive<u8> = 130..=137;
@@ -71,16 +73,28 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     }
     // SAFETY: a full socket, as the helper has just said.
     let kind = unsafe { ptr::read_volatile(&raw const (*socket).type_) };
-    if !state::is_replay() && owner::settle(context, socket, kind) == Outcome::Refuse {
-        return Outcome::Refuse as i32;
+    let view = View::current();
+    let mut owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
+    if !state::is_replay()
+        && let Some(view) = &view
+        && view.has(settings_flag::HAS_AGENTS)
+    {
+        let settled = owner::settle(view, context, socket, kind, &mut owner);
+        if settled == Outcome::Refuse {
+            return Outcome::Refuse as i32;
+        }
     }
-    let owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
+    // This is nearly every packet of who is no agent.
     if owner.is_null() {
         return Outcome::Pass as i32;
     }
     // SAFETY: the storage lives as long as the socket.
     let owner = unsafe { &mut *owner };
-    if owner.subject != 0 && judge_owned(context, kind, owner) == Outcome::Refuse {
+    // Without a policy, the hooks that see destinations refuse what is governed.
+    if owner.subject != 0
+        && let Some(view) = &view
+        && judge_owned(context, view, kind, owner) == Outcome::Refuse
+    {
         return Outcome::Refuse as i32;
     }
     leave(context, kind, owner) as i32
@@ -93,6 +107,7 @@ fn leave(context: &SkBuffContext, kind: u32, owner: &SocketOwner) -> Outcome {
     if owner.subject == 0 && owner.generation != 0 && owner.verdict == Verdict::Deny as u8 {
         return Outcome::Refuse;
     }
+    // Read again rather than kept: that takes less than the stack that Linux 6.1 has.
     let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
     if !state::is_replay() && packet.is_elsewhere(kind, owner) {
         return tails::leave_to(context, tail::ELSEWHERE, kind, owner, &packet.target());
@@ -119,17 +134,19 @@ pub(crate) fn go_on(
 }
 
 #[inline(always)]
-fn judge_owned(context: &SkBuffContext, kind: u32, owner: &mut SocketOwner) -> Outcome {
-    // Without a policy, the hooks that see destinations refuse what is governed.
-    let Some(view) = View::current() else {
-        return Outcome::Pass;
-    };
+fn judge_owned(
+    context: &SkBuffContext,
+    view: &View,
+    kind: u32,
+    owner: &mut SocketOwner,
+) -> Outcome {
     if owner.subject == SocketOwner::LOST {
         let enforces = view.has(settings_flag::ENFORCES);
         return if enforces { Outcome::Refuse } else { Outcome::Pass };
     }
-    if !is_ordinary(context, kind) {
-        return refuse_raw(context, &view, kind, owner);
+    let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
+    if !packet.is_ordinary(kind) {
+        return refuse_raw(context, view, kind, owner, &packet);
     }
     let is_quarantined = is_quarantined(owner.subject);
     let is_allowed = owner.verdict == Verdict::Allow as u8;
@@ -137,30 +154,24 @@ fn judge_owned(context: &SkBuffContext, kind: u32, owner: &mut SocketOwner) -> O
         || owner.flags & socket_flag::GRANTED != 0
         || (is_quarantined && is_allowed);
     if owner.generation != 0 && is_news {
-        again::judge(context, &view, kind, owner);
+        again::judge(context, view, kind, owner);
     }
     let is_refused = owner.generation != 0 && owner.verdict == Verdict::Deny as u8;
     if is_refused || is_quarantined {
         return Outcome::Refuse;
     }
-    limit::count_packet(context, &view, kind, owner)
-}
-
-/// TCP or UDP with a plain header, from a socket that is not raw.
-#[inline(always)]
-fn is_ordinary(context: &SkBuffContext, kind: u32) -> bool {
-    let Some(packet) = Packet::read(context) else {
-        return false;
-    };
-    packet.is_plain
-        && kind != SOCK_RAW
-        && (packet.protocol == PROTOCOL_TCP || packet.protocol == PROTOCOL_UDP)
+    limit::count_packet(context, view, kind, owner)
 }
 
 /// A packet of a kind that passes no other hook.
 #[inline(always)]
-fn refuse_raw(context: &SkBuffContext, view: &View, kind: u32, owner: &SocketOwner) -> Outcome {
-    let packet = Packet::read(context).unwrap_or(Packet::UNREADABLE);
+fn refuse_raw(
+    context: &SkBuffContext,
+    view: &View,
+    kind: u32,
+    owner: &SocketOwner,
+    packet: &Packet,
+) -> Outcome {
     let Some(settings) = view.subject(owner.subject) else {
         // The policy no longer has the subject: its sockets are nobody's.
         return Outcome::Pass;
@@ -273,27 +284,42 @@ impl Packet {
         let skb: *mut __sk_buff = context.skb.skb;
         // SAFETY: the kernel fills the context.
         let is_v6 = unsafe { (*skb).protocol } == ETH_P_IPV6.to_be() >> 16;
-        let first: u8 = load(context, 0)?;
-        if is_v6 {
-            let protocol: u8 = load(context, 6)?;
-            let kind: u8 = load(context, 40).unwrap_or(0);
-            return Some(Self {
-                protocol,
-                is_plain: first >> 4 == 6,
-                destination: Address::v6(load(context, 24)?),
-                source_port: u16::from_be_bytes(load(context, 40).unwrap_or_default()),
-                port: u16::from_be_bytes(load(context, 42).unwrap_or_default()),
-                is_neighbour_discovery: protocol == PROTOCOL_ICMPV6
-                    && NEIGHBOUR_DISCOVERY.contains(&kind),
-            });
+        let place = InPlace::of(context);
+        if !is_v6 && place.holds(HEADERS_V4_BYTES) {
+            Self::of_v4(&place)
+        } else if is_v6 {
+            Self::of_v6(context)
+        } else {
+            Self::of_v4(context)
         }
+    }
+
+    #[inline(always)]
+    fn of_v4(parts: &impl Part) -> Option<Self> {
+        let first: u8 = parts.part(0)?;
         Some(Self {
-            protocol: load(context, 9)?,
-            is_plain: first == 0x45,
-            destination: Address::v4(load(context, 16)?),
-            source_port: u16::from_be_bytes(load(context, 20).unwrap_or_default()),
-            port: u16::from_be_bytes(load(context, 22).unwrap_or_default()),
+            protocol: parts.part(9)?,
+            is_plain: first == PLAIN_V4,
+            destination: Address::v4(parts.part(16)?),
+            source_port: u16::from_be_bytes(parts.part(20).unwrap_or_default()),
+            port: u16::from_be_bytes(parts.part(22).unwrap_or_default()),
             is_neighbour_discovery: false,
+        })
+    }
+
+    #[inline(always)]
+    fn of_v6(parts: &impl Part) -> Option<Self> {
+        let first: u8 = parts.part(0)?;
+        let protocol: u8 = parts.part(6)?;
+        let kind: u8 = parts.part(40).unwrap_or(0);
+        Some(Self {
+            protocol,
+            is_plain: first >> 4 == 6,
+            destination: Address::v6(parts.part(24)?),
+            source_port: u16::from_be_bytes(parts.part(40).unwrap_or_default()),
+            port: u16::from_be_bytes(parts.part(42).unwrap_or_default()),
+            is_neighbour_discovery: protocol == PROTOCOL_ICMPV6
+                && NEIGHBOUR_DISCOVERY.contains(&kind),
         })
     }
 
@@ -318,6 +344,14 @@ impl Packet {
             && was_judged
             && !is_settled
             && !is_same
+    }
+
+    /// TCP or UDP with a plain header, from a socket that is not raw.
+    #[inline(always)]
+    fn is_ordinary(&self, kind: u32) -> bool {
+        self.is_plain
+            && kind != SOCK_RAW
+            && (self.protocol == PROTOCOL_TCP || self.protocol == PROTOCOL_UDP)
     }
 
     /// To a resolver, or from one; also where a resolver's port is translated on its own host, as

@@ -73,20 +73,20 @@ pub(crate) fn of_socket(socket: *mut bpf_sock) -> *mut SocketOwner {
     unsafe { bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), 0) }.cast()
 }
 
-/// Finds whose the socket is, and stores it if that is new. Refuses the packet of an enforced
-/// subject where it cannot be stored.
+/// Finds whose the socket is, given what is stored of it, and stores it if that is new. Refuses the
+/// packet of an enforced subject where it cannot be stored.
 #[inline(always)]
-pub(crate) fn settle(context: &SkBuffContext, socket: *mut bpf_sock, kind: u32) -> Outcome {
-    let Some(view) = View::current() else {
-        return Outcome::Pass;
-    };
-    if !view.has(settings_flag::HAS_AGENTS) {
-        return Outcome::Pass;
-    }
+pub(crate) fn settle(
+    view: &View,
+    context: &SkBuffContext,
+    socket: *mut bpf_sock,
+    kind: u32,
+    owner: &mut *mut SocketOwner,
+) -> Outcome {
     let skb: *mut __sk_buff = context.skb.skb;
-    let owner = of_socket(socket);
+    let stored = *owner;
     // SAFETY: not null; the storage lives as long as the socket.
-    let owned_by = if owner.is_null() { 0 } else { unsafe { (*owner).subject } };
+    let owned_by = if stored.is_null() { 0 } else { unsafe { (*stored).subject } };
     let tgid = subject::doer();
     if tgid == 0 {
         count(Loss::Read);
@@ -102,21 +102,21 @@ pub(crate) fn settle(context: &SkBuffContext, socket: *mut bpf_sock, kind: u32) 
     }
     if claim.subject != 0 && is_sent_by_current(skb, socket, kind) {
         claim.flags = socket_flag::FOREIGN;
-        return take(&view, skb, socket, &claim);
+        return take(view, skb, socket, &claim, owner);
     }
     if owned_by != 0 {
         // SAFETY: not null, as it says whose it is.
-        note_accepted(skb, socket, kind, unsafe { &mut *owner });
+        note_accepted(skb, socket, kind, unsafe { &mut *stored });
         return Outcome::Pass;
     }
     if !view.has(settings_flag::HAS_CGROUPS) {
         return Outcome::Pass;
     }
-    claim = Claim { subject: subject_of_cgroups(&view, skb), ..Claim::NONE };
+    claim = Claim { subject: subject_of_cgroups(view, skb), ..Claim::NONE };
     if claim.subject == 0 || is_made_by_kernel(skb, socket, kind) {
         return Outcome::Pass;
     }
-    take(&view, skb, socket, &claim)
+    take(view, skb, socket, &claim, owner)
 }
 
 /// Stores where a connection goes that the other side opened, to be judged or reported next. This
@@ -194,8 +194,15 @@ fn is_made_by_kernel(skb: *mut __sk_buff, socket: *mut bpf_sock, kind: u32) -> b
 
 /// Makes the socket the claimant's. Its destination, if it is connected, is judged next.
 #[inline(always)]
-fn take(view: &View, skb: *mut __sk_buff, socket: *mut bpf_sock, claim: &Claim) -> Outcome {
+fn take(
+    view: &View,
+    skb: *mut __sk_buff,
+    socket: *mut bpf_sock,
+    claim: &Claim,
+    owner: &mut *mut SocketOwner,
+) -> Outcome {
     if store(skb, socket, claim) != 0 {
+        *owner = of_socket(socket);
         return Outcome::Pass;
     }
     count(Loss::Sockets);

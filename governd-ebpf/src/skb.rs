@@ -50,6 +50,78 @@ pub(crate) fn load<T>(context: &SkBuffContext, offset: u32) -> Option<T> {
     context.load(offset as usize).ok()
 }
 
+/// Something that gives parts of a packet.
+pub(crate) trait Part {
+    /// What is at so many bytes from the network header.
+    fn part<T: Copy>(&self, offset: u32) -> Option<T>;
+}
+
+/// By a helper, wherever the packet's pieces are.
+impl Part for SkBuffContext {
+    #[inline(always)]
+    fn part<T: Copy>(&self, offset: u32) -> Option<T> {
+        load(self, offset)
+    }
+}
+
+/// The piece of a packet that begins with the network header, where it lies.
+#[derive(Clone, Copy)]
+pub(crate) struct InPlace {
+    start: usize,
+    end: usize,
+}
+
+impl InPlace {
+    #[inline(always)]
+    pub(crate) fn of(context: &SkBuffContext) -> Self {
+        let skb: *mut __sk_buff = context.skb.skb;
+        // SAFETY: the kernel fills the context.
+        unsafe { Self { start: (*skb).data as usize, end: (*skb).data_end as usize } }
+    }
+
+    /// Whether so many bytes are in this piece.
+    #[inline(always)]
+    pub(crate) fn holds(self, bytes: usize) -> bool {
+        self.start + bytes <= self.end
+    }
+}
+
+impl Part for InPlace {
+    #[inline(always)]
+    fn part<T: Copy>(&self, offset: u32) -> Option<T> {
+        let offset = offset as usize;
+        if !self.holds(offset + size_of::<T>()) {
+            return None;
+        }
+        // SAFETY: the verifier knows where the piece ends, and what is read are integers.
+        Some(unsafe { ptr::read_unaligned((self.start + offset) as *const T) })
+    }
+}
+
+/// First byte of an IPv4 header without options.
+pub(crate) const PLAIN_V4: u8 = 0x45;
+/// Bytes of such a header, of one of IPv6, and of ports behind either.
+const HEADER_V4_BYTES: u32 = 20;
+const HEADER_V6_BYTES: u32 = 40;
+const PORTS_BYTES: u32 = 4;
+
+/// The bytes where TCP and UDP have the port that a packet comes from, if its headers are in one
+/// piece, as they nearly always are. Of other protocols, and of fragments, they are something else.
+#[inline(always)]
+pub(crate) fn source_port_in_place(context: &SkBuffContext) -> Option<u16> {
+    let place = InPlace::of(context);
+    if !place.holds((HEADER_V4_BYTES + PORTS_BYTES) as usize) {
+        return None;
+    }
+    let first: u8 = place.part(0)?;
+    let at = match first {
+        PLAIN_V4 => HEADER_V4_BYTES,
+        _ if first >> 4 == 6 => HEADER_V6_BYTES,
+        _ => return None,
+    };
+    place.part(at).map(u16::from_be_bytes)
+}
+
 /// Where a TCP or UDP packet comes from and goes to.
 pub(crate) struct Segment {
     pub(crate) source: Address,

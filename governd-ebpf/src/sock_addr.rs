@@ -5,14 +5,14 @@ use core::ptr;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock_addr},
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_storage_get},
+    helpers::{bpf_get_socket_cookie, bpf_sk_storage_get},
     programs::SockAddrContext,
 };
 use governd_common::{
     address::Address,
     decide::{Decision, Flow, Proof, Tables as _},
     event::{EventKind, FlowEvent, Hook},
-    table::{SocketOwner, socket_flag},
+    table::{SocketOwner, settings_flag, socket_flag},
     verdict::{Loss, Reason, Verdict},
 };
 
@@ -22,10 +22,12 @@ use crate::{
     hits, limit,
     outcome::{Fault, Outcome},
     subject::{self, Who},
-    tables::{SOCKETS, View},
+    tables::{SOCKETS, View, may_be_bound},
 };
 
 const PORT_DNS: u16 = 53;
+const PORT_HTTP: u16 = 80;
+const PORT_HTTPS: u16 = 443;
 const PROTOCOL_TCP: u8 = 6;
 
 /// The destination of an IPv4 hook.
@@ -62,6 +64,10 @@ pub(crate) fn judge(context: &SockAddrContext, hook: Hook, address: Address) -> 
         return without_policy(&socket, &address).answer();
     };
     let who = user(&view, &socket);
+    // This is nearly everything that ordinary programs do.
+    if who.subject == 0 && !who.is_lost && is_left_alone(&view, &address, socket.port) {
+        return Outcome::Pass.answer();
+    }
     let mut decision = Decision::FAULT;
     if who.is_lost {
         decision = Fault::LostTask(view).decision();
@@ -91,6 +97,16 @@ fn user(view: &View, socket: &Socket) -> Who {
     }
 }
 
+/// Whether the policy cannot but allow it to who is not registered, unrecorded: what it says of
+/// them is about names, which neither the address nor, at this port, the first bytes can have.
+#[inline(always)]
+fn is_left_alone(view: &View, address: &Address, port: u16) -> bool {
+    let is_free = view.has(settings_flag::ORDINARY_FREE)
+        && !matches!(port, PORT_DNS | PORT_HTTP | PORT_HTTPS)
+        && address.embedded_v4().is_none();
+    is_free && !may_be_bound(address) && view.is_whole()
+}
+
 /// The decision about a known process.
 #[inline(always)]
 fn judge_known(
@@ -100,10 +116,8 @@ fn judge_known(
     address: &Address,
     decision: &mut Decision,
 ) {
-    // SAFETY: the helper only reads the clock.
-    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
     let Socket { port, protocol, .. } = *socket;
-    let mut flow = Flow { subject: who.subject, address: *address, port, protocol, now_ns };
+    let mut flow = Flow { subject: who.subject, address: *address, port, protocol, now_ns: 0 };
     if decide_into(view, &flow, decision) == Verdict::Allow as u32 {
         // What a translator or a tunnel would reach is reached: a rule that denies it counts.
         if let Some(embedded) = address.embedded_v4() {

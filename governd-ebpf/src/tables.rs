@@ -23,11 +23,11 @@ use governd_common::{
     },
     limit::{Limits, Usage},
     limits::{
-        BINDINGS_MAX, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX, DESTINATIONS_MAX,
-        DNS_READERS_MAX, EXES_MAX, GRANTS_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK,
-        QUARANTINED_MAX, QUIC_FLOWS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX, RING_BYTES,
-        RULE_HITS_MAX, SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX, UIDS_MAX,
-        USAGES_MAX,
+        BINDINGS_MAX, BOUND_MARKS, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX,
+        DESTINATIONS_MAX, DNS_READERS_MAX, EXES_MAX, GRANTS_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX,
+        PIDS_PER_BLOCK, QUARANTINED_MAX, QUIC_FLOWS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX,
+        RING_BYTES, RULE_HITS_MAX, SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX,
+        UIDS_MAX, USAGES_MAX,
     },
     names::tail,
     table::{
@@ -85,6 +85,8 @@ pub(crate) static DECISIONS: HashMap<
 #[btf_map]
 pub(crate) static BINDINGS: LruHashMap<BindingKey, Binding, { BINDINGS_MAX as usize }> =
     LruHashMap::new();
+#[btf_map]
+static BOUND: Array<u8, BOUND_MARKS> = Array::new();
 #[btf_map]
 pub(crate) static PENDING: LruHashMap<QueryKey, Pending, { PENDING_MAX as usize }> =
     LruHashMap::new();
@@ -260,6 +262,22 @@ impl Tables for View {
     #[inline(always)]
     fn is_quarantined(&self, subject: u32) -> bool {
         is_quarantined(subject)
+    }
+}
+
+/// Whether names may be bound to the address, for anybody: most addresses are spared two lookups.
+#[inline(always)]
+pub(crate) fn may_be_bound(address: &Address) -> bool {
+    // A mark that cannot be read says nothing.
+    BOUND.get(address.mark()).is_none_or(|mark| *mark != 0)
+}
+
+/// Says so, before a name is bound to it. It stays for good.
+#[inline(always)]
+pub(crate) fn mark_bound(address: &Address) {
+    if let Some(mark) = BOUND.get_ptr_mut(address.mark()) {
+        // SAFETY: one byte, which everybody sets to the same.
+        unsafe { ptr::write_volatile(mark, 1) };
     }
 }
 

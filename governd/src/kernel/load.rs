@@ -135,7 +135,9 @@ impl Kernel {
     pub fn persist(&mut self) -> Result<(), KernelError> {
         let Some(Pinned { pins, place, .. }) = &self.pinned else { return Ok(()) };
         self.links.pin(&place.links)?;
-        pins.keep_only(place)
+        pins.keep_only(place)?;
+        // Programs of another layout may have bound addresses until now.
+        self.tables.mark_all_bound()
     }
 
     /// What the running kernel lacks, and is done without.

@@ -24,6 +24,7 @@ pub mod probe;
 mod quic;
 mod replay;
 mod ring;
+mod settings;
 mod shape;
 mod slotted;
 mod status;

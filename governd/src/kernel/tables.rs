@@ -16,6 +16,7 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key as LpmKey},
 };
 use governd_common::{
+    address::Address,
     key::{
         BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, GrantKey, NameKey, QuicKey,
         ResolverKey, RuleKey, SocketPathKey, SubjectKey, UidKey,
@@ -25,9 +26,9 @@ use governd_common::{
     names::map,
     table::{
         Binding, QuicFlow, RuleBlock, RuleHits, SelectorSet, Settings, SocketOwner, Subject, Task,
-        settings_flag, socket_path,
+        socket_path,
     },
-    verdict::{Loss, Mode},
+    verdict::Loss,
 };
 use rustix::thread::{MembarrierCommand, membarrier};
 use zerocopy::FromZeros;
@@ -37,8 +38,8 @@ use super::{
     canary::{self, Owners},
     intact::Known,
     lack::{self, Lack},
-    limits,
     pod::Shared,
+    settings,
     slotted::Slotted,
 };
 use crate::policy::image::{LocalSocket, TableImage};
@@ -69,6 +70,7 @@ pub(crate) struct PolicyTables {
     pub(super) resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
     tasks: HashMap<MapData, u32, Shared<Task>>,
     pub(super) bindings: Hash<BindingKey, Shared<Binding>>,
+    bound: Array<MapData, u8>,
     pub(super) quic_flows: HashMap<MapData, Shared<QuicKey>, Shared<QuicFlow>>,
     lost: PerCpuArray<MapData, u64>,
     pub(super) grants: HashMap<MapData, Shared<GrantKey>, u64>,
@@ -103,6 +105,7 @@ impl PolicyTables {
             resolvers: Slotted::take(ebpf, map::RESOLVERS)?,
             tasks: open(ebpf, map::TASKS)?,
             bindings: open(ebpf, map::BINDINGS)?,
+            bound: open(ebpf, map::BOUND)?,
             quic_flows: open(ebpf, map::QUIC_FLOWS)?,
             lost: open(ebpf, map::LOST)?,
             grants: open(ebpf, map::GRANTS)?,
@@ -136,9 +139,10 @@ impl PolicyTables {
         }
         if self.is_first {
             self.forget_bindings(image)?;
+            self.mark_all_bound()?;
             self.is_first = false;
         }
-        self.seal(slot, settings(generation, image))?;
+        self.seal(slot, settings::of(generation, image))?;
         let stored = self.active.set(0, generation, 0);
         stored.map_err(KernelError::map("write", map::ACTIVE))?;
         self.generation = generation;
@@ -164,6 +168,20 @@ impl PolicyTables {
                 .map_err(KernelError::map("write", map::BINDINGS))?;
         }
         Ok(())
+    }
+
+    /// Marks every address that is bound: an earlier daemon's programs may not have done so.
+    pub(super) fn mark_all_bound(&mut self) -> Result<(), KernelError> {
+        for (key, _) in read_all(&self.bindings, map::BINDINGS)? {
+            self.mark_bound(&key.0.address)?;
+        }
+        Ok(())
+    }
+
+    /// To be called before the address is bound.
+    fn mark_bound(&mut self, address: &Address) -> Result<(), KernelError> {
+        let stored = self.bound.set(address.mark(), 1, 0);
+        stored.map_err(KernelError::map("write", map::BOUND))
     }
 
     fn check_room(&self, image: &TableImage) -> Result<(), KernelError> {
@@ -225,7 +243,7 @@ impl PolicyTables {
         let canary = SubjectKey { slot, subject: SocketOwner::CANARY };
         let canary = std::iter::once((Shared(canary), Shared(canary::SUBJECT)));
         self.subjects.fill(slot, subjects.chain(canary))?;
-        let stored = self.settings.set(slot, Shared(settings(generation, image)), 0);
+        let stored = self.settings.set(slot, Shared(settings::of(generation, image)), 0);
         stored.map_err(KernelError::map("write", map::SETTINGS))
     }
 
@@ -308,6 +326,7 @@ impl Kernel {
     /// If the map cannot be written.
     pub fn rebind(&mut self, bindings: &[(BindingKey, Binding)]) -> Result<(), KernelError> {
         for (key, binding) in bindings {
+            self.tables.mark_bound(&key.address)?;
             let written = if binding.sets.iter().all(|bound| bound.set == 0) {
                 removed(self.tables.bindings.remove(&Shared(*key)))
             } else {
@@ -330,30 +349,6 @@ impl Kernel {
             counts.push((*loss, per_cpu.iter().sum()));
         }
         Ok(counts)
-    }
-}
-
-fn settings(generation: u64, image: &TableImage) -> Settings {
-    let [any_exe, any_uid, any_cgroup] = image.any;
-    let enforces = image.subjects.iter().any(|(_, subject)| subject.mode == Mode::Enforce as u8);
-    let mut flags = image.flags | settings_flag::COMPLETE;
-    if enforces {
-        flags |= settings_flag::ENFORCES;
-    }
-    if image.subjects.iter().any(|(subject, _)| *subject != 0) {
-        flags |= settings_flag::HAS_AGENTS;
-    }
-    if !image.cgroups.is_empty() {
-        flags |= settings_flag::HAS_CGROUPS;
-    }
-    flags |= limits::flags(image);
-    Settings {
-        generation,
-        flags,
-        selector_words: image.selector_words,
-        any_exe,
-        any_uid,
-        any_cgroup,
     }
 }
 

@@ -25,6 +25,7 @@ mod lineage;
 mod local;
 mod loss;
 mod object;
+mod ordinary;
 mod pins;
 mod refused;
 mod say;
