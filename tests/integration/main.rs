@@ -14,6 +14,7 @@ use governd_tests::{
 use libtest_mimic::Trial;
 
 mod agents;
+mod approval;
 mod audit;
 mod client;
 mod controls;
@@ -43,6 +44,7 @@ const SUBJECTS: &[&[Test]] = &[
     swap::TESTS,
     controls::TESTS,
     limits::TESTS,
+    approval::TESTS,
     proof::TESTS,
     newcomer::TESTS,
     destroy::TESTS,
