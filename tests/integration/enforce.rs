@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("enforce::every_kind_of_flow_is_judged", every_kind_of_flow_is_judged),
     ("enforce::what_an_agent_starts_is_the_agent", what_an_agent_starts_is_the_agent),
     ("enforce::what_no_agent_starts_is_untouched", what_no_agent_starts_is_untouched),
+    ("enforce::who_is_unregistered_reaches_no_ai", who_is_unregistered_reaches_no_ai),
     ("enforce::a_wildcard_covers_what_is_below", a_wildcard_covers_what_is_below),
 ];
 
@@ -24,6 +25,9 @@ const REFUSAL_MICROSECONDS_MAX: f64 = 5_000.0;
 const TRIES: u32 = 20;
 /// The same for the official clients, each of which makes one.
 const CLIENT_TRIES: u32 = 3;
+
+/// What curl ends with where it cannot connect.
+const CURL_UNREACHED: i32 = 7;
 
 const APPROVED: &str = "allow: [api.openai.com, api.anthropic.com]";
 const HTTPS_ONLY: &str = "allow: [api.openai.com, api.anthropic.com]\n        ports: [443]\n        \
@@ -221,6 +225,43 @@ fn what_no_agent_starts_is_untouched(lab: &Lab) -> Result<()> {
         ensure!(finished.stdout.contains(ANSWER), "{family:?}: {finished}");
         let nothing = client::flow(lab, *family, "tcp", site::OPENAI.name, 1)?;
         ensure!(nothing.reached == 0, "a policy without rules allows: {nothing:?}");
+    }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// With `deny-ai`, from the first connection of a process that resolves the name itself, and of one
+/// that knows the address and only says the name; everything else is reached.
+fn who_is_unregistered_reaches_no_ai(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "deny-ai")?;
+    let posture = policy::host("enforce").replace("unregistered: monitor", "unregistered: deny-ai");
+    place.write_policy(&posture)?;
+    let daemon = place.start()?;
+    let endpoints = [site::OPENAI, site::BEDROCK, site::AZURE, site::VERTEX];
+    for (site, family) in
+        endpoints.iter().flat_map(|site| Family::EACH.iter().map(move |it| (site, *it)))
+    {
+        let address = site.address(family);
+        let before = lab.seen(address)?;
+        let finished = client::curl(lab, family, site.name).run()?;
+        ensure!(finished.code == Some(CURL_UNREACHED), "{}, {family:?}: {finished}", site.name);
+        ensure!(lab.seen(address)? == before, "{}, {family:?}: something arrived", site.name);
+        let text = address.to_string();
+        let denied = place.record(&format!("the denial of {text}"), |each| {
+            record::is_flow(each, "unregistered", &text)
+        })?;
+        ensure!(record::verdict(&denied) == "deny", "{denied}");
+    }
+    // Nobody asked for this name; the hello says it.
+    let known = format!("{}:443:{}", site::ANTHROPIC.name, site::ANTHROPIC.v4());
+    let curl = client::curl(lab, Family::V4, site::ANTHROPIC.name).args(["--resolve", &known]);
+    let finished = curl.run()?;
+    ensure!(finished.code != Some(0) && !finished.stdout.contains(ANSWER), "{finished}");
+    for site in [site::LEFT, site::EXFIL] {
+        for family in Family::EACH {
+            let finished = client::curl(lab, *family, site.name).run()?;
+            ensure!(finished.stdout.contains(ANSWER), "{}, {family:?}: {finished}", site.name);
+        }
     }
     daemon.stop()?;
     Ok(())

@@ -63,6 +63,12 @@ pub const OPENAI: Site = Site { name: "api.openai.com", number: 11 };
 pub const ANTHROPIC: Site = Site { name: "api.anthropic.com", number: 12 };
 /// Mistral's API.
 pub const MISTRAL: Site = Site { name: "api.mistral.ai", number: 13 };
+/// Amazon Bedrock in one region, which the catalogue knows by a pattern.
+pub const BEDROCK: Site = Site { name: "bedrock-runtime.eu-west-1.amazonaws.com", number: 14 };
+/// Somebody's resource at Azure OpenAI, likewise.
+pub const AZURE: Site = Site { name: "some-team.openai.azure.com", number: 15 };
+/// Vertex AI in one region, likewise.
+pub const VERTEX: Site = Site { name: "europe-west4-aiplatform.googleapis.com", number: 16 };
 /// Every name below a domain, but not the domain itself.
 pub const TENANTS: Site = Site { name: "*.tenant.example", number: 20 };
 /// The domain itself.
@@ -81,8 +87,22 @@ pub const BOTH: Site = Site { name: "both.example", number: 43 };
 pub const EXFIL: Site = Site { name: "exfil.example", number: 66 };
 
 /// Every site.
-pub const ALL: &[Site] =
-    &[OPENAI, ANTHROPIC, MISTRAL, TENANTS, TENANT_APEX, CDN_ONE, CDN_TWO, LEFT, RIGHT, BOTH, EXFIL];
+pub const ALL: &[Site] = &[
+    OPENAI,
+    ANTHROPIC,
+    MISTRAL,
+    BEDROCK,
+    AZURE,
+    VERTEX,
+    TENANTS,
+    TENANT_APEX,
+    CDN_ONE,
+    CDN_TWO,
+    LEFT,
+    RIGHT,
+    BOTH,
+    EXFIL,
+];
 
 /// HTTPS.
 pub const PORT_HTTPS: u16 = 443;
