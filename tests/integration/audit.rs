@@ -1,6 +1,11 @@
 //! What the log says afterwards: questions about it, and proofs for people who trust nobody here.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use governd_tests::{
@@ -8,7 +13,7 @@ use governd_tests::{
     client::Family,
     command::{Finished, run},
     daemon::Place,
-    site,
+    site, wait,
 };
 use serde_json::Value;
 
@@ -17,6 +22,7 @@ use crate::{Test, client, policy, record};
 pub(crate) const TESTS: &[Test] = &[
     ("audit::a_record_is_proven_to_an_outsider", a_record_is_proven_to_an_outsider),
     ("audit::questions_find_their_records", questions_find_their_records),
+    ("audit::without_a_log_ai_is_denied", without_a_log_ai_is_denied),
 ];
 
 const EXIT_NO: i32 = 1;
@@ -82,6 +88,79 @@ fn a_record_is_proven_to_an_outsider(lab: &Lab) -> Result<()> {
     let nothing = audit(&place, &["prove", "1000000"])?;
     ensure!(nothing.code == Some(EXIT_ENVIRONMENT), "{nothing}");
     ensure!(nothing.stderr.contains("hint: "), "{nothing}");
+    Ok(())
+}
+
+/// A small file system over the state of a place, gone when this is.
+struct Small(PathBuf);
+
+impl Small {
+    fn over(directory: PathBuf) -> Result<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&directory);
+        run(&mut mount)?.success()?;
+        Ok(Self(directory))
+    }
+
+    fn filling(&self) -> PathBuf {
+        self.0.join("filling")
+    }
+
+    /// Leaves no room for another page.
+    fn fill(&self) -> Result<()> {
+        let mut file = fs::File::create(self.filling())?;
+        loop {
+            match file.write(&[0; 4_096]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("{} is still mounted", self.0.display());
+        }
+    }
+}
+
+fn without_a_log_ai_is_denied(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "full")?;
+    let small = Small::over(place.state())?;
+    let rule = format!("allow: [{}, {}]", site::LEFT.name, site::OPENAI.name);
+    let documents = policy::both_agents(lab, "enforce", &[&rule]);
+    place.write_policy(&documents.replacen("  mode:", "  on_log_failure: deny-ai\n  mode:", 1))?;
+    let daemon = place.start()?;
+    let reaches = |host: &str| -> Result<bool> {
+        Ok(client::flow(lab, Family::V4, "tcp", host, 1)?.reached == 1)
+    };
+    let becomes = |what: &str, wanted: bool| {
+        wait::until(what, wait::PATIENCE * 3, || {
+            Ok((reaches(site::OPENAI.name)? == wanted).then_some(()))
+        })
+    };
+    ensure!(reaches(site::OPENAI.name)?, "it is allowed");
+    small.fill()?;
+    becomes("AI is denied without a log", false)?;
+    ensure!(reaches(site::LEFT.name)?, "what is no AI endpoint is as ever");
+    ensure!(!reaches(site::EXFIL.name)?, "what is denied stays so");
+    let unregistered = client::curl(lab, Family::V4, site::OPENAI.name).run()?;
+    ensure!(unregistered.code != Some(0), "who is not registered reaches it: {unregistered}");
+    ensure!(!record::text(&daemon.status()?, "/log/failing").is_empty(), "no word of it");
+    fs::remove_file(small.filling())?;
+    becomes("AI is allowed again", true)?;
+    for message in ["AI endpoints are denied", "AI endpoints are as the policy has them"] {
+        place.record(message, |each| {
+            record::text(each, "/api/operation") == "log.failure"
+                && record::text(each, "/message").starts_with(message)
+        })?;
+    }
+    daemon.stop()?;
+    audit(&place, &["verify"])?.success()?;
     Ok(())
 }
 

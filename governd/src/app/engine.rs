@@ -285,6 +285,7 @@ impl Engine {
         }
         self.pass_controls();
         self.keep_rule_hits(false);
+        self.follow_log();
         self.selftest_if_due();
         self.step(Input::Undestroyed(self.destroyer.failed(), clock::now_ms()));
         self.discover_ended();

@@ -130,6 +130,11 @@ impl Journal {
         }
     }
 
+    /// Whether the log cannot be written.
+    pub fn is_failing(&self) -> bool {
+        self.keeper.trouble().is_some()
+    }
+
     /// Records that wait for the log.
     pub fn queued(&self) -> u64 {
         self.keeper.queued()

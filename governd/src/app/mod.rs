@@ -40,6 +40,7 @@ mod selftest;
 pub mod sinking;
 pub mod sources;
 mod tampering;
+mod unrecorded;
 mod unseen;
 pub mod uplink;
 

@@ -21,6 +21,7 @@ use crate::{
         ids::Ids,
         image::Compiled,
         lifecycle::Lapse,
+        unrecorded,
         value::Target,
     },
     settings::PolicySource,
@@ -90,6 +91,8 @@ pub struct Rulebook {
     standing: Standing,
     /// Approvals that did not hold at the latest compilation.
     lapses: Vec<Lapse>,
+    /// The log cannot be written.
+    is_unrecorded: bool,
 }
 
 impl Rulebook {
@@ -110,6 +113,7 @@ impl Rulebook {
             modes: Modes::default(),
             standing: Standing::default(),
             lapses: Vec::new(),
+            is_unrecorded: false,
         }
     }
 
@@ -175,6 +179,21 @@ impl Rulebook {
         self.modes = modes;
     }
 
+    /// Whether the log cannot be written, as it was last told.
+    pub fn is_unrecorded(&self) -> bool {
+        self.is_unrecorded
+    }
+
+    /// Tells whether the log cannot be written; counts from the next compilation on.
+    pub fn set_unrecorded(&mut self, is_unrecorded: bool) {
+        self.is_unrecorded = is_unrecorded;
+    }
+
+    /// Whether anything may be stopped at all: not where a mode for everything is to monitor.
+    pub fn may_stop(&self) -> bool {
+        self.mode != Some(Mode::Monitor)
+    }
+
     /// Whether the mode is one for everything, whatever documents and people say.
     pub fn has_fixed_mode(&self) -> bool {
         self.mode.is_some()
@@ -225,6 +244,9 @@ impl Rulebook {
         let mut compiled = compiled.map_err(RulebookError::Invalid)?;
         if !self.has_fixed_mode() {
             self.modes.apply(&mut compiled);
+        }
+        if self.is_unrecorded && compiled.denies_unrecorded_ai && self.may_stop() {
+            unrecorded::deny_ai(&mut compiled);
         }
         // Discovery looks at whatever is executed, registered or not.
         compiled.image.flags |= settings_flag::REPORT_ALL_EXECS;

@@ -260,6 +260,11 @@ pub struct HostSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["monitor", "deny-ai", "deny"]))]
     pub unregistered: Option<Located<String>>,
+    /// What happens while the audit log cannot be written: `continue` (if absent), or `deny-ai`, by
+    /// which AI endpoints are denied to everybody until it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["continue", "deny-ai"]))]
+    pub on_log_failure: Option<Located<String>>,
     /// Whether agents may reach this host itself without a rule: `deny` (if absent) or `allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["deny", "allow"]))]

@@ -77,6 +77,8 @@ pub struct Compiled {
     pub sets: std::collections::BTreeMap<u32, Arc<str>>,
     /// How often self-tests run, in seconds.
     pub selftest_s: Option<u64>,
+    /// Whether AI endpoints are to be denied while the log cannot be written.
+    pub denies_unrecorded_ai: bool,
     /// What is perhaps not meant so, here and in the documents.
     pub warnings: Diagnostics,
 }

@@ -27,6 +27,7 @@ pub mod shape;
 pub mod tables;
 pub mod testing;
 pub mod trial;
+pub mod unrecorded;
 pub mod value;
 
 mod check;

@@ -12,7 +12,7 @@ use super::{
     explain::Destination,
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
-        Mail, Posture, Questions, Target, Tier, Verify,
+        LogFailure, Mail, Posture, Questions, Target, Tier, Verify,
         approval::{Day, Fallback, ImageDigest, Risk, Sha256, Version},
         group::GroupRef,
         local::LocalSockets,
@@ -126,6 +126,8 @@ pub struct HostPolicy {
     pub mode: Mode,
     /// What happens to everything that is no agent.
     pub unregistered: Posture,
+    /// What happens while the log cannot be written.
+    pub on_log_failure: LogFailure,
     /// Whether agents may reach this host itself without a rule.
     pub loopback: Verdict,
     /// Whether the resolvers of the host's configuration are trusted.
@@ -147,6 +149,7 @@ impl HostPolicy {
             hosts: Vec::new(),
             mode: Mode::Monitor,
             unregistered: Posture::Monitor,
+            on_log_failure: LogFailure::Continue,
             loopback: Verdict::Deny,
             host_resolvers: true,
             resolvers: Vec::new(),

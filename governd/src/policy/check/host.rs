@@ -14,13 +14,23 @@ impl Checker<'_> {
         let HostPolicyDocument { api_version: _, kind: _, metadata, spec } = document;
         let name = self.name(metadata, at);
         let spec = self.required(spec, "spec", at)?;
-        let HostSpec { hosts, mode, unregistered, loopback, resolvers, selftest } = spec.value;
+        let HostSpec {
+            hosts,
+            mode,
+            unregistered,
+            on_log_failure,
+            loopback,
+            resolvers,
+            selftest,
+        } = spec.value;
         let hosts = match hosts {
             Some(hosts) => self.each("hosts", &hosts, HostGlob::parse),
             None => vec![HostGlob::every()],
         };
         let mode = mode.and_then(|mode| self.parse(&mode, value::parse_mode));
         let unregistered = unregistered.and_then(|word| self.parse(&word, Posture::parse));
+        let on_log_failure =
+            on_log_failure.and_then(|word| self.parse(&word, value::LogFailure::parse));
         let loopback = loopback.and_then(|word| self.parse(&word, value::parse_verdict));
         let resolvers = resolvers.map(|resolvers| resolvers.value).unwrap_or_default();
         let addresses = resolvers.addresses.map(|list| {
@@ -43,6 +53,7 @@ impl Checker<'_> {
             hosts,
             mode: mode.unwrap_or(Mode::Monitor),
             unregistered: unregistered.unwrap_or_default(),
+            on_log_failure: on_log_failure.unwrap_or_default(),
             loopback: loopback.unwrap_or(Verdict::Deny),
             host_resolvers: resolvers.host.is_none_or(|flag| flag.value),
             resolvers: addresses.unwrap_or_default(),

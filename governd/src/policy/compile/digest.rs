@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use crate::policy::{
     model::{Agent, Approval, EndpointGroup, HostPolicy, Match, Person, Policy, Rule},
-    value::{Target, approval::Fallback, mode_word, port::Ports, verdict_word},
+    value::{
+        LogFailure, Target, approval::Fallback, mode_word, port::Ports, verdict_word,
+    },
 };
 
 /// `sha256:` and the digest in hexadecimal.
@@ -116,6 +118,7 @@ fn host(host: &HostPolicy) -> Value {
         hosts,
         mode,
         unregistered,
+        on_log_failure,
         loopback,
         host_resolvers,
         resolvers,
@@ -134,6 +137,10 @@ fn host(host: &HostPolicy) -> Value {
     });
     let paths: Vec<_> = resolver_processes.iter().map(|exe| exe.value.as_str()).collect();
     let said = [
+        (
+            "on_log_failure",
+            (*on_log_failure != LogFailure::default()).then(|| json!(on_log_failure.word())),
+        ),
         ("resolvers_processes", (!paths.is_empty()).then(|| json!(paths))),
         ("selftest_s", selftest_s.map(|seconds| json!(seconds))),
     ];

@@ -35,7 +35,7 @@ use super::{
     load::Documents,
     model::{Agent, HostPolicy, Policy, Rule},
     value::{
-        Questions, Target, Tier,
+        LogFailure, Questions, Target, Tier,
         local::LocalSockets,
         name::HostPattern,
         network::Network,
@@ -92,6 +92,9 @@ struct Claim<'a> {
     /// The name may be asked for, as a name that resolvers try before the one that is meant.
     is_question: bool,
 }
+
+/// How the names of rules begin that the unregistered have on AI endpoints.
+pub(super) const AI_RULES: &str = "unregistered/ai/";
 
 /// Every port, for rules that name none.
 const EVERY_PORT: &[Ports] = &[Ports::EVERY];
@@ -156,6 +159,7 @@ impl Documents {
         let Compiler { mut compiled, .. } = compiler;
         compiled.digest = digest::digest(&self.policy);
         compiled.selftest_s = host.selftest_s;
+        compiled.denies_unrecorded_ai = host.on_log_failure == LogFailure::DenyAi;
         compiled.agents.sort_by_key(|agent| agent.subject);
         let (mut compiled, warnings) = out.unless_errors(compiled)?;
         compiled.warnings = warnings;

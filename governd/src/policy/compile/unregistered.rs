@@ -7,7 +7,7 @@ use governd_common::{
     verdict::Verdict,
 };
 
-use super::{Claim, Compiler, EVERY_PORT, specificity};
+use super::{AI_RULES, Claim, Compiler, EVERY_PORT, specificity};
 use crate::policy::{
     image::AgentFacts,
     value::{Posture, Tier, name::HostPattern, port::Protocol},
@@ -31,7 +31,7 @@ impl Compiler<'_, '_> {
                 Some(rule) => *rule,
                 None => {
                     let text = format!("{} {label} (unregistered: {word})", tier.word());
-                    let id = format!("unregistered/ai/{}", words::slug(label));
+                    let id = format!("{AI_RULES}{}", words::slug(label));
                     let rule = self.rule(&id, 0, text, tier, place.clone());
                     by_label.insert(label, rule);
                     rule

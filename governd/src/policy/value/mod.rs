@@ -82,6 +82,34 @@ impl Posture {
     }
 }
 
+/// What happens while the audit log cannot be written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFailure {
+    /// The policy holds as ever; what is lost is counted.
+    #[default]
+    Continue,
+    /// AI endpoints are denied to everybody.
+    DenyAi,
+}
+
+impl LogFailure {
+    /// The word in a document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::DenyAi => "deny-ai",
+        }
+    }
+
+    /// Reads `continue` or `deny-ai`.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        word(text, &[Self::Continue, Self::DenyAi].map(|one| (one.word(), one)))
+    }
+}
+
 /// What a rule gives: how much the agent decides for itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tier {
