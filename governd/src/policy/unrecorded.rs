@@ -60,9 +60,7 @@ fn ai_sets(compiled: &Compiled) -> BTreeSet<u32> {
         rule.is_some_and(|rule| rule.subject == 0 && rule.id.starts_with(compile::AI_RULES))
     };
     let blocks = compiled.image.blocks.iter().filter(|(subject, ..)| *subject == 0);
-    let ai = blocks.filter(|(.., block)| {
-        block.entries.iter().take(block.len as usize).any(is_ai)
-    });
+    let ai = blocks.filter(|(.., block)| block.entries.iter().take(block.len as usize).any(is_ai));
     ai.map(|(_, set, _)| *set).collect()
 }
 

@@ -29,6 +29,13 @@ pub type Observer = Box<dyn FnMut(u64, &str) + Send>;
 /// Time between commits in a flood: a sync costs as much for one record as for many.
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
+/// How long records gather in the queue once it is empty: waking for each of a flood costs more
+/// than writing it.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// Records that are taken before it is looked whether a commit is due.
+const BURST_RECORDS_MAX: usize = 256;
+
 /// How the keeper works.
 #[derive(Clone, Copy, Debug)]
 pub struct KeeperOptions {
@@ -292,18 +299,13 @@ impl<F: Filesystem> Worker<F> {
     fn run(mut self, orders: &Receiver<Order>) -> Result<u64, CommitError> {
         loop {
             let wait = self.due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
+            let mut taken = 0;
             match orders.recv_timeout(wait) {
-                Ok(Order::Record { time_ms, record }) => {
-                    self.shared.queued.fetch_sub(1, Ordering::Relaxed);
-                    self.take(time_ms, &record);
-                }
-                Ok(Order::Commit { done }) => {
-                    let committed = self.commit();
-                    if committed.is_ok() {
-                        self.retain();
-                    }
-                    if committed.is_ok() && done.send(self.log.durable()).is_err() {
-                        tracing::debug!("nobody waits for this commit any more");
+                Ok(first) => {
+                    let burst = std::iter::once(first).chain(orders.try_iter());
+                    for order in burst.take(BURST_RECORDS_MAX) {
+                        taken += 1;
+                        self.obey(order);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -314,6 +316,26 @@ impl<F: Filesystem> Worker<F> {
                 match self.commit() {
                     Ok(_) => self.retain(),
                     Err(_) => self.due = Some(Instant::now() + self.options.interval),
+                }
+            } else if (1..BURST_RECORDS_MAX).contains(&taken) {
+                thread::sleep(GATHER);
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Record { time_ms, record } => {
+                self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+                self.take(time_ms, &record);
+            }
+            Order::Commit { done } => {
+                let committed = self.commit();
+                if committed.is_ok() {
+                    self.retain();
+                }
+                if committed.is_ok() && done.send(self.log.durable()).is_err() {
+                    tracing::debug!("nobody waits for this commit any more");
                 }
             }
         }

@@ -90,7 +90,9 @@ impl<F: Filesystem> Reader<F> {
     }
 
     fn fill(&mut self) -> Result<(), ReadError> {
-        loop {
+        // While the open segment has more nobody needs to look for another.
+        self.read_chunk(None)?;
+        while self.ready.is_empty() {
             let directory = self.directory.clone();
             let unreadable = |source| ReadError::Io { path: directory, source };
             let bases = segment::bases(&self.filesystem, &self.directory).map_err(unreadable)?;
@@ -113,6 +115,7 @@ impl<F: Filesystem> Reader<F> {
                 return Err(ReadError::Damaged { first, last, path });
             }
         }
+        Ok(())
     }
 
     fn switch_to(&mut self, base: u64) -> Result<(), ReadError> {

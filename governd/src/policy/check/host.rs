@@ -14,15 +14,8 @@ impl Checker<'_> {
         let HostPolicyDocument { api_version: _, kind: _, metadata, spec } = document;
         let name = self.name(metadata, at);
         let spec = self.required(spec, "spec", at)?;
-        let HostSpec {
-            hosts,
-            mode,
-            unregistered,
-            on_log_failure,
-            loopback,
-            resolvers,
-            selftest,
-        } = spec.value;
+        let HostSpec { hosts, mode, unregistered, on_log_failure, loopback, resolvers, selftest } =
+            spec.value;
         let hosts = match hosts {
             Some(hosts) => self.each("hosts", &hosts, HostGlob::parse),
             None => vec![HostGlob::every()],

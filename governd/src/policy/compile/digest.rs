@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 
 use crate::policy::{
     model::{Agent, Approval, EndpointGroup, HostPolicy, Match, Person, Policy, Rule},
-    value::{
-        LogFailure, Target, approval::Fallback, mode_word, port::Ports, verdict_word,
-    },
+    value::{LogFailure, Target, approval::Fallback, mode_word, port::Ports, verdict_word},
 };
 
 /// `sha256:` and the digest in hexadecimal.
