@@ -12,3 +12,4 @@ mod reach;
 mod reference;
 mod testing;
 mod trial;
+mod unrecorded;
