@@ -3,7 +3,8 @@
 
 usage: check-log.py [--mirror DIRECTORY] PLACE KEY [RECEIPT]
 
-PLACE is a log, such as /var/lib/governd/log, or the URL of one that `governd sink publish` wrote (C2SP tlog-tiles);
+PLACE is a log, such as /var/lib/governd/log, a file that `governd audit export` wrote, or the URL of a log that
+`governd sink publish` wrote (C2SP tlog-tiles);
 KEY the text of the host's key.pub, or that file; RECEIPT a file that `governd sink receipt` wrote. Every root is
 computed from the records and compared with every checkpoint, and every signature is checked. With --mirror what is
 read from a URL is kept, and what was kept before must be its beginning. Prints how far the log is signed and exits
@@ -20,11 +21,15 @@ class Tree:
         self.size, self.peaks = size, list(peaks)
 
     def push(self, line):
-        node, size = sha256(b"\0" + line), self.size
+        self.add(sha256(b"\0" + line), 1)
+
+    def add(self, node, part):
+        """A complete subtree of a size that divides the tree's."""
+        size = self.size // part
         while size & 1:
             node, size = sha256(b"\1" + self.peaks.pop() + node), size >> 1
         self.peaks.append(node)
-        self.size += 1
+        self.size += part
 
     def root(self):
         if not self.peaks:
@@ -96,6 +101,28 @@ def check(directory, key, receipt):
         assert not signed, f"records from {tree.size} on are missing"
     assert not receipt or receipt[0] <= tree.size, f"records from {tree.size} on are missing, the sink saw {receipt[0]}"
     return f"{tree.size} records, {count} checkpoints: as signed"
+
+def check_extract(path, key):
+    with open(path, "rb") as file:
+        head, body, signature, records = file.read().split(b"\n\n", 3)
+    mark, span, *hashes = head.decode().split("\n")
+    assert mark == "governd.dev/log-extract@v1", "this is no extract of a log"
+    begin, end = (int(number) for number in span.removeprefix("range ").split(" "))
+    size, root = key.open(f"{body.decode()}\n\n{signature.decode()}\n")
+    assert begin < end <= size, "the checkpoint is not about these records"
+    parts = {mark: [base64.b64decode(line.split(" ")[1]) for line in hashes if line.startswith(mark)]
+             for mark in ("before ", "behind ")}
+    assert len(parts["before "]) == bin(begin).count("1"), "the tree before the records is another"
+    tree = Tree(begin, parts["before "])
+    for line in records.split(b"\n")[:-1]:
+        tree.push(line)
+    assert tree.size == end, f"it has {tree.size - begin} records and says {end - begin}"
+    for node in parts["behind "]:
+        assert tree.size < size, "there is more behind the records than was signed"
+        fits = 1 << (size - tree.size).bit_length() - 1
+        tree.add(node, min(tree.size & -tree.size, fits))
+    assert tree.size == size and tree.root() == root, "the records are not those that were signed"
+    return f"records {begin} to {end - 1} of {size}: as signed"
 
 def groups(number):
     text = f"{number % 1000:03}"
@@ -182,6 +209,9 @@ if __name__ == "__main__":
         key = Key(open(key).read() if os.path.exists(key) else key)
         receipt = key.open(open(receipt[0], encoding="utf-8").read()) if receipt else None
         is_url = "://" in place
-        print(check_published(place, mirror, key, receipt) if is_url else check(place, key, receipt))
+        if os.path.isfile(place):
+            print(check_extract(place, key))
+        else:
+            print(check_published(place, mirror, key, receipt) if is_url else check(place, key, receipt))
     except (AssertionError, ValueError, IndexError, OSError, struct.error, urllib.error.URLError) as error:
         sys.exit(f"not as signed: {error}")

@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
 const EXIT_NO: i32 = 1;
 const EXIT_USAGE: i32 = 2;
 const EXIT_ENVIRONMENT: i32 = 4;
+const LOG_SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/audit/check-log.py");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/audit/check-proof.py");
 
 fn audit(place: &Place, arguments: &[&str]) -> Result<Finished> {
@@ -72,6 +73,8 @@ fn a_record_is_proven_to_an_outsider(lab: &Lab) -> Result<()> {
     let printed: Value = serde_json::from_str(&script.success()?)?;
     ensure!(printed == denied, "the script proves {printed}");
 
+    extract(&place, &index, &key)?;
+
     // What somebody changed proves nothing, whichever part it was, to either of them.
     let whole = by_index.as_bytes();
     for place_of_change in (0..whole.len()).step_by(whole.len() / 24) {
@@ -88,6 +91,29 @@ fn a_record_is_proven_to_an_outsider(lab: &Lab) -> Result<()> {
     let nothing = audit(&place, &["prove", "1000000"])?;
     ensure!(nothing.code == Some(EXIT_ENVIRONMENT), "{nothing}");
     ensure!(nothing.stderr.contains("hint: "), "{nothing}");
+    Ok(())
+}
+
+/// A range of records proves the same to both, and nothing once it is changed.
+fn extract(place: &Place, last: &str, key: &Path) -> Result<()> {
+    let file = place.state().join("records.extract");
+    let name = file.display().to_string();
+    audit(place, &["export", &name, "--first", "1", "--last", last])?.success()?;
+    let whole = fs::read_to_string(&file)?;
+    let script = |file: &Path| run(Command::new("python3").arg(LOG_SCRIPT).arg(file).arg(key));
+    let (governd, _) = checked(place, &file, key)?;
+    ensure!(governd.json()?.pointer("/proven") == Some(&Value::Bool(true)), "{governd}");
+    let said = script(&file)?.success()?;
+    ensure!(said.starts_with(&format!("records 1 to {last} of ")), "{said}");
+    let changed = place.state().join("changed.extract");
+    fs::write(&changed, whole.replacen("\"time\":", "\"time\":1", 1))?;
+    let (governd, _) = checked(place, &changed, key)?;
+    ensure!(governd.code == Some(EXIT_NO), "{governd}");
+    ensure!(script(&changed)?.code == Some(EXIT_NO), "the script takes it");
+    let all = place.state().join("all.extract").display().to_string();
+    audit(place, &["export", &all, "--from", "1h"])?.success()?;
+    let nothing = audit(place, &["export", "/dev/null/none", "--to", "2001-01-01"])?;
+    ensure!(nothing.code == Some(EXIT_NO), "{nothing}");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod canonical;
 pub mod checkpoint;
 pub mod cosign;
 pub mod export;
+pub mod extract;
 pub mod log;
 pub mod proof;
 pub mod record;

@@ -63,14 +63,19 @@ impl Frontier {
 
     /// Adds a leaf by its hash.
     pub fn push(&mut self, leaf: Hash) {
-        let mut hash = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        self.push_subtree(1, leaf);
+    }
+
+    /// Adds a complete subtree by its size, a power of two that divides the tree's, and its root.
+    pub fn push_subtree(&mut self, size: u64, root: Hash) {
+        let mut hash = root;
+        for _ in 0..(self.size / size.max(1)).trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 hash = node_hash(&left, &hash);
             }
         }
         self.peaks.push(hash);
-        self.size += 1;
+        self.size += size;
     }
 
     /// The root; that of the empty tree is the hash of nothing.

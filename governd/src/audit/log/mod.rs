@@ -40,6 +40,7 @@
 
 mod append;
 mod cursor;
+mod extract;
 mod inspect;
 #[cfg(test)]
 mod inspect_tests;
@@ -66,6 +67,7 @@ use std::{io, path::PathBuf};
 pub use self::{
     append::{Damage, Log, Opened},
     cursor::Cursor,
+    extract::{ExportError, export},
     inspect::{public_key, verify},
     keeper::{
         COMMIT_BOUNDS_S, CommitDurations, Keeper, KeeperOptions, Observer, Progress, Refused,

@@ -1,4 +1,5 @@
-//! `governd audit check-proof`: what a proof proves. Reads the proof and a key, and nothing else.
+//! `governd audit check-proof`: what a proof or an extract proves. Reads it and a key, and nothing
+//! else.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Outcome, named_key};
+use super::{Outcome, extract, named_key};
 use crate::{
     audit::{canonical::integer, checkpoint::Checkpoint, proof::Proof},
     cli::{
@@ -23,7 +24,7 @@ const PROOF_BYTES_MAX: u64 = 1 << 20;
 /// Flags of `governd audit check-proof`.
 #[derive(Args, Debug)]
 pub(super) struct CheckProof {
-    /// The proof.
+    /// The proof, or an extract that `governd audit export` wrote.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The host's public key, or a file with it, as it was noted elsewhere. It must not come from
@@ -39,6 +40,9 @@ impl CheckProof {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
         let key = named_key(&self.key)?;
+        if extract::is_one(&self.file) {
+            return extract::check(&self.file, &key, &printer);
+        }
         let proof = read(&self.file)?;
         let checked = proof.check(&key);
         let record = String::from_utf8_lossy(&proof.record);

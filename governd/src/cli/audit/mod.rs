@@ -18,6 +18,8 @@ use crate::{
 
 mod against;
 mod check;
+mod export;
+mod extract;
 mod prove;
 mod query;
 mod verify;
@@ -37,8 +39,10 @@ enum Verb {
     Verify(verify::Verify),
     /// Print a proof that a record is in this host's log; anybody can check it without governd.
     Prove(prove::Prove),
-    /// Check a proof, and print the record that it proves.
+    /// Check a proof, and print the record that it proves; or an extract.
     CheckProof(check::CheckProof),
+    /// Write a range of records into one file, with what proves them to anybody.
+    Export(export::Export),
     /// Search the records: a table, JSON or CSV.
     Query(query::Query),
 }
@@ -49,6 +53,7 @@ impl Audit {
             Verb::Verify(verify) => verify.run(),
             Verb::Prove(prove) => prove.run(),
             Verb::CheckProof(check) => check.run(),
+            Verb::Export(export) => export.run(),
             Verb::Query(query) => query.run(),
         }
     }
