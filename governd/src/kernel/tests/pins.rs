@@ -9,7 +9,7 @@ use std::{
 
 use governd_common::{
     names::program,
-    verdict::{Mode, Verdict},
+    verdict::{Loss, Mode, Verdict},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     image::Policy,
 };
 use crate::{
-    kernel::{Harm, Kernel, KernelError, KernelOptions, Pins, Tampering},
+    kernel::{Harm, Kernel, KernelError, KernelOptions, Pins, RawEvent, Tampering},
     policy::ids::Ids,
 };
 
@@ -122,6 +122,40 @@ fn enforcement_goes_on_without_a_daemon_and_the_next_one_goes_on_with_it() {
     drop(kernel);
     assert_eq!(host.connect(), ["ok"]);
     assert!(!host.root.0.exists());
+}
+
+#[test]
+fn what_happens_while_no_daemon_runs_is_read_by_the_next_or_counted() {
+    const DENIED: u64 = 1_000;
+    if !is_root() {
+        return;
+    }
+    let host = Host::new("loss");
+    let mut kernel = host.load().unwrap();
+    host.enforce(&mut kernel);
+    drop(kernel);
+    let script = format!("repeat {DENIED} {}", host.server.local_addr().unwrap());
+    let exe = std::env::current_exe().unwrap();
+    let outcome = agent::run(&exe, &host.cgroup.path, &script);
+    assert_eq!(outcome, [format!("refused {DENIED}")]);
+
+    let mut kernel = host.load().unwrap();
+    let mut denied = 0;
+    let mut others = 0;
+    let mut events = kernel.take_events().unwrap();
+    let mut count = |event| match event {
+        RawEvent::Flow(_) => denied += 1,
+        _ => others += 1,
+    };
+    while events.drain(&mut count) > 0 {}
+    let lost = kernel.lost().unwrap();
+    let lost = lost.iter().find(|(loss, _)| *loss == Loss::Ring).unwrap().1;
+    assert!(denied > 0 && lost > 0, "{denied} read, {lost} lost");
+    assert!(denied + lost >= DENIED, "{denied} read, {lost} lost");
+    // Its start, fork, exec and end are events, too, and may be among what is lost.
+    assert!(denied + lost <= DENIED + 10, "{denied} read, {lost} lost, {others} others");
+    assert_eq!(kernel.recorded().unwrap(), [], "nobody has recorded it yet");
+    kernel.detach().unwrap();
 }
 
 #[test]
