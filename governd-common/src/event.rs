@@ -31,6 +31,8 @@ pub enum EventKind {
     Path = 8,
     /// [`TrafficEvent`].
     Traffic = 9,
+    /// [`InfluenceEvent`].
+    Influence = 10,
 }
 
 shared! {
@@ -113,6 +115,18 @@ shared! {
         pub reserved: u32,
         /// Socket cookie.
         pub cookie: u64,
+    }
+}
+
+shared! {
+    /// A tracked process writes another's memory, which becomes its subject's by that.
+    pub struct InfluenceEvent {
+        /// Common part: who writes.
+        pub header: EventHeader,
+        /// Process id of the other one.
+        pub target: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 }
 

@@ -36,6 +36,9 @@ pub const DNS_POINTERS_MAX: usize = 16;
 /// Bytes of a connection's beginning, record headers included, in which a ClientHello or the head
 /// of an HTTP request must be complete.
 pub const HELLO_BYTES_MAX: usize = 16_384;
+/// Early data, in bytes, behind which another ClientHello is still looked for. What servers that
+/// ask for one pass over is less: 16,384 bytes where nobody configured it.
+pub const EARLY_DATA_BYTES_MAX: u32 = 65_536;
 /// Bytes of a connection that a streaming parser takes at a time.
 pub const CHUNK_BYTES_MAX: usize = 4_096;
 /// Bytes of a ClientHello's protocol list (ALPN) that are kept.

@@ -190,8 +190,11 @@ pub mod program {
     /// `raw_tp/sched_process_exit`.
     pub const PROCESS_EXIT: &str = "process_exit";
 
+    /// `raw_tp/mmap_lock_start_locking`.
+    pub const MEMORY_LOCK: &str = "memory_lock";
+
     /// All of them.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 24] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -215,6 +218,7 @@ pub mod program {
         PROCESS_FORK,
         PROCESS_EXEC,
         PROCESS_EXIT,
+        MEMORY_LOCK,
     ];
 }
 

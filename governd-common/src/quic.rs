@@ -14,10 +14,13 @@ pub enum Version {
     V1,
     /// RFC 9369.
     V2,
-    /// Drafts 29 to 32 (draft-ietf-quic-tls-29 section 5.2).
+    /// Drafts 29 to 32 (draft-ietf-quic-tls-29 section 5.2), and the versions by which clients of
+    /// that time make a server negotiate (draft-ietf-quic-transport-29 section 15).
     Draft29,
-    /// Drafts 23 to 28 (draft-ietf-quic-tls-23 section 5.2), and mvfst's early version.
+    /// Drafts 23 to 28 (draft-ietf-quic-tls-23 section 5.2), and mvfst's early versions.
     Draft23,
+    /// Draft 22 (draft-ietf-quic-tls-22 section 5.2), and mvfst's version of that time.
+    Draft22,
     /// Google's T050 and T051, with TLS over a draft's packets.
     T050,
     /// See `T050`.
@@ -32,17 +35,21 @@ impl Version {
             0x0000_0001 | 0xff00_0021..=0xff00_0022 => Some(Self::V1),
             0x6b33_43cf => Some(Self::V2),
             0xff00_001d..=0xff00_0020 => Some(Self::Draft29),
-            0xff00_0017..=0xff00_001c | 0xface_b002 => Some(Self::Draft23),
+            0xff00_0017..=0xff00_001c | 0xface_b002 | 0xface_b00e => Some(Self::Draft23),
+            0xff00_0016 | 0xface_b001 => Some(Self::Draft22),
             0x5430_3530 => Some(Self::T050),
             0x5430_3531 => Some(Self::T051),
+            _ if number & 0x0f0f_0f0f == 0x0a0a_0a0a => Some(Self::Draft29),
             _ => None,
         }
     }
 
     const fn kind(self, bits: u8) -> Kind {
         let rotated = match self {
-            Self::V1 | Self::Draft29 | Self::Draft23 | Self::T050 | Self::T051 => bits,
             Self::V2 => bits.wrapping_sub(1),
+            Self::V1 | Self::Draft29 | Self::Draft23 | Self::Draft22 | Self::T050 | Self::T051 => {
+                bits
+            }
         };
         match rotated & 3 {
             0 => Kind::Initial,
@@ -219,6 +226,23 @@ mod tests {
         assert_eq!((packet.number_at, packet.end), (13, 16));
         assert_eq!(Packet::parse(&bytes[16..]), Err(QuicRefusal::NotLong));
         assert_eq!(Packet::parse(&bytes[..15]), Err(QuicRefusal::Malformed));
+    }
+
+    #[test]
+    fn versions_are_known_by_their_numbers() {
+        let rows = [
+            (1, Some(Version::V1)),
+            (0xff00_001d, Some(Version::Draft29)),
+            (0xface_b00e, Some(Version::Draft23)),
+            (0xface_b001, Some(Version::Draft22)),
+            (0x0a0a_0a0a, Some(Version::Draft29)),
+            (0x1a2a_ca4a, Some(Version::Draft29)),
+            (0x1a2a_ca4b, None),
+            (0, None),
+        ];
+        for (number, version) in rows {
+            assert_eq!(Version::from_number(number), version, "{number:x}");
+        }
     }
 
     #[test]

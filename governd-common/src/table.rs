@@ -412,6 +412,12 @@ shared! {
         pub signal_live: u32,
         /// `mm_struct.exe_file`.
         pub mm_exe_file: u32,
+        /// `mm_struct.owner`, or 0 where nothing tells cheaply of its lock (before Linux 6.14).
+        pub mm_owner: u32,
+        /// `pt_regs`: the number of the system call.
+        pub regs_call: u32,
+        /// `pt_regs`: where the program is.
+        pub regs_place: u32,
         /// `linux_binprm.file`.
         pub bprm_file: u32,
         /// `linux_binprm.filename`.

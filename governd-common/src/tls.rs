@@ -10,12 +10,15 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     index::masked,
-    limits::{ALPN_BYTES_MAX, CHUNK_BYTES_MAX, HELLO_BYTES_MAX},
+    limits::{ALPN_BYTES_MAX, CHUNK_BYTES_MAX, EARLY_DATA_BYTES_MAX, HELLO_BYTES_MAX},
     name::{Name, NameError},
     repeat::{Repeat, Step, Work},
     stream::{Chunk, Progress},
     verdict::codes,
 };
+
+mod another;
+use another::later;
 
 const RECORD_HANDSHAKE: u32 = 22;
 /// 3.0 is SSL 3, 3.4 is TLS 1.3; what comes later still says 3.1 or 3.3 here.
@@ -25,6 +28,7 @@ const RECORD_BYTES_MAX: u32 = 16_384;
 const HANDSHAKE_CLIENT_HELLO: u32 = 1;
 const EXTENSION_SERVER_NAME: u32 = 0;
 const EXTENSION_ALPN: u32 = 16;
+const EXTENSION_EARLY_DATA: u32 = 42;
 const EXTENSION_ECH: u32 = 0xfe0d;
 const NAME_TYPE_HOST: u32 = 0;
 const RANDOM_BYTES: u32 = 32;
@@ -111,6 +115,10 @@ pub struct Hello {
     extensions_left: u32,
     extension_left: u32,
     extension_type: u32,
+    /// A state of [`another::later`].
+    later: u32,
+    /// Bytes of early data that may still come before another hello.
+    early_left: u32,
 }
 
 impl Hello {
@@ -129,6 +137,7 @@ impl Hello {
         (self.field, self.gathered, self.value, self.skip) = (0, 0, 0, 0);
         (self.has_name, self.has_hello, self.message_left) = (0, 0, 0);
         (self.extensions_left, self.extension_left, self.extension_type) = (0, 0, 0);
+        (self.later, self.early_left) = (later::FIRST, 0);
     }
 
     /// Takes the chunk. After an error, and after [`Progress::Complete`], there is no more to feed.
@@ -152,7 +161,8 @@ impl Hello {
     #[inline(always)]
     pub fn pass(&mut self, available: u32) -> u32 {
         let mut bytes = if self.skip < self.record_left { self.skip } else { self.record_left };
-        if self.has_hello == 0 || bytes >= self.message_left {
+        let is_inside = self.has_hello != 0 && bytes < self.message_left;
+        if !is_inside && self.later != later::PASSING {
             return 0;
         }
         if bytes > available {
@@ -170,7 +180,9 @@ impl Hello {
 
     #[inline(always)]
     fn account(&mut self, bytes: u32) {
-        self.taken = self.taken.wrapping_add(bytes);
+        if self.later != later::PASSING {
+            self.taken = self.taken.wrapping_add(bytes);
+        }
         self.record_left = self.record_left.wrapping_sub(bytes);
         if self.has_hello != 0 {
             self.message_left = self.message_left.wrapping_sub(bytes);
@@ -186,6 +198,9 @@ impl Hello {
     /// A byte of a record's header: type, version, length (RFC 8446 section 5.1).
     #[inline(always)]
     fn record_byte(&mut self, byte: u8) -> Step {
+        if self.is_another() && self.has_hello == 0 {
+            return self.later_record_byte(byte);
+        }
         self.taken = self.taken.wrapping_add(1);
         self.record_value = self.record_value << 8 | u32::from(byte);
         self.record_gathered = self.record_gathered.wrapping_add(1);
@@ -250,7 +265,8 @@ impl Hello {
             }
             field::MESSAGE_TYPE => (field::MESSAGE_LEN, 0),
             field::MESSAGE_LEN => {
-                if value > HELLO_BYTES_MAX as u32 {
+                // Of what may be encrypted, it says nothing yet.
+                if value > HELLO_BYTES_MAX as u32 && !self.is_another() {
                     return self.refuse(TlsRefusal::TooLong);
                 }
                 if value == 0 {
@@ -265,7 +281,15 @@ impl Hello {
             }
             field::VERSION => (field::SESSION_ID_LEN, RANDOM_BYTES),
             field::SESSION_ID_LEN if value > SESSION_ID_BYTES_MAX => {
-                return self.refuse(TlsRefusal::Malformed);
+                let is_another = self.is_another();
+                return self.refuse(if is_another {
+                    TlsRefusal::NotTls
+                } else {
+                    TlsRefusal::Malformed
+                });
+            }
+            field::SESSION_ID_LEN if self.message_left > HELLO_BYTES_MAX as u32 => {
+                return self.refuse(TlsRefusal::TooLong);
             }
             field::SESSION_ID_LEN => (field::CIPHERS_LEN, value),
             field::CIPHERS_LEN => (field::COMPRESSIONS_LEN, value),
@@ -346,6 +370,10 @@ impl Hello {
             }
             EXTENSION_ECH => {
                 self.has_ech = 1;
+                self.end_extension()
+            }
+            EXTENSION_EARLY_DATA => {
+                self.early_left = EARLY_DATA_BYTES_MAX;
                 self.end_extension()
             }
             _ => self.end_extension(),

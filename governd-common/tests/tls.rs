@@ -342,3 +342,71 @@ proptest! {
         prop_assert_eq!(decoded_elsewhere(&message(Some(&all))).unwrap(), name.as_bytes());
     }
 }
+
+/// The records of kinds that may stand between two hellos.
+fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[kind, 3, 3], &with_len::<2>(body)[..]].concat()
+}
+
+/// What follows a first hello, with early data or not, is read as, in pieces of each length.
+fn after_hello(early: bool, rest: &[u8]) -> Result<String, TlsRefusal> {
+    let mut extensions = browser();
+    if early {
+        extensions.insert(1, extension(42, &[]));
+    }
+    let first = records(&message(Some(&extensions)), &[]);
+    let outcomes = [1, 3, 100, CHUNK_BYTES_MAX].map(|piece| {
+        let mut hello = Hello::new_zeroed();
+        assert_eq!(feed(&mut hello, &first, &[]), Ok(Progress::Complete));
+        hello.look_for_another();
+        let progress = feed(&mut hello, rest, &[piece])?;
+        let name = hello.name.as_str().to_owned();
+        Ok(if progress == Progress::Complete { name } else { "more".to_owned() })
+    });
+    assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "{outcomes:?}");
+    outcomes.into_iter().next().unwrap()
+}
+
+#[test]
+fn another_hello_is_found_behind_what_may_stand_before_it() {
+    let message = message(Some(&[server_name(b"other.example")]));
+    let change = record(20, &[1]);
+    let early = [record(23, &[7; 16_384]), record(23, &[8; 300])].concat();
+    for cut in [1, 50, message.len()] {
+        let other = records(&message, &[cut]);
+        for (has_early, before) in [
+            (false, Vec::new()),
+            (false, change.clone()),
+            (false, [change.clone(), record(21, &[1, 90])].concat()),
+            (false, record(22, &[])),
+            (true, early.clone()),
+            (true, [change.clone(), early.clone(), change.clone()].concat()),
+        ] {
+            let found = after_hello(has_early, &[before, other.clone()].concat());
+            assert_eq!(found.as_deref(), Ok("other.example"), "{cut}");
+        }
+    }
+}
+
+#[test]
+fn what_else_follows_a_hello_ends_the_look_for_another() {
+    let over = Err(TlsRefusal::NotTls);
+    let mut encrypted = vec![1, 0x20, 0, 9, 3, 3];
+    encrypted.resize(38, 0x55);
+    encrypted.resize(60, 33);
+    let rows: [(bool, Vec<u8>); 6] = [
+        (false, record(23, &[0; 50])),
+        (false, [record(20, &[1]), record(23, &[0; 50])].concat()),
+        // TLS 1.2: the key exchange, and the end of a resumed session.
+        (false, record(22, &[16, 0, 0, 33])),
+        (false, [record(20, &[1]), record(22, &[0x9a; 40])].concat()),
+        (false, [record(20, &[1]), record(22, &encrypted)].concat()),
+        (true, [vec![record(23, &[0; 16_384]); 5].concat(), record(22, &[1])].concat()),
+    ];
+    for (has_early, rest) in rows {
+        assert_eq!(after_hello(has_early, &rest), over, "{:?}", &rest[..9]);
+    }
+    assert_eq!(after_hello(false, &record(20, &[1])), Ok("more".to_owned()));
+    let long = [&[1, 0, 0x80, 0, 3, 3][..], &[0x55; 32], &[0; 9]].concat();
+    assert_eq!(after_hello(false, &record(22, &long)), Err(TlsRefusal::TooLong));
+}

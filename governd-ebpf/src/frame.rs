@@ -14,16 +14,17 @@ use aya_ebpf::{
 };
 use governd_common::{
     address::Address,
-    decide::{Decision, Tables as _},
+    decide::Tables as _,
     event::{EventHeader, EventKind, FlowEvent, Hook},
     limits::COMM_BYTES,
     table::subject_flag,
-    verdict::{Mode, Reason, Verdict},
+    verdict::{Loss, Mode, Reason, Verdict},
 };
 
 use crate::{
-    emit::{self, Wake},
-    subject::tracked,
+    emit::{self, Wake, count},
+    outcome::{Fault, Outcome},
+    subject::{is_lost, tracked},
     tables::{View, is_quarantined},
     task::TaskPointer,
 };
@@ -50,11 +51,15 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
     if family != AF_PACKET && family != AF_PPPOX {
         return TCX_NEXT;
     }
-    let tgid = TaskPointer::current().tgid().unwrap_or(0);
-    let Some(task) = tracked(tgid) else {
-        return TCX_NEXT;
+    let view = View::current();
+    let Some(tgid) = TaskPointer::current().tgid() else {
+        count(Loss::Read);
+        return of_lost(view);
     };
-    let Some(view) = View::current() else {
+    let Some(task) = tracked(tgid) else {
+        return if is_lost(tgid) { of_lost(view) } else { TCX_NEXT };
+    };
+    let Some(view) = view else {
         return TCX_DROP;
     };
     let Some(settings) = view.subject(task.subject) else {
@@ -65,13 +70,6 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
         return TCX_NEXT;
     }
     let mode = if is_quarantined { Mode::Enforce } else { Mode::from_byte(settings.mode) };
-    let decision = Decision {
-        verdict: Verdict::Deny,
-        reason: Reason::RawSocket,
-        mode,
-        rule: settings.default_rule,
-        ..Decision::FAULT
-    };
     let header = EventHeader {
         kind: EventKind::Flow as u16,
         hook: Hook::Frame as u16,
@@ -92,17 +90,26 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
         address: Address::UNSPECIFIED,
         port: 0,
         protocol: 0,
-        verdict: decision.verdict as u8,
-        reason: decision.reason as u8,
-        mode: decision.mode as u8,
+        verdict: Verdict::Deny as u8,
+        reason: Reason::RawSocket as u8,
+        mode: mode as u8,
         family: family as u16,
         socket_type: SOCK_RAW,
-        rule: decision.rule,
+        rule: settings.default_rule,
         set: 0,
         reserved: 0,
         // SAFETY: the helper takes the context of this program's type.
         cookie: unsafe { bpf_get_socket_cookie(skb.cast()) },
     };
     emit::event(event, Wake::Now);
-    if decision.refuses() { TCX_DROP } else { TCX_NEXT }
+    if mode == Mode::Enforce { TCX_DROP } else { TCX_NEXT }
+}
+
+/// What becomes of a frame of a process of which nobody can say whose it is.
+#[inline(always)]
+fn of_lost(view: Option<View>) -> i32 {
+    match view {
+        Some(view) if Fault::LostTask(view).outcome() == Outcome::Refuse => TCX_DROP,
+        _ => TCX_NEXT,
+    }
 }

@@ -3,8 +3,8 @@
 //! The bytes are read in the order of the stream, from the SYN on: what was read before is passed
 //! over, and what leaves a gap goes no further, so that both ends see the same bytes. Pieces of a
 //! name that is not whole yet pass. The one that completes a forbidden name is dropped, and all
-//! that comes after it. A TLS hello is read once; plaintext HTTP for as long as the connection
-//! lives, since every request names a host of its own.
+//! that comes after it. A TLS hello is read, and another one if the server may ask for it;
+//! plaintext HTTP for as long as the connection lives, since every request names a host of its own.
 //!
 //! One run takes one chunk; if the packet holds more, the program calls itself.
 
@@ -24,7 +24,7 @@ use governd_common::{
     key::NameKey,
     name::Name,
     names::tail,
-    stream::{Chunk, Progress},
+    stream::Chunk,
     table::{SocketOwner, socket_flag},
     tls::{Hello, TlsRefusal},
     verdict::{Loss, Mode, Reason, Verdict},
@@ -35,6 +35,7 @@ use crate::{
     egress::{self, Target},
     emit::{self, Wake, count},
     outcome::Outcome,
+    reading::{Reading, read_http, read_tls},
     segment::Segment,
     skb::{Helper, copy, load_chunk},
     state::{self, End, Sender},
@@ -90,15 +91,6 @@ impl HelloScratch {
     pub(crate) fn give_back(&mut self) {
         self.busy = 0;
     }
-}
-
-/// How far the bytes came.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Reading {
-    More,
-    Named,
-    /// The code of a refusal, and whether the bytes are of another protocol or name nobody.
-    Refused(u8, bool),
 }
 
 /// Decides about a packet, and gives the program's return value.
@@ -284,6 +276,10 @@ impl Run<'_> {
                 Outcome::Pass
             }
             Reading::Named => self.judge_name(owner, beginning, &mut scratch.event),
+            Reading::Over => {
+                owner.stage = 0;
+                Outcome::Pass
+            }
             Reading::Refused(_, true) if owner.stage == Proof::Denials as u8 => {
                 owner.stage = 0;
                 Outcome::Pass
@@ -344,7 +340,7 @@ impl Run<'_> {
             owner.flags |= socket_flag::PLAINTEXT;
             beginning.talk.go_on();
         } else {
-            owner.stage = 0;
+            beginning.hello.look_for_another();
         }
         Outcome::Pass
     }
@@ -463,35 +459,7 @@ fn is_naming(beginning: &Beginning, reading: Reading) -> bool {
     let is_tls = beginning.source == SOURCE_TLS;
     match reading {
         Reading::More => is_tls || beginning.talk.is_in_head(),
-        Reading::Named => true,
+        Reading::Named | Reading::Over => true,
         Reading::Refused(..) => false,
-    }
-}
-
-#[inline(always)]
-fn read_tls(hello: &mut Hello, chunk: &mut Chunk) -> Reading {
-    match hello.feed::<Helper>(chunk) {
-        Ok(Progress::More) => Reading::More,
-        Ok(Progress::Complete) => Reading::Named,
-        Err(refusal) => {
-            let names_nobody =
-                matches!(refusal, TlsRefusal::NotTls | TlsRefusal::NoName | TlsRefusal::Address);
-            Reading::Refused(refusal as u8, names_nobody)
-        }
-    }
-}
-
-#[inline(always)]
-fn read_http(talk: &mut Conversation, chunk: &mut Chunk) -> Reading {
-    match talk.feed::<Helper>(chunk) {
-        Ok(Progress::More) => Reading::More,
-        Ok(Progress::Complete) => Reading::Named,
-        Err(refusal) => {
-            let names_nobody = matches!(
-                refusal,
-                HttpRefusal::NotHttp | HttpRefusal::NoHost | HttpRefusal::Address
-            );
-            Reading::Refused(refusal as u8, names_nobody)
-        }
     }
 }

@@ -9,13 +9,13 @@ use governd_common::{
     decide::Tables as _,
     event::{EventHeader, EventKind, Hook, PathEvent},
     limits::{COMM_BYTES, SOCKET_PATH_BYTES_MAX},
-    table::{settings_flag, subject_flag},
+    table::subject_flag,
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
 use crate::{
     emit::{self, Wake, count},
-    outcome::Outcome,
+    outcome::{Fault, Outcome},
     subject,
     tables::{View, is_quarantined},
     task::TaskPointer,
@@ -44,11 +44,12 @@ pub(crate) fn judge_device(context: &DeviceContext) -> i32 {
     };
     let Some(tgid) = TaskPointer::current().tgid() else {
         count(Loss::Read);
-        return Outcome::Pass as i32;
+        return Fault::LostTask(view).outcome() as i32;
     };
     let Some(task) = subject::tracked(tgid) else {
-        let is_refused = subject::is_lost(tgid) && view.has(settings_flag::ENFORCES);
-        return if is_refused { Outcome::Refuse as i32 } else { Outcome::Pass as i32 };
+        let outcome =
+            if subject::is_lost(tgid) { Fault::LostTask(view).outcome() } else { Outcome::Pass };
+        return outcome as i32;
     };
     let Some(settings) = view.subject(task.subject) else {
         return Outcome::Pass as i32;

@@ -39,12 +39,14 @@ mod hello;
 mod hits;
 mod limit;
 mod local;
+mod memory;
 mod outcome;
 mod owner;
 mod process;
 mod query;
 mod query_tcp;
 mod quic;
+mod reading;
 mod segment;
 mod skb;
 mod sock;
@@ -204,6 +206,13 @@ fn process_exec(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn process_exit(context: RawTracePointContext) -> i32 {
     process::exit(&context);
+    0
+}
+
+/// Since Linux 6.14 at little cost: the lock of a process's memory, before it is taken.
+#[raw_tracepoint(tracepoint = "mmap_lock_start_locking")]
+fn memory_lock(context: RawTracePointContext) -> i32 {
+    memory::judge(&context);
     0
 }
 

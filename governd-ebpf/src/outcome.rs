@@ -13,7 +13,8 @@ use crate::tables::View;
 pub(crate) enum Fault {
     /// The process is governed, and no whole policy is in force.
     NoPolicy,
-    /// The process descends from a governed one and could not be tracked.
+    /// The process descends from a governed one and could not be tracked, or which one it is
+    /// cannot be read.
     LostTask(View),
     /// The policy's tables were replaced while the program ran.
     TornView,
@@ -38,6 +39,14 @@ impl Fault {
                 Decision { verdict: Verdict::Deny, reason: Reason::Fault, quiet: false, ..decision }
             }
         }
+    }
+}
+
+impl Fault {
+    /// What becomes of it where nothing is reported.
+    #[inline(always)]
+    pub(crate) fn outcome(self) -> Outcome {
+        Outcome::of(&self.decision())
     }
 }
 

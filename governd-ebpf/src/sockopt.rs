@@ -13,13 +13,13 @@ use governd_common::{
     decide::Tables as _,
     event::{EventHeader, EventKind, FlowEvent, Hook},
     limits::COMM_BYTES,
-    table::{settings_flag, subject_flag},
+    table::subject_flag,
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
 use crate::{
     emit::{self, Wake, count},
-    outcome::Outcome,
+    outcome::{Fault, Outcome},
     subject,
     tables::{View, is_quarantined},
     task::TaskPointer,
@@ -65,11 +65,12 @@ fn judge_hiding(family: u16) -> i32 {
     };
     let Some(tgid) = TaskPointer::current().tgid() else {
         count(Loss::Read);
-        return Outcome::Pass.answer();
+        return Fault::LostTask(view).outcome().answer();
     };
     let Some(task) = subject::tracked(tgid) else {
-        let is_refused = subject::is_lost(tgid) && view.has(settings_flag::ENFORCES);
-        return if is_refused { Outcome::Refuse.answer() } else { Outcome::Pass.answer() };
+        let outcome =
+            if subject::is_lost(tgid) { Fault::LostTask(view).outcome() } else { Outcome::Pass };
+        return outcome.answer();
     };
     let Some(settings) = view.subject(task.subject) else {
         return Outcome::Pass.answer();

@@ -7,7 +7,10 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_current_task, bpf_probe_read_kernel},
+    helpers::{
+        bpf_get_current_task, bpf_probe_read_kernel,
+        generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+    },
 };
 use governd_common::{address::Address, table::KernelLayout};
 
@@ -23,6 +26,9 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     task_signal: 0,
     signal_live: 0,
     mm_exe_file: 0,
+    mm_owner: 0,
+    regs_call: 0,
+    regs_place: 0,
     mm_arg_start: 0,
     mm_arg_end: 0,
     bprm_file: 0,
@@ -141,6 +147,19 @@ impl TaskPointer {
         field(cgroup, layout!(cgroup_ancestor_ids) + level * size_of::<u64>() as u32)
     }
 
+    /// The process's memory, a `struct mm_struct`; null for kernel threads.
+    #[inline(always)]
+    pub(crate) fn memory(self) -> Option<*const c_void> {
+        field(self.0, layout!(task_mm))
+    }
+
+    /// The process that a memory is of; null for one that has ended.
+    #[inline(always)]
+    pub(crate) fn of_memory(memory: *const c_void) -> Option<Self> {
+        let owner: *const c_void = field(memory, layout!(mm_owner))?;
+        if owner.is_null() { None } else { Some(Self(owner)) }
+    }
+
     /// User addresses between which the arguments are.
     #[inline(always)]
     pub(crate) fn arguments(self) -> Option<(u64, u64)> {
@@ -167,6 +186,16 @@ impl Executable {
         let sb: *const c_void = field(inode, layout!(inode_sb))?;
         Some(Self { device: field(sb, layout!(sb_dev))?, inode: field(inode, layout!(inode_ino))? })
     }
+}
+
+/// Number of the system call that the current task is in; the largest number there is in a worker
+/// of io_uring's, which is in none.
+#[inline(always)]
+pub(crate) fn current_call() -> Option<u64> {
+    // SAFETY: the helpers give the current task and the registers that it came with.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const c_void;
+    let place: u64 = field(registers, layout!(regs_place))?;
+    if place == 0 { Some(u64::MAX) } else { field(registers, layout!(regs_call)) }
 }
 
 /// A `struct linux_binprm`: what `execve` is about to run.

@@ -1,9 +1,12 @@
 //! Sockets and devices whose traffic no program sees are found within two seconds, once each.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use governd_tests::{Lab, client::Family, daemon::Place, wait};
+use governd_tests::{Lab, client::Family, command::Running, daemon::Place, wait};
 use serde_json::Value;
 
 use crate::{Test, client, measured, policy, record};
@@ -18,7 +21,14 @@ fn what_no_program_sees_is_found(lab: &Lab) -> Result<()> {
         let place = Place::new(lab, &format!("unseen-{mode}"))?;
         place.write_policy(&policy::both_agents(lab, mode, &[]))?;
         let daemon = place.start()?;
-        let mut client = client::python(lab, Family::Any, "unseen.py").start()?;
+        let other = Running::start(Command::new("sleep").arg("600"))?;
+        // Kernels before 6.14 do not tell who writes another's memory.
+        let is_told = !daemon.status()?.to_string().contains("foreign-memory");
+        let mut client = client::python(lab, Family::Any, "unseen.py");
+        if is_told {
+            client = client.arg(other.pid().to_string());
+        }
+        let mut client = client.start()?;
         let said = client.line(wait::PATIENCE, |line| line.starts_with('{'))?;
         let began = Instant::now();
         let said: Value = serde_json::from_str(&said)?;

@@ -215,6 +215,7 @@ impl Engine {
                 let actor = actor(self.processes.attribute(&event.header));
                 self.discover_traffic(&event, &actor);
             }
+            RawEvent::Influence(event) => self.influence(&event),
             RawEvent::Fork(event) => {
                 self.processes.fork(&event);
             }

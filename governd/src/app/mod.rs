@@ -23,6 +23,7 @@ pub mod flows;
 mod frames;
 mod hits;
 mod images;
+mod influence;
 mod inventory;
 mod itself;
 pub mod journal;

@@ -10,7 +10,10 @@ use super::{
     frames::Made,
 };
 use crate::{
-    core::{state::Input, unseen::Unseen},
+    core::{
+        state::Input,
+        unseen::{Deed, Unseen},
+    },
     policy::image::Compiled,
     workload::sockets::unseen::Lookout,
 };
@@ -41,14 +44,21 @@ impl Engine {
                 continue;
             };
             let (kind, subject) = (found.kind.word(), *subject);
-            let unseen = Unseen { kind, name: found.name.into(), actor: actor(known), subject };
+            let unseen = Unseen {
+                deed: Deed::Has,
+                kind,
+                name: found.name.into(),
+                actor: actor(known),
+                subject,
+            };
             self.step(Input::Unseen(unseen, clock::now_ms()));
         }
         let made = self.frames.as_ref().map(|frames| frames.found().collect::<Vec<_>>());
         for made in made.unwrap_or_default() {
             let Some(known) = self.processes.process(made.pid) else { continue };
             let Made { kind, name, subject, .. } = made;
-            let unseen = Unseen { kind, name: name.into(), actor: actor(known), subject };
+            let unseen =
+                Unseen { deed: Deed::Has, kind, name: name.into(), actor: actor(known), subject };
             self.step(Input::Unseen(unseen, clock::now_ms()));
         }
         self.watch.is_listed = !self.watch.is_listed;

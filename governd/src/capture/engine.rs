@@ -158,7 +158,10 @@ impl<'a, R: Reader> Engine<'a, R> {
 
     fn udp(&mut self, flow: Flow, data: &[u8], depth: usize) -> Result<(), R::Error> {
         let is_dns = flow.from.port() == PORT_DNS || flow.to.port() == PORT_DNS;
-        if let Some(inner) = tunnelled(flow.to.port(), data).filter(|_| !is_dns) {
+        // Answers of a GTP-U endpoint come from its port (3GPP TS 29.281 section 4.4.2).
+        let is_from_gtp = flow.from.port() == PORT_GTP_U;
+        let port = if is_from_gtp { PORT_GTP_U } else { flow.to.port() };
+        if let Some(inner) = tunnelled(port, data).filter(|_| !is_dns) {
             return self.ip(inner, depth + 1);
         }
         self.first_datagram(flow);

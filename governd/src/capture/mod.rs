@@ -169,10 +169,16 @@ pub fn replay_with<R: Reader>(
     let fault = |error: R::Error| CaptureError::Reader(Box::new(error));
     let mut frames = file::Frames::open(BufReader::new(File::open(path)?))?;
     let mut engine = engine::Engine::new(reader, sink);
-    while let Some(frame) = frames.next_frame()? {
-        engine.frame(&frame).map_err(fault)?;
-    }
-    engine.finish(frames.is_truncated()).map_err(fault)
+    let damage = loop {
+        match frames.next_frame() {
+            Ok(Some(frame)) => engine.frame(&frame).map_err(fault)?,
+            Ok(None) => break None,
+            // What was read before may still wait for what does not come.
+            Err(error) => break Some(error),
+        }
+    };
+    let summary = engine.finish(frames.is_truncated()).map_err(fault)?;
+    damage.map_or(Ok(summary), Err)
 }
 
 /// The names in one datagram to a QUIC server, taken by itself.

@@ -27,8 +27,8 @@ mod frame {
     pub(super) const ACK: usize = 0x02;
     pub(super) const ACK_ECN: usize = 0x03;
     pub(super) const CRYPTO: usize = 0x06;
-    /// In T050, which has Google's frames.
-    pub(super) const CRYPTO_T050: usize = 0x08;
+    /// In T050 and T051, which have Google's frames.
+    pub(super) const CRYPTO_GOOGLE: usize = 0x08;
     pub(super) const CLOSE: usize = 0x1c;
 }
 
@@ -48,8 +48,10 @@ struct Connection {
     client_id: Vec<u8>,
     crypto: Crypto,
     hello: Hello,
-    /// What the hello told, once it was read.
+    /// What the hello told, once it was read, or the other one that a server may ask for.
     told: Option<Told>,
+    /// Nothing more can be told.
+    is_over: bool,
     /// What a hello on the same path told before: after a Retry, or when the version changes, a
     /// client says the same again.
     earlier: Option<Told>,
@@ -110,6 +112,7 @@ impl Connections {
             crypto: Crypto::of(packet.version),
             hello: Hello::without_records(),
             told: None,
+            is_over: false,
             earlier,
         };
         let told = fresh.frames(&frames);
@@ -120,22 +123,31 @@ impl Connections {
 
 impl Connection {
     fn frames(&mut self, frames: &[u8]) -> Option<Told> {
-        if self.told.is_some() {
+        if self.is_over {
             return None;
         }
         let before = self.crypto.whole.len();
         // What stands before a damaged frame counts: the AEAD vouches for all of it.
         let _read_to_the_end = self.crypto.add_frames(frames);
         let new = self.crypto.whole.get(before..).unwrap_or_default();
-        self.told = feed_hello(&mut self.hello, new);
-        self.told.clone().filter(|told| self.earlier.as_ref() != Some(told))
+        let told = feed_hello(&mut self.hello, new)?;
+        let is_named = matches!(told, Told::Tls(_));
+        self.is_over = !is_named;
+        if !is_named && self.hello.is_another() {
+            return None;
+        }
+        if is_named {
+            self.hello.look_for_another();
+        }
+        let before = self.told.replace(told.clone());
+        (before.as_ref() != Some(&told) && self.earlier.as_ref() != Some(&told)).then_some(told)
     }
 }
 
 impl Crypto {
     fn of(version: Version) -> Self {
-        let is_t050 = version == Version::T050;
-        let frame = if is_t050 { frame::CRYPTO_T050 } else { frame::CRYPTO };
+        let is_googles = matches!(version, Version::T050 | Version::T051);
+        let frame = if is_googles { frame::CRYPTO_GOOGLE } else { frame::CRYPTO };
         Self { frame, ..Self::default() }
     }
 

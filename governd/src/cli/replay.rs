@@ -125,7 +125,7 @@ impl Replay {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
         let policy = self.policy.as_deref().map(compile).transpose()?;
-        let mut kernel = None;
+        let (mut kernel, mut failed) = (None, None);
         for file in &self.files {
             let mut judge = match (&policy, &self.agent) {
                 (Some(policy), Some(agent)) => Some(self.judge(policy, agent)?),
@@ -147,10 +147,15 @@ impl Replay {
             for judged in judge.iter_mut().flat_map(Judge::finish) {
                 show_nameless(&pcap, &judged, &printer).map_err(unwritable)?;
             }
-            let summary = summary.map_err(|error| failure(error, &pcap))?;
-            printer.note(remark(&pcap, &summary));
+            match summary {
+                Ok(summary) => printer.note(remark(&pcap, &summary)),
+                Err(error @ CaptureError::Reader(_)) => return Err(failure(error, &pcap)),
+                // The others are read all the same.
+                Err(error) if failed.is_none() => failed = Some(failure(error, &pcap)),
+                Err(error) => printer.note(format!("{pcap}: {error}")),
+            }
         }
-        Ok(Exit::Yes)
+        failed.map_or(Ok(Exit::Yes), Err)
     }
 
     fn judge<'a>(&'a self, policy: &'a Compiled, agent: &str) -> Result<Judge<'a>, Failure> {

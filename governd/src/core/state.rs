@@ -661,7 +661,8 @@ mod tests {
     #[test]
     fn what_no_program_sees_is_a_finding_with_process_kind_and_agent() {
         let name = "socket:[7]".into();
-        let unseen = Unseen { kind: "packet-socket", name, actor: actor(), subject: 1 };
+        let deed = crate::core::unseen::Deed::Has;
+        let unseen = Unseen { deed, kind: "packet-socket", name, actor: actor(), subject: 1 };
         let commands = state().step(Input::Unseen(unseen, 5));
         let [Command::Record(record, None)] = commands.as_slice() else { panic!("{commands:?}") };
         let Record::Finding(finding) = &**record else { panic!("{record:?}") };

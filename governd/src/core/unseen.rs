@@ -1,4 +1,5 @@
-//! The finding that a governed process has something whose traffic no program sees.
+//! The finding that a governed process has something whose traffic no program sees, or makes
+//! another process do what it wants.
 
 use std::sync::Arc;
 
@@ -6,9 +7,22 @@ use crate::audit::record::{Actor, Confidence, Finding, Subject};
 
 const SEVERITY_HIGH: u8 = 4;
 
-/// What a process has.
+/// What a process does with what was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Deed {
+    /// It has it.
+    Has,
+    /// It writes the memory of another process, which is its subject's from then on.
+    Writes,
+    /// It traces another process, likewise.
+    Traces,
+}
+
+/// What was found of a process.
 #[derive(Clone, Debug)]
 pub struct Unseen {
+    /// What it does.
+    pub deed: Deed,
     /// Its kind, such as `packet-socket`.
     pub kind: &'static str,
     /// What tells it from others.
@@ -21,13 +35,19 @@ pub struct Unseen {
 
 impl Unseen {
     pub(super) fn finding(self, subject: Subject, now_ms: u64) -> Finding {
-        let Self { kind, name, actor, .. } = self;
-        let what = kind.replace('-', " ");
+        let Self { deed, kind, name, actor, .. } = self;
         let process = &actor.process;
-        let title = format!(
-            "{} ({}, process {}) has a {what}, whose traffic no policy decides about",
-            subject.agent, process.name, process.pid
-        );
+        let who = format!("{} ({}, process {})", subject.agent, process.name, process.pid);
+        let title = match deed {
+            Deed::Has => {
+                let what = kind.replace('-', " ");
+                format!("{who} has a {what}, whose traffic no policy decides about")
+            }
+            Deed::Writes => {
+                format!("{who} writes the memory of {name}, which counts as the agent's by that")
+            }
+            Deed::Traces => format!("{who} traces {name}, which counts as the agent's by that"),
+        };
         Finding {
             kind: kind.into(),
             uid: format!("{kind}/{}/{}/{name}", process.pid, process.started_ns).into(),

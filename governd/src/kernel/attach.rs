@@ -33,10 +33,11 @@ enum Target {
 
 /// Programs in the order in which they are attached: lineage first, so that no connection is judged
 /// before its process can be known.
-const PROGRAMS: [(&str, Target); 13] = [
+const PROGRAMS: [(&str, Target); 14] = [
     (program::PROCESS_EXIT, Target::Tracepoint("sched_process_exit")),
     (program::PROCESS_FORK, Target::Tracepoint("sched_process_fork")),
     (program::PROCESS_EXEC, Target::Tracepoint("sched_process_exec")),
+    (program::MEMORY_LOCK, Target::Tracepoint("mmap_lock_start_locking")),
     (program::SKB_INGRESS, cgroup(bpf_attach_type::BPF_CGROUP_INET_INGRESS)),
     (program::SKB_EGRESS, cgroup(bpf_attach_type::BPF_CGROUP_INET_EGRESS)),
     (program::DEVICE, cgroup(bpf_attach_type::BPF_CGROUP_DEVICE)),

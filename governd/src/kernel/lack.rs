@@ -28,6 +28,8 @@ pub enum Lack {
     Allocator,
     /// Hooks on local sockets, since Linux 6.7.
     LocalSockets,
+    /// A tracepoint at the lock of a process's memory that costs little, since Linux 6.14.
+    MemoryLocks,
 }
 
 impl Lack {
@@ -54,6 +56,9 @@ impl Lack {
         if layout.sock_addr_len == 0 {
             lacks.push(Self::LocalSockets);
         }
+        if layout.mm_owner == 0 {
+            lacks.push(Self::MemoryLocks);
+        }
         lacks
     }
 
@@ -64,6 +69,7 @@ impl Lack {
             Self::RefusalErrno => "errno",
             Self::Allocator => "memory",
             Self::LocalSockets => "local-sockets",
+            Self::MemoryLocks => "foreign-memory",
         }
     }
 
@@ -82,6 +88,9 @@ impl Lack {
                 "no program sees local sockets: an agent may ask any service on this host that \
                  its user may"
             }
+            Self::MemoryLocks => {
+                "no program sees who writes another process's memory without tracing it"
+            }
         }
     }
 
@@ -99,6 +108,10 @@ impl Lack {
             Self::LocalSockets => {
                 "use Linux 6.7 or later, or keep sockets such as docker.sock from the agent's user"
             }
+            Self::MemoryLocks => {
+                "use Linux 6.14 or later, or set kernel.yama.ptrace_scope to 1, or run agents as \
+                 users of their own"
+            }
         }
     }
 
@@ -113,6 +126,7 @@ impl Lack {
                 program::SKB_HELLO,
             ],
             Self::LocalSockets => &[program::CONNECT_UNIX, program::SENDMSG_UNIX],
+            Self::MemoryLocks => &[program::MEMORY_LOCK],
             Self::RefusalErrno | Self::Allocator => &[],
         }
     }

@@ -10,6 +10,16 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
     let (sock_kernel, sock_kernel_mask) = btf.bit("sock", "sk_kern_sock")?;
     // A kernel without MPTCP or IPv6 has their fields nowhere.
     let (tcp_mptcp, tcp_mptcp_mask) = btf.bit("tcp_sock", "is_mptcp").unwrap_or_default();
+    // Before, the tracepoint looks up the path of a cgroup each time (mm/mmap_lock.c), and so does
+    // a kernel that does not say what is its argument.
+    let tells_of_locks = btf.offset("trace_event_raw_mmap_lock", "memcg_id").is_ok();
+    // Which calls write is known of x86-64 alone.
+    let registers = btf.offset("pt_regs", "orig_ax").ok().zip(btf.offset("pt_regs", "ip").ok());
+    let (regs_call, regs_place) = registers.filter(|_| tells_of_locks).unwrap_or_default();
+    let mm_owner = match registers {
+        Some(_) if tells_of_locks => btf.offset("mm_struct", "owner").unwrap_or_default(),
+        _ => 0,
+    };
     Ok(KernelLayout {
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_pid: btf.offset("task_struct", "pid")?,
@@ -20,6 +30,9 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         task_signal: btf.offset("task_struct", "signal")?,
         signal_live: btf.offset("signal_struct", "live.counter")?,
         mm_exe_file: btf.offset("mm_struct", "exe_file")?,
+        mm_owner,
+        regs_call,
+        regs_place,
         mm_arg_start: btf.offset("mm_struct", "arg_start")?,
         mm_arg_end: btf.offset("mm_struct", "arg_end")?,
         bprm_file: btf.offset("linux_binprm", "file")?,

@@ -17,8 +17,8 @@ use aya::{
 };
 use governd_common::{
     event::{
-        DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent, InitialEvent,
-        NameEvent, PathEvent, TrafficEvent,
+        DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent,
+        InfluenceEvent, InitialEvent, NameEvent, PathEvent, TrafficEvent,
     },
     limits::{
         ALPN_BYTES_MAX, DNS_ADDRESSES_MAX, EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX,
@@ -57,6 +57,8 @@ pub enum RawEvent {
     Path(PathEvent),
     /// A connection ended.
     Traffic(TrafficEvent),
+    /// A tracked process writes another's memory.
+    Influence(InfluenceEvent),
 }
 
 impl RawEvent {
@@ -72,6 +74,7 @@ impl RawEvent {
             Self::Initial(event) => &event.header,
             Self::Path(event) => &event.header,
             Self::Traffic(event) => &event.header,
+            Self::Influence(event) => &event.header,
         }
     }
 
@@ -110,6 +113,8 @@ impl RawEvent {
             (event.path_len as usize <= SOCKET_PATH_BYTES_MAX).then_some(Self::Path(event))
         } else if kind == EventKind::Traffic as u16 {
             TrafficEvent::read_from_bytes(bytes).ok().map(Self::Traffic)
+        } else if kind == EventKind::Influence as u16 {
+            InfluenceEvent::read_from_bytes(bytes).ok().map(Self::Influence)
         } else {
             None
         }

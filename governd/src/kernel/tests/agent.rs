@@ -10,7 +10,7 @@ use std::{
     net::SocketAddr,
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::fs::PermissionsExt as _,
+        unix::fs::{FileExt as _, PermissionsExt as _},
     },
     path::Path,
     process::{Command, Stdio},
@@ -413,6 +413,9 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
             stream.read_to_end(&mut Vec::new()).unwrap();
             Ok(())
         }
+        // Reads what stands at the end of a process's stack, and writes it there again.
+        "read-memory" => memory(rest, false),
+        "write-memory" => memory(rest, true),
         "udp-connect" => {
             let socket = connect(SocketType::DGRAM, address())?;
             rustix::net::send(&socket, b"x", SendFlags::empty()).map(drop)
@@ -512,4 +515,19 @@ fn connect(kind: SocketType, address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = socket(family(address), kind, None)?;
     rustix::net::connect(&socket, &address)?;
     Ok(socket)
+}
+
+fn memory(pid: &str, writes: bool) -> Result<(), Errno> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let stack = maps.lines().find(|line| line.ends_with("[stack]")).unwrap();
+    let (_, end) = stack.split_whitespace().next().unwrap().split_once('-').unwrap();
+    let at = u64::from_str_radix(end, 16).unwrap() - 8;
+    let memory =
+        fs::File::options().read(true).write(writes).open(format!("/proc/{pid}/mem")).unwrap();
+    let mut bytes = [0; 8];
+    memory.read_exact_at(&mut bytes, at).unwrap();
+    if writes {
+        memory.write_all_at(&bytes, at).unwrap();
+    }
+    Ok(())
 }

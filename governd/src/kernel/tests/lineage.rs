@@ -11,7 +11,7 @@ use super::{
     host::{Host, is_root},
     image::{AGENT, Policy},
 };
-use crate::kernel::{KernelOptions, RawEvent};
+use crate::kernel::{KernelOptions, Lack, RawEvent};
 
 fn udp() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -189,4 +189,39 @@ fn the_child_of_a_governed_process_is_denied_when_it_cannot_be_tracked() {
     let flows = host.flows();
     let last = flows.last().unwrap();
     assert_eq!((last.verdict, last.mode), (Verdict::Deny as u8, Mode::Monitor as u8));
+}
+
+#[test]
+fn a_process_whose_memory_the_agent_writes_is_the_agent_s() {
+    if !is_root() {
+        return;
+    }
+    let mut host = Host::with_own_exe(KernelOptions::default());
+    if host.kernel.lacks().contains(&Lack::MemoryLocks) {
+        return;
+    }
+    let exe = host.agent_exe();
+    host.kernel.install(&Policy::of_exe(exe, Mode::Monitor).image).unwrap();
+    let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = other.id();
+    let subject = |host: &Host| {
+        let tasks = host.kernel.tasks().unwrap();
+        tasks.iter().find(|(tgid, _)| *tgid == pid).map(|(_, task)| task.subject)
+    };
+    assert_eq!(host.one(&format!("read-memory {pid}")), "ok");
+    assert_eq!(subject(&host), None);
+    host.drain();
+    assert_eq!(host.run(&format!("write-memory {pid}; write-memory {pid}")), ["ok", "ok"]);
+    assert_eq!(subject(&host), Some(AGENT));
+    let told: Vec<_> = host
+        .drain()
+        .iter()
+        .filter_map(|event| match event {
+            RawEvent::Influence(event) => Some((event.header.subject, event.target)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(AGENT, pid)]);
+    other.kill().unwrap();
+    other.wait().unwrap();
 }
