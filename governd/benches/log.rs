@@ -18,7 +18,7 @@ use governd::{
         log::{self, Disk, Keeper, KeeperOptions, Log, Options, PENDING_BYTES_MAX, Refused},
         record::{
             Actor, Context, Decision, Destination, Evidence, Flow, Host, PolicyRef, Record,
-            RuleRef, Stamp, Subject,
+            RuleRef, Stamp, Subject, Tokens,
         },
     },
     core::process::{Ancestor, Exe, Process},
@@ -95,8 +95,12 @@ fn records() {
     let (host, record, mut line) = (Host::new(context()), record(), String::new());
     measure("decisions made lines", || {
         for sequence in 0..u64::from(RECORDS) {
-            let stamp =
-                Stamp { time_ms: 1_763_640_000_101, logged_ms: 1_763_640_000_123, sequence };
+            let stamp = Stamp {
+                time_ms: 1_763_640_000_101,
+                logged_ms: 1_763_640_000_123,
+                sequence,
+                tokens: Tokens::default(),
+            };
             record.write_line(&mut line, &host, &stamp);
             std::hint::black_box(&line);
         }

@@ -182,7 +182,9 @@ fn record_reference() {
     let mut page = String::from(
         "# Record reference\n\nOne record of each kind, field by field: what the tests of the types write, and check against \
          OCSF 1.8.0's own requirements. A record is one line of canonical JSON (RFC 8785) of at most 32 KiB. What OCSF has no attribute \
-         for is below `unmapped.governd`. Fields that have nothing to say are left out.\n",
+         for is below `unmapped.governd`. Fields that have nothing to say are left out. \
+         User names and command lines stand beside a record and are in their places where it is shown or exported; in the line that is \
+         hashed, and below, stands a salted digest.\n",
     );
     let directory = home().join("src/audit/record/snapshots");
     let mut files: Vec<_> =

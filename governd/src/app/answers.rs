@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{VERSION, confinement, ending::Ending, engine::Engine, uplink::Uplink};
 use crate::{
+    audit::record::personal::Erasure,
     control::{
         protocol::{
             AgentStatus, CatalogStatus, DecisionCounts, ErrorKind, PolicyStatus, ProgramStatus,
@@ -45,6 +46,13 @@ impl Engine {
                         None => Box::new(std::iter::empty()),
                     };
                     reply(answer, Answer::Events { past, coming });
+                });
+            }
+            Request::Erase { user, before_ms } => {
+                let erased = self.journal.erase(Erasure { user, before_ms }, self.by(peer));
+                tokio::spawn(async move {
+                    let erased = erased.await;
+                    send(answer, erased.map_or_else(failed, |count| ok(&count)));
                 });
             }
             Request::Explain { pid, destination } => {

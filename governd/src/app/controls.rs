@@ -178,13 +178,7 @@ impl Engine {
 
     /// Who is at the other end of the socket.
     pub(super) fn by(&self, peer: Option<Peer>) -> By {
-        let Some(Peer { uid, pid }) = peer else {
-            return By { uid: 0, name: None, login_uid: None };
-        };
-        let login = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/loginuid")).ok());
-        let login_uid = login.and_then(|text| text.trim().parse().ok());
-        let name = Users::read(Path::new("/etc/passwd")).name(uid);
-        By { uid, name, login_uid: login_uid.filter(|uid| *uid != NO_LOGIN) }
+        peer.map_or(By { uid: 0, name: None, login_uid: None }, by)
     }
 
     /// Opens a request where a person is needed.
@@ -236,7 +230,7 @@ impl Engine {
             Err(why) => return refusal(why, "`governd approvals` lists the requests that wait"),
         };
         self.controls.save();
-        let message = format!("{who} grants {} for {seconds} s", grant.matter);
+        let message = format!("{} grants {} for {seconds} s", unnamed(by), grant.matter);
         let by = Some(by.clone());
         self.rule(("approval.approve", Ruling::Approved), &grant.matter, id, by, None, message);
         match self.regrant() {
@@ -250,7 +244,7 @@ impl Engine {
             return refusal("no such request waits", "`governd approvals` lists them");
         };
         self.controls.save();
-        let message = format!("{} refuses {}", in_words(by), request.matter);
+        let message = format!("{} refuses {}", unnamed(by), request.matter);
         let by = Some(by.clone());
         self.rule(("approval.deny", Ruling::Rejected), &request.matter, id, by, None, message);
         ok(&request)
@@ -261,7 +255,7 @@ impl Engine {
             return refusal("no such grant holds", "`governd grants` lists them");
         };
         self.controls.save();
-        let message = format!("{} revokes {}", in_words(by), grant.matter);
+        let message = format!("{} revokes {}", unnamed(by), grant.matter);
         let by = Some(by.clone());
         self.rule(("grant.revoke", Ruling::Revoked), &grant.matter, id, by, None, message);
         match self.regrant() {
@@ -385,6 +379,20 @@ impl Engine {
         };
         self.journal.record(Record::Control(record), None);
     }
+}
+
+/// Who a process belongs to.
+pub(super) fn by(Peer { uid, pid }: Peer) -> By {
+    let login = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/loginuid")).ok());
+    let login_uid = login.and_then(|text| text.trim().parse().ok());
+    let name = Users::read(Path::new("/etc/passwd")).name(uid);
+    By { uid, name, login_uid: login_uid.filter(|uid| *uid != NO_LOGIN) }
+}
+
+/// `uid 1000`: who did it as a record's message has it, whose text cannot be erased; the name stands
+/// beside the record.
+pub(super) fn unnamed(by: &By) -> String {
+    format!("uid {}", by.uid)
 }
 
 /// `dana (uid 1000)`, and who logged in if that is another.

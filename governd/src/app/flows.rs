@@ -31,7 +31,7 @@ pub fn read(directory: &Path, since_ms: i64) -> Result<Flows, ReadError> {
     let unreadable = |source| ReadError::Io { path: directory.to_owned(), source };
     // A directory that is not there has no records, and is a mistake.
     std::fs::read_dir(directory).map_err(unreadable)?;
-    let mut reader = Reader::new(Disk, directory.to_owned(), 0);
+    let mut reader = Reader::new(Disk, directory.to_owned(), 0).shown();
     let mut known: BTreeMap<FlowKey, Observed> = BTreeMap::new();
     let mut left_out = 0;
     while let Some(line) = reader.read()? {
@@ -85,6 +85,7 @@ fn observed(line: &[u8], since_ms: i64) -> Option<Observed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::record::personal;
 
     const ALLOWED: &str =
         include_str!("../audit/record/snapshots/governd__audit__record__tests__flow_allowed.snap");
@@ -97,7 +98,8 @@ mod tests {
         include_str!("../audit/record/snapshots/governd__audit__record__tests__dns.snap");
 
     fn read(snapshot: &str, since_ms: i64) -> Option<Observed> {
-        observed(snapshot.lines().last().unwrap().as_bytes(), since_ms)
+        let line = personal::plain(snapshot.lines().last().unwrap(), |_| Some("svc-invoice"));
+        observed(line.as_bytes(), since_ms)
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where records go: to the log's keeper, and as lines to those who watch.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Weak,
@@ -9,16 +10,17 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::{sync::broadcast, task};
 
 use super::clock;
 use crate::{
     audit::{
         log::{
-            COMMIT_BOUNDS_S, CommitDurations, Disk, Keeper, KeeperOptions, Log, Progress,
-            ReadError, Reader,
+            self, COMMIT_BOUNDS_S, CommitDurations, Disk, Fresh, Keeper, KeeperOptions, Log,
+            Progress, ReadError, Reader,
         },
-        record::{Context, Record},
+        record::{By, Context, Control, Record, Ruling, personal::Erasure},
     },
     control::{
         protocol::{CommitTimes, LogStatus},
@@ -63,16 +65,16 @@ impl Journal {
         directory: PathBuf,
         context: Context,
         options: KeeperOptions,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let (watchers, _) = broadcast::channel(WATCHER_LAG_MAX);
         let next_index = Arc::new(AtomicU64::new(log.next_index()));
         let origin = log.verifier().name().to_owned();
         let (shown, counted) = (watchers.clone(), Arc::clone(&next_index));
-        let observer = move |index: u64, text: &str| {
+        let observer = move |index: u64, line: &Fresh<'_>| {
             counted.store(index + 1, Ordering::Relaxed);
             if shown.receiver_count() > 0 {
                 // The last watcher may leave at this very moment.
-                shown.send(Line { index, text: text.into() }).ok();
+                shown.send(Line { index, text: line.shown().into() }).ok();
             }
         };
         let keeper = Arc::new(Keeper::spawn(log, context, options, Box::new(observer))?);
@@ -130,6 +132,19 @@ impl Journal {
         }
     }
 
+    /// Erases values beside records, which somebody wants; says how many.
+    pub fn erase(
+        &self,
+        which: Erasure,
+        by: By,
+    ) -> impl Future<Output = io::Result<u64>> + Send + use<> {
+        let (keeper, directory) = (Arc::clone(&self.keeper), self.directory.clone());
+        async move {
+            let work = task::spawn_blocking(move || erase(&keeper, &directory, which, by));
+            work.await.map_err(io::Error::other)?
+        }
+    }
+
     /// Whether the log cannot be written.
     pub fn is_failing(&self) -> bool {
         self.keeper.trouble().is_some()
@@ -161,6 +176,31 @@ impl Journal {
     }
 }
 
+/// The record first: what is erased without one is what somebody took away.
+fn erase(keeper: &Keeper, directory: &Path, which: Erasure, by: By) -> io::Result<u64> {
+    let count = log::count_values(&Disk, directory, &which)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    let of = if which.user.is_some() { " of one user" } else { "" };
+    let before =
+        which.before_ms.and_then(|ms| Timestamp::from_millisecond(ms.try_into().ok()?).ok());
+    let before = before.map_or_else(String::new, |time| format!(" logged before {time}"));
+    let message = format!("uid {} erases {count} values{of}{before} beside the log", by.uid);
+    let record = Control {
+        operation: "audit.erase",
+        ruling: Ruling::Changed,
+        agent: None,
+        destination: None,
+        correlation: None,
+        by: Some(by),
+        actor: None,
+        message: message.into(),
+    };
+    let (gone, written) = keeper.erase(which.clone(), Record::Control(record))?;
+    Ok(gone + log::erase_before(&Disk, directory, written, &which)?)
+}
+
 fn commit_times(durations: &CommitDurations) -> CommitTimes {
     let [counts @ .., longer] = durations.counts;
     let counts = COMMIT_BOUNDS_S.into_iter().zip(counts).collect();
@@ -168,7 +208,7 @@ fn commit_times(durations: &CommitDurations) -> CommitTimes {
 }
 
 fn past(directory: PathBuf, first: u64, next: u64) -> impl Iterator<Item = Line> + Send {
-    let mut reader = Some(Reader::new(Disk, directory, first));
+    let mut reader = Some(Reader::new(Disk, directory, first).shown());
     std::iter::from_fn(move || {
         let from = reader.as_mut()?;
         let index = from.position();

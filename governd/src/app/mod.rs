@@ -17,6 +17,7 @@ mod digests;
 mod discovery;
 mod ending;
 pub mod engine;
+pub mod erasing;
 mod explain;
 pub mod exporting;
 pub mod flows;

@@ -3,7 +3,7 @@
 use super::{
     answers::{failed, ok},
     clock,
-    controls::{in_words, refusal},
+    controls::{in_words, refusal, unnamed},
     engine::{Engine, InstallError},
 };
 use crate::{
@@ -58,12 +58,9 @@ impl Engine {
             Some(_) if !is_known => {
                 return refusal("no such agent", "`governd status` lists the agents");
             }
-            Some(mode) => modes.set(ModeSet {
-                agent: agent.map(str::to_owned),
-                mode,
-                by: who.clone(),
-                since_ms,
-            }),
+            Some(mode) => {
+                modes.set(ModeSet { agent: agent.map(str::to_owned), mode, by: who, since_ms })
+            }
             None if !modes.unset(agent) => {
                 return refusal("no mode is set", "`governd mode show` lists what is");
             }
@@ -73,7 +70,7 @@ impl Engine {
             return failed(error);
         }
         self.controls.set_modes(modes);
-        self.record_mode(mode, agent, by.clone(), &who);
+        self.record_mode(mode, agent, by.clone());
         ok(&self.modes_set())
     }
 
@@ -87,13 +84,14 @@ impl Engine {
         done
     }
 
-    fn record_mode(&self, mode: Option<SetMode>, agent: Option<&str>, by: By, who: &str) {
+    fn record_mode(&self, mode: Option<SetMode>, agent: Option<&str>, by: By) {
         let to = match mode {
             Some(SetMode::Monitor) => "monitor",
             Some(SetMode::Enforce) => "enforce",
             None => "what its documents say",
         };
-        let message = format!("{who} sets the mode of {} to {to}", agent.unwrap_or("everything"));
+        let message =
+            format!("{} sets the mode of {} to {to}", unnamed(&by), agent.unwrap_or("everything"));
         let loosens = mode == Some(SetMode::Monitor);
         let record = Control {
             operation: "mode.set",

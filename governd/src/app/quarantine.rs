@@ -7,7 +7,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::{
     answers::{failed, ok},
     clock,
-    controls::{in_words, refusal},
+    controls::{in_words, refusal, unnamed},
     engine::Engine,
 };
 use crate::{
@@ -38,7 +38,7 @@ impl Engine {
         }
         self.controls.save();
         for agent in &new {
-            let message = format!("{who} quarantines {agent}");
+            let message = format!("{} quarantines {agent}", unnamed(by));
             let operation = ("quarantine.set", Ruling::Quarantined);
             self.rule_agent(operation, agent, Some(by.clone()), message);
         }
@@ -75,7 +75,7 @@ impl Engine {
             {
                 return failed(error);
             }
-            let message = format!("{} releases {agent}", in_words(by));
+            let message = format!("{} releases {agent}", unnamed(by));
             let operation = ("quarantine.release", Ruling::Restored);
             self.rule_agent(operation, agent, Some(by.clone()), message);
         }

@@ -12,7 +12,7 @@ use governd_common::{
 use super::{
     answers::ok,
     clock,
-    controls::{HALTED, in_words, refusal},
+    controls::{HALTED, refusal, unnamed},
     engine::Engine,
 };
 use crate::{
@@ -123,7 +123,7 @@ impl Engine {
     }
 
     fn record_test(&mut self, agent: &AgentFacts, test: &SelfTest, by: Option<&By>) {
-        let who = by.map_or_else(|| "governd".to_owned(), in_words);
+        let who = by.map_or_else(|| "governd".to_owned(), unnamed);
         let words = in_short(test);
         let record = Control {
             operation: "selftest.run",

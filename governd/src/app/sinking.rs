@@ -27,6 +27,14 @@ const SEVERITY_FATAL: u8 = 6;
 /// # Errors
 /// It cannot be opened, or the system gives no thread.
 pub fn open_log(directory: &Path) -> Result<Journal, OpenError> {
+    open_log_with(directory, KeeperOptions::default())
+}
+
+/// The same, kept otherwise.
+pub(super) fn open_log_with(
+    directory: &Path,
+    options: KeeperOptions,
+) -> Result<Journal, OpenError> {
     let directory = directory.join(DIRECTORY);
     let (log, opened) = Log::open(Disk, Options::new(&directory))?;
     if let Some(damage) = &opened.damage {
@@ -40,7 +48,7 @@ pub fn open_log(directory: &Path) -> Result<Journal, OpenError> {
         doing: "start its thread",
         source,
     };
-    Journal::start(log, directory.clone(), context, KeeperOptions::default()).map_err(unusable)
+    Journal::start(log, directory.clone(), context, options).map_err(unusable)
 }
 
 /// Records what a sink tells.

@@ -97,8 +97,8 @@ fn write_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// What stands between the quotes of a string.
-fn write_escaped(out: &mut String, text: &str) {
+/// Appends what stands between the quotes of a string.
+pub fn write_escaped(out: &mut String, text: &str) {
     // Nearly all text needs no escape, which one pass without branches tells.
     if text.bytes().fold(true, |plain, byte| plain & !is_escaped(byte)) {
         return out.push_str(text);

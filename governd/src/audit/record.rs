@@ -3,6 +3,7 @@
 //! Pure: time, host and log index come in as values. What OCSF has no attribute for stands below
 //! `unmapped.governd`. A line is at most [`RECORD_BYTES_MAX`] bytes; what had to be cut is named in
 //! it. Values of secrets never enter: arguments arrive redacted, and are looked at once more here.
+//! User names and command lines stand beside a record, and a salted digest in it (`personal`).
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -17,6 +18,7 @@ use crate::core::process::{Ancestor, Process};
 
 pub use control::{By, Control, Ruling};
 pub use host::Host;
+pub use personal::{Token, Tokens};
 pub use subject::Subject;
 
 mod control;
@@ -30,6 +32,7 @@ mod host;
 mod lifecycle;
 mod loss;
 mod object;
+pub mod personal;
 mod policy;
 mod query;
 mod redact;
@@ -84,6 +87,8 @@ pub struct Stamp {
     pub logged_ms: u64,
     /// Index in the log.
     pub sequence: u64,
+    /// What stands for its [`Record::values`].
+    pub tokens: Tokens,
 }
 
 /// The policy that was in force.

@@ -33,6 +33,8 @@ use crate::{
     telemetry,
 };
 
+mod beside;
+
 const DIRECTORY: &str = "/var/lib/governd-sink";
 const LISTEN: &str = "[::]:7443";
 const SECRET_BYTES: usize = 32;
@@ -57,6 +59,10 @@ enum Verb {
     Hosts(Hosts),
     /// Print the last receipt of a host: the checkpoint that this sink cosigned.
     Receipt(Receipt),
+    /// Print the records of a host, one a line.
+    Show(beside::Show),
+    /// Erase user names and command lines, which stand beside the records; they still verify.
+    Erase(beside::Erase),
     /// Check that what is stored of every host is what it signed.
     Verify(Verify),
     /// Write every host's log as static files that anybody can mirror and audit (C2SP tlog-tiles).
@@ -150,6 +156,8 @@ impl Sink {
             Verb::Token(verb) => verb.run(),
             Verb::Hosts(verb) => verb.run(),
             Verb::Receipt(verb) => verb.run(),
+            Verb::Show(verb) => verb.run(),
+            Verb::Erase(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::Publish(verb) => verb.run(),
         }

@@ -94,6 +94,13 @@ pub enum Request {
     },
     /// How often each rule decided: a list of [`RuleCount`](super::rules::RuleCount).
     RuleCounts,
+    /// Erases what stands beside records, where both hold: how many values. Only root may ask for it.
+    Erase {
+        /// Of this user.
+        user: Option<String>,
+        /// Of records that were logged before this time, in milliseconds since the epoch.
+        before_ms: Option<u64>,
+    },
     /// End. Only root may ask for it; who agrees does not answer, and closes the connection at its
     /// end.
     Stop {

@@ -185,7 +185,7 @@ async fn serve_client(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Resu
         Ok(request) => request,
         Err(error) => return write_reply(&mut writer, &bad_request(&error)).await,
     };
-    if matches!(request, Request::Stop { .. }) && !is_root {
+    if matches!(request, Request::Stop { .. } | Request::Erase { .. }) && !is_root {
         return write_reply(&mut writer, &not_root()).await;
     }
     let (answer, answered) = oneshot::channel();
@@ -239,7 +239,7 @@ fn bad_request(error: &serde_json::Error) -> Reply {
 
 fn not_root() -> Reply {
     Reply::Error {
-        message: "only root may stop governd".into(),
+        message: "only root may do this".into(),
         hint: Some("run it as root".into()),
         kind: ErrorKind::BadRequest,
     }

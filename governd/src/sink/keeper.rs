@@ -213,7 +213,7 @@ impl Keeper {
         };
         let session = self.sessions.entry(host.id).or_default();
         *session += 1;
-        Ok(Answer::of(&State { size: host.size, session: *session, renew }))
+        Ok(Answer::of(&State { size: host.size, session: *session, renew, beside: true }))
     }
 
     fn enroll(&mut self, request: &Enroll) -> Answer {
@@ -267,7 +267,7 @@ impl Keeper {
         let Some((mut host, renew)) = self.known(who)? else {
             return Ok(Answer::certificate());
         };
-        let Unpacked { head, lines, leaves, offset } = batch;
+        let Unpacked { head, lines, leaves, frame, beside } = batch;
         let before = match head.before.as_deref().map(|peaks| tree(head.first, peaks)) {
             Some(None) => return Ok(Answer::malformed(&"before is no tree of that size")),
             known => known.flatten(),
@@ -280,10 +280,11 @@ impl Keeper {
         let arrival = Arrival {
             first: head.first,
             lines,
-            frame: body.get(*offset..).unwrap_or_default(),
+            frame: body.get(frame.clone()).unwrap_or_default(),
             leaves,
             note: &head.checkpoint,
             before: before.as_ref(),
+            beside,
         };
         let (is_new, first, size) = (host.size == 0, host.first, host.size);
         match self.store.append(&mut host, arrival, self.authority.cosigner(), now_s()) {
@@ -354,6 +355,9 @@ impl Keeper {
             if count > 0 {
                 self.notices.push(Notice { what, who, detail, count, weight: Weight::Refused });
             }
+        }
+        for (who, what, detail) in self.store.told()? {
+            self.say(Weight::News, &what, &who, detail);
         }
         for host in self.store.hosts()? {
             let since = host.seen_s.max(self.started_s);

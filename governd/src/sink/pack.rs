@@ -4,12 +4,18 @@
 //! Who sends decides what comes out of a compressed frame, so both its length and the memory for
 //! its window are bounded before anything is believed.
 
-use std::io::{self, Read as _};
+use std::{
+    io::{self, Read as _},
+    ops::Range,
+};
 
 use zstd::stream::read::Decoder;
 
-use super::wire::{BATCH_BYTES_MAX, Head};
-use crate::audit::tree::{Hash, leaf_hash};
+use super::wire::{BATCH_BYTES_MAX, BESIDE_BYTES_MAX, Head};
+use crate::audit::{
+    record::personal::{Token, Value},
+    tree::{Hash, leaf_hash},
+};
 
 /// Compression level: records repeat themselves, so the fastest gains nearly as much as others.
 const LEVEL: i32 = 1;
@@ -26,8 +32,11 @@ pub enum PackError {
     #[error("the records cannot be decompressed: {0}")]
     Frame(io::Error),
     /// It would become too long.
-    #[error("the records are longer than {BATCH_BYTES_MAX} bytes when decompressed")]
+    #[error("they are longer than {BATCH_BYTES_MAX} bytes when decompressed")]
     TooLong,
+    /// What stands beside the records is none of what records have.
+    #[error("what stands beside the records is no user name and no command line")]
+    Beside,
     /// The records are no text, or the last has no end.
     #[error("the records are no lines of UTF-8")]
     Lines,
@@ -42,8 +51,10 @@ pub struct Unpacked {
     pub lines: String,
     /// Their leaf hashes.
     pub leaves: Vec<Hash>,
-    /// Where the compressed records begin.
-    pub offset: usize,
+    /// Where the compressed records are.
+    pub frame: Range<usize>,
+    /// What stands beside them.
+    pub beside: Vec<(Token, Value)>,
 }
 
 /// The bytes of a batch.
@@ -57,6 +68,23 @@ pub fn pack(head: &Head, lines: &[u8]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The bytes of a batch with what stands beside its records: a value a line.
+///
+/// # Errors
+/// If memory for compression cannot be had.
+pub fn pack_with(head: Head, lines: &[u8], beside: &str) -> io::Result<Vec<u8>> {
+    if beside.is_empty() {
+        return pack(&head, lines);
+    }
+    let frame = compress(lines)?;
+    let head = Head { lines_bytes: Some(frame.len() as u64), ..head };
+    let mut bytes = serde_json::to_vec(&head).map_err(io::Error::other)?;
+    bytes.push(b'\n');
+    bytes.extend(frame);
+    bytes.extend(compress(beside.as_bytes())?);
+    Ok(bytes)
+}
+
 /// Takes a batch apart.
 ///
 /// # Errors
@@ -65,10 +93,29 @@ pub fn unpack(bytes: &[u8]) -> Result<Unpacked, PackError> {
     let missing = || PackError::Head("it does not end".to_owned());
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(missing)?;
     let (head, rest) = bytes.split_at_checked(end + 1).ok_or_else(missing)?;
-    let head = serde_json::from_slice(head).map_err(|error| PackError::Head(error.to_string()))?;
-    let lines = decompress(rest)?;
+    let head: Head =
+        serde_json::from_slice(head).map_err(|error| PackError::Head(error.to_string()))?;
+    let lines_bytes = head
+        .lines_bytes
+        .map_or(rest.len(), |bytes| usize::try_from(bytes).unwrap_or(usize::MAX).min(rest.len()));
+    let (frame, behind) = rest.split_at_checked(lines_bytes).unwrap_or((rest, &[]));
+    let lines = decompress(frame)?;
+    let beside = values(&decompress_up_to(behind, BESIDE_BYTES_MAX)?)?;
     let leaves = leaves(&lines);
-    Ok(Unpacked { head, lines, leaves, offset: end + 1 })
+    Ok(Unpacked { head, lines, leaves, frame: end + 1..end + 1 + lines_bytes, beside })
+}
+
+/// The values that a text has, one a line, and what stands for each in records.
+///
+/// # Errors
+/// If a line is none.
+pub fn values(text: &str) -> Result<Vec<(Token, Value)>, PackError> {
+    each(text)
+        .map(|line| {
+            let value = Value::parse(line).ok_or(PackError::Beside)?;
+            Ok((value.token().ok_or(PackError::Beside)?, value))
+        })
+        .collect()
 }
 
 /// Lines, compressed.
@@ -84,15 +131,19 @@ pub fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
 /// # Errors
 /// If it is none, or too long.
 pub fn decompress(frame: &[u8]) -> Result<String, PackError> {
+    decompress_up_to(frame, BATCH_BYTES_MAX)
+}
+
+fn decompress_up_to(frame: &[u8], bytes_max: usize) -> Result<String, PackError> {
     if frame.is_empty() {
         return Ok(String::new());
     }
     let mut decoder = Decoder::with_buffer(frame).map_err(PackError::Frame)?;
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(PackError::Frame)?;
     let mut bytes = Vec::new();
-    let limit = BATCH_BYTES_MAX as u64 + 1;
+    let limit = bytes_max as u64 + 1;
     decoder.take(limit).read_to_end(&mut bytes).map_err(PackError::Frame)?;
-    if bytes.len() > BATCH_BYTES_MAX {
+    if bytes.len() > bytes_max {
         return Err(PackError::TooLong);
     }
     let text = String::from_utf8(bytes).map_err(|_| PackError::Lines)?;
@@ -114,7 +165,13 @@ mod tests {
     use super::*;
 
     fn head() -> Head {
-        Head { first: 7, checkpoint: "note\n".to_owned(), before: None, session: None }
+        Head {
+            first: 7,
+            checkpoint: "note\n".to_owned(),
+            before: None,
+            session: None,
+            lines_bytes: None,
+        }
     }
 
     #[test]
@@ -124,7 +181,7 @@ mod tests {
             let unpacked = unpack(&bytes).unwrap();
             assert_eq!((unpacked.head.first, unpacked.lines.as_str()), (7, lines));
             assert_eq!(unpacked.leaves, leaves(lines));
-            assert_eq!(decompress(&bytes[unpacked.offset..]).unwrap(), lines);
+            assert_eq!(decompress(&bytes[unpacked.frame]).unwrap(), lines);
         }
     }
 

@@ -292,7 +292,8 @@ mod tests {
             let (note, frame) =
                 (signer.sign(tree.size(), tree.root()), pack::compress(lines.as_bytes()).unwrap());
             let (lines, frame, note) = (lines.as_str(), frame.as_slice(), note.as_str());
-            let arrival = Arrival { first, lines, frame, leaves: &leaves, note, before: None };
+            let arrival =
+                Arrival { first, lines, frame, leaves: &leaves, note, before: None, beside: &[] };
             store.begin().unwrap();
             store.append(&mut host, arrival, &cosigner, 5).unwrap();
             store.commit().unwrap();

@@ -5,7 +5,7 @@
 //! | `POST /v1/enroll` | with a token | [`Enroll`] | [`Enrolled`] |
 //! | `POST /v1/renew` | a host | [`Renew`] | [`Enrolled`] |
 //! | `GET /v1/state` | a host | | [`State`] |
-//! | `POST /v1/append` | a host | [`Head`] in a line, then the records (`pack`) | [`Appended`] |
+//! | `POST /v1/append` | a host | [`Head`] in a line, the records, what is beside them (`pack`) | [`Appended`] |
 //!
 //! A batch without records says where the host's log ends: hosts send one when they have nothing
 //! else to send, so that one that is silent is told from one that has nothing to say.
@@ -26,6 +26,8 @@ pub const APPEND: &str = "/v1/append";
 pub const BATCH_RECORDS_MAX: u64 = 4_096;
 /// Longest records of a batch, in bytes; no commit of a host has half as many.
 pub const BATCH_BYTES_MAX: usize = 32 * 1_024 * 1_024;
+/// Longest text beside the records of a batch, in bytes.
+pub const BESIDE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Records beyond which a host ends a batch with the commit, in bytes.
 pub const BATCH_BYTES_WANTED: usize = 8 * 1_024 * 1_024;
 /// Longest body that the sink reads, in bytes. Records usually shrink to less than a tenth.
@@ -71,6 +73,9 @@ pub struct State {
     pub session: u64,
     /// Whether the host's certificate should be renewed.
     pub renew: bool,
+    /// Whether it takes what stands beside records. Sinks from before there was any do not say so.
+    #[serde(default)]
+    pub beside: bool,
 }
 
 /// In front of records.
@@ -88,6 +93,10 @@ pub struct Head {
     /// Of a batch without records: that of the last [`State`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<u64>,
+    /// Where something stands beside the records: bytes of the compressed records, behind which
+    /// that follows, compressed as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines_bytes: Option<u64>,
 }
 
 /// Records are durable.

@@ -75,7 +75,7 @@ impl Worker {
         Self {
             name: name.to_owned(),
             origin: journal.origin().to_owned(),
-            reader: Reader::new(Disk, journal.directory(), expected),
+            reader: Reader::new(Disk, journal.directory(), expected).shown(),
             cursor,
             progress: journal.progress(),
             destination,

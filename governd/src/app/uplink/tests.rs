@@ -24,7 +24,7 @@ use crate::{
     audit::{
         checkpoint::Signer,
         log::{self, Disk, KeeperOptions, Log, Options, Reader},
-        record::{Context, Lifecycle, Phase, Record},
+        record::{By, Context, Control, Lifecycle, Phase, Record, Ruling, personal::Erasure},
     },
     sink::{
         authority::{self, Authority},
@@ -212,6 +212,60 @@ fn a_log_reaches_the_sink_once_and_in_order_although_the_sink_is_away_for_a_whil
 }
 
 #[test]
+fn names_come_beside_the_records_and_are_erased_on_either_side_alone() {
+    let sink = Sink::new();
+    let state = tempfile::tempdir().unwrap();
+    let journal = journal(state.path());
+    enroll(state.path(), &sink.token("first")).unwrap();
+    let uplink = Uplink::start(state.path(), &journal).unwrap().unwrap();
+    let by = |name: &str| By { uid: 7, name: Some(name.into()), login_uid: None };
+    for name in ["dana", "kim"] {
+        let record = Control {
+            operation: "quarantine.set",
+            ruling: Ruling::Quarantined,
+            agent: None,
+            destination: None,
+            correlation: None,
+            by: Some(by(name)),
+            actor: None,
+            message: "uid 7 quarantines everything".into(),
+        };
+        journal.record(Record::Control(record), None);
+        journal.commit().unwrap();
+    }
+    sink.wait_for(2);
+    let names = |lines: Vec<String>| -> Vec<String> {
+        let name = |line: String| {
+            let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+            record["actor"]["user"]["name"].as_str().unwrap().to_owned()
+        };
+        lines.into_iter().map(name).collect()
+    };
+    let at_sink = || names(sink.store().shown(&sink.host(), 0, 99).unwrap());
+    let here = || {
+        let mut reader = Reader::new(Disk, state.path().join("log"), 0).shown();
+        let lines = std::iter::from_fn(|| reader.read().unwrap());
+        names(lines.map(|line| String::from_utf8(line.bytes).unwrap()).collect())
+    };
+    assert_eq!((here(), at_sink()), (vec!["dana".to_owned(), "kim".to_owned()], here()));
+
+    let which = Erasure { user: Some("dana".to_owned()), before_ms: None };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(journal.erase(which.clone(), by("lee"))).unwrap(), 1);
+    // The record of it names who did it, and not whom it is about.
+    assert_eq!(here(), ["[erased]", "kim", "lee"]);
+    sink.wait_for(3);
+    assert_eq!(at_sink(), ["dana", "kim", "lee"]);
+    assert_eq!(sink.store().erase(Some(&sink.host()), &which, "uid 7").unwrap(), 1);
+    assert_eq!(at_sink(), ["[erased]", "kim", "lee"]);
+    drop(uplink);
+    sink.check();
+    let log = state.path().join("log");
+    let key = log::public_key(&Disk, &log).unwrap();
+    assert_eq!(log::verify(&Disk, &log, &key).unwrap().wrong, None);
+}
+
+#[test]
 fn a_host_that_rewrites_its_history_is_found() {
     let sink = Sink::new();
     let state = tempfile::tempdir().unwrap();
@@ -313,7 +367,13 @@ fn what_a_sink_must_not_take_is_refused_and_the_rest_goes_on() {
     let stranger = Signer::new("governd/stranger", [1; 32]).unwrap().sign(size, [0; 32]);
     let batch = |first: usize, lines: &[String], note: &str| {
         let checkpoint = note.to_owned();
-        let head = Head { first: first as u64, checkpoint, before: None, session: None };
+        let head = Head {
+            first: first as u64,
+            checkpoint,
+            before: None,
+            session: None,
+            lines_bytes: None,
+        };
         let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
         pack::pack(&head, lines.as_bytes()).unwrap()
     };
@@ -333,7 +393,8 @@ fn what_a_sink_must_not_take_is_refused_and_the_rest_goes_on() {
     cut.truncate(cut.len() - 9);
     assert_eq!(refused(post(cut)), "malformed");
     let bomb = vec![b'\n'; wire::BATCH_BYTES_MAX + 1];
-    let head = Head { first: 0, checkpoint: note.clone(), before: None, session: None };
+    let head =
+        Head { first: 0, checkpoint: note.clone(), before: None, session: None, lines_bytes: None };
     assert_eq!(refused(post(pack::pack(&head, &bomb).unwrap())), "too-large");
     assert_eq!(sink.wait_for_notice(Weight::Refused, "too-large").who, HOST);
     let mut send = |first: usize, lines: &[String], note: &str| post(batch(first, lines, note));

@@ -1,6 +1,7 @@
 //! The thread that sends.
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use super::{Place, client::Trouble};
 use crate::{
     app::{backoff, exporting::Stats, journal::Journal},
     audit::{
-        log::{Disk, Note, Notes, Progress, Reader, beginning},
+        log::{Disk, Note, Notes, Progress, Reader, Values, beginning},
         tree::Frontier,
     },
     sink::{
@@ -35,6 +36,7 @@ pub(super) struct Worker {
     progress: Progress,
     notes: Notes<Disk>,
     reader: Reader,
+    values: Values,
     /// What the sink said last; asked for anew after trouble.
     state: Option<State>,
     /// When something was sent last.
@@ -53,6 +55,7 @@ impl Worker {
             place,
             notes: Notes::new(Disk, &directory),
             reader: Reader::new(Disk, &directory, 0),
+            values: Values::new(Disk, &directory),
             directory,
             progress: journal.progress(),
             state: None,
@@ -116,10 +119,12 @@ impl Worker {
         let Some((note, lines)) = self.records(first, durable)? else {
             return Ok(false);
         };
+        let beside = self.beside(first, &lines)?;
         let peaks = |tree: Frontier| tree.peaks().iter().map(|peak| BASE64.encode(peak)).collect();
         let before = begins.map(peaks);
-        let head = Head { first, checkpoint: note.text.clone(), before, session: None };
-        self.send(&head, &lines, &note)?;
+        let checkpoint = note.text.clone();
+        let head = Head { first, checkpoint, before, session: None, lines_bytes: None };
+        self.send(head, &lines, &beside, &note)?;
         if self.attempts > 0 {
             tracing::info!(next = note.size, "the sink takes records again");
         }
@@ -135,12 +140,14 @@ impl Worker {
             return Ok(());
         };
         let checkpoint = note.text.clone();
-        let head = Head { first: durable, checkpoint, before: None, session: Some(session) };
-        self.send(&head, &[], &note)
+        let session = Some(session);
+        let head = Head { first: durable, checkpoint, before: None, session, lines_bytes: None };
+        self.send(head, &[], "", &note)
     }
 
-    fn send(&mut self, head: &Head, lines: &[u8], note: &Note) -> Result<(), String> {
-        let body = pack::pack(head, lines).map_err(|error| error.to_string())?;
+    fn send(&mut self, head: Head, lines: &[u8], beside: &str, note: &Note) -> Result<(), String> {
+        let first = head.first;
+        let body = pack::pack_with(head, lines, beside).map_err(|error| error.to_string())?;
         let Appended { receipt, renew } = match self.place.client.post(wire::APPEND, body) {
             Ok(appended) => appended,
             Err(Trouble::Refused(refused)) if refused.what == "gap" => {
@@ -153,7 +160,7 @@ impl Worker {
             (state.size, state.renew) = (note.size, renew);
         }
         self.progress.keep_from(note.size);
-        self.stats.reached(note.size, note.size - head.first);
+        self.stats.reached(note.size, note.size - first);
         self.sent = Some(Instant::now());
         Ok(())
     }
@@ -173,6 +180,23 @@ impl Worker {
                 return Ok(Some((note, lines)));
             }
         }
+    }
+
+    /// What stands beside these records and is not erased, where the sink takes it.
+    fn beside(&mut self, first: u64, lines: &[u8]) -> Result<String, String> {
+        let mut beside = String::new();
+        if !self.state.as_ref().is_some_and(|state| state.beside) {
+            return Ok(beside);
+        }
+        let mut found = HashMap::new();
+        for (index, line) in (first..).zip(lines.split(|byte| *byte == b'\n')) {
+            let gathered = self.values.gather(index, line, &mut found);
+            gathered.map_err(|error| error.to_string())?;
+        }
+        for value in found.values() {
+            value.write(&mut beside);
+        }
+        Ok(beside)
     }
 
     /// The lines of records up to a checkpoint; `None` if they are more than is wanted at once.

@@ -6,15 +6,19 @@ use std::{
 };
 
 use super::{
-    AppendError, BATCH_RECORDS_MAX, CommitError, OpenError, Options, key,
+    AppendError, BATCH_RECORDS_MAX, CommitError, OpenError, Options, VALUES_BYTES_MAX, key,
     recovery::{Found, Recovery},
     retention::{self, Surplus},
     segment::{self, Segment},
     storage::{Disk, Filesystem},
+    values::Sealer,
 };
 use crate::audit::{
     checkpoint::{Signer, Verifier},
-    record::RECORD_BYTES_MAX,
+    record::{
+        RECORD_BYTES_MAX, Tokens,
+        personal::{self, Erasure},
+    },
     tree::{Frontier, Hash, leaf_hash},
 };
 
@@ -63,6 +67,10 @@ struct Batch {
     lines: Vec<u8>,
     /// Offset behind each line's newline in `lines`, and its hash.
     entries: Vec<(u64, Hash)>,
+    /// What stands beside them.
+    sealer: Sealer,
+    /// Whether the last values could not be kept, so that their record cannot be either.
+    is_unsealed: bool,
 }
 
 impl<F: Filesystem> Log<F> {
@@ -110,9 +118,29 @@ impl<F: Filesystem> Log<F> {
         self.signer.verifier()
     }
 
-    /// Bytes of lines that wait for a commit.
+    /// Bytes of lines, and of what stands beside them, that wait for a commit.
     pub fn pending_bytes(&self) -> usize {
-        self.batch.lines.len()
+        self.batch.lines.len() + self.batch.sealer.lines.len()
+    }
+
+    /// Keeps the values of the record that is appended next beside it, and gives what stands for
+    /// them in it. Where they cannot be kept, the record is refused.
+    pub fn seal(&mut self, values: &personal::Values<'_>, logged_ms: u64) -> Tokens {
+        let has_room = self.pending_bytes() < self.options.pending_bytes_max;
+        let sealed = has_room.then(|| self.batch.sealer.seal(values, logged_ms).ok()).flatten();
+        self.batch.is_unsealed = sealed.is_none();
+        sealed.unwrap_or_default()
+    }
+
+    /// Erases values beside the records of the segment that is written; a durable record must tell
+    /// so. What waits for a commit keeps its values. Gives how many went, and where the segment
+    /// begins: those before it are [`erase_before`]'s.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn erase(&mut self, which: &Erasure) -> io::Result<(u64, u64)> {
+        let gone = self.segment.erase(&self.filesystem, &self.options.directory, which)?;
+        Ok((gone, self.segment.base))
     }
 
     /// Whether enough records wait for a commit to be due at once.
@@ -133,8 +161,9 @@ impl<F: Filesystem> Log<F> {
         if line.is_empty() || line.contains('\n') {
             return Err(AppendError::NotALine);
         }
-        let pending_bytes = self.batch.lines.len();
-        if pending_bytes + line.len() + 1 > self.options.pending_bytes_max {
+        let pending_bytes = self.pending_bytes();
+        let has_room = pending_bytes + line.len() < self.options.pending_bytes_max;
+        if std::mem::take(&mut self.batch.is_unsealed) || !has_room {
             return Err(AppendError::Backlog { pending_bytes });
         }
         let index = self.next_index();
@@ -187,8 +216,12 @@ impl<F: Filesystem> Log<F> {
 
     fn write_batch(&mut self) -> Result<(), CommitError> {
         let directory = self.options.directory.as_path();
+        let bytes_max = self.options.segment_bytes_max;
         let grown = self.segment.bytes + self.batch.lines.len() as u64;
-        if self.segment.records > 0 && grown > self.options.segment_bytes_max {
+        let values = self.segment.values_bytes + self.batch.sealer.lines.len() as u64;
+        // Who shows records has the values of a segment in memory.
+        let is_full = grown > bytes_max || values > bytes_max.min(VALUES_BYTES_MAX);
+        if self.segment.records > 0 && is_full {
             if self.dirty {
                 self.segment.trim().map_err(at(directory))?;
                 self.dirty = false;
@@ -198,11 +231,13 @@ impl<F: Filesystem> Log<F> {
         }
         self.dirty = true;
         let path = segment::data_path(directory, self.segment.base);
-        self.segment.write(&self.batch.lines, &self.batch.entries).map_err(at(&path))?;
+        let Batch { lines, entries, sealer, .. } = &self.batch;
+        self.segment.write(lines, entries, &sealer.lines).map_err(at(&path))?;
         for (_, leaf) in self.batch.entries.drain(..) {
             self.tree.push(leaf);
         }
         self.batch.lines.clear();
+        self.batch.sealer.clear();
         self.dirty = false;
         Ok(())
     }

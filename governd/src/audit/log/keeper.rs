@@ -3,6 +3,7 @@
 //! never waits for the disk.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +16,10 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{CommitError, Filesystem, LOG_BYTES_MAX, Log, PENDING_BYTES_MAX, retention::Surplus};
-use crate::audit::record::{Context, Deleted, Host, Loss, LossSource, Record, Stamp};
+use crate::audit::record::{
+    Context, Deleted, Host, Loss, LossSource, Record, Stamp, Tokens,
+    personal::{self, Erasure, Values},
+};
 
 /// Longest wait while nothing is pending.
 const IDLE: Duration = Duration::from_secs(3_600);
@@ -24,7 +28,28 @@ const IDLE: Duration = Duration::from_secs(3_600);
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Sees every line as it gets its place, which is before it is durable.
-pub type Observer = Box<dyn FnMut(u64, &str) + Send>;
+pub type Observer = Box<dyn FnMut(u64, &Fresh<'_>) + Send>;
+
+/// A line that has just got its place, and what stands beside it.
+pub struct Fresh<'a> {
+    line: &'a str,
+    tokens: Tokens,
+    values: Values<'a>,
+}
+
+impl Fresh<'_> {
+    /// The line as people get to see it.
+    pub fn shown(&self) -> String {
+        let mut command_line = String::new();
+        self.values.write_command_line(&mut command_line);
+        personal::plain(self.line, |token| {
+            if self.tokens.user.as_ref() == Some(token) {
+                return self.values.user;
+            }
+            (self.tokens.command_line.as_ref() == Some(token)).then_some(command_line.as_str())
+        })
+    }
+}
 
 /// Time between commits in a flood: a sync costs as much for one record as for many.
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -126,6 +151,7 @@ impl Progress {
 enum Order {
     Record { time_ms: u64, record: Box<Record> },
     Commit { done: SyncSender<u64> },
+    Erase { which: Erasure, record: Box<Record>, done: SyncSender<io::Result<(u64, u64)>> },
 }
 
 /// What the thread and its handle both see.
@@ -154,7 +180,7 @@ impl Keeper {
         context: Context,
         options: KeeperOptions,
         observer: Observer,
-    ) -> std::io::Result<Self>
+    ) -> io::Result<Self>
     where
         F: Filesystem + Send + 'static,
         F::File: Send,
@@ -195,6 +221,20 @@ impl Keeper {
         let (done, answer) = mpsc::sync_channel(1);
         self.orders.as_ref()?.send(Order::Commit { done }).ok()?;
         answer.recv_timeout(timeout).ok()
+    }
+
+    /// Erases values beside the records of the segment that is written, once everything handed over
+    /// before is durable, and this record, which says so. Gives what [`Log::erase`] gives.
+    ///
+    /// # Errors
+    ///
+    /// If the log is closed, or the disk refuses.
+    pub fn erase(&self, which: Erasure, record: Record) -> io::Result<(u64, u64)> {
+        let closed = || io::Error::other("the log is closed");
+        let (done, answer) = mpsc::sync_channel(1);
+        let order = Order::Erase { which, record: Box::new(record), done };
+        self.orders.as_ref().ok_or_else(closed)?.send(order).map_err(|_| closed())?;
+        answer.recv().map_err(|_| closed())?
     }
 
     /// Index behind the last durable record.
@@ -338,7 +378,19 @@ impl<F: Filesystem> Worker<F> {
                     tracing::debug!("nobody waits for this commit any more");
                 }
             }
+            Order::Erase { which, record, done } => {
+                if done.send(self.erase(&which, &record)).is_err() {
+                    tracing::debug!("nobody waits for this erasure any more");
+                }
+            }
         }
+    }
+
+    fn erase(&mut self, which: &Erasure, record: &Record) -> io::Result<(u64, u64)> {
+        self.commit().map_err(io::Error::other)?;
+        self.take(now_ms(), record);
+        self.commit().map_err(io::Error::other)?;
+        self.log.erase(which)
     }
 
     /// Deletes the oldest segments of a log that has become too large; a record says so first.
@@ -374,11 +426,14 @@ impl<F: Filesystem> Worker<F> {
     }
 
     fn take(&mut self, time_ms: u64, record: &Record) {
-        let stamp = Stamp { time_ms, logged_ms: now_ms(), sequence: self.log.next_index() };
+        let (logged_ms, values) = (now_ms(), record.values());
+        let tokens = self.log.seal(&values, logged_ms);
+        let stamp = Stamp { time_ms, logged_ms, sequence: self.log.next_index(), tokens };
         record.write_line(&mut self.line, &self.host, &stamp);
         match self.log.append(&self.line) {
             Ok(index) => {
-                (self.observer)(index, &self.line);
+                let fresh = Fresh { line: &self.line, tokens, values };
+                (self.observer)(index, &fresh);
                 self.due.get_or_insert_with(|| Instant::now() + self.options.interval);
             }
             Err(error) => {
@@ -481,7 +536,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let watcher = Arc::clone(&seen);
         let observer: Observer =
-            Box::new(move |index, line| watcher.lock().unwrap().push((index, line.to_owned())));
+            Box::new(move |index, line| watcher.lock().unwrap().push((index, line.shown())));
         let options = KeeperOptions { interval: Duration::from_secs(600), ..Default::default() };
         let keeper = Keeper::spawn(log, context(), options, observer).unwrap();
         for time_ms in 0..5_000 {

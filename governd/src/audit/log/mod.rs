@@ -25,6 +25,7 @@
 //! 00000000000000000000.jsonl    records, one line each; the name is the index of the first
 //! 00000000000000000000.index    a header, then 48 bytes for each record
 //! 00000000000000000000.checkpoints    signed notes, one for each commit
+//! 00000000000000000000.values   what stands beside the records and can be erased (`values`)
 //! key, key.pub                  the host's signing key, and what checks it
 //! ```
 //!
@@ -61,6 +62,9 @@ mod sim;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod values;
+#[cfg(test)]
+mod values_tests;
 
 use std::{io, path::PathBuf};
 
@@ -70,12 +74,13 @@ pub use self::{
     extract::{ExportError, export},
     inspect::{public_key, verify},
     keeper::{
-        COMMIT_BOUNDS_S, CommitDurations, Keeper, KeeperOptions, Observer, Progress, Refused,
+        COMMIT_BOUNDS_S, CommitDurations, Fresh, Keeper, KeeperOptions, Observer, Progress, Refused,
     },
     notes::{Note, Notes, beginning, note_after, root_at},
     prove::{ProveError, prove},
     reader::{Line, Reader},
     storage::{Disk, File, Filesystem},
+    values::{Values, count as count_values, erase_before},
 };
 use super::record::RECORD_BYTES_MAX;
 
@@ -83,6 +88,8 @@ use super::record::RECORD_BYTES_MAX;
 pub const BATCH_RECORDS_MAX: usize = 1_024;
 /// Bytes of a segment's lines beyond which the next batch begins a new one.
 pub const SEGMENT_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
+/// Bytes of what stands beside a segment's records beyond which the next batch begins a new one.
+pub const VALUES_BYTES_MAX: u64 = 8 * 1_024 * 1_024;
 /// Bytes of lines that wait in memory while the disk refuses them.
 pub const PENDING_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, io, path::PathBuf};
 
 use super::{
-    ReadError,
+    ReadError, Values,
     segment::{self, ENTRY_BYTES, Entry},
     storage::{Disk, File, Filesystem, read_up_to},
 };
@@ -30,6 +30,8 @@ pub struct Reader<F: Filesystem = Disk> {
     next: u64,
     open: Option<Open<F::File>>,
     ready: VecDeque<Result<Line, ReadError>>,
+    /// Where user names and command lines are, if lines are read with them.
+    values: Option<Values<F>>,
 }
 
 struct Open<F> {
@@ -42,7 +44,17 @@ impl<F: Filesystem> Reader<F> {
     /// Reads from an index onwards; from the first record that is there, if that one is later.
     pub fn new(filesystem: F, directory: impl Into<PathBuf>, from: u64) -> Self {
         let directory = directory.into();
-        Self { filesystem, directory, next: from, open: None, ready: VecDeque::new() }
+        Self { filesystem, directory, next: from, open: None, ready: VecDeque::new(), values: None }
+    }
+
+    /// Reads lines as people and receivers get to see them, with the values that stand beside the
+    /// records in their places. Such bytes are not what the leaf hash is of.
+    pub fn shown(mut self) -> Self
+    where
+        F: Clone,
+    {
+        self.values = Some(Values::new(self.filesystem.clone(), &self.directory));
+        self
     }
 
     /// Reads the last so many records, and what comes then.
@@ -86,7 +98,11 @@ impl<F: Filesystem> Reader<F> {
         if self.ready.is_empty() {
             self.fill()?;
         }
-        self.ready.pop_front().transpose()
+        let mut line = self.ready.pop_front().transpose()?;
+        if let (Some(values), Some(line)) = (&mut self.values, &mut line) {
+            line.bytes = values.show(line.index, &line.bytes)?.into_bytes();
+        }
+        Ok(line)
     }
 
     fn fill(&mut self) -> Result<(), ReadError> {

@@ -6,6 +6,7 @@ use super::{
     append::{Damage, Opened},
     segment::{self, Entry, Recovered, Segment, decode_all, parse_header, read_text, read_whole},
     storage::Filesystem,
+    values,
 };
 use crate::audit::{
     checkpoint::{Checkpoint, Verifier, note_len},
@@ -31,6 +32,7 @@ pub(super) struct Found<F> {
 
 impl<F: Filesystem> Recovery<'_, F> {
     pub(super) fn run(&self) -> io::Result<Found<F::File>> {
+        values::sweep(self.filesystem, self.directory)?;
         let bases = segment::bases(self.filesystem, self.directory)?;
         let Some((base, earlier)) = bases.split_last() else {
             let segment = self.create(Frontier::default())?;

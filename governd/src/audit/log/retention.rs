@@ -12,6 +12,7 @@ use std::{
 use super::{
     segment,
     storage::{File, Filesystem},
+    values,
 };
 
 /// Segments that should go.
@@ -25,12 +26,13 @@ pub(super) struct Surplus {
     pub(super) bytes: u64,
 }
 
-fn paths(directory: &Path, base: u64) -> [PathBuf; 3] {
+fn paths(directory: &Path, base: u64) -> [PathBuf; 4] {
     // The lines first: a segment without them is one that was being deleted.
     [
         segment::data_path(directory, base),
         segment::index_path(directory, base),
         segment::notes_path(directory, base),
+        values::path(directory, base),
     ]
 }
 
@@ -111,5 +113,6 @@ pub(super) fn delete<F: Filesystem>(
             }
         }
     }
+    values::sweep(filesystem, directory)?;
     filesystem.sync_dir(directory)
 }

@@ -5,8 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::storage::{File, Filesystem, read_up_to, write_all};
-use crate::audit::tree::{Frontier, HASH_BYTES, Hash, PEAKS_MAX, leaf_hash, sha256};
+use super::{
+    storage::{File, Filesystem, read_up_to, write_all},
+    values,
+};
+use crate::audit::{
+    record::personal::{Erasure, Value},
+    tree::{Frontier, HASH_BYTES, Hash, PEAKS_MAX, leaf_hash, sha256},
+};
 
 /// Bytes of an index entry.
 pub(super) const ENTRY_BYTES: usize = 48;
@@ -101,17 +107,22 @@ pub(super) fn slots(index_bytes: u64) -> u64 {
 
 /// The file of a segment's lines.
 pub(super) fn data_path(directory: &Path, base: u64) -> PathBuf {
-    directory.join(format!("{base:0NAME_DIGITS$}{DATA_SUFFIX}"))
+    path(directory, base, DATA_SUFFIX)
 }
 
 /// The file of a segment's index.
 pub(super) fn index_path(directory: &Path, base: u64) -> PathBuf {
-    directory.join(format!("{base:0NAME_DIGITS$}{INDEX_SUFFIX}"))
+    path(directory, base, INDEX_SUFFIX)
 }
 
 /// The file of a segment's checkpoints.
 pub(super) fn notes_path(directory: &Path, base: u64) -> PathBuf {
-    directory.join(format!("{base:0NAME_DIGITS$}{NOTES_SUFFIX}"))
+    path(directory, base, NOTES_SUFFIX)
+}
+
+/// A file of a segment.
+pub(super) fn path(directory: &Path, base: u64, suffix: &str) -> PathBuf {
+    directory.join(format!("{base:0NAME_DIGITS$}{suffix}"))
 }
 
 /// First indices of the segments in a directory, in order.
@@ -140,6 +151,8 @@ pub(super) struct Segment<F> {
     pub(super) bytes: u64,
     /// Bytes of its durable checkpoints.
     notes_bytes: u64,
+    /// Bytes of the durable values beside its records.
+    pub(super) values_bytes: u64,
     /// The tree before it.
     before: Frontier,
     files: Files<F>,
@@ -150,6 +163,7 @@ struct Files<F> {
     data: F,
     index: F,
     notes: F,
+    values: F,
 }
 
 /// What opening a segment for writing found.
@@ -173,6 +187,7 @@ impl<F: File> Files<F> {
             data: filesystem.create(&data_path(directory, base))?,
             index: filesystem.create(&index_path(directory, base))?,
             notes: filesystem.create(&notes_path(directory, base))?,
+            values: filesystem.create(&values::path(directory, base))?,
         })
     }
 
@@ -191,14 +206,16 @@ impl<F: File> Segment<F> {
         S: Filesystem<File = F>,
     {
         let base = before.size();
-        let files = Files::open(filesystem, directory, base)?;
+        let mut files = Files::open(filesystem, directory, base)?;
         files.data.set_size(0)?;
         files.index.set_size(0)?;
         files.notes.set_size(0)?;
         write_all(&files.index, &header(&before), 0)?;
+        let values_bytes;
+        (files.values, values_bytes) = values::create(filesystem, directory, base)?;
         files.sync()?;
         filesystem.sync_dir(directory)?;
-        Ok(Self { base, records: 0, bytes: 0, notes_bytes: 0, before, files })
+        Ok(Self { base, records: 0, bytes: 0, notes_bytes: 0, values_bytes, before, files })
     }
 
     /// Index behind the last durable record.
@@ -211,8 +228,18 @@ impl<F: File> Segment<F> {
         &self.before
     }
 
-    /// Writes a batch behind the durable records and makes it durable: lines before entries.
-    pub(super) fn write(&mut self, lines: &[u8], batch: &[(u64, Hash)]) -> io::Result<()> {
+    /// Writes a batch behind the durable records and makes it durable: what stands beside the lines,
+    /// then lines, then entries.
+    pub(super) fn write(
+        &mut self,
+        lines: &[u8],
+        batch: &[(u64, Hash)],
+        values: &str,
+    ) -> io::Result<()> {
+        if !values.is_empty() {
+            write_all(&self.files.values, values.as_bytes(), self.values_bytes)?;
+            self.files.values.sync()?;
+        }
         write_all(&self.files.data, lines, self.bytes)?;
         self.files.data.sync()?;
         let mut entries = Vec::with_capacity(batch.len() * ENTRY_BYTES);
@@ -227,6 +254,7 @@ impl<F: File> Segment<F> {
         self.files.index.sync()?;
         self.bytes += lines.len() as u64;
         self.records += batch.len() as u64;
+        self.values_bytes += values.len() as u64;
         Ok(())
     }
 
@@ -243,7 +271,25 @@ impl<F: File> Segment<F> {
         self.files.data.set_size(self.bytes)?;
         self.files.index.set_size(entry_offset(self.records))?;
         self.files.notes.set_size(self.notes_bytes)?;
+        self.files.values.set_size(self.values_bytes)?;
+        self.files.values.sync()?;
         self.files.sync()
+    }
+
+    /// Takes values away; how many went.
+    pub(super) fn erase<S>(
+        &mut self,
+        filesystem: &S,
+        directory: &Path,
+        which: &Erasure,
+    ) -> io::Result<u64>
+    where
+        S: Filesystem<File = F>,
+    {
+        let keeps = |value: &Value| !which.is_meant(value);
+        let (file, bytes, gone) = values::rewrite(filesystem, directory, self.base, keeps)?;
+        (self.files.values, self.values_bytes) = (file, bytes);
+        Ok(gone)
     }
 
     /// Writes the header, the last batch and the last checkpoint once more. A sync that failed
@@ -305,7 +351,10 @@ impl<F: File> Segment<F> {
         let bytes = whole.last().map_or(0, |entry| u64::from(entry.end));
         let records = whole.len() as u64;
         let notes_bytes = notes_end as u64;
-        let segment = Self { base, records, bytes, notes_bytes, before, files };
+        // Written anew for the same reason as what `write_again` writes.
+        let (file, values_bytes, _) = values::rewrite(filesystem, directory, base, |_| true)?;
+        let files = Files { values: file, ..files };
+        let segment = Self { base, records, bytes, notes_bytes, values_bytes, before, files };
         segment.write_again(&whole, note.unwrap_or_default())?;
         segment.trim()?;
         filesystem.sync_dir(directory)?;

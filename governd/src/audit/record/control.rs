@@ -100,7 +100,7 @@ pub(super) fn write(o: &mut Object<'_>, control: &Control, host: &Host, stamp: &
     let to = destination.as_deref().map(|to| (to, "destination"));
     o.with("action_id", action)
         .with("activity_id", activity)
-        .object("actor", |o| who(o, control, host))
+        .object("actor", |o| who(o, control, host, stamp))
         .object("api", |o| object::api(o, operation));
     class.uids(o);
     o.written("device", host.device())
@@ -119,14 +119,14 @@ pub(super) fn write(o: &mut Object<'_>, control: &Control, host: &Host, stamp: &
     object::unmapped(o, |o| own(o, control));
 }
 
-fn who(o: &mut Object<'_>, control: &Control, host: &Host) {
+fn who(o: &mut Object<'_>, control: &Control, host: &Host, stamp: &Stamp) {
     match (&control.by, &control.actor) {
         (Some(by), _) => {
             o.object("user", |o| {
-                o.maybe("name", by.name.as_deref()).with("uid", Shown(by.uid));
+                o.maybe("name", stamp.tokens.user).with("uid", Shown(by.uid));
             });
         }
-        (None, Some(process)) => object::actor(o, process, host),
+        (None, Some(process)) => object::actor(o, process, host, stamp),
         (None, None) => {
             o.with("app_name", "governd");
         }

@@ -19,7 +19,9 @@ pub(super) fn write(o: &mut Object<'_>, answer: &DnsAnswer, host: &Host, stamp: 
     let message = format_args!("{name} stands for {count} {plural} for {agent}");
     o.with("action_id", 1_u8)
         .with("activity_id", class.activity)
-        .maybe_object("actor", answer.actor.as_ref(), |o, actor| object::actor(o, actor, host))
+        .maybe_object("actor", answer.actor.as_ref(), |o, actor| {
+            object::actor(o, actor, host, stamp)
+        })
         .objects("answers", &answer.addresses, |o, (address, ttl_s)| {
             o.with("class", "IN")
                 .with("rdata", *address)

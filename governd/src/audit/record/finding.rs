@@ -27,7 +27,7 @@ pub(super) fn write(o: &mut Object<'_>, finding: &Finding, host: &Host, stamp: &
         .written("device", host.device())
         .with("disposition_id", DISPOSITION_ALERT);
     if is_about {
-        o.objects("evidences", [finding], |o, finding| evidence(o, finding, host));
+        o.objects("evidences", [finding], |o, finding| evidence(o, finding, host, stamp));
     }
     o.object("finding_info", |o| info(o, finding, stamp))
         .with("is_alert", severity >= 3)
@@ -52,9 +52,11 @@ fn info(o: &mut Object<'_>, finding: &Finding, stamp: &Stamp) {
     .with("uid", &*finding.uid);
 }
 
-fn evidence(o: &mut Object<'_>, finding: &Finding, host: &Host) {
-    o.maybe_object("actor", finding.actor.as_ref(), |o, actor| object::actor(o, actor, host))
-        .maybe_object("dst_endpoint", finding.destination.as_ref(), object::endpoint);
+fn evidence(o: &mut Object<'_>, finding: &Finding, host: &Host, stamp: &Stamp) {
+    o.maybe_object("actor", finding.actor.as_ref(), |o, actor| {
+        object::actor(o, actor, host, stamp)
+    })
+    .maybe_object("dst_endpoint", finding.destination.as_ref(), object::endpoint);
 }
 
 fn own(o: &mut Object<'_>, finding: &Finding) {

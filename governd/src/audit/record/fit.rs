@@ -102,7 +102,7 @@ fn cut(value: &mut Value, limits: Limits, path: &mut String, cuts: &mut Vec<Stri
 }
 
 /// Cuts a string so that its canonical form has at most so many bytes; true if it was too long.
-fn cut_text(text: &mut String, bytes_max: usize) -> bool {
+pub(super) fn cut_text(text: &mut String, bytes_max: usize) -> bool {
     // An escape is at most six bytes for one.
     if text.len() * 6 <= bytes_max || canonical::escaped_len(text) <= bytes_max {
         return false;

@@ -76,7 +76,7 @@ fn fields(o: &mut Object<'_>, flow: &Flow, times: Option<Times>, host: &Host, st
     let message = Message { flow, outcome: &outcome, times, unread: unread(flow, host) };
     o.with("action_id", outcome.action)
         .with("activity_id", activity)
-        .object("actor", |o| object::actor(o, &flow.actor, host));
+        .object("actor", |o| object::actor(o, &flow.actor, host, stamp));
     class.uids(o);
     o.object("connection_info", |o| connection(o, flow))
         .maybe("count", times.map(|times| times.count))

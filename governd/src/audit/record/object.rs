@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Actor, Destination, Host, OCSF_VERSION, PolicyRef, Stamp, Subject, redact};
+use super::{Actor, Destination, Host, OCSF_VERSION, PolicyRef, Stamp, Subject};
 use crate::{
     audit::canonical::{Object, Shown},
     core::{
@@ -81,15 +81,15 @@ pub(super) fn device(o: &mut Object<'_>, context: &super::Context) {
 }
 
 /// The actor of a record: its process.
-pub(super) fn actor(o: &mut Object<'_>, actor: &Actor, host: &Host) {
-    o.object("process", |o| process(o, actor, host));
+pub(super) fn actor(o: &mut Object<'_>, actor: &Actor, host: &Host, stamp: &Stamp) {
+    o.object("process", |o| process(o, actor, host, stamp));
 }
 
 /// A process with its file, user and parent.
-pub(super) fn process(o: &mut Object<'_>, actor: &Actor, host: &Host) {
+pub(super) fn process(o: &mut Object<'_>, actor: &Actor, host: &Host, stamp: &Stamp) {
     let process = &*actor.process;
     let created_ms = host.booted_ms.saturating_add(process.started_ns / NANOS_PER_MILLI);
-    o.maybe("cmd_line", process.args.as_deref().map(|args| Shown(redact::CommandLine(args))))
+    o.maybe("cmd_line", stamp.tokens.command_line)
         .maybe("created_time", (process.started_ns > 0).then_some(created_ms))
         .maybe_object("file", process.exe.as_ref(), file)
         .with("name", process.name.as_str());
@@ -101,7 +101,7 @@ pub(super) fn process(o: &mut Object<'_>, actor: &Actor, host: &Host) {
     o.with("pid", *pid)
         .with("uid", Shown(format_args!("{}:{pid}:{started_ns}", host.boot_id)))
         .maybe_object("user", process.uid, |o, uid| {
-            o.maybe("name", process.user.as_deref()).with("uid", Shown(uid));
+            o.maybe("name", stamp.tokens.user).with("uid", Shown(uid));
         });
 }
 

@@ -19,7 +19,7 @@ pub(super) fn write(o: &mut Object<'_>, query: &DnsQuery, host: &Host, stamp: &S
     let message = format_args!("{word} {agent} to ask for {asked}: {reason}, {rule_word}");
     o.with("action_id", outcome.action)
         .with("activity_id", class.activity)
-        .object("actor", |o| object::actor(o, &flow.actor, host));
+        .object("actor", |o| object::actor(o, &flow.actor, host, stamp));
     class.uids(o);
     o.object("connection_info", |o| flow::connection(o, flow))
         .written("device", host.device())

@@ -150,7 +150,21 @@ fn bare_host() -> Host {
 }
 
 fn stamp() -> Stamp {
-    Stamp { time_ms: 1_763_640_000_101, logged_ms: 1_763_640_000_123, sequence: 7 }
+    Stamp {
+        time_ms: 1_763_640_000_101,
+        logged_ms: 1_763_640_000_123,
+        sequence: 7,
+        tokens: Tokens::default(),
+    }
+}
+
+/// A record's line, with the same salt for every value.
+fn line(record: &Record, host: &Host) -> String {
+    let (values, mut text) = (record.values(), String::new());
+    let token = |value: &str| Token::of(&[7; personal::SALT_BYTES], value);
+    let command_line = values.write_command_line(&mut text).then(|| token(&text));
+    let tokens = Tokens { user: values.user.map(token), command_line };
+    record.line(host, &Stamp { tokens, ..stamp() })
 }
 
 fn subject() -> Subject {
@@ -374,7 +388,7 @@ fn records_say_what_the_kernel_keeps_from_working() {
     let errno = Degraded { what: "errno", detail: "EPERM", hides_names: false };
     let message = |degraded: &[Degraded], record: &Record| {
         let host = Host::new(Context { degraded: degraded.into(), ..facts() });
-        let line: Value = serde_json::from_str(&record.line(&host, &stamp())).unwrap();
+        let line: Value = serde_json::from_str(&line(&record, &host)).unwrap();
         let own = &line["unmapped"]["governd"];
         let degraded = [&own["degraded"], &own["decision"]["degraded"]];
         let degraded = degraded.into_iter().find(|value| !value.is_null()).cloned();
@@ -462,7 +476,7 @@ fn minimal() -> Vec<Record> {
 fn every_kind_is_valid_ocsf() {
     for record in full().into_iter().map(|(_, record)| record).chain(minimal()) {
         for host in [host(), bare_host()] {
-            let line = record.line(&host, &stamp());
+            let line = line(&record, &host);
             assert_eq!(validate(&line), Vec::<String>::new(), "{line}");
         }
     }
@@ -471,7 +485,7 @@ fn every_kind_is_valid_ocsf() {
 #[test]
 fn the_validator_finds_what_is_wrong() {
     let (_, record) = full().remove(0);
-    let line = record.line(&host(), &stamp());
+    let line = line(&record, &host());
     let broken = |pointer: &str, key: &str, value: Option<Value>| {
         let mut event: Value = serde_json::from_str(&line).unwrap();
         let map = event.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
@@ -497,7 +511,7 @@ fn the_validator_finds_what_is_wrong() {
 #[test]
 fn lines_of_every_kind() {
     for (name, record) in full() {
-        let line = record.line(&host(), &stamp());
+        let line = line(&record, &host());
         assert_eq!(line, canonical::to_string(&serde_json::from_str(&line).unwrap()));
         insta::assert_snapshot!(name, line);
     }
@@ -515,7 +529,7 @@ fn outcomes_have_their_codes() {
     ];
     for (verdict, mode, hook, codes, would_deny) in rows {
         let flow = Flow { hook, ..flow(verdict, Reason::NoRule, mode) };
-        let line = Record::Flow(flow).line(&host(), &stamp());
+        let line = line(&Record::Flow(flow), &host());
         let event: Value = serde_json::from_str(&line).unwrap();
         let found = ["action_id", "disposition_id", "activity_id"].map(|key| event[key].clone());
         assert_eq!(found, codes.map(Value::from), "{line}");
@@ -530,7 +544,7 @@ fn a_name_is_stated_with_how_it_is_known() {
     for evidence in [Evidence::Dns, Evidence::Sni, Evidence::Both, Evidence::None] {
         let mut flow = flow(Verdict::Allow, Reason::Rule, Mode::Enforce);
         flow.destination = Some(Destination { evidence, ..destination() });
-        let line = Record::Flow(flow).line(&host(), &stamp());
+        let line = line(&Record::Flow(flow), &host());
         let event: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(event["dst_endpoint"]["hostname"], "api.openai.com");
         assert_eq!(event["unmapped"]["governd"]["name"]["evidence"], evidence.word());
@@ -636,7 +650,7 @@ fn hostile(unit: &str, bytes: usize) -> Vec<Record> {
 fn the_longest_record_is_cut_to_fit_and_says_what_was_cut() {
     for unit in ["a", "\u{1}", "😀", "\"", "sk-0123456789abcdef "] {
         for record in hostile(unit, 5_000) {
-            let line = record.line(&host(), &stamp());
+            let line = line(&record, &host());
             assert!(line.len() <= RECORD_BYTES_MAX, "{} bytes", line.len());
             assert_eq!(validate(&line), Vec::<String>::new());
             let event: Value = serde_json::from_str(&line).unwrap();
@@ -656,17 +670,18 @@ fn a_long_argument_alone_is_cut_alone() {
     let args = vec!["agent".to_owned(), "x".repeat(5_000)].into();
     let process = Process { args: Some(args), ..(*flow.actor.process).clone() };
     flow.actor.process = Arc::new(process);
-    let line = Record::Flow(flow).line(&host(), &stamp());
-    let event: Value = serde_json::from_str(&line).unwrap();
-    let cut = &event["unmapped"]["governd"]["cut"];
-    assert_eq!(*cut, serde_json::json!(["actor.process.cmd_line"]));
-    assert!(line.len() < 8 * 1_024);
+    let (record, mut text) = (Record::Flow(flow), String::new());
+    assert!(record.values().write_command_line(&mut text));
+    assert!(text.starts_with("agent xxx") && text.ends_with(" bytes]"), "{text}");
+    assert!(text.len() <= personal::VALUE_BYTES_MAX);
+    let event: Value = serde_json::from_str(&line(&record, &host())).unwrap();
+    assert!(event["metadata"]["is_truncated"].is_null());
 }
 
 #[test]
 fn ids_are_version_seven_ordered_and_repeatable() {
     let host = host();
-    let at = |logged_ms, sequence| host.uid(&Stamp { time_ms: 0, logged_ms, sequence });
+    let at = |logged_ms, sequence| host.uid(&Stamp { logged_ms, sequence, ..stamp() });
     for sequence in [0, 1, 0xffff, 1 << 24, (1 << 42) - 1] {
         assert_eq!(index_of(&at(1_763_640_000_123, sequence)), sequence);
     }
@@ -729,7 +744,7 @@ proptest! {
         number in any::<u64>(),
     ) {
         for record in with(&text, number) {
-            let line = record.line(&host(), &stamp());
+            let line = line(&record, &host());
             let event: Value = serde_json::from_str(&line).unwrap();
             prop_assert_eq!(&line, &canonical::to_string(&event));
             prop_assert_eq!(validate(&line), Vec::<String>::new());

@@ -18,6 +18,7 @@ use crate::{
 
 mod against;
 mod check;
+mod erase;
 mod export;
 mod extract;
 mod prove;
@@ -43,6 +44,8 @@ enum Verb {
     CheckProof(check::CheckProof),
     /// Write a range of records into one file, with what proves them to anybody.
     Export(export::Export),
+    /// Erase user names and command lines, which stand beside the records; the log still verifies.
+    Erase(erase::Erase),
     /// Search the records: a table, JSON or CSV.
     Query(query::Query),
 }
@@ -54,6 +57,7 @@ impl Audit {
             Verb::Prove(prove) => prove.run(),
             Verb::CheckProof(check) => check.run(),
             Verb::Export(export) => export.run(),
+            Verb::Erase(erase) => erase.run(),
             Verb::Query(query) => query.run(),
         }
     }

@@ -82,7 +82,7 @@ impl Query {
         let directory = self.state_dir.join("log");
         std::fs::read_dir(&directory)
             .map_err(|source| unreadable(ReadError::Io { path: directory.clone(), source }))?;
-        let mut reader = Reader::new(Disk, directory, 0);
+        let mut reader = Reader::new(Disk, directory, 0).shown();
         if format == Format::Csv {
             let names = COLUMNS.map(|(name, _)| name);
             printer.text(format!("{}\r\n", names.join(","))).map_err(unwritable)?;

@@ -6,6 +6,7 @@ use super::{Host, Store, StoreError, hashes, integer};
 use crate::{
     audit::{
         cosign::Cosigner,
+        record::personal::{Token, Value},
         tree::{Frontier, Hash},
         witness::{self, Batch, Refusal, Step},
     },
@@ -27,6 +28,8 @@ pub struct Arrival<'a> {
     pub note: &'a str,
     /// The tree before it, where the host does not have what was before.
     pub before: Option<&'a Frontier>,
+    /// What stands beside its records.
+    pub beside: &'a [(Token, Value)],
 }
 
 /// Why a batch is not stored.
@@ -66,7 +69,7 @@ impl Store {
         cosigner: &Cosigner,
         now_s: u64,
     ) -> Result<String, AppendError> {
-        let Arrival { first, lines, frame, leaves, note, before } = arrival;
+        let Arrival { first, lines, frame, leaves, note, before, beside } = arrival;
         let overlap = self.overlap(host, first, leaves.len())?;
         let batch = Batch { first, leaves, note, before };
         let step = witness::judge(&host.tree, &overlap, &host.key, batch)?;
@@ -95,6 +98,8 @@ impl Store {
                     row.execute(params![host.id, integer(at), note, new.as_flattened(), frame])
                 })
                 .map_err(StoreError::from)?;
+            let new_lines = pack::each(lines).skip(known);
+            self.keep_beside(host, at, new_lines, beside, known == 0)?;
         }
         // A batch of the past changes nothing, and its receipt is older than the one that is there.
         if checkpoint.size == frontier.size() {
@@ -168,6 +173,6 @@ impl Store {
 }
 
 /// Compressing fails only for want of memory.
-fn no_memory(error: std::io::Error) -> StoreError {
+pub(super) fn no_memory(error: std::io::Error) -> StoreError {
     StoreError::Failed(rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

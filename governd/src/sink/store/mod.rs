@@ -7,6 +7,7 @@
 
 mod admit;
 mod batches;
+mod beside;
 mod findings;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,24 @@ const FILE: &str = "sink.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// `governd` in the file's header.
 const APPLICATION_ID: i32 = 0x676f_7665;
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
+/// The version that is brought up to this one.
+const BEFORE: i32 = 2;
+/// What it did not have.
+const BESIDE: &str = "
+CREATE TABLE beside (
+    host INTEGER NOT NULL REFERENCES host(id),
+    first INTEGER NOT NULL,
+    lines BLOB NOT NULL,
+    PRIMARY KEY (host, first)
+) STRICT;
+CREATE TABLE told (
+    id INTEGER PRIMARY KEY,
+    who TEXT NOT NULL,
+    what TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+";
 const SCHEMA: &str = "
 CREATE TABLE host (
     id INTEGER PRIMARY KEY,
@@ -142,13 +160,16 @@ impl Store {
             .map_err(file)?;
         let version: i32 =
             connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(file)?;
-        if version != 0 && version != VERSION {
+        if !matches!(version, 0 | BEFORE | VERSION) {
             return Err(StoreError::Version(path));
         }
-        if version == 0 {
+        if version != VERSION {
             let made = connection.transaction().map_err(file)?;
-            made.execute_batch(SCHEMA).map_err(file)?;
-            made.pragma_update(None, "application_id", APPLICATION_ID).map_err(file)?;
+            if version == 0 {
+                made.execute_batch(SCHEMA).map_err(file)?;
+                made.pragma_update(None, "application_id", APPLICATION_ID).map_err(file)?;
+            }
+            made.execute_batch(BESIDE).map_err(file)?;
             made.pragma_update(None, "user_version", VERSION).map_err(file)?;
             made.commit().map_err(file)?;
         }

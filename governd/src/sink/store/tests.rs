@@ -62,8 +62,15 @@ fn fill() -> (TempDir, Store) {
         let note = signer.sign(tree.size(), tree.root());
         let frame = pack::compress(lines.as_bytes()).unwrap();
         let before = (batch == 0).then_some(&before);
-        let arrival =
-            Arrival { first, lines: &lines, frame: &frame, leaves: &leaves, note: &note, before };
+        let arrival = Arrival {
+            first,
+            lines: &lines,
+            frame: &frame,
+            leaves: &leaves,
+            note: &note,
+            before,
+            beside: &[],
+        };
         store.begin().unwrap();
         store.append(&mut host, arrival, &cosigner(), 5).unwrap();
         store.commit().unwrap();

@@ -1,0 +1,94 @@
+//! `governd sink show` and `erase`: records with what stands beside them, and without.
+
+use anyhow::anyhow;
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{Place, failed};
+use crate::{
+    audit::record::personal::Erasure,
+    cli::{
+        Outcome,
+        audit::moment,
+        exit::{Exit, Failure},
+        printer::Printer,
+        unwritable,
+    },
+    sink::store::{Host, Store},
+};
+
+/// Records that are read at once.
+const CHUNK: usize = 1_024;
+
+/// Flags of `governd sink show`.
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    #[command(flatten)]
+    place: Place,
+    /// The host's name.
+    host: String,
+    /// From the record with this index.
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    first: u64,
+    /// Stop after so many records.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+/// Flags of `governd sink erase`.
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "before"])))]
+pub(super) struct Erase {
+    #[command(flatten)]
+    place: Place,
+    /// Only beside the records of this host.
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// The name of this user, and the command lines of this user's processes.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// What stands beside records that were logged before this time: `2026-03-01`,
+    /// `2026-03-01T08:00Z`, or that long ago: `90m`, `36h`, `4320h`.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    before: Option<Timestamp>,
+}
+
+impl Show {
+    pub(super) fn run(self) -> Outcome {
+        let printer = Printer::new(true);
+        let store = self.place.store()?;
+        let host = named(&store, &self.host)?;
+        let (mut next, mut left) = (self.first.max(host.first), self.limit.unwrap_or(usize::MAX));
+        while next < host.size && left > 0 {
+            let lines = store.shown(&host, next, left.min(CHUNK)).map_err(failed)?;
+            for line in &lines {
+                printer.line(line).map_err(unwritable)?;
+            }
+            next += lines.len() as u64;
+            left -= lines.len();
+        }
+        Ok(if next > self.first { Exit::Yes } else { Exit::No })
+    }
+}
+
+impl Erase {
+    pub(super) fn run(self) -> Outcome {
+        let mut store = self.place.store()?;
+        let host = self.host.as_deref().map(|name| named(&store, name)).transpose()?;
+        let before_ms = self.before.map(|time| u64::try_from(time.as_millisecond()).unwrap_or(0));
+        let which = Erasure { user: self.user, before_ms };
+        let who = format!("uid {}", rustix::process::getuid().as_raw());
+        let count = store.erase(host.as_ref(), &which, &who).map_err(failed)?;
+        let printer = Printer::new(false);
+        printer.line(format!("erased: {count} values")).map_err(unwritable)?;
+        Ok(if count > 0 { Exit::Yes } else { Exit::No })
+    }
+}
+
+fn named(store: &Store, name: &str) -> Result<Host, Failure> {
+    let hosts = store.hosts().map_err(failed)?;
+    hosts.into_iter().find(|host| host.name == name).ok_or_else(|| {
+        let error = anyhow!("there is no host {name}");
+        Failure::new(Exit::Environment, error, "`governd sink hosts` lists the hosts")
+    })
+}
