@@ -389,8 +389,8 @@ pub(super) fn by(Peer { uid, pid }: Peer) -> By {
     By { uid, name, login_uid: login_uid.filter(|uid| *uid != NO_LOGIN) }
 }
 
-/// `uid 1000`: who did it as a record's message has it, whose text cannot be erased; the name stands
-/// beside the record.
+/// `uid 1000`: who did it as a record's message has it, whose text cannot be erased. The name
+/// stands beside the record.
 pub(super) fn unnamed(by: &By) -> String {
     format!("uid {}", by.uid)
 }

@@ -94,7 +94,7 @@ pub enum Request {
     },
     /// How often each rule decided: a list of [`RuleCount`](super::rules::RuleCount).
     RuleCounts,
-    /// Erases what stands beside records, where both hold: how many values. Only root may ask for it.
+    /// Erases what stands beside records, where both hold: how many values. Only root may ask.
     Erase {
         /// Of this user.
         user: Option<String>,

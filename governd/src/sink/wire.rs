@@ -5,7 +5,7 @@
 //! | `POST /v1/enroll` | with a token | [`Enroll`] | [`Enrolled`] |
 //! | `POST /v1/renew` | a host | [`Renew`] | [`Enrolled`] |
 //! | `GET /v1/state` | a host | | [`State`] |
-//! | `POST /v1/append` | a host | [`Head`] in a line, the records, what is beside them (`pack`) | [`Appended`] |
+//! | `POST /v1/append` | a host | [`Head`] in a line, then records (`pack`) | [`Appended`] |
 //!
 //! A batch without records says where the host's log ends: hosts send one when they have nothing
 //! else to send, so that one that is silent is told from one that has nothing to say.

@@ -228,8 +228,8 @@ impl<F: File> Segment<F> {
         &self.before
     }
 
-    /// Writes a batch behind the durable records and makes it durable: what stands beside the lines,
-    /// then lines, then entries.
+    /// Writes a batch behind the durable records and makes it durable: what stands beside the
+    /// lines, then lines, then entries.
     pub(super) fn write(
         &mut self,
         lines: &[u8],

@@ -1,7 +1,7 @@
 //! The values that stand beside records: user names and command lines, each with its salt.
 //!
-//! A segment has a file of them, which is the only one of a log that is written anew when values are
-//! erased; no hash covers it but the digests in the records. What is in it and does not fit any
+//! A segment has a file of them, which is the only one of a log that is written anew when values
+//! are erased; no hash covers it but the digests in the records. What is in it and does not fit any
 //! digest is never shown.
 //!
 //! ```text

@@ -23,14 +23,14 @@ use crate::{
 
 /// Flags of `governd audit erase`.
 #[derive(Args, Debug)]
-#[command(group(clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "before"])))]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(true)))]
 pub(super) struct Erase {
     /// The name of this user, and the command lines of this user's processes.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, group = "which", value_name = "NAME")]
     user: Option<String>,
     /// What stands beside records that were logged before this time: `2026-03-01`,
     /// `2026-03-01T08:00Z`, or that long ago: `90m`, `36h`, `4320h`.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, group = "which", value_name = "TIME", value_parser = moment)]
     before: Option<Timestamp>,
     /// Directory of the daemon's state; the log is in `log` below it.
     #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]

@@ -37,7 +37,7 @@ pub(super) struct Show {
 
 /// Flags of `governd sink erase`.
 #[derive(Args, Debug)]
-#[command(group(clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "before"])))]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(true)))]
 pub(super) struct Erase {
     #[command(flatten)]
     place: Place,
@@ -45,11 +45,11 @@ pub(super) struct Erase {
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
     /// The name of this user, and the command lines of this user's processes.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, group = "which", value_name = "NAME")]
     user: Option<String>,
     /// What stands beside records that were logged before this time: `2026-03-01`,
     /// `2026-03-01T08:00Z`, or that long ago: `90m`, `36h`, `4320h`.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, group = "which", value_name = "TIME", value_parser = moment)]
     before: Option<Timestamp>,
 }
 
