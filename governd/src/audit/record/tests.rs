@@ -388,7 +388,7 @@ fn records_say_what_the_kernel_keeps_from_working() {
     let errno = Degraded { what: "errno", detail: "EPERM", hides_names: false };
     let message = |degraded: &[Degraded], record: &Record| {
         let host = Host::new(Context { degraded: degraded.into(), ..facts() });
-        let line: Value = serde_json::from_str(&line(&record, &host)).unwrap();
+        let line: Value = serde_json::from_str(&line(record, &host)).unwrap();
         let own = &line["unmapped"]["governd"];
         let degraded = [&own["degraded"], &own["decision"]["degraded"]];
         let degraded = degraded.into_iter().find(|value| !value.is_null()).cloned();
