@@ -16,9 +16,9 @@ use governd::capture::{
     file::{Frame, Frames},
 };
 use governd_common::{
-    dns::{DNS_BUFFER_BYTES, Dns},
+    dns::{DNS_BUFFER_BYTES, Dns, framing::Framing},
     http::Request,
-    limits::{CHUNK_BYTES_MAX, DNS_ADDRESSES_MAX},
+    limits::{CHUNK_BYTES_MAX, DNS_ADDRESSES_MAX, DNS_MESSAGE_BYTES_MAX},
     name::{Name, Pattern},
     quic::Packet,
     repeat::Plain,
@@ -34,12 +34,14 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("capture", capture),
     ("dns", dns),
+    ("dns_stream", dns_stream),
     ("frame", frame),
     ("http", http),
     ("name", name),
     ("policy", policy),
     ("quic", quic),
     ("tls", tls),
+    ("tls_another", tls_another),
 ];
 
 /// A DNS message, read as an answer and as a query.
@@ -57,6 +59,59 @@ pub fn dns(bytes: &[u8]) {
     }
     let is_query = dns.query::<Plain>().is_ok();
     assert!(!(is_answer && is_query));
+}
+
+/// DNS messages in a stream, in pieces of a length that the first two bytes choose, against a
+/// reader that has all of it at once.
+pub fn dns_stream(bytes: &[u8]) {
+    let Some((split, stream)) = bytes.split_at_checked(2) else { return };
+    let mut expected = Vec::new();
+    let mut rest = stream;
+    while let Some(message) = governd::capture::first_message(rest) {
+        expected.extend((message.len() <= DNS_MESSAGE_BYTES_MAX).then(|| message.to_vec()));
+        rest = rest.get(2 + message.len()..).unwrap_or_default();
+    }
+    let (mut framing, mut message, mut found) = (Framing::new_zeroed(), Vec::new(), Vec::new());
+    for mut piece in stream.chunks(piece(split)) {
+        while let Some((octet, after)) = piece.split_first() {
+            let is_whole = if framing.wants_length() {
+                piece = after;
+                framing.push_length(*octet);
+                !framing.wants_length() && framing.message_len() == 0
+            } else {
+                let at_hand = u32::try_from(piece.len()).expect("bounded by the chunk");
+                let taken = framing.piece(at_hand);
+                let (now, after) = piece.split_at(taken as usize);
+                assert_eq!(framing.filled() as usize, message.len());
+                message.extend_from_slice(now);
+                piece = after;
+                framing.take(taken)
+            };
+            if is_whole {
+                let whole = std::mem::take(&mut message);
+                found.extend((!framing.is_too_long()).then_some(whole));
+                framing.begin_again();
+            }
+        }
+    }
+    assert_eq!(found, expected);
+}
+
+/// What follows a hello, read as another one. The first two bytes choose the split.
+pub fn tls_another(bytes: &[u8]) {
+    let Some((split, stream)) = bytes.split_at_checked(2) else { return };
+    let read = |piece: usize| {
+        let mut hello = Hello::new_zeroed();
+        hello.look_for_another();
+        let outcome = feed(stream, piece, |chunk| hello.feed::<Plain>(chunk));
+        (hello, outcome)
+    };
+    let ((whole, expected), (parts, outcome)) = (read(CHUNK_BYTES_MAX), read(piece(split)));
+    assert_eq!(expected, outcome);
+    assert_eq!(whole.name.as_bytes(), parts.name.as_bytes());
+    if expected == Ok(Progress::Complete) {
+        assert!(Name::parse(whole.name.as_bytes()).is_ok_and(|name| !name.ends_in_number()));
+    }
 }
 
 /// A connection's beginning, read as TLS. The first two bytes choose the split.
