@@ -35,6 +35,8 @@ const WRITING: [u64; 30] = [
 ];
 /// Marks the numbers of programs with 32-bit pointers (`__X32_SYSCALL_BIT`).
 const X32: u64 = 0x4000_0000;
+/// The first process of the host, which would make everything that it starts the agent's.
+const INIT: u32 = 1;
 /// No number: what io_uring does in its own workers.
 const WORKER: u64 = u64::MAX;
 
@@ -64,8 +66,10 @@ pub(crate) fn judge(context: &RawTracePointContext) {
     if target == 0 || target == tgid || is_own {
         return;
     }
-    let is_lost = subject::track(target, writer.subject, writer.root).is_err();
-    subject::mark_lost(target, is_lost);
+    if target != INIT {
+        let is_lost = subject::track(target, writer.subject, writer.root).is_err();
+        subject::mark_lost(target, is_lost);
+    }
     let header = EventHeader {
         kind: EventKind::Influence as u16,
         hook: 0,

@@ -21,12 +21,13 @@ fn what_no_program_sees_is_found(lab: &Lab) -> Result<()> {
         let place = Place::new(lab, &format!("unseen-{mode}"))?;
         place.write_policy(&policy::both_agents(lab, mode, &[]))?;
         let daemon = place.start()?;
-        let other = Running::start(Command::new("sleep").arg("600"))?;
+        let other = || Running::start(Command::new("sleep").arg("600"));
+        let (written, traced) = (other()?, other()?);
         // Kernels before 6.14 do not tell who writes another's memory.
         let is_told = !daemon.status()?.to_string().contains("foreign-memory");
         let mut client = client::python(lab, Family::Any, "unseen.py");
         if is_told {
-            client = client.arg(other.pid().to_string());
+            client = client.arg(written.pid().to_string()).arg(traced.pid().to_string());
         }
         let mut client = client.start()?;
         let said = client.line(wait::PATIENCE, |line| line.starts_with('{'))?;
@@ -35,6 +36,9 @@ fn what_no_program_sees_is_found(lab: &Lab) -> Result<()> {
         let pid = record::number(&said, "/pid").context("no pid")?;
         let held = said.get("held").and_then(Value::as_array).context("nothing held")?;
         ensure!(held.iter().any(|kind| kind == "packet-socket"), "no packet socket: {said}");
+        let has_both =
+            ["foreign-memory", "traced-process"].iter().all(|kind| held.contains(&(*kind).into()));
+        ensure!(has_both || !is_told, "no other process: {said}");
         let kinds: Vec<&str> = held.iter().filter_map(Value::as_str).collect();
         for kind in &kinds {
             let found =

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use governd_common::{event::DnsEvent, table::Task, verdict::Loss};
+use governd_common::{
+    event::{DnsEvent, EventHeader},
+    table::Task,
+    verdict::Loss,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval},
@@ -21,6 +25,7 @@ use super::{
     ending::Ending,
     exporting::Exporting,
     frames::FrameGuard,
+    influence::{Tracing, attached},
     itself::Itself,
     journal::Journal,
     lifecycle::LifecycleFile,
@@ -114,6 +119,8 @@ pub struct Wakes {
     pub calls: mpsc::Receiver<Call>,
     /// SIGHUP: read the policy again.
     pub hangups: tokio::signal::unix::Signal,
+    /// Somebody traces somebody.
+    pub(super) tracing: Tracing,
 }
 
 impl Engine {
@@ -132,7 +139,7 @@ impl Engine {
         unseen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = std::pin::pin!(stop);
         loop {
-            let Wakes { events, calls, hangups } = wakes;
+            let Wakes { events, calls, hangups, tracing } = wakes;
             tokio::select! {
                 reason = &mut stop => return Ok(reason),
                 call = calls.recv() => {
@@ -144,6 +151,7 @@ impl Engine {
                     }
                 }
                 _ = hangups.recv() => self.reload(),
+                news = attached(tracing) => self.attached(news),
                 _ = looks.tick() => self.look(),
                 _ = unseen.tick() => self.look_for_unseen(),
                 read = events.batch(|event| self.event(event)) => {
@@ -194,6 +202,8 @@ impl Engine {
                 self.step(Input::Dns(&event, actor));
             }
             RawEvent::Exec(event) => {
+                let EventHeader { tgid, subject, root, .. } = event.header;
+                self.watch.tracers.begin(tgid, subject, root);
                 self.guard_frames(event.header.tgid, event.header.subject);
                 let known = self.processes.exec(&event);
                 let untracked = event.header.subject == 0;
@@ -217,9 +227,12 @@ impl Engine {
             }
             RawEvent::Influence(event) => self.influence(&event),
             RawEvent::Fork(event) => {
+                let EventHeader { subject, root, .. } = event.header;
+                self.watch.tracers.begin(event.child, subject, root);
                 self.processes.fork(&event);
             }
             RawEvent::Exit(event) => {
+                self.watch.tracers.end(event.header.tgid);
                 self.processes.exit(&event);
                 self.discover_exit(event.header.tgid);
             }

@@ -273,7 +273,7 @@ impl App {
             settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
         engine.begin(&settings.state_dir);
-        let wakes = Wakes { events, calls: queue, hangups };
+        let wakes = Wakes { events, calls: queue, hangups, tracing: influence::listen() };
         Ok(Self { engine, wakes, server, metrics, calls, signals, events: Some(shown) })
     }
 

@@ -8,6 +8,7 @@ use super::{
     clock,
     engine::{Engine, actor},
     frames::Made,
+    influence::Tracers,
 };
 use crate::{
     core::{
@@ -25,17 +26,20 @@ pub(super) struct Watch {
     subjects: HashMap<u32, u32>,
     /// The processes are listed every other time: that costs more than to take what was found.
     is_listed: bool,
+    pub(super) tracers: Tracers,
 }
 
 impl Watch {
     pub(super) fn new(lookout: Lookout) -> Self {
-        Self { lookout, subjects: HashMap::new(), is_listed: false }
+        let tracers = Tracers::default();
+        Self { lookout, subjects: HashMap::new(), is_listed: false, tracers }
     }
 }
 
 impl Engine {
     /// Records what was found since, and names the processes that are governed now.
     pub(super) fn look_for_unseen(&mut self) {
+        self.attached_before();
         let found: Vec<_> = self.watch.lookout.found().collect();
         for found in found {
             let (Some(known), Some(subject)) =

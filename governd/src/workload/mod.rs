@@ -18,6 +18,7 @@ pub mod netns;
 pub mod owner;
 pub mod pods;
 pub mod proc;
+pub mod ptrace;
 mod read;
 pub mod redact;
 pub mod sockets;

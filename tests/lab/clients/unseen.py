@@ -1,7 +1,8 @@
-"""unseen.py PID...: opens a packet socket, a vsock socket and a tun device, writes into the memory of
-a process that is not its own if it is given one, prints which it got, and holds them until standard
-input ends. A forked child holds them too. At the end it sends a frame and prints what that gave."""
+"""unseen.py [PID PID]: opens a packet socket, a vsock socket and a tun device, writes into the memory
+of one process that is not its own and traces another for a moment, if it is given them, prints
+what it got, and holds what it can until standard input ends. A forked child holds them too. At the end it sends a frame and prints what that gave."""
 
+import ctypes
 import fcntl
 import json
 import os
@@ -11,6 +12,8 @@ import sys
 
 TUNSETIFF = 0x400454CA
 IFF_TUN_NO_PI = 0x1001
+PTRACE_ATTACH = 16
+PTRACE_DETACH = 17
 
 
 def tun():
@@ -31,6 +34,16 @@ def write(pid):
         return memory.write(before)
 
 
+def trace(pid):
+    """Begins to trace the process, and ends it at once."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if ptrace(PTRACE_ATTACH, pid, None, None) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+    os.waitpid(pid, 0)
+    return ptrace(PTRACE_DETACH, pid, None, None)
+
+
 def main():
     held = {}
     kinds = {
@@ -38,7 +51,9 @@ def main():
         "vsock-socket": lambda: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM),
         "tun-device": tun,
     }
-    kinds |= {"foreign-memory": lambda pid=pid: write(pid) for pid in sys.argv[1:]}
+    if len(sys.argv) > 2:
+        kinds["foreign-memory"] = lambda: write(sys.argv[1])
+        kinds["traced-process"] = lambda: trace(int(sys.argv[2]))
     for kind, make in kinds.items():
         try:
             held[kind] = make()
