@@ -6,6 +6,8 @@ use governd_common::verdict::Mode;
 
 use crate::{app::metrics::Address, workload::pods::PodSource};
 
+pub use crate::workload::host::HOST_FILE;
+
 /// Policies of the host.
 pub const POLICY_DIR: &str = "/etc/governd/policies";
 /// Files that extend the catalogue.
@@ -30,6 +32,8 @@ pub struct Settings {
     pub policy: PolicySource,
     /// Public key that has to have signed the policy, if one has to.
     pub policy_key: Option<PathBuf>,
+    /// File with the environment and labels of this host.
+    pub host_file: PathBuf,
     /// Directory of `.csv` files that extend the catalogue.
     pub catalog: PathBuf,
     /// Directory of the log and the inventory.

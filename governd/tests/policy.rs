@@ -79,3 +79,35 @@ fn the_schema_is_one_json_object() {
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
 }
+
+#[test]
+fn the_host_policy_that_holds_is_named_with_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = write(
+        directory.path(),
+        "hosts.yaml",
+        "apiVersion: governd.dev/v1\nkind: HostPolicy\nmetadata: {name: every}\nspec: {}\n---\n\
+         apiVersion: governd.dev/v1\nkind: HostPolicy\nmetadata: {name: web}\n\
+         spec: {hosts: ['web-*'], environment: production, labels: {tier: web}, mode: enforce}\n",
+    );
+    let file = write(
+        directory.path(),
+        "host.toml",
+        "environment = \"production\"\n[labels]\ntier = \"web\"\n",
+    );
+    let there = ["--host", "web-7", "--host-file", &file];
+    let expected = "host policy web, by the host name pattern web-* and the label tier=web and the \
+                    environment, over every\n";
+    let (code, out, err) = check(&[&[path.as_str()], &there[..]].concat());
+    assert!(code == 0 && out.contains(expected), "{out}{err}");
+    let mut show = Command::cargo_bin("governd").unwrap();
+    show.args(["policy", "show", "--effective", &path]).args(there);
+    let output = show.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains(expected), "{output:?}");
+    let (_, out, _) = check(&[path.as_str(), "--host", "db-1", "--host-file", &file]);
+    assert!(out.contains("host policy every, for every host\n"), "{out}");
+    // What the host is cannot be told, so that no policy is the right one.
+    fs::write(&file, "environment = production\n").unwrap();
+    let (code, _, err) = check(&[path.as_str(), "--host-file", &file]);
+    assert!(code == 3 && err.contains("error[bad-host-file]"), "{err}");
+}

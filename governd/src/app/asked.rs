@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::policy::host::Host;
+use crate::policy::{
+    diagnostic::Diagnostic,
+    host::{Host, HostLabels},
+};
 
 /// A host that remembers questions and answers.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub struct Asked {
     cgroups: Vec<(String, Vec<u64>)>,
     resolvers: Option<Vec<IpAddr>>,
     search_domains: Option<Vec<String>>,
+    labels: Option<Option<HostLabels>>,
 }
 
 impl<'a, H: Host> Asking<'a, H> {
@@ -51,6 +55,7 @@ impl Asked {
             || self.cgroups.iter().any(|(pattern, known)| host.cgroups(pattern) != *known)
             || self.resolvers.as_ref().is_some_and(|known| host.resolvers() != *known)
             || self.search_domains.as_ref().is_some_and(|known| host.search_domains() != *known)
+            || self.labels.as_ref().is_some_and(|known| host.labels().ok() != *known)
     }
 
     /// Whether some selector asked for an executable at this path.
@@ -103,6 +108,12 @@ impl<H: Host> Host for Asking<'_, H> {
 
     fn name(&self) -> &str {
         self.host.name()
+    }
+
+    fn labels(&self) -> Result<HostLabels, Diagnostic> {
+        let answer = self.host.labels();
+        self.asked.borrow_mut().labels = Some(answer.as_ref().ok().cloned());
+        answer
     }
 }
 

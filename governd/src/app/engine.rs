@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -351,7 +350,8 @@ impl Engine {
         let is_same = current.image == policy.image
             && current.digest == policy.digest
             && current.rules == policy.rules
-            && current.agents == policy.agents;
+            && current.agents == policy.agents
+            && current.host_policy == policy.host_policy;
         if is_same {
             self.state.accept();
             return Ok(());
@@ -382,6 +382,7 @@ impl Engine {
         self.judge_quic_again();
         self.discover_registered();
         self.tell_approvals(&before);
+        self.exporting.choose(self.state.policy().exporters.as_deref(), &self.journal);
         self.prove();
         Ok(())
     }
@@ -443,9 +444,4 @@ impl<'a> CgroupIds<'a> {
 
 pub(super) fn actor(known: Known) -> Actor {
     Actor { process: known.process, lineage: known.lineage }
-}
-
-/// Where the host's facts are, for a cgroup v2 tree mounted there.
-pub(super) fn host_paths(cgroup: PathBuf) -> HostPaths {
-    HostPaths { root: PathBuf::from("/"), cgroup }
 }

@@ -127,7 +127,12 @@ impl Stats {
 
 /// All exporters.
 pub(super) struct Exporting {
+    known: Vec<Exporter>,
+    directory: PathBuf,
     running: Vec<Running>,
+    /// Those that the host policy names and the host does not have, or that cannot be started, and
+    /// why.
+    lacking: Vec<(String, &'static str, String)>,
     progress: Progress,
 }
 
@@ -161,42 +166,56 @@ pub(super) fn configured(settings: &Settings) -> Result<Vec<Exporter>, ExportErr
 }
 
 impl Exporting {
-    /// Starts the exporters.
+    /// Starts the exporters that a host policy wants: all, if `None`.
     ///
     /// # Errors
     /// One of them cannot be set up.
     pub(super) fn start(
-        exporters: &[Exporter],
+        exporters: Vec<Exporter>,
+        wanted: Option<&[Arc<str>]>,
         settings: &Settings,
         journal: &Journal,
     ) -> Result<Self, ExportError> {
-        let mut running = Vec::with_capacity(exporters.len());
-        for exporter in exporters {
-            let name = exporter.name();
-            let failed = |source| ExportError::Start { exporter: name.to_owned(), source };
-            let directory = settings.state_dir.join(CURSORS_DIR);
-            let mut cursor =
-                Cursor::open(Disk, &directory, name, journal.origin()).map_err(failed)?;
-            if cursor.is_new() && exporter.from() == config::From::Now {
-                cursor.advance(journal.progress().durable());
-            }
-            cursor.save().map_err(failed)?;
-            let destination = export::destination(exporter)?;
-            let stats = Arc::new(Stats::default());
-            let worker = Worker::new(name, cursor, destination, journal, Arc::clone(&stats));
-            let (stop, stopped) = mpsc::channel();
-            let thread = thread::Builder::new().name(format!("export-{name}"));
-            let written = [Some(directory), exporter.directory().map(Path::to_owned)];
-            let work = move || {
-                let written: Vec<_> = written.iter().flatten().map(PathBuf::as_path).collect();
-                confinement::write_only_below(&written);
-                worker.run(&stopped);
-            };
-            let thread = thread.spawn(work).map_err(failed)?;
-            let kind = exporter.kind();
-            running.push(Running { name: name.to_owned(), kind, stats, stop, thread });
+        let directory = settings.state_dir.join(CURSORS_DIR);
+        let progress = journal.progress();
+        let (running, lacking) = (Vec::new(), Vec::new());
+        let mut all = Self { known: exporters, directory, running, lacking, progress };
+        for exporter in all.known.iter().filter(|one| is_wanted(wanted, one.name())) {
+            all.running.push(launch(exporter, &all.directory, journal)?);
         }
-        Ok(Self { running, progress: journal.progress() })
+        all.choose(wanted, journal);
+        Ok(all)
+    }
+
+    /// Goes on with those that another host policy wants, each from where it was.
+    pub(super) fn choose(&mut self, wanted: Option<&[Arc<str>]>, journal: &Journal) {
+        let running = std::mem::take(&mut self.running).into_iter();
+        let (stay, go) = running.partition(|one| is_wanted(wanted, &one.name));
+        self.running = stay;
+        end(go);
+        self.lacking.clear();
+        let named = wanted.unwrap_or_default().iter();
+        let unknown = named.filter(|name| !self.known.iter().any(|one| one.name() == &***name));
+        for name in unknown {
+            tracing::warn!(
+                exporter = &**name,
+                "the host policy names an exporter that is not there"
+            );
+            self.lacking.push((name.to_string(), "none", NOT_THERE.to_owned()));
+        }
+        for exporter in self.known.iter().filter(|one| is_wanted(wanted, one.name())) {
+            if self.running.iter().any(|one| one.name == exporter.name()) {
+                continue;
+            }
+            match launch(exporter, &self.directory, journal) {
+                Ok(running) => self.running.push(running),
+                Err(error) => {
+                    tracing::error!(%error, "records do not go to an exporter");
+                    let why = error.to_string();
+                    self.lacking.push((exporter.name().to_owned(), exporter.kind(), why));
+                }
+            }
+        }
     }
 
     /// How each fares.
@@ -204,18 +223,62 @@ impl Exporting {
         let status = |exporter: &Running| {
             exporter.stats.status(&exporter.name, exporter.kind, &self.progress)
         };
-        self.running.iter().map(status).collect()
+        let lacking = self.lacking.iter().map(|(name, kind, why)| {
+            let stats = Stats::default();
+            stats.failed(why);
+            stats.status(name, kind, &self.progress)
+        });
+        self.running.iter().map(status).chain(lacking).collect()
     }
 
     /// Ends them. One that is busy with a receiver that does not answer is left behind: what it had
     /// not delivered is delivered after the next start.
     pub(super) fn stop(self) {
-        let (stops, threads): (Vec<_>, Vec<_>) =
-            self.running.into_iter().map(|exporter| (exporter.stop, exporter.thread)).unzip();
-        drop(stops);
-        let deadline = Instant::now() + END_TIMEOUT;
-        while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
-            thread::sleep(END_POLL);
-        }
+        end(self.running);
+    }
+}
+
+/// Why an exporter that a host policy names does nothing.
+const NOT_THERE: &str = "the host policy names it, and the host has no exporter of that name";
+
+fn is_wanted(wanted: Option<&[Arc<str>]>, name: &str) -> bool {
+    wanted.is_none_or(|names| names.iter().any(|one| &**one == name))
+}
+
+/// Starts one, from its cursor.
+fn launch(
+    exporter: &Exporter,
+    directory: &Path,
+    journal: &Journal,
+) -> Result<Running, ExportError> {
+    let name = exporter.name();
+    let failed = |source| ExportError::Start { exporter: name.to_owned(), source };
+    let mut cursor = Cursor::open(Disk, directory, name, journal.origin()).map_err(failed)?;
+    if cursor.is_new() && exporter.from() == config::From::Now {
+        cursor.advance(journal.progress().durable());
+    }
+    cursor.save().map_err(failed)?;
+    let destination = export::destination(exporter)?;
+    let stats = Arc::new(Stats::default());
+    let worker = Worker::new(name, cursor, destination, journal, Arc::clone(&stats));
+    let (stop, stopped) = mpsc::channel();
+    let thread = thread::Builder::new().name(format!("export-{name}"));
+    let written = [Some(directory.to_owned()), exporter.directory().map(Path::to_owned)];
+    let work = move || {
+        let written: Vec<_> = written.iter().flatten().map(PathBuf::as_path).collect();
+        confinement::write_only_below(&written);
+        worker.run(&stopped);
+    };
+    let thread = thread.spawn(work).map_err(failed)?;
+    Ok(Running { name: name.to_owned(), kind: exporter.kind(), stats, stop, thread })
+}
+
+fn end(running: Vec<Running>) {
+    let (stops, threads): (Vec<_>, Vec<_>) =
+        running.into_iter().map(|exporter| (exporter.stop, exporter.thread)).unzip();
+    drop(stops);
+    let deadline = Instant::now() + END_TIMEOUT;
+    while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+        thread::sleep(END_POLL);
     }
 }

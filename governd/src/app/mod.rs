@@ -64,7 +64,7 @@ use catalogue::{Catalogue, CatalogueError};
 use controls::{ControlsError, ControlsFile};
 use discovery::Discovery;
 use ending::Ending;
-use engine::{Engine, Wakes, host_paths};
+use engine::{Engine, Wakes};
 use exporting::{ExportError, Exporting};
 use frames::FrameGuard;
 use journal::Journal;
@@ -91,7 +91,7 @@ use crate::{
     telemetry::service::{self, News},
     workload::{
         cgroup::CgroupTree,
-        host::HostFacts,
+        host::{HostFacts, HostPaths},
         proc::ProcFs,
         sockets::{destroy::Destroyer, unseen::Lookout},
         table::ProcessTable,
@@ -213,7 +213,7 @@ impl App {
         let signals = Signals::take()?;
         let hangups = signal(SignalKind::hangup())?;
         let mount = kernel::cgroup::root()?;
-        let paths = host_paths(mount.clone());
+        let paths = HostPaths::of_machine(mount.clone(), &settings.host_file);
         let host = HostFacts::read(&paths);
         let catalogue = Catalogue::open(&settings.catalog)?;
         let catalog = Arc::clone(catalogue.current());
@@ -227,7 +227,8 @@ impl App {
         let lacks = Lack::of_kernel()?;
         let (journal, opened) = open_journal(settings, &host, &lacks)?;
         let shown = journal.events();
-        let exporting = Exporting::start(&exporters, settings, &journal)?;
+        let exporting =
+            Exporting::start(exporters, policy.exporters.as_deref(), settings, &journal)?;
         let mut kernel = ending::load(settings, pins)?;
         let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
         let proc = || ProcFs::new(Path::new("/proc"));

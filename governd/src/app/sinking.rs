@@ -4,7 +4,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use super::{
-    clock, context, host_paths,
+    clock, context,
     journal::{Journal, Recorder},
 };
 use crate::{
@@ -13,8 +13,9 @@ use crate::{
         record::{Confidence, Finding, Record},
     },
     kernel,
+    settings::HOST_FILE,
     sink::notice::{Notice, Tell, Weight},
-    workload::host::HostFacts,
+    workload::host::{HostFacts, HostPaths},
 };
 
 const DIRECTORY: &str = "log";
@@ -42,7 +43,7 @@ pub(super) fn open_log_with(
     }
     // A machine without cgroups is no reason not to run a sink on it.
     let mount = kernel::cgroup::root().unwrap_or_default();
-    let context = context(&HostFacts::read(&host_paths(mount)), &[]);
+    let context = context(&HostFacts::read(&HostPaths::of_machine(mount, HOST_FILE.as_ref())), &[]);
     let unusable = |source: io::Error| OpenError::Unusable {
         path: directory.clone(),
         doing: "start its thread",

@@ -32,6 +32,19 @@ pub(super) struct Additions {
     pub(super) catalog: PathBuf,
 }
 
+/// Which host documents are for.
+#[derive(Args, Debug)]
+pub(super) struct AboutHost {
+    /// File with the environment and labels of the host.
+    #[arg(
+        long,
+        env = "GOVERND_HOST_FILE",
+        value_name = "FILE",
+        default_value = settings::HOST_FILE
+    )]
+    pub(super) host_file: PathBuf,
+}
+
 /// Where to find what outlives the daemon.
 #[derive(Args, Debug)]
 pub(super) struct Pins {
@@ -54,6 +67,8 @@ pub(super) struct Daemon {
     /// Public key that has to have signed the policy; what it has not signed is refused.
     #[arg(long, env = "GOVERND_POLICY_KEY", value_name = "FILE")]
     policy_key: Option<PathBuf>,
+    #[command(flatten)]
+    host: AboutHost,
     #[command(flatten)]
     catalog: Additions,
     /// Directory of the log and the inventory.
@@ -108,6 +123,7 @@ impl Daemon {
             cgroup: self.cgroup,
             policy: PolicySource::Path(policy),
             policy_key: self.policy_key,
+            host_file: self.host.host_file,
             catalog: self.catalog.catalog,
             state_dir: self.state_dir,
             log_bytes_max: self.log_max,

@@ -27,7 +27,7 @@ use crate::{
     catalog::Catalog,
     kernel::KernelError,
     policy::image::Compiled,
-    settings::PolicySource,
+    settings::{HOST_FILE, PolicySource},
     workload::host::{HostFacts, HostPaths},
 };
 
@@ -171,7 +171,7 @@ impl Replay {
 /// are recognised does not matter here.
 fn compile(path: &Path) -> Result<Arc<Compiled>, Failure> {
     let cgroup = PathBuf::from("/sys/fs/cgroup");
-    let host = HostFacts::read(&HostPaths { root: PathBuf::from("/"), cgroup });
+    let host = HostFacts::read(&HostPaths::of_machine(cgroup, HOST_FILE.as_ref()));
     let known = catalogue::known(&Catalog::built_in());
     let mut rulebook = Rulebook::new(PolicySource::Path(path.to_owned()), None, known);
     rulebook.compile(&host).map_err(|error| {

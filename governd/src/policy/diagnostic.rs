@@ -41,6 +41,10 @@ codes! {
     BadExecutable => "bad-executable",
     /// An address of a local socket that cannot be one, or that would be another one.
     BadSocket => "bad-socket",
+    /// A file in which a host says what it is, and that cannot be read.
+    BadHostFile => "bad-host-file",
+    /// A label or an environment that cannot be one.
+    BadLabel => "bad-label",
     /// A mail address that cannot be one.
     BadMail => "bad-mail",
     /// A name of an agent, policy, user or person that cannot be one.

@@ -4,7 +4,7 @@
 //! [`super::check`] says which have to be there, and reads the words into types. The JSON Schema
 //! comes from these types too.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -251,6 +251,13 @@ pub struct HostSpec {
     /// Host names that it is for; `*` matches any run of characters. Every host, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Located<Vec<Located<String>>>>,
+    /// Labels that a host has to have, each with this value; any, if absent. What labels a host has
+    /// is in its own configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Located<BTreeMap<String, Located<Scalar>>>>,
+    /// Environment that a host has to be in, or several; any, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Located<OneOrMany>>,
     /// `monitor` (if absent) or `enforce`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["monitor", "enforce"]))]
@@ -276,6 +283,9 @@ pub struct HostSpec {
     /// if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selftest: Option<Located<SelfTestDocument>>,
+    /// Which of the host's exporters records go to, by their names; all of them, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exporters: Option<Located<Vec<Located<String>>>>,
 }
 
 /// When self-tests run.

@@ -5,6 +5,7 @@ use governd_common::{decide::Decision, verdict::Reason};
 use serde::Serialize;
 
 use super::{
+    compile::hosts::Choice,
     image::{AgentFacts, Compiled},
     reach::{Reach, Side, regions, spread, starts},
     value::{mode_word, verdict_word},
@@ -15,6 +16,8 @@ use super::{
 pub struct Effective {
     /// The agent, or `unregistered`.
     pub agent: String,
+    /// The host policy that holds.
+    pub host_policy: Choice,
     /// Its owner.
     pub owner: Option<String>,
     /// `monitor` or `enforce`.
@@ -58,6 +61,7 @@ pub fn effective(compiled: &Compiled, facts: &AgentFacts) -> Effective {
     });
     Effective {
         agent: facts.name.to_string(),
+        host_policy: compiled.host_policy.clone(),
         owner: facts.owner.as_deref().map(str::to_owned),
         mode: mode_word(facts.mode),
         lapse,

@@ -1,6 +1,77 @@
 //! What compiling a policy needs to know of the host.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    diagnostic::{Code, Diagnostic, Place},
+    value::{
+        Fault,
+        label::{Environment, LabelKey, LabelValue},
+    },
+};
+
+/// What a host says of itself, for selectors of host policies.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct HostLabels {
+    /// Where it belongs.
+    pub environment: Option<Environment>,
+    /// Its labels.
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+}
+
+/// The file in which a host says it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostFile {
+    environment: Option<Spanned<String>>,
+    #[serde(default)]
+    labels: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+impl HostLabels {
+    /// Reads a host's file, which is TOML.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn parse(file: &Arc<str>, text: &str) -> Result<Self, Diagnostic> {
+        let at = |byte: usize| {
+            let before = text.get(..byte).unwrap_or_default();
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            let (line, column) = (before.matches('\n').count(), line.chars().count());
+            Place { file: Arc::clone(file), line: line as u32 + 1, column: column as u32 + 1 }
+        };
+        let HostFile { environment, labels } = toml::from_str(text).map_err(|error| {
+            let place = at(error.span().map_or(0, |span| span.start));
+            let hint = "it has `environment = \"…\"` and a table `[labels]` of texts";
+            Diagnostic::error(Code::BadHostFile, &place, error.message()).hint(hint)
+        })?;
+        fn read<T>(
+            text: &Spanned<String>,
+            parse: impl Fn(&str) -> Result<T, Fault>,
+            at: impl Fn(usize) -> Place,
+        ) -> Result<T, Diagnostic> {
+            parse(text.get_ref()).map_err(|fault| fault.at(&at(text.span().start)))
+        }
+        let environment =
+            environment.map(|text| read(&text, Environment::parse, at)).transpose()?;
+        let label = |(key, value): (&Spanned<String>, &Spanned<String>)| {
+            Ok((read(key, LabelKey::parse, at)?, read(value, LabelValue::parse, at)?))
+        };
+        let labels = labels.iter().map(label).collect::<Result<_, Diagnostic>>()?;
+        Ok(Self { environment, labels })
+    }
+
+    /// The file cannot be read.
+    pub fn unreadable(file: &Arc<str>, error: &std::io::Error) -> Diagnostic {
+        let place = Place { file: Arc::clone(file), line: 0, column: 0 };
+        let message = format!("what this host is cannot be read: {error}");
+        Diagnostic::error(Code::BadHostFile, &place, message)
+            .hint("make it a readable file, or name another one with --host-file")
+    }
+}
 
 /// Facts of the host, answered by the workload room and by tables in tests.
 pub trait Host {
@@ -25,4 +96,11 @@ pub trait Host {
     fn search_domains(&self) -> Vec<String>;
     /// Host name, for selectors of host policies.
     fn name(&self) -> &str;
+    /// Environment and labels of the host, by its own configuration.
+    ///
+    /// # Errors
+    /// The configuration is wrong, so that nobody knows which policy is meant.
+    fn labels(&self) -> Result<HostLabels, Diagnostic> {
+        Ok(HostLabels::default())
+    }
 }

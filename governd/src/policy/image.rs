@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{
+    compile::hosts::Choice,
     diagnostic::Diagnostics,
     lifecycle::Lapse,
     model::Approval,
@@ -77,6 +78,10 @@ pub struct Compiled {
     pub sets: std::collections::BTreeMap<u32, Arc<str>>,
     /// How often self-tests run, in seconds.
     pub selftest_s: Option<u64>,
+    /// The host policy that holds.
+    pub host_policy: Choice,
+    /// Exporters that records go to, by name; `None` is all.
+    pub exporters: Option<Vec<Arc<str>>>,
     /// Whether AI endpoints are to be denied while the log cannot be written.
     pub denies_unrecorded_ai: bool,
     /// What is perhaps not meant so, here and in the documents.

@@ -26,6 +26,10 @@ pub const AGENT_NAME_BYTES_MAX: usize = 63;
 pub const PERSON_NAME_BYTES_MAX: usize = 128;
 /// Longest mail address, in bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets).
 pub const MAIL_BYTES_MAX: usize = 254;
+/// Longest name or value of a label, in bytes (as Kubernetes has it).
+pub const LABEL_TEXT_BYTES_MAX: usize = 63;
+/// Longest file in which a host says what it is, in bytes.
+pub const HOST_FILE_BYTES_MAX: usize = 64 * 1_024;
 /// Longest free text, such as a purpose, in bytes.
 pub const TEXT_BYTES_MAX: usize = 1_024;
 /// Longest path of an executable or cgroup, in bytes (`PATH_MAX` without its NUL).

@@ -1,6 +1,6 @@
 //! The checked policy: what the documents mean, in types that cannot be wrong.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use governd_common::{
     limit::Limits,
@@ -10,11 +10,13 @@ use governd_common::{
 use super::{
     diagnostic::Place,
     explain::Destination,
+    host::HostLabels,
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
         LogFailure, Mail, Posture, Questions, Target, Tier, Verify,
         approval::{Day, Fallback, ImageDigest, Risk, Sha256, Version},
         group::GroupRef,
+        label::{Environment, LabelKey, LabelValue},
         local::LocalSockets,
         name::{HostGlob, HostPattern},
         port::{Ports, Protocol},
@@ -44,6 +46,8 @@ pub struct Tested {
     pub place: Place,
     /// Name of the host that the cases happen on.
     pub host: Arc<str>,
+    /// What that host says of itself.
+    pub labels: HostLabels,
     /// The cases.
     pub cases: Vec<Case>,
 }
@@ -122,6 +126,10 @@ pub struct HostPolicy {
     pub place: Option<Place>,
     /// Hosts that it is for.
     pub hosts: Vec<HostGlob>,
+    /// Labels that they have.
+    pub labels: BTreeMap<LabelKey, LabelValue>,
+    /// Environments that they are in; `None` is any or none.
+    pub environments: Option<Vec<Environment>>,
     /// Mode of agents that say nothing about theirs, and of everything else.
     pub mode: Mode,
     /// What happens to everything that is no agent.
@@ -138,6 +146,8 @@ pub struct HostPolicy {
     pub resolver_processes: Vec<Placed<Executable>>,
     /// How often self-tests run, in seconds.
     pub selftest_s: Option<u64>,
+    /// Exporters that records go to; `None` is all.
+    pub exporters: Option<Vec<Arc<str>>>,
 }
 
 impl HostPolicy {
@@ -147,6 +157,8 @@ impl HostPolicy {
             name: "built-in".into(),
             place: None,
             hosts: Vec::new(),
+            labels: BTreeMap::new(),
+            environments: None,
             mode: Mode::Monitor,
             unregistered: Posture::Monitor,
             on_log_failure: LogFailure::Continue,
@@ -155,6 +167,7 @@ impl HostPolicy {
             resolvers: Vec::new(),
             resolver_processes: Vec::new(),
             selftest_s: None,
+            exporters: None,
         }
     }
 }

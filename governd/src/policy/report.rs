@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    compile::Surroundings,
+    compile::{Surroundings, hosts::Choice},
     diagnostic::{Code, Diagnostic, Diagnostics},
     ids::Ids,
     image::Compiled,
@@ -18,6 +18,8 @@ pub struct Report {
     pub valid: bool,
     /// Files that were read.
     pub files: usize,
+    /// Which host policy holds, if the policy is valid.
+    pub host_policy: Option<Choice>,
     /// Agents.
     pub agents: usize,
     /// Host policies.
@@ -56,8 +58,9 @@ where
     };
     match documents.compile(around, &mut Ids::default()) {
         Err(diagnostics) => Report { diagnostics, ..report },
-        Ok(Compiled { image, digest, mut warnings, .. }) => Report {
+        Ok(Compiled { image, digest, mut warnings, host_policy, .. }) => Report {
             valid: true,
+            host_policy: Some(host_policy),
             names: image.names.len(),
             networks: image.networks.len(),
             digest: Some(digest.to_string()),
@@ -126,6 +129,7 @@ impl Report {
             words::count(*names, "name pattern"),
             words::count(*networks, "network"),
         ];
-        vec![head, counts.join(", "), digest.clone()]
+        let choice = self.host_policy.iter().map(Choice::words);
+        [head, counts.join(", ")].into_iter().chain(choice).chain([digest.clone()]).collect()
     }
 }

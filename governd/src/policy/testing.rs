@@ -14,9 +14,9 @@ use serde::{Serialize, Serializer};
 
 use super::{
     compile::{Endpoint, Surroundings},
-    diagnostic::{Diagnostics, Place},
+    diagnostic::{Diagnostic, Diagnostics, Place},
     explain::{Answer, Bound, Destination, Question, explain_decision},
-    host::Host,
+    host::{Host, HostLabels},
     ids::Ids,
     image::{Compiled, TableImage},
     load::Documents,
@@ -62,14 +62,14 @@ fn place<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error>
 /// # Errors
 /// The policy cannot be compiled.
 pub fn run(documents: &Documents, endpoints: &[Endpoint]) -> Result<Vec<Outcome>, Diagnostics> {
-    let mut by_host: BTreeMap<&str, Bench> = BTreeMap::new();
+    let mut by_host: BTreeMap<(&str, &HostLabels), Bench> = BTreeMap::new();
     let mut outcomes = Vec::new();
     for test in &documents.policy.tests {
-        if !by_host.contains_key(&*test.host) {
-            let bench = Bench::new(documents, &test.host, endpoints)?;
-            by_host.insert(&test.host, bench);
+        let host = (&*test.host, &test.labels);
+        if !by_host.contains_key(&host) {
+            by_host.insert(host, Bench::new(documents, host, endpoints)?);
         }
-        let Some(bench) = by_host.get(&*test.host) else { continue };
+        let Some(bench) = by_host.get(&host) else { continue };
         for (index, case) in test.cases.iter().enumerate() {
             outcomes.push(bench.outcome(&test.name, index + 1, case));
         }
@@ -84,8 +84,13 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(documents: &Documents, name: &str, endpoints: &[Endpoint]) -> Result<Self, Diagnostics> {
-        let host = NamedHost { name: name.to_owned(), numbers: RefCell::default() };
+    fn new(
+        documents: &Documents,
+        (name, labels): (&str, &HostLabels),
+        endpoints: &[Endpoint],
+    ) -> Result<Self, Diagnostics> {
+        let (name, labels) = (name.to_owned(), labels.clone());
+        let host = NamedHost { name, labels, numbers: RefCell::default() };
         let around = Surroundings { host: &host, endpoints, model_ports: &[], mode: None };
         let compiled = documents.compile(&around, &mut Ids::default())?;
         Ok(Self { compiled, host })
@@ -166,6 +171,7 @@ impl Outcome {
 /// A host on which everything exists that somebody names.
 struct NamedHost {
     name: String,
+    labels: HostLabels,
     numbers: RefCell<Numbers>,
 }
 
@@ -252,5 +258,9 @@ impl Host for NamedHost {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn labels(&self) -> Result<HostLabels, Diagnostic> {
+        Ok(self.labels.clone())
     }
 }

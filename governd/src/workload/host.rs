@@ -1,12 +1,18 @@
 //! Facts of the host: what compiling a policy asks ([`Host`]), and what records say about it.
 
 use std::{
+    io,
     net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr as _,
+    sync::Arc,
 };
 
-use crate::policy::host::Host;
+use crate::policy::{
+    diagnostic::Diagnostic,
+    host::{Host, HostLabels},
+    limits::HOST_FILE_BYTES_MAX,
+};
 
 use super::{
     cgroup::CgroupTree,
@@ -16,6 +22,8 @@ use super::{
     users::Users,
 };
 
+/// Where a host says what it is, if no other file is named.
+pub const HOST_FILE: &str = "/etc/governd/host.toml";
 /// What a script begins with (execve(2)).
 const SCRIPT_MARK: &[u8] = b"#!";
 
@@ -26,6 +34,15 @@ pub struct HostPaths {
     pub root: PathBuf,
     /// Mount point of the cgroup v2 tree.
     pub cgroup: PathBuf,
+    /// File with the environment and labels of the host. One of the usual name may be absent.
+    pub labels: PathBuf,
+}
+
+impl HostPaths {
+    /// Those of this machine.
+    pub fn of_machine(cgroup: PathBuf, labels: &Path) -> Self {
+        Self { root: PathBuf::from("/"), cgroup, labels: labels.to_path_buf() }
+    }
 }
 
 /// A snapshot of the host's configuration. Executables and cgroups are looked up when asked.
@@ -40,6 +57,7 @@ pub struct HostFacts {
     users: Users,
     mounts: Mounts,
     cgroups: CgroupTree,
+    labels: Result<HostLabels, Diagnostic>,
 }
 
 impl HostFacts {
@@ -59,7 +77,13 @@ impl HostFacts {
             users: Users::read(&file("etc/passwd")),
             mounts: Mounts::read(&file("proc/self/mountinfo")),
             cgroups: CgroupTree::new(&paths.cgroup),
+            labels: labels(&paths.labels),
         }
+    }
+
+    /// The same as another host of this name would be.
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// The machine's id (machine-id(5)): stays the same until the system is installed anew.
@@ -116,6 +140,21 @@ impl Host for HostFacts {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn labels(&self) -> Result<HostLabels, Diagnostic> {
+        self.labels.clone()
+    }
+}
+
+fn labels(path: &Path) -> Result<HostLabels, Diagnostic> {
+    let file: Arc<str> = path.to_string_lossy().into();
+    match read::text(path, HOST_FILE_BYTES_MAX) {
+        Ok(text) => HostLabels::parse(&file, &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path == Path::new(HOST_FILE) => {
+            Ok(HostLabels::default())
+        }
+        Err(error) => Err(HostLabels::unreadable(&file, &error)),
     }
 }
 
@@ -179,6 +218,10 @@ mod tests {
 
     use super::*;
 
+    fn labels_of(dir: &tempfile::TempDir) -> Result<HostLabels, Diagnostic> {
+        super::labels(&dir.path().join("etc/governd/host.toml"))
+    }
+
     fn host() -> (tempfile::TempDir, HostFacts) {
         let dir = tempfile::tempdir().unwrap();
         for (name, contents) in [
@@ -197,6 +240,7 @@ mod tests {
             ("proc/sys/kernel/osrelease", "6.18.0-test\n"),
             ("proc/sys/kernel/random/boot_id", "b\n"),
             ("etc/machine-id", "m\n"),
+            ("etc/governd/host.toml", "environment = \"test\"\n[labels]\ntier = \"web\"\n"),
             ("cgroup/system.slice/a.service/cgroup.procs", ""),
             ("bin/tool-1.2", "x"),
         ] {
@@ -205,7 +249,11 @@ mod tests {
             fs::write(path, contents).unwrap();
         }
         std::os::unix::fs::symlink("tool-1.2", dir.path().join("bin/tool")).unwrap();
-        let paths = HostPaths { root: dir.path().to_owned(), cgroup: dir.path().join("cgroup") };
+        let paths = HostPaths {
+            root: dir.path().to_owned(),
+            cgroup: dir.path().join("cgroup"),
+            labels: dir.path().join("etc/governd/host.toml"),
+        };
         let facts = HostFacts::read(&paths);
         (dir, facts)
     }
@@ -222,6 +270,14 @@ mod tests {
         assert_eq!(facts.search_domains(), ["b.example", "c.example"]);
         let inode = fs::metadata(dir.path().join("cgroup/system.slice/a.service")).unwrap().ino();
         assert_eq!(facts.cgroups("/system.slice/*.service"), [inode]);
+        let said = facts.labels().unwrap();
+        assert_eq!(said.environment.unwrap().as_str(), "test");
+        let labels: Vec<_> =
+            said.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(labels, [("tier", "web")]);
+        // Which policy is meant nobody knows without a file that was named.
+        fs::remove_file(dir.path().join("etc/governd/host.toml")).unwrap();
+        assert!(labels_of(&dir).is_err());
     }
 
     #[test]
@@ -265,7 +321,11 @@ mod tests {
     #[test]
     fn an_empty_host_has_no_facts() {
         let dir = tempfile::tempdir().unwrap();
-        let paths = HostPaths { root: dir.path().to_owned(), cgroup: dir.path().join("none") };
+        let paths = HostPaths {
+            root: dir.path().to_owned(),
+            cgroup: dir.path().join("none"),
+            labels: HOST_FILE.into(),
+        };
         let facts = HostFacts::read(&paths);
         assert_eq!(facts.name(), "localhost");
         assert!(facts.resolvers().is_empty() && facts.cgroups("/").is_empty());

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use clap::Args;
 
-use super::{Additions, Exit, Here, Outcome, Printer, read, unwritable};
+use super::{Additions, Exit, Here, Outcome, Printer, Which, read, unwritable};
 use crate::{
     app::clock,
     cli::printer::Tone,
@@ -18,6 +18,8 @@ pub(super) struct Check {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     additions: Additions,
+    #[command(flatten)]
+    which: Which,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -27,7 +29,7 @@ impl Check {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
         let sources = read(&self.paths)?;
-        let here = Here::read(&self.additions)?;
+        let here = Here::read(&self.additions, &self.which)?;
         let report = policy::check(&sources, &here.around(), clock::now_ms());
         print(&report, &printer).map_err(unwritable)?;
         Ok(if report.valid { Exit::Yes } else { Exit::Invalid })

@@ -9,7 +9,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Additions, Exit, Here, Outcome, Printer, invalid, read, unwritable};
+use super::{Additions, Exit, Here, Outcome, Printer, Which, invalid, read, unwritable};
 use crate::{
     app::flows,
     cli::{audit::moment, printer::Tone},
@@ -43,6 +43,8 @@ pub(super) struct Diff {
     state_dir: PathBuf,
     #[command(flatten)]
     additions: Additions,
+    #[command(flatten)]
+    which: Which,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -58,7 +60,7 @@ struct Report {
 impl Diff {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
-        let here = Here::read(&self.additions)?;
+        let here = Here::read(&self.additions, &self.which)?;
         let mut ids = Ids::default();
         let mut compile = |path: &Path| -> Result<Compiled, _> {
             let documents = policy::load(&read(&[path.to_owned()])?).map_err(invalid)?;

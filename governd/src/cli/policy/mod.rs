@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use super::{
     Outcome,
     exit::{Exit, Failure},
-    flags::Additions,
+    flags::{AboutHost, Additions},
     printer::Printer,
     unwritable,
 };
@@ -90,6 +90,16 @@ impl Policy {
     }
 }
 
+/// Which host documents are looked at for.
+#[derive(Args, Debug)]
+struct Which {
+    #[command(flatten)]
+    host: AboutHost,
+    /// As on a host of this name; this one's, if absent.
+    #[arg(long = "host", value_name = "NAME")]
+    name: Option<String>,
+}
+
 /// What a policy is compiled with on this host.
 struct Here {
     host: HostFacts,
@@ -97,11 +107,15 @@ struct Here {
 }
 
 impl Here {
-    fn read(additions: &Additions) -> Result<Self, Failure> {
+    fn read(additions: &Additions, about: &Which) -> Result<Self, Failure> {
         // Without cgroup v2 no cgroup is recognised, which is no document's fault.
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let cgroup = cgroup::mount_point(&mounts).unwrap_or_else(|| PathBuf::from(CGROUP_MOUNT));
-        let host = HostFacts::read(&HostPaths { root: PathBuf::from("/"), cgroup });
+        let host = HostFacts::read(&HostPaths::of_machine(cgroup, &about.host.host_file));
+        let host = match &about.name {
+            Some(name) => host.named(name.clone()),
+            None => host,
+        };
         Ok(Self { host, known: catalogue::known(&additions.load()?) })
     }
 

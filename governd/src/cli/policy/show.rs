@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::{Additions, Exit, Failure, Here, Outcome, Printer, counts, invalid, read, unwritable};
+use super::{
+    Additions, Exit, Failure, Here, Outcome, Printer, Which, counts, invalid, read, unwritable,
+};
 use crate::{
     app::clock,
     cli::{
@@ -42,6 +44,8 @@ pub(super) struct Show {
     #[command(flatten)]
     additions: Additions,
     #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
     socket: Socket,
     /// Print one JSON list.
     #[arg(long)]
@@ -54,17 +58,19 @@ impl Show {
         if self.counts {
             return counts::show(&self.socket.socket, self.agent.as_deref(), &printer);
         }
-        let here = Here::read(&self.additions)?;
+        let here = Here::read(&self.additions, &self.which)?;
         let documents = policy::load(&read(&self.paths)?).map_err(invalid)?;
         // What has drifted is for the daemon to see; `governd agents` shows it.
         let lapses = lifecycle::lapses(&documents.policy, clock::now_ms(), &|_| false);
         let under = Under { lapses: &lapses, ..Under::default() };
         let compiled = documents.compile_under(&here.around(), &mut Ids::default(), &under);
-        let all = self.meant(&compiled.map_err(invalid)?)?;
+        let compiled = compiled.map_err(invalid)?;
+        let all = self.meant(&compiled)?;
         if printer.is_json() {
             printer.value(&all).map_err(unwritable)?;
             return Ok(Exit::Yes);
         }
+        printer.line(compiled.host_policy.words()).map_err(unwritable)?;
         for line in all.iter().flat_map(|one| lines(one, &printer)) {
             printer.line(line).map_err(unwritable)?;
         }
@@ -89,7 +95,7 @@ impl Show {
 }
 
 fn lines(one: &Effective, printer: &Printer) -> Vec<String> {
-    let Effective { agent, owner, mode, lapse, destinations } = one;
+    let Effective { agent, host_policy: _, owner, mode, lapse, destinations } = one;
     let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
     let mut lines = vec![format!("{agent}{owner}, {mode}")];
     lines.extend(lapse.as_ref().map(|lapse| format!("  {}", printer.paint(Tone::Warn, lapse))));

@@ -9,7 +9,9 @@ use super::{
             case::{CaseDocument, PolicyTestDocument, ProcessDocument, TestSpec},
         },
         explain::Destination,
+        host::HostLabels,
         model::{Case, TestProcess, Tested, Who},
+        value::label::Environment,
     },
     Cgroup, Checker, Code, Diagnostic, Executable, Fault, Located, Network, Place, Ports, Target,
     User, value,
@@ -28,12 +30,14 @@ impl Checker<'_> {
         let name = self.name(metadata, at);
         let spec = self.required(spec, "spec", at)?;
         let place = self.place(&spec);
-        let TestSpec { host, cases } = spec.value;
+        let TestSpec { host, environment, labels, cases } = spec.value;
         let host = host.map_or_else(|| LOCALHOST.into(), |host| host.value.into());
+        let environment = environment.and_then(|one| self.parse(&one, Environment::parse));
+        let labels = HostLabels { environment, labels: self.labels(labels) };
         let cases = self.required(cases, "cases", &place)?;
         let cases = cases.value.into_iter().filter_map(|one| self.case(one)).collect();
         let (name, place) = name?;
-        Some(Tested { name, place, host, cases })
+        Some(Tested { name, place, host, labels, cases })
     }
 
     fn case(&mut self, case: Located<CaseDocument>) -> Option<Case> {

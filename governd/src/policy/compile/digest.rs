@@ -114,6 +114,8 @@ fn host(host: &HostPolicy) -> Value {
         name,
         place: _,
         hosts,
+        labels,
+        environments,
         mode,
         unregistered,
         on_log_failure,
@@ -122,6 +124,7 @@ fn host(host: &HostPolicy) -> Value {
         resolvers,
         resolver_processes,
         selftest_s,
+        exporters,
     } = host;
     let mut value = json!({
         "a_kind": "HostPolicy",
@@ -133,8 +136,18 @@ fn host(host: &HostPolicy) -> Value {
         "resolvers_host": host_resolvers,
         "unregistered": unregistered.word(),
     });
+    let labels: serde_json::Map<String, Value> =
+        labels.iter().map(|(key, value)| (key.to_string(), json!(value.as_str()))).collect();
+    let environments = environments.as_ref();
+    let environments =
+        environments.map(|list| json!(list.iter().map(|one| one.as_str()).collect::<Vec<_>>()));
+    let exporters = exporters.as_ref();
+    let exporters = exporters.map(|list| json!(list.iter().map(|one| &**one).collect::<Vec<_>>()));
     let paths: Vec<_> = resolver_processes.iter().map(|exe| exe.value.as_str()).collect();
     let said = [
+        ("environment", environments),
+        ("exporters", exporters),
+        ("labels", (!labels.is_empty()).then(|| json!(labels))),
         (
             "on_log_failure",
             (*on_log_failure != LogFailure::default()).then(|| json!(on_log_failure.word())),

@@ -7,6 +7,7 @@
 
 mod blocks;
 mod digest;
+pub mod hosts;
 mod lints;
 mod models;
 mod names;
@@ -33,7 +34,7 @@ use super::{
     lifecycle::{self, Lapse},
     limits::{BLOCKS_MAX, NAMES_MAX, NETWORKS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX, SUBJECTS_MAX},
     load::Documents,
-    model::{Agent, HostPolicy, Policy, Rule},
+    model::{Agent, HostPolicy, Rule},
     value::{
         LogFailure, Questions, Target, Tier,
         local::LocalSockets,
@@ -125,7 +126,8 @@ impl Documents {
     ) -> Result<Compiled, Diagnostics> {
         let mut out = self.warnings.clone();
         let built_in = HostPolicy::built_in();
-        let host = host_policy(&self.policy, around.host.name(), &mut out).unwrap_or(&built_in);
+        let (host, choice) = hosts::choose(&self.policy, around.host, &mut out);
+        let host = host.unwrap_or(&built_in);
         let endpoints = endpoints(around.endpoints, &mut out);
         let model_ports: Vec<Ports> =
             around.model_ports.iter().take(blocks::LEN).map(|port| Ports::one(*port)).collect();
@@ -158,39 +160,15 @@ impl Documents {
         compiler.resolvers(around.host);
         let Compiler { mut compiled, .. } = compiler;
         compiled.digest = digest::digest(&self.policy);
+        compiled.host_policy = choice;
         compiled.selftest_s = host.selftest_s;
+        compiled.exporters.clone_from(&host.exporters);
         compiled.denies_unrecorded_ai = host.on_log_failure == LogFailure::DenyAi;
         compiled.agents.sort_by_key(|agent| agent.subject);
         let (mut compiled, warnings) = out.unless_errors(compiled)?;
         compiled.warnings = warnings;
         Ok(compiled)
     }
-}
-
-/// The host policy whose pattern says most about this host.
-fn host_policy<'a>(
-    policy: &'a Policy,
-    name: &str,
-    out: &mut Diagnostics,
-) -> Option<&'a HostPolicy> {
-    let rank = |host: &HostPolicy| {
-        host.hosts.iter().filter(|glob| glob.matches(name)).map(|glob| glob.rank()).max()
-    };
-    let mut ranked: Vec<_> =
-        policy.hosts.iter().filter_map(|host| Some((rank(host)?, host))).collect();
-    ranked.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
-    if let [(first_rank, first), (second_rank, second), ..] = ranked.as_slice()
-        && first_rank == second_rank
-        && let (Some(place), Some(other)) = (&second.place, &first.place)
-    {
-        let message = format!(
-            "the host policies `{}` (at {other}) and `{}` are both for the host `{name}`",
-            first.name, second.name
-        );
-        let hint = "name the hosts of one of them more closely";
-        out.push(Diagnostic::error(Code::Duplicate, place, message).hint(hint));
-    }
-    ranked.first().map(|(_, host)| *host)
 }
 
 /// The catalogue's patterns, parsed; the catalogue is tested, so that none is wrong.

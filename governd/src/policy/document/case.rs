@@ -1,5 +1,7 @@
 //! Test cases, as people write them beside a policy.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,12 @@ pub struct TestSpec {
     /// Name of the host that the cases happen on; `localhost`, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Located<String>>,
+    /// Environment of that host; none, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Located<String>>,
+    /// Its labels; none, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Located<BTreeMap<String, Located<Scalar>>>>,
     /// The cases.
     #[schemars(required, length(min = 1))]
     pub cases: Option<Located<Vec<Located<CaseDocument>>>>,

@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, net::IpAddr, path::Path};
 
-use crate::policy::{compile::Endpoint, host::Host};
+use crate::policy::{
+    compile::Endpoint,
+    diagnostic::Diagnostic,
+    host::{Host, HostLabels},
+};
 
 /// A catalogue: pattern, provider and kind.
 pub(super) fn endpoints(list: &[(&str, &str, &'static str)]) -> Vec<Endpoint> {
@@ -24,6 +28,7 @@ pub(super) struct TestHost {
     pub(super) cgroups: HashMap<String, Vec<u64>>,
     pub(super) resolvers: Vec<IpAddr>,
     pub(super) search_domains: Vec<String>,
+    pub(super) labels: HostLabels,
 }
 
 impl TestHost {
@@ -64,5 +69,9 @@ impl Host for TestHost {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn labels(&self) -> Result<HostLabels, Diagnostic> {
+        Ok(self.labels.clone())
     }
 }

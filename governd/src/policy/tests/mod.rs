@@ -5,6 +5,7 @@ mod effective;
 mod explain;
 mod groups;
 mod host;
+mod hosts;
 mod lifecycle;
 mod lints;
 mod property;

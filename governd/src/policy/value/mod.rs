@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod group;
+pub mod label;
 pub mod limit;
 pub mod local;
 pub mod name;

@@ -273,7 +273,10 @@ fn this_host_is_swept() {
     assert_eq!(known.process.args.as_deref().unwrap(), ["sleep", "30"]);
     assert_eq!(known.lineage[0].pid, std::process::id());
     let exe = known.process.exe.as_ref().unwrap();
-    let paths = crate::workload::host::HostPaths { root: "/".into(), cgroup: mount };
+    let paths = crate::workload::host::HostPaths::of_machine(
+        mount,
+        crate::workload::host::HOST_FILE.as_ref(),
+    );
     let facts = crate::workload::host::HostFacts::read(&paths);
     let asked = crate::policy::host::Host::executable(&facts, &exe.path);
     assert_eq!(asked, Some((exe.device, exe.inode)));
