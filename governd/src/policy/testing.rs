@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     net::IpAddr,
     path::Path,
     sync::Arc,
@@ -66,10 +66,10 @@ pub fn run(documents: &Documents, endpoints: &[Endpoint]) -> Result<Vec<Outcome>
     let mut outcomes = Vec::new();
     for test in &documents.policy.tests {
         let host = (&*test.host, &test.labels);
-        if !by_host.contains_key(&host) {
-            by_host.insert(host, Bench::new(documents, host, endpoints)?);
-        }
-        let Some(bench) = by_host.get(&host) else { continue };
+        let bench = match by_host.entry(host) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Bench::new(documents, host, endpoints)?),
+        };
         for (index, case) in test.cases.iter().enumerate() {
             outcomes.push(bench.outcome(&test.name, index + 1, case));
         }
