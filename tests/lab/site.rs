@@ -69,6 +69,8 @@ pub const BEDROCK: Site = Site { name: "bedrock-runtime.eu-west-1.amazonaws.com"
 pub const AZURE: Site = Site { name: "some-team.openai.azure.com", number: 15 };
 /// Vertex AI in one region, likewise.
 pub const VERTEX: Site = Site { name: "europe-west4-aiplatform.googleapis.com", number: 16 };
+/// A page on which people chat, in a browser.
+pub const CHAT: Site = Site { name: "chatgpt.com", number: 17 };
 /// Every name below a domain, but not the domain itself.
 pub const TENANTS: Site = Site { name: "*.tenant.example", number: 20 };
 /// The domain itself.
@@ -94,6 +96,7 @@ pub const ALL: &[Site] = &[
     BEDROCK,
     AZURE,
     VERTEX,
+    CHAT,
     TENANTS,
     TENANT_APEX,
     CDN_ONE,

@@ -43,6 +43,13 @@ const PEERS: &[Peer] = &[
     peer("systemd-analyze", "systemd", "measures what the service's unit allows"),
     peer("groupadd", "passwd", "adds the service's group"),
     peer("setpriv", "util-linux", "takes privileges away from a client"),
+    peer("chromium", "chromium", "visits a page in the lab"),
+    peer("cron", "cron", "is a service that is no agent"),
+    peer("sshd", "openssh-server", "is a service that is no agent"),
+    peer("ssh", "openssh-client", "logs in at it"),
+    peer("git", "git", "is a program that is no agent"),
+    peer("perl", "perl-base", "is a program that is no agent"),
+    peer("logger", "bsdutils", "writes to a log as a program that is no agent"),
     peer("rpm", "rpm", "reads packages as an outsider does"),
 ];
 
@@ -67,7 +74,7 @@ const BENCH: &[Peer] = &[
 ];
 
 /// Services that a package enables although only its program is wanted.
-const SERVICES: &[&str] = &["nginx", "rsyslog", "nats-server"];
+const SERVICES: &[&str] = &["nginx", "rsyslog", "nats-server", "cron", "ssh"];
 
 /// What rsyslogd loads for TLS, below a library folder that has the architecture's name.
 const RSYSLOG_TLS: &str = "rsyslog/lmnsd_ossl.so";
