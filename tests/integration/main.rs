@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod monitor;
 mod newcomer;
+mod odd;
 mod policy;
 mod proof;
 mod recall;
@@ -52,6 +53,7 @@ const SUBJECTS: &[&[Test]] = &[
     input::TESTS,
     verbs::TESTS,
     agents::TESTS,
+    odd::TESTS,
     recall::TESTS,
     audit::TESTS,
     lifecycle::TESTS,

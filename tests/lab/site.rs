@@ -71,6 +71,8 @@ pub const AZURE: Site = Site { name: "some-team.openai.azure.com", number: 15 };
 pub const VERTEX: Site = Site { name: "europe-west4-aiplatform.googleapis.com", number: 16 };
 /// A page on which people chat, in a browser.
 pub const CHAT: Site = Site { name: "chatgpt.com", number: 17 };
+/// A resolver that is asked by HTTPS.
+pub const DOH: Site = Site { name: "dns.google", number: 18 };
 /// Every name below a domain, but not the domain itself.
 pub const TENANTS: Site = Site { name: "*.tenant.example", number: 20 };
 /// The domain itself.
@@ -97,6 +99,7 @@ pub const ALL: &[Site] = &[
     AZURE,
     VERTEX,
     CHAT,
+    DOH,
     TENANTS,
     TENANT_APEX,
     CDN_ONE,

@@ -42,6 +42,23 @@ const LAUNCHER_VALUES: &[&str] = &[
     "--cwd",
 ];
 
+/// Long options of container engines that take no value.
+const CONTAINER_FLAGS: &[&str] = &[
+    "--detach",
+    "--init",
+    "--interactive",
+    "--no-healthcheck",
+    "--oom-kill-disable",
+    "--privileged",
+    "--publish-all",
+    "--quiet",
+    "--read-only",
+    "--replace",
+    "--rm",
+    "--rmi",
+    "--tty",
+];
+
 impl<'a> Command<'a> {
     /// Takes a command line apart; the first word is the program.
     pub fn parse(args: &'a [String]) -> Self {
@@ -49,6 +66,30 @@ impl<'a> Command<'a> {
         let rest = args.get(1..).unwrap_or_default();
         let target = target(program, rest);
         Self { program, target: target.map(|target| launched(target, rest)) }
+    }
+
+    /// The image that a command line starts a container of.
+    pub fn container_image(args: &[String]) -> Option<&str> {
+        let mut args = args.iter();
+        let program = args.next().map_or("", |first| file_name(first));
+        if !matches!(program, "docker" | "podman" | "nerdctl") || args.next()? != "run" {
+            return None;
+        }
+        while let Some(argument) = args.next() {
+            if !argument.starts_with('-') {
+                return Some(argument);
+            }
+            let is_short = !argument.starts_with("--");
+            let is_alone = match is_short {
+                // `-it`, and `-p8000:8000` with its value.
+                true => argument.chars().last().is_some_and(|last| "itdPq".contains(last)),
+                false => CONTAINER_FLAGS.contains(&argument.as_str()) || argument.contains('='),
+            };
+            if !is_alone && (!is_short || argument.len() == 2) {
+                args.next();
+            }
+        }
+        None
     }
 
     /// The npm package whose directory holds a file.
@@ -70,7 +111,7 @@ fn target<'a>(program: &str, args: &'a [String]) -> Option<Target<'a>> {
         }
         "bun" | "deno" => match words(args).next() {
             Some("x") => package(args, 1, Ecosystem::Npm),
-            Some("run") => script(args.get(1..)?, NODE_VALUES, &["-e"]),
+            Some("run") => script(args.get(1..)?, NODE_VALUES, &["-e"]).map(of_registry),
             _ => script(args, NODE_VALUES, &["-e"]),
         },
         "npx" | "bunx" => package(args, 0, Ecosystem::Npm),
@@ -147,16 +188,36 @@ fn script<'a>(args: &'a [String], values: &[&str], inline: &[&str]) -> Option<Ta
     None
 }
 
+/// Deno names what is no file by its registry.
+fn of_registry(target: Target<'_>) -> Target<'_> {
+    match target {
+        Target::Script(script) => script
+            .strip_prefix("npm:")
+            .map_or(target, |package| Target::Package(Ecosystem::Npm, package)),
+        _ => target,
+    }
+}
+
 /// The package that a launcher runs, after `skip` words.
 fn package(args: &[String], skip: usize, ecosystem: Ecosystem) -> Option<Target<'_>> {
-    let named =
-        args.iter().position(|arg| arg == "--from" || arg == "--package" || arg == "--spec");
+    let is_package = |arg: &String| match arg.as_str() {
+        "--from" | "--package" | "--spec" => true,
+        // Of uvx it is the version of Python.
+        "-p" => ecosystem == Ecosystem::Npm,
+        _ => false,
+    };
+    // Behind the first word are the options of what is launched.
+    let first = words(args).nth(skip);
+    let is_first = |arg: &String| first.is_some_and(|first| std::ptr::eq(first, arg.as_str()));
+    let end = args.iter().position(is_first).unwrap_or(args.len());
+    let args = args.get(..=end).unwrap_or(args);
+    let named = args.iter().position(is_package);
     let package = match named.and_then(|at| args.get(at + 1)) {
         Some(package) => package,
         None => args
             .iter()
             .find_map(|arg| arg.strip_prefix("--package=").or(arg.strip_prefix("--from=")))
-            .or_else(|| words(args).nth(skip))?,
+            .or(first)?,
     };
     Some(Target::Package(ecosystem, package))
 }
@@ -195,6 +256,10 @@ mod tests {
                 npm("@modelcontextprotocol/server-filesystem"),
             ),
             ("npx --package=cowsay moo", npm("cowsay")),
+            ("npx -y -p @openai/codex codex exec", npm("@openai/codex")),
+            ("deno run -A npm:@acme/mcp --x", npm("@acme/mcp")),
+            ("npx tsc -p x", npm("tsc")),
+            ("deno run server.ts", Some(Target::Script("server.ts"))),
             ("node /usr/bin/npx -y @openai/codex", npm("@openai/codex")),
             ("node /x/npm-cli.js exec cowsay", npm("cowsay")),
             ("node /usr/bin/npm install x", Some(Target::Script("/usr/bin/npm"))),
@@ -217,6 +282,25 @@ mod tests {
             assert_eq!(Command::parse(&args).target, *expected, "{line}");
         }
         assert_eq!(Command::parse(&[]), Command { program: "", target: None });
+    }
+
+    #[test]
+    fn a_container_is_of_an_image() {
+        let rows = [
+            ("docker run mcp/fetch", Some("mcp/fetch")),
+            ("/usr/bin/docker run -i --rm -e A=b mcp/fetch --x y", Some("mcp/fetch")),
+            ("podman run -it --name web-mcp -v /opt/mcp/x:/x --env=A nginx", Some("nginx")),
+            ("docker run -p8000:8000 --gpus all -d vllm/vllm-openai", Some("vllm/vllm-openai")),
+            ("docker run", None),
+            ("docker run -v", None),
+            ("docker ps mcp/fetch", None),
+            ("run docker x", None),
+            ("", None),
+        ];
+        for (line, expected) in rows {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(Command::container_image(&args), expected, "{line}");
+        }
     }
 
     #[test]

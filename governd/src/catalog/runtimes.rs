@@ -97,6 +97,11 @@ impl Runtimes {
 
     pub(super) fn argv(&self, args: &[String]) -> Vec<&Runtime> {
         let Some(first) = args.first() else { return Vec::new() };
+        if let Some(image) = Command::container_image(args) {
+            // What else the line says is of the container, such as its volumes and its name.
+            let line = format!("docker run {image}");
+            return self.collect(self.argv.find(&line));
+        }
         let whole = line(first, args);
         let short = line(file_name(first), args);
         let mut found: Vec<usize> = self.argv.find(&short).collect();

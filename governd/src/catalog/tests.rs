@@ -214,6 +214,11 @@ fn ordinary_packages_and_programs_are_no_runtimes() {
         "/usr/bin/ruby",
         "/usr/bin/tar",
         "/usr/bin/top",
+        "/home/kiro/bin/server",
+        "/home/windsurf/bin/server",
+        "/usr/bin/code",
+        "/usr/bin/xcursorgen",
+        "/usr/bin/goosefs",
     ] {
         assert_eq!(names(catalog.lookup_exe(path)), Vec::<String>::new(), "{path}");
     }
@@ -261,8 +266,46 @@ fn runtimes_match_by_each_trait() {
         "vim claude",
         "npm install @openai/codex",
         "/lib/systemd/systemd --user",
+        "docker run -v /opt/mcp/data:/data nginx",
+        "docker run -e X=a-mcp nginx",
+        "docker run myorg/web-mcpherson",
+        "npx create-next-app my-mcp",
+        "npx tsc -p mcp-server",
+        "npm exec eslint mcp.js",
+        "uvx ruff check mcp-server",
+        "uv run pytest mcp",
+        "pipx run black mcp.py",
+        "node /opt/app/bin/gemini-sync.js",
+        "bun /home/me/opencode-notes/x.ts",
+        "tail -f /var/log/ollama serve.log",
     ] {
         assert_eq!(argv(ordinary), Vec::<String>::new(), "{ordinary}");
+    }
+    let tool_servers = [
+        "docker run -i --rm mcp/fetch",
+        "podman run -i --rm -e TOKEN ghcr.io/github/github-mcp-server",
+        "npx -y foo-mcp@latest",
+        "npx -y @acme/foo-mcp-stdio",
+        "npm exec @playwright/mcp",
+        "pnpm dlx mcp-remote https://mcp.acme.example",
+        "bunx firecrawl-mcp",
+        "uvx --from git+https://git.example/acme/foo-mcp foo",
+        "uvx mcp-server-git --repository /srv",
+        "uv tool run mcp-server-fetch",
+        "uv run mcp dev server.py",
+        "pipx run mcp-server-time",
+        "deno run -A npm:@acme/mcp",
+    ];
+    for line in tool_servers {
+        let found = catalog.lookup_argv(&args(line));
+        let is_server =
+            |entry: &&Runtime| entry.kind == RuntimeKind::McpServer && entry.weight > Weight::Weak;
+        assert!(found.iter().any(|entry| is_server(entry)), "{line}: {:?}", names(found));
+    }
+    // Names that other software has, too, say little by themselves.
+    for shared in ["goose", "amp", "pi", "q", "forge", "zed", "srt", "lemonade", "model-runner"] {
+        let found = catalog.lookup_exe(&format!("/usr/bin/{shared}"));
+        assert!(found.iter().all(|entry| entry.weight == Weight::Weak), "{shared}");
     }
     assert_eq!(names(catalog.lookup_port(11434)), ["ollama"]);
     assert_eq!(names(catalog.lookup_port(443)), Vec::<String>::new());

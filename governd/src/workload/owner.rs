@@ -95,7 +95,13 @@ fn container(part: &str, before: &[&str], is_in_pod: bool) -> Option<Container> 
             made(Runtime::Containerd, name)
         }
         _ if is_container_id(name) => made(Runtime::Unknown, name),
-        _ => None,
+        // A runtime that nobody told us of; monitors of containers are none themselves.
+        _ => {
+            let (_, id) = name
+                .rsplit_once('-')
+                .filter(|(runtime, id)| !runtime.ends_with("conmon") && is_container_id(id))?;
+            made(Runtime::Unknown, id)
+        }
     }
 }
 
@@ -196,6 +202,11 @@ mod tests {
                  /kubelet-kubepods-podUID_.slice/cri-containerd-ID.scope",
                 "- - containerd pod containerd:0123456789ab",
             ),
+            (
+                "/kubepods.slice/kubepods-podUID_.slice/someruntime-ID.scope",
+                "someruntime-ID.scope - unknown pod unknown:0123456789ab",
+            ),
+            ("/system.slice/new-ID.scope", "new-ID.scope - unknown - unknown:0123456789ab"),
             ("/default/ID", "- - unknown - unknown:0123456789ab"),
             ("/lxc.payload.web/system.slice/x.service", "- - lxc - lxc:web"),
             ("/lxc/web", "- - lxc - lxc:web"),
