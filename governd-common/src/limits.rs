@@ -113,8 +113,9 @@ pub const BOUND_MARKS: usize = 131_072;
 pub const PENDING_MAX: u32 = 16_384;
 /// Sockets whose DNS answers over TCP are read at the same time: one on each CPU.
 pub const DNS_READERS_MAX: u32 = 8_192;
-/// Bytes of the event ring; a power of two and a multiple of the page size.
-pub const RING_BYTES: u32 = 16 * 1_024 * 1_024;
+/// Bytes of the event ring; a power of two and a multiple of the page size. Whoever reads it has it
+/// mapped twice in a row (kernel/bpf/ringbuf.c), and so it counts double as its resident memory.
+pub const RING_BYTES: u32 = 8 * 1_024 * 1_024;
 
 const _: () = {
     assert!(NAME_KEY_BYTES <= LPM_DATA_BYTES_MAX);
