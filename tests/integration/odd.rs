@@ -97,6 +97,14 @@ const ODD: &[Odd] = &[
     },
 ];
 
+/// One of which the daemon sees nothing in /proc.
+const HIDDEN: Odd = Odd {
+    what: "a process that /proc does not show",
+    name: PLAIN,
+    args: Vec::new,
+    cgroup: PathBuf::new,
+};
+
 /// Waits for the end of its input, and connects.
 const SCRIPT: &str = "read go; : < \"/dev/tcp/$0\"";
 
@@ -202,7 +210,7 @@ fn processes_are_bounded(lab: &Lab) -> Result<()> {
     let odds =
         Odds { lab, cgroup: lab.cgroup().child("odd")?, programs: lab.directory("odd-programs")? };
     let mut before = odds.start_all(PORTS)?;
-    let hidden = odds.start(&ODD[0], PORTS_LATER - 1)?;
+    let hidden = odds.start(&HIDDEN, PORTS_LATER - 1)?;
     // One that has ended and whose parent does not ask for it, and a row that come and go while the
     // daemon looks at what runs.
     let shell = |line: &str| lab.client(Family::V4, "sh").args(["-c", line]).cgroup(&odds.cgroup);
@@ -228,10 +236,10 @@ fn processes_are_bounded(lab: &Lab) -> Result<()> {
         must_be_refused(running, odd.what)?;
     }
     let pid = u64::from(hidden.pid());
-    must_be_refused(hidden, "a process that /proc does not show")?;
+    must_be_refused(hidden, HIDDEN.what)?;
     must_say_what_is_known(&place, PORTS)?;
     must_say_what_is_known(&place, PORTS_LATER)?;
-    let unseen = recorded(&place, "a process that /proc does not show", PORTS_LATER - 1)?;
+    let unseen = recorded(&place, HIDDEN.what, PORTS_LATER - 1)?;
     ensure!(record::number(&unseen, "/actor/process/pid") == Some(pid), "{unseen}");
     for unknown in ["/actor/process/file/path", "/actor/process/cmd_line"] {
         ensure!(unseen.pointer(unknown).is_none(), "{unknown} is made up: {unseen}");
