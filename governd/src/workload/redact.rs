@@ -25,6 +25,14 @@ pub fn args(bytes: &[u8]) -> Arc<[String]> {
     list(bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy))
 }
 
+/// The beginning of arguments of which the rest is not known.
+pub fn args_begin(bytes: &[u8]) -> Arc<[String]> {
+    let known = args(bytes);
+    let is_marked = known.last().is_some_and(|last| last == TRUNCATED);
+    let mark = (!is_marked).then(|| TRUNCATED.to_owned());
+    known.iter().cloned().chain(mark).collect()
+}
+
 /// Redacts a list of arguments, the program's own name first.
 pub fn list<'a>(args: impl Iterator<Item = Cow<'a, str>>) -> Arc<[String]> {
     let mut kept = Vec::new();
@@ -68,6 +76,15 @@ mod tests {
 
     fn redacted(command: &[&str]) -> Vec<String> {
         list(command.iter().map(|text| Cow::Borrowed(*text))).to_vec()
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        assert_eq!(*args_begin(b"a\0--api-key\0X1"), ["a", "--api-key", REDACTED, TRUNCATED]);
+        let many = "x\0".repeat(ARGS_MAX + 1);
+        let kept = args_begin(many.as_bytes());
+        assert_eq!(kept.iter().filter(|arg| *arg == TRUNCATED).count(), 1);
+        assert_eq!(*args(b"a\0b\0"), ["a", "b"]);
     }
 
     #[test]

@@ -452,9 +452,11 @@ impl ProcessTable {
 
     fn args_of(&self, event: &ExecEvent) -> Arc<[String]> {
         let bytes = used(&event.args, event.args_len);
-        let is_cut = bytes.len() == event.args.len();
-        let whole = if is_cut { self.proc.args(event.header.tgid) } else { None };
-        whole.filter(|args| !args.is_empty()).unwrap_or_else(|| redact::args(bytes))
+        if bytes.len() < event.args.len() {
+            return redact::args(bytes);
+        }
+        let whole = self.proc.args(event.header.tgid).filter(|args| !args.is_empty());
+        whole.unwrap_or_else(|| redact::args_begin(bytes))
     }
 
     /// Path of a cgroup, from the process if it still runs, else from the tree, which is walked at
