@@ -215,7 +215,7 @@ fn processes_are_bounded(lab: &Lab) -> Result<()> {
     // daemon looks at what runs.
     let shell = |line: &str| lab.client(Family::V4, "sh").args(["-c", line]).cgroup(&odds.cgroup);
     let zombie = shell("true & exec sleep 60").start()?;
-    let rush = shell("while true; do /bin/true; done").start()?;
+    let rush = shell("while true; do /bin/true; sleep 0.005; done").start()?;
 
     let place = Place::new(lab, "odd")?;
     let base = lab.cgroup().path().file_name().context("the lab's cgroup has no name")?;
