@@ -300,7 +300,7 @@ fn runtimes_match_by_each_trait() {
         let found = catalog.lookup_argv(&args(line));
         let is_server =
             |entry: &&Runtime| entry.kind == RuntimeKind::McpServer && entry.weight > Weight::Weak;
-        assert!(found.iter().any(|entry| is_server(entry)), "{line}: {:?}", names(found));
+        assert!(found.iter().any(is_server), "{line}: {:?}", names(found));
     }
     // Names that other software has, too, say little by themselves.
     for shared in ["goose", "amp", "pi", "q", "forge", "zed", "srt", "lemonade", "model-runner"] {
