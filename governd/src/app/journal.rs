@@ -178,6 +178,10 @@ impl Journal {
 
 /// The record first: what is erased without one is what somebody took away.
 fn erase(keeper: &Keeper, directory: &Path, which: Erasure, by: By) -> io::Result<u64> {
+    // What waits is counted, too.
+    if keeper.commit(COMMIT_TIMEOUT).is_none() {
+        return Err(io::Error::other("the log cannot be written"));
+    }
     let count = log::count_values(&Disk, directory, &which)?;
     if count == 0 {
         return Ok(0);
