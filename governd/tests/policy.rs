@@ -111,3 +111,17 @@ fn the_host_policy_that_holds_is_named_with_its_reason() {
     let (code, _, err) = check(&[path.as_str(), "--host-file", &file]);
     assert!(code == 3 && err.contains("error[bad-host-file]"), "{err}");
 }
+
+#[test]
+fn a_file_of_100_mb_is_refused_after_its_first_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = write(directory.path(), "large.yaml", "");
+    fs::File::options().write(true).open(&path).unwrap().set_len(100_000_000).unwrap();
+    let mut command = Command::new("prlimit");
+    // Fewer bytes of memory than the file has.
+    command.args(["--data=64000000"]).arg(assert_cmd::cargo::cargo_bin("governd"));
+    let output = command.args(["policy", "check", &path]).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(err.contains("large.yaml: error[too-large]: the file is larger than "), "{err}");
+}
