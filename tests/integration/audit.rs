@@ -31,7 +31,8 @@ const EXIT_ENVIRONMENT: i32 = 4;
 const LOG_SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/audit/check-log.py");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/audit/check-proof.py");
 
-fn audit(place: &Place, arguments: &[&str]) -> Result<Finished> {
+/// Runs a verb of `governd audit` on a place's log.
+pub(crate) fn audit(place: &Place, arguments: &[&str]) -> Result<Finished> {
     let state = place.state();
     let mut command = place.command(["audit"]);
     run(command.args(arguments).arg("--state-dir").arg(state))

@@ -20,7 +20,7 @@ use governd_tests::{
 };
 use serde_json::Value;
 
-use crate::{Test, measured, policy, record};
+use crate::{Test, audit::audit, measured, policy, record};
 
 pub(crate) const TESTS: &[Test] =
     &[("odd::processes_that_nobody_foresaw_are_bounded", processes_are_bounded)];
@@ -141,12 +141,18 @@ fn must_be_refused(mut running: Running, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Its record, which is the agent's and not larger than records may be.
+/// Its record, which is the agent's and not larger than records may be, as it is shown: the line in
+/// the log has a digest in the place of the arguments.
 fn recorded(place: &Place, what: &str, port: u16) -> Result<Value> {
-    let found = place.record(what, |each| {
+    let logged = place.record(what, |each| {
         record::number(each, "/dst_endpoint/port") == Some(u64::from(port))
             && record::is_flow(each, AGENT, &site::EXFIL.v4().to_string())
     })?;
+    let uid = record::text(&logged, "/metadata/uid");
+    let lines = audit(place, &["query", "--agent", AGENT, "--json"])?.success()?;
+    let shown: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let found = shown.into_iter().find(|each| record::text(each, "/metadata/uid") == uid);
+    let found = found.with_context(|| format!("{what}: not shown: {logged}"))?;
     let line = record::text(&found, "/actor/process/cmd_line");
     ensure!(line.len() <= LINE_BYTES_MAX, "{what}: {} bytes of arguments", line.len());
     ensure!(record::verdict(&found) == "deny", "{what}: {found}");
