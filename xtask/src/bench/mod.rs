@@ -146,7 +146,8 @@ impl Bench {
 
     /// All variants side by side.
     fn beside(&self, rounds: u32, report: &mut Report) -> Result<()> {
-        let namespace = Namespace::create("beside")?;
+        // Programs at interfaces are there for everybody in a namespace, agent or not.
+        let (namespace, apart) = (Namespace::create("beside")?, Namespace::create("apart")?);
         let nothing = Cgroup::create("nothing")?;
         let cgroups = RULES.map(|rules| Cgroup::create(&format!("rules-{rules}")));
         let cgroups = cgroups.into_iter().collect::<Result<Vec<_>>>()?;
@@ -155,7 +156,7 @@ impl Bench {
         let (filtered, filter) = (Cgroup::create("nftables")?, Namespace::create("nftables")?);
         let mut daemons: Vec<Daemon<'_>> = Vec::new();
         let mut variants = Beside::default();
-        variants.add(figure::NOTHING, Worker::start(&self.other, &nothing, &namespace)?);
+        variants.add(figure::NOTHING, Worker::start(&self.other, &nothing, &apart)?);
         for ((place, cgroup), rules) in places.iter().zip(&cgroups).zip(RULES) {
             daemons.push(place.start(cgroup.path())?.0);
             for (program, who) in [(&self.other, figure::OTHER), (&self.agent, figure::AGENT)] {
