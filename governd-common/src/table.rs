@@ -48,8 +48,8 @@ pub mod settings_flag {
     pub const HAS_LIMITS: u32 = 1 << 16;
     /// Some subject has a limit of bytes. Set by the kernel room from the image.
     pub const HAS_BYTE_LIMITS: u32 = 1 << 17;
-    /// Who is not registered may reach every address that no name is bound to, and nobody wants a
-    /// record of it; only DNS, HTTP and HTTPS are looked at. Set by the kernel room from the image.
+    /// Who is not registered may reach, unrecorded, all but loopback and addresses that names are
+    /// bound to; only DNS, HTTP and HTTPS are looked at. Set by the kernel room from the image.
     pub const ORDINARY_FREE: u32 = 1 << 6;
     /// Some subject is enforced: a process whose subject is lost is denied, and not only reported.
     /// Set by the kernel room from the image.
@@ -489,6 +489,8 @@ shared! {
         /// 1 where maps allocate safely in any context (Linux 6.1), else 0 and those that
         /// tracepoint programs read get their memory when they are created.
         pub has_allocator: u32,
+        /// 1 where programs may read the current task where it is (Linux 5.11), else they copy.
+        pub has_current_task: u32,
     }
 }
 

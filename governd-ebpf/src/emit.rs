@@ -13,7 +13,7 @@ use aya_ebpf::{
     },
 };
 use governd_common::{
-    event::{EventHeader, EventKind},
+    event::{EventHeader, EventKind, InitialEvent},
     limits::{COMM_BYTES, RING_BYTES},
     verdict::Loss,
 };
@@ -23,8 +23,14 @@ use crate::{
     tables::{EVENTS, LOST},
 };
 
-/// Waiting bytes at which the reader is woken whatever the event.
+/// Waiting bytes from which on the reader is woken whatever the event.
 const WAKE_BYTES: u64 = RING_BYTES as u64 / 4;
+/// From there on it is woken by events that pass a multiple of this, and not by each: a wake
+/// interrupts the processor, which takes longer than everything else that is done for an event.
+const WAKE_STEP_BYTES: u64 = RING_BYTES as u64 / 32;
+/// How far behind such a multiple an event has passed it; more than the largest event.
+const WAKE_WINDOW_BYTES: u64 = WAKE_STEP_BYTES / 32;
+const _: () = assert!(size_of::<InitialEvent>() < WAKE_WINDOW_BYTES as usize);
 
 /// Whether the reader is to be woken for an event.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -88,9 +94,11 @@ pub(crate) fn bytes(start: *const c_void, len: u64, wake: Wake) {
 #[inline(always)]
 pub(crate) fn wake_flags(wake: Wake) -> u64 {
     let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
-    // SAFETY: the helper only reads the ring's positions.
-    let is_filling =
-        || unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) } > WAKE_BYTES;
+    let is_filling = || {
+        // SAFETY: the helper only reads the ring's positions.
+        let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
+        waiting > WAKE_BYTES && waiting % WAKE_STEP_BYTES < WAKE_WINDOW_BYTES
+    };
     if wake == Wake::Now || is_filling() {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {

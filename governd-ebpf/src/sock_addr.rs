@@ -98,12 +98,14 @@ fn user(view: &View, socket: &Socket) -> Who {
 }
 
 /// Whether the policy cannot but allow it to who is not registered, unrecorded: what it says of
-/// them is about names, which neither the address nor, at this port, the first bytes can have.
+/// them is about names, which neither the address nor, at this port, the first bytes can have, and
+/// about this host's own services.
 #[inline(always)]
 fn is_left_alone(view: &View, address: &Address, port: u16) -> bool {
     let is_free = view.has(settings_flag::ORDINARY_FREE)
         && !matches!(port, PORT_DNS | PORT_HTTP | PORT_HTTPS)
-        && address.embedded_v4().is_none();
+        && address.embedded_v4().is_none()
+        && !address.is_loopback();
     is_free && !may_be_bound(address) && view.is_whole()
 }
 

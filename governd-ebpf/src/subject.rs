@@ -23,7 +23,7 @@ use governd_common::{
 use crate::{
     emit::count,
     tables::{CGROUPS, EXES, RESOLVER_EXES, SELECTORS, SETTINGS, TASKS, UIDS, UNTRACKED, View},
-    task::{Executable, TaskPointer, layout},
+    task::{self, Executable, TaskPointer, layout},
 };
 
 /// A process and what it counts as.
@@ -57,11 +57,17 @@ pub(crate) fn tracked(tgid: u32) -> Option<Task> {
 }
 
 /// tgid of whose doing it is what the current process does: a tracked process that traces it, or
-/// itself; 0 if it cannot be read. Global, for the verifier to check it once, and for a stack frame
-/// of its own.
+/// itself; 0 if it cannot be read.
+#[inline(always)]
+pub(crate) fn doer() -> u32 {
+    task::untraced_tgid().unwrap_or_else(|| traced_doer())
+}
+
+/// The same, by copies. Global, for the verifier to check it once, and for a stack frame of its
+/// own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn doer() -> u32 {
+extern "C" fn traced_doer() -> u32 {
     let current = TaskPointer::current();
     match current.tracer().and_then(TaskPointer::tgid) {
         Some(tracer) if TASKS.get_ptr(tracer).is_some() => tracer,

@@ -1,9 +1,10 @@
 //! Reads of kernel structures, at offsets that the daemon takes from the kernel's own BTF.
 //!
-//! Rust has no relocations for structure fields, so each offset is a load-time constant. All reads
-//! go through `bpf_probe_read_kernel`, which fails instead of faulting.
+//! Rust has no relocations for structure fields, so each offset is a load-time constant. Reads go
+//! through `bpf_probe_read_kernel`, which fails instead of faulting; only the current task is read
+//! where it is, by a pointer that the verifier knows.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     Global,
@@ -65,6 +66,7 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     has_set_retval: 0,
     has_loops: 0,
     has_allocator: 0,
+    has_current_task: 0,
 });
 
 /// A load-time constant; one field is read at a time, so that the verifier knows its value.
@@ -77,6 +79,27 @@ macro_rules! layout {
     }};
 }
 pub(crate) use layout;
+
+/// tgid of the current task, if nobody traces it (ptrace(2)) and the kernel lets programs read that
+/// in place, which takes a tenth of the time that copying does.
+#[inline(always)]
+pub(crate) fn untraced_tgid() -> Option<u32> {
+    if layout!(has_current_task) == 0 || in_current(layout!(task_ptrace)) != 0 {
+        return None;
+    }
+    Some(in_current(layout!(task_tgid)))
+}
+
+/// A number in the current task.
+#[inline(always)]
+fn in_current(offset: u32) -> u32 {
+    // SAFETY: the current task lives while it runs, and the verifier checks that a number of this
+    // size is there.
+    unsafe {
+        let task = bpf_get_current_task_btf().cast::<u8>();
+        ptr::read_volatile(task.wrapping_add(offset as usize).cast::<u32>())
+    }
+}
 
 /// A `struct task_struct`.
 #[derive(Clone, Copy)]

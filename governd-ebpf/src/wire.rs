@@ -43,6 +43,30 @@ const PROTOCOL_UDP: u8 = 17;
 const FRAGMENT: u8 = 44;
 const FRAGMENT_BYTES: u32 = 8;
 
+/// A header of IPv4 (RFC 791 section 3.1) without options; it is copied at once, since every copy
+/// is a call.
+#[repr(C)]
+struct HeaderV4 {
+    first: u8,
+    _service_len_id: [u8; 5],
+    fragment: [u8; 2],
+    _ttl: u8,
+    protocol: u8,
+    _checksum_source: [u8; 6],
+    destination: [u8; 4],
+}
+
+/// A header of IPv6 (RFC 8200 section 3), likewise.
+#[repr(C)]
+struct HeaderV6 {
+    _first_len: [u8; 6],
+    next: u8,
+    _hops_source: [u8; 17],
+    destination: [u8; 16],
+}
+
+const _: () = assert!(size_of::<HeaderV4>() == 20 && size_of::<HeaderV6>() == 40);
+
 /// Decides about a packet or frame, and gives the program's return value.
 #[inline(always)]
 pub(crate) fn judge(context: &TcContext) -> i32 {
@@ -98,14 +122,15 @@ fn read(skb: *mut __sk_buff, owner: &SocketOwner) -> Option<Target> {
     let kind = u32::from(u16::from_be(unsafe { (*skb).protocol } as u16));
     let (address, protocol, header, is_later) = match kind {
         ETH_P_IP => {
-            let first: u8 = load(skb, 0)?;
-            let fragment = u16::from_be_bytes(load(skb, 6)?);
-            let header = u32::from(first & 0xf) * 4;
-            (Address::v4(load(skb, 16)?), load(skb, 9)?, header, fragment & 0x1fff != 0)
+            let header: HeaderV4 = load(skb, 0)?;
+            let is_later = u16::from_be_bytes(header.fragment) & 0x1fff != 0;
+            let len = u32::from(header.first & 0xf) * 4;
+            (Address::v4(header.destination), header.protocol, len, is_later)
         }
         ETH_P_IPV6 => {
-            let address = Address::v6(load(skb, 24)?);
-            match load::<u8>(skb, 6)? {
+            let header: HeaderV6 = load(skb, 0)?;
+            let address = Address::v6(header.destination);
+            match header.next {
                 FRAGMENT => {
                     let offset = u16::from_be_bytes(load(skb, 42)?);
                     (address, load(skb, 40)?, 40 + FRAGMENT_BYTES, offset & 0xfff8 != 0)

@@ -1,5 +1,9 @@
 //! What the programs have to know of the running kernel: where members of its structures are.
 
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+};
 use governd_common::table::KernelLayout;
 
 use super::{KernelError, btf::Btf};
@@ -69,6 +73,7 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         has_set_retval: u32::from(btf.has_name(SET_RETVAL)),
         has_loops: u32::from(btf.has_name(LOOP)),
         has_allocator: u32::from(btf.has_name(ALLOCATOR)),
+        has_current_task: u32::from(has_current_task()),
     })
 }
 
@@ -80,6 +85,14 @@ const SET_RETVAL: &str = "BPF_FUNC_set_retval";
 const LOOP: &str = "BPF_FUNC_loop";
 /// The allocator of BPF's own, since Linux 6.1.
 const ALLOCATOR: &str = "bpf_mem_alloc";
+
+/// Whether all programs on sockets and packets may have the current task as a structure. That is
+/// tried: kernels differ in which kinds of programs may.
+fn has_current_task() -> bool {
+    let kinds = [ProgramType::CgroupSkb, ProgramType::CgroupSockAddr, ProgramType::CgroupSock];
+    let helper = BpfHelper::BPF_FUNC_get_current_task_btf;
+    kinds.into_iter().all(|kind| is_helper_supported(kind, helper).unwrap_or(false))
+}
 
 #[cfg(test)]
 mod tests {

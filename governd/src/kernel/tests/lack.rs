@@ -38,7 +38,7 @@ fn what_the_doctor_would_call_degraded_on_older_kernels_is_and_the_rest_works() 
         return;
     }
     let own = layout::of_kernel().unwrap();
-    let older = KernelLayout { has_set_retval: 0, has_allocator: 0, ..own };
+    let older = KernelLayout { has_set_retval: 0, has_allocator: 0, has_current_task: 0, ..own };
     doctor_tells_the_truth(older);
     doctor_tells_the_truth(KernelLayout { has_loops: 0, ..older });
 }
