@@ -84,6 +84,20 @@ pub enum Hook {
     Frame = 7,
     /// setsockopt: a socket is told to send where no program sees it.
     Option = 8,
+    /// A hook of the kernel's security modules: an act against the daemon.
+    Lsm = 9,
+}
+
+/// What a process would do to the daemon.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum ActOnDaemon {
+    /// Call `bpf(2)`, by which programs and tables can be taken from the kernel.
+    Bpf = 1,
+    /// Send it a signal.
+    Signal = 2,
+    /// Trace it, or read or write what belongs to it.
+    Trace = 3,
 }
 
 shared! {
@@ -136,7 +150,8 @@ shared! {
     pub struct PathEvent {
         /// Common part.
         pub header: EventHeader,
-        /// For a device, its major number in the upper 12 bits and its minor number below.
+        /// For a device, its major number in the upper 12 bits and its minor number below; for an
+        /// act against the daemon, an [`ActOnDaemon`].
         pub device: u32,
         /// The subject's default rule.
         pub rule: u32,

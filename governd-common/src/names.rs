@@ -179,6 +179,12 @@ pub mod program {
     pub const DEVICE: &str = "device";
     /// `cgroup/setsockopt`.
     pub const SETSOCKOPT: &str = "setsockopt";
+    /// `lsm/bpf`.
+    pub const LSM_BPF: &str = "lsm_bpf";
+    /// `lsm/task_kill`.
+    pub const LSM_KILL: &str = "lsm_kill";
+    /// `lsm/ptrace_access_check`.
+    pub const LSM_PTRACE: &str = "lsm_ptrace";
     /// tcx egress.
     pub const FRAME: &str = "frame";
     /// tcx egress, where nobody but an agent makes tunnels.
@@ -194,7 +200,7 @@ pub mod program {
     pub const MEMORY_LOCK: &str = "memory_lock";
 
     /// All of them.
-    pub const ALL: [&str; 24] = [
+    pub const ALL: [&str; 27] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -213,6 +219,9 @@ pub mod program {
         SENDMSG_UNIX,
         DEVICE,
         SETSOCKOPT,
+        LSM_BPF,
+        LSM_KILL,
+        LSM_PTRACE,
         FRAME,
         WIRE,
         PROCESS_FORK,
@@ -259,6 +268,8 @@ pub mod tail {
 pub mod global {
     /// A [`crate::table::KernelLayout`].
     pub const LAYOUT: &str = "LAYOUT";
+    /// A `u32`: the process id (`tgid`) of the daemon.
+    pub const DAEMON: &str = "DAEMON";
     /// A `u32`, 1 where the programs are fed from captures: packets come without the sockets that
     /// they belonged to.
     pub const REPLAY: &str = "REPLAY";

@@ -116,6 +116,8 @@ codes! {
         DestinationsLimit = 28 => "destinations-limit",
         /// The subject sends and receives more bytes than its limit.
         BytesLimit = 29 => "bytes-limit",
+        /// An act against the daemon or its programs.
+        SelfProtection = 30 => "self-protection",
     }
 }
 

@@ -12,6 +12,8 @@
               to add (BPF_XADD, since Linux 3.18)"
 )]
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::bpf_sock_addr,
     macros::{
@@ -19,8 +21,8 @@ use aya_ebpf::{
         raw_tracepoint,
     },
     programs::{
-        DeviceContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext,
-        SockoptContext, TcContext,
+        DeviceContext, LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext,
+        SockContext, SockoptContext, TcContext,
     },
 };
 use governd_common::event::Hook;
@@ -39,6 +41,7 @@ mod hello;
 mod hits;
 mod limit;
 mod local;
+mod lsm;
 mod memory;
 mod outcome;
 mod owner;
@@ -174,6 +177,28 @@ fn device(context: DeviceContext) -> i32 {
 #[cgroup_sockopt(setsockopt)]
 fn setsockopt(context: SockoptContext) -> i32 {
     sockopt::judge(&context)
+}
+
+/// Since Linux 5.7, where BPF is a security module: `bpf(2)`. The daemon loads these by itself, as
+/// it does those of local sockets.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "lsm/bpf")]
+fn lsm_bpf(_: *mut c_void) -> i32 {
+    lsm::judge_bpf()
+}
+
+/// As above: a signal to a process.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "lsm/task_kill")]
+fn lsm_kill(context: *mut c_void) -> i32 {
+    lsm::judge_kill(&LsmContext::new(context))
+}
+
+/// As above: `ptrace(2)`, and reading or writing what belongs to another process.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "lsm/ptrace_access_check")]
+fn lsm_ptrace(context: *mut c_void) -> i32 {
+    lsm::judge_ptrace(&LsmContext::new(context))
 }
 
 /// Since Linux 6.6 at this place (tcx): frames that an interface is about to send.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use governd_common::event::{Hook, PathEvent};
+use governd_common::event::{ActOnDaemon, Hook, PathEvent};
 
 /// Devices by major and minor number (Documentation/admin-guide/devices.txt).
 const DEVICES: [((u32, u32), &str); 4] = [
@@ -19,12 +19,26 @@ const NSCD: &[u8] = b"/var/run/nscd/socket\0";
 /// it would say nothing and hide what does: glibc looks for nscd whenever a user or a host is
 /// looked up, and goes on without it.
 pub(super) fn is_habitual(event: &PathEvent) -> bool {
-    event.header.hook != Hook::Device as u16 && event.path.starts_with(NSCD)
+    event.header.hook == Hook::Unix as u16 && event.path.starts_with(NSCD)
 }
 
-/// The device's name, or the local socket's as policies write it.
+/// The device's name, the local socket's as policies write it, or what was done to the daemon.
 pub(super) fn path(event: &PathEvent) -> Arc<str> {
-    if event.header.hook == Hook::Device as u16 { device(event.device) } else { socket(event) }
+    match event.header.hook {
+        hook if hook == Hook::Device as u16 => device(event.device),
+        hook if hook == Hook::Lsm as u16 => act(event.device),
+        _ => socket(event),
+    }
+}
+
+fn act(code: u32) -> Arc<str> {
+    const ACTS: [(ActOnDaemon, &str); 3] = [
+        (ActOnDaemon::Bpf, "bpf(2)"),
+        (ActOnDaemon::Signal, "a signal to governd"),
+        (ActOnDaemon::Trace, "the memory of governd"),
+    ];
+    let known = ACTS.iter().find(|(act, _)| *act as u32 == code);
+    known.map_or("an act against governd", |(_, words)| words).into()
 }
 
 fn device(number: u32) -> Arc<str> {

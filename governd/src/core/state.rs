@@ -446,7 +446,7 @@ fn flow_of_query(event: &DnsEvent) -> FlowEvent {
 }
 
 fn hook(code: u16) -> Hook {
-    const OTHERS: [Hook; 7] = [
+    const OTHERS: [Hook; 8] = [
         Hook::Sendmsg,
         Hook::SockCreate,
         Hook::Egress,
@@ -454,6 +454,7 @@ fn hook(code: u16) -> Hook {
         Hook::Unix,
         Hook::Frame,
         Hook::Option,
+        Hook::Lsm,
     ];
     OTHERS.into_iter().find(|hook| *hook as u16 == code).unwrap_or(Hook::Connect)
 }

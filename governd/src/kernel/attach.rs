@@ -20,13 +20,15 @@ use super::{
     lack::{Lack, left_out},
     link::Link,
     load::load_error,
-    unix,
+    lsm, own, unix,
 };
 
 /// What a program is attached to.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Tracepoint(&'static str),
+    /// The hook of a security module that the program was loaded for.
+    Lsm,
     /// The governed cgroup, at one of its hooks.
     Cgroup(u32),
 }
@@ -90,15 +92,17 @@ impl Links {
         place: &Place<'_>,
         lacks: &[Lack],
     ) -> Result<Self, KernelError> {
+        let hooks = lsm::Hooks::of_kernel()?;
         let is_wanted = |name: &str| left_out(lacks, name).is_none();
         let mut own = Vec::new();
         for name in programs().filter(|name| is_wanted(name) && !AT_INTERFACES.contains(name)) {
-            if unix::attach_type(name).is_some() {
-                own.push((name, unix::load(ebpf, name)?));
-            } else {
+            if let Some(kind) = unix::kind(name) {
+                own.push((name, own::load(ebpf, name, kind)?));
+            } else if !lsm::is_one(name) {
                 load_checked(find(ebpf, name)?, name)?;
             }
         }
+        own.extend(hooks.load(ebpf));
         fill_tails(ebpf, lacks)?;
         let mut links = Vec::with_capacity(PROGRAMS.len() + own.len());
         for (name, target) in PROGRAMS.into_iter().filter(|(name, _)| is_wanted(name)) {
@@ -106,7 +110,8 @@ impl Links {
             links.push(place.hold(fd.as_fd(), name, target)?);
         }
         for (name, fd) in &own {
-            let target = Target::Cgroup(unix::attach_type(name).unwrap_or_default());
+            let target =
+                unix::kind(name).map_or(Target::Lsm, |kind| Target::Cgroup(kind.attach_type));
             links.push(place.hold(fd.as_fd(), name, target)?);
         }
         Ok(Self { links, own })
@@ -170,6 +175,7 @@ impl Target {
     fn attach(self, program: BorrowedFd<'_>, directory: &fs::File) -> io::Result<Link> {
         match self {
             Self::Tracepoint(tracepoint) => Link::to_tracepoint(program, tracepoint),
+            Self::Lsm => Link::to_loaded_hook(program),
             Self::Cgroup(hook) => Link::to_cgroup(program, directory, hook),
         }
     }
@@ -217,6 +223,7 @@ impl Place<'_> {
         let refused = |source: io::Error| {
             let target = match target {
                 Target::Tracepoint(tracepoint) => tracepoint.to_owned(),
+                Target::Lsm => "a hook of security modules".to_owned(),
                 Target::Cgroup(_) => self.path.display().to_string(),
             };
             KernelError::Attach { program: name, target, source }
@@ -227,13 +234,31 @@ impl Place<'_> {
         {
             let link = match target {
                 Target::Cgroup(_) => link.update(program).map(|()| link),
-                Target::Tracepoint(tracepoint) => overtake(program, tracepoint, path),
+                Target::Tracepoint(_) | Target::Lsm => self.overtake(program, target, path),
             };
             let link = link.map_err(refused)?;
             return Ok(Held { name, target, link, is_pinned: true, is_lost: false });
         }
         let link = target.attach(program, self.directory).map_err(refused)?;
         Ok(Held { name, target, link, is_pinned: false, is_lost: false })
+    }
+
+    /// Attaches beside the pinned link, whose program cannot be exchanged, and then takes its name:
+    /// for a moment both programs see each process, and none is missed. They write the same into
+    /// the same tables.
+    fn overtake(&self, program: BorrowedFd<'_>, target: Target, path: &Path) -> io::Result<Link> {
+        let mut next = path.as_os_str().to_owned();
+        next.push("_next");
+        let next = PathBuf::from(next);
+        // What a process that ended here left.
+        match fs::remove_file(&next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let link = target.attach(program, self.directory)?;
+        link.pin(&next)?;
+        fs::rename(&next, path)?;
+        Ok(link)
     }
 }
 
@@ -248,29 +273,13 @@ fn pinned_alive(path: &Path) -> Result<Option<Link>, KernelError> {
     }
 }
 
-/// Attaches beside the pinned link to a tracepoint and then takes its name: for a moment both
-/// programs see each process, and none is missed. They write the same into the same tables.
-fn overtake(program: BorrowedFd<'_>, tracepoint: &str, path: &Path) -> io::Result<Link> {
-    let mut next = path.as_os_str().to_owned();
-    next.push("_next");
-    let next = PathBuf::from(next);
-    // What a process that ended here left.
-    match fs::remove_file(&next) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let link = Link::to_tracepoint(program, tracepoint)?;
-    link.pin(&next)?;
-    fs::rename(&next, path)?;
-    Ok(link)
-}
-
-/// The names of the programs, in the order in which they are attached, then those that others
-/// call, and those that belong to interfaces.
+/// The names of the programs, in the order in which they are attached, then those of security
+/// modules, those that others call, and those that belong to interfaces.
 pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     let unix = unix::PROGRAMS.iter().map(|(name, _)| *name);
     let tails = tail::ALL.iter().map(|(_, _, name)| *name);
-    PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(tails).chain(AT_INTERFACES)
+    let lsm = lsm::PROGRAMS.iter().map(|(name, _)| *name);
+    PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(lsm).chain(tails).chain(AT_INTERFACES)
 }
 
 /// Puts the programs that others call where those look for them. The map stays in the object: the

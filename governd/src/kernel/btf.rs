@@ -135,6 +135,16 @@ impl Btf {
         Some(member + 4)
     }
 
+    /// The number of a function.
+    pub(crate) fn function(&self, name: &str) -> Option<u32> {
+        let is_it = |at: usize| {
+            self.head(at).is_some_and(|(kind, _)| kind == kind::FUNC)
+                && self.name(at) == Some(name.as_bytes())
+        };
+        let found = self.types.iter().skip(1).position(|at| is_it(*at))?;
+        u32::try_from(found + 1).ok()
+    }
+
     /// Whether anything has this name: a type, a member or an enumerator.
     pub(crate) fn has_name(&self, name: &str) -> bool {
         let strings = self.bytes.get(self.strings..).unwrap_or_default();

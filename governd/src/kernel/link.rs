@@ -53,6 +53,17 @@ impl Link {
 
     /// Attaches a program to a raw tracepoint.
     pub(super) fn to_tracepoint(program: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
+        let name = CString::new(name)?;
+        Self::open(program, name.as_ptr() as u64)
+    }
+
+    /// Attaches a program of a security module's hook, which it was loaded for.
+    pub(super) fn to_loaded_hook(program: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::open(program, 0)
+    }
+
+    /// To the tracepoint whose name is at an address that lives through the call.
+    fn open(program: BorrowedFd<'_>, name: u64) -> io::Result<Self> {
         /// The member `raw_tracepoint` of `union bpf_attr`, as far as it is used.
         #[repr(C)]
         struct RawTracepoint {
@@ -60,8 +71,6 @@ impl Link {
             prog_fd: i32,
             reserved: u32,
         }
-        let name = CString::new(name)?;
-        let name = name.as_ptr() as u64;
         let attributes = RawTracepoint { name, prog_fd: program.as_raw_fd(), reserved: 0 };
         Ok(Self { fd: sys::bpf_fd(Command::RawTracepointOpen, &attributes)? })
     }

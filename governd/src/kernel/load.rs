@@ -222,7 +222,9 @@ pub(super) fn load_object(
     let object = object_for(&layout)?;
     let layout = Shared(layout);
     let mut loader = EbpfLoader::new();
+    let daemon = std::process::id();
     loader.override_global(global::LAYOUT, &layout, true);
+    loader.override_global(global::DAEMON, &daemon, true);
     if let Some(bytes) = options.ring_bytes {
         loader.map_max_entries(map::EVENTS, bytes);
     }

@@ -16,7 +16,8 @@ use super::{
     layout,
     link::fd_info,
     load::load_object,
-    unix,
+    lsm::{self, Hooks},
+    own, unix,
 };
 
 /// How a finding came out.
@@ -76,7 +77,9 @@ pub(super) fn probe_programs(layout: KernelLayout) -> Vec<Probe> {
     let lacks = Lack::all(&layout);
     let mut probes: Vec<_> =
         WORKING.iter().map(|(lack, otherwise)| lacking(&lacks, *lack, otherwise)).collect();
-    probes.extend(try_programs(layout, &lacks));
+    let hooks = Hooks::of_kernel().unwrap_or_default();
+    probes.push(Probe::ok(lsm::WORD, hooks.detail()));
+    probes.extend(try_programs(layout, &lacks, &hooks));
     probes
 }
 
@@ -196,7 +199,7 @@ fn lacking(lacks: &[Lack], lack: Lack, otherwise: &str) -> Probe {
 }
 
 /// Gives every program to the verifier.
-fn try_programs(layout: KernelLayout, lacks: &[Lack]) -> Vec<Probe> {
+fn try_programs(layout: KernelLayout, lacks: &[Lack], hooks: &Hooks) -> Vec<Probe> {
     // A small ring: this is only a trial.
     let options = KernelOptions { ring_bytes: Some(4_096), ..KernelOptions::default() };
     let mut ebpf = match load_object(&options, layout, None) {
@@ -211,12 +214,20 @@ fn try_programs(layout: KernelLayout, lacks: &[Lack]) -> Vec<Probe> {
             probes.push(Probe::bad(&title, Outcome::Degraded, detail, lack.hint()));
             continue;
         }
-        if unix::attach_type(name).is_some() {
-            probes.push(match unix::load(&ebpf, name) {
+        let own_kind = unix::kind(name).or_else(|| hooks.kind(name));
+        if own_kind.is_none() && lsm::is_one(name) {
+            probes.push(Probe::ok(&title, format!("left out, see {}", lsm::WORD)));
+            continue;
+        }
+        if let Some(kind) = own_kind {
+            probes.push(match own::load(&ebpf, name, kind) {
                 Ok(fd) => {
                     let count = fd_info(&fd, "verified_insns:").ok().flatten();
                     let count = count.map_or("unknown".to_owned(), |count| count.to_string());
                     Probe::ok(&title, format!("loads, {count} instructions verified"))
+                }
+                Err(error) if lsm::is_one(name) => {
+                    Probe::bad(&title, Outcome::Degraded, chain(&error), error.hint())
                 }
                 Err(error) => Probe::missing(&title, &error),
             });

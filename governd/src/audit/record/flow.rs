@@ -249,6 +249,7 @@ const fn hook_word(hook: Hook) -> &'static str {
         Hook::Unix => "unix",
         Hook::Frame => "frame",
         Hook::Option => "setsockopt",
+        Hook::Lsm => "lsm",
     }
 }
 

@@ -458,6 +458,25 @@ fn attempt(verb: &str, rest: &str) -> Result<(), Errno> {
             rustix::net::recv(&socket, &mut answer, RecvFlags::empty()).map(drop)
         }
         "udp-open" => connect(SocketType::DGRAM, address()).map(drop),
+        // One that changes nothing.
+        "signal" => {
+            let pid = rustix::process::Pid::from_raw(rest.parse().unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::CONT)
+        }
+        "is-there" => {
+            let pid = rustix::process::Pid::from_raw(rest.parse().unwrap()).unwrap();
+            rustix::process::test_kill_process(pid)
+        }
+        "memory" => fs::File::open(format!("/proc/{rest}/mem"))
+            .map(drop)
+            .map_err(|error| Errno::from_io_error(&error).unwrap()),
+        "bpf" => match aya::programs::loaded_programs().next().unwrap() {
+            Ok(_) => Ok(()),
+            Err(aya::programs::ProgramError::SyscallError(error)) => {
+                Err(Errno::from_io_error(&error.io_error).unwrap())
+            }
+            Err(error) => panic!("{error}"),
+        },
         "without-leader" => python(WITHOUT_LEADER, rest),
         "hold" => python(HOLD, rest),
         "ask-oneself" => python(ASK_ONESELF, rest),

@@ -24,6 +24,7 @@ mod limits;
 mod lineage;
 mod local;
 mod loss;
+mod lsm;
 mod object;
 mod ordinary;
 mod pins;
