@@ -23,29 +23,28 @@ impl Engine {
             Ok(agents) => agents,
             Err(reply) => return reply,
         };
-        let (who, mut new) = (in_words(by), Vec::new());
+        let (who, mut new, mut fault) = (in_words(by), Vec::new(), None);
         for (agent, subject) in &agents {
-            if self.controls.controls.quarantine(agent, &who, clock::now_ms()) {
-                new.push(agent.to_string());
-            }
             // Also if it was already: what was taken out of the kernel comes back.
             if let Err(error) = self.kernel.set_quarantined(*subject, true) {
-                return failed(error);
+                fault = Some(error);
+            } else if self.controls.controls.quarantine(agent, &who, clock::now_ms()) {
+                new.push(agent.to_string());
             }
         }
-        if let Err(error) = self.end_connections(&agents) {
-            return failed(error);
-        }
+        // What holds is kept and on record, whatever fails beside it.
         self.controls.save();
         for agent in &new {
             let message = format!("{} quarantines {agent}", unnamed(by));
             let operation = ("quarantine.set", Ruling::Quarantined);
             self.rule_agent(operation, agent, Some(by.clone()), message);
         }
-        if kill && let Err(error) = self.kill(&agents) {
-            return failed(error);
+        let ended = self.end_connections(&agents);
+        let killed = if kill { self.kill(&agents) } else { Ok(()) };
+        match fault.map_or(ended.and(killed), Err) {
+            Ok(()) => ok(&new),
+            Err(error) => failed(error),
         }
-        ok(&new)
     }
 
     /// Ends what the agents have open: the next packet would be refused, but who waits for one
@@ -67,14 +66,15 @@ impl Engine {
             return refusal("it is not quarantined", "`governd quarantine` lists what is");
         }
         for agent in &released {
-            self.controls.controls.release(agent);
-            let policy = self.state.policy();
+            let policy = Arc::clone(self.state.policy());
             let subject = policy.agents.iter().find(|known| *known.name == **agent);
             if let Some(subject) = subject.map(|known| known.subject)
                 && let Err(error) = self.set_free(subject)
             {
+                self.controls.save();
                 return failed(error);
             }
+            self.controls.controls.release(agent);
             let message = format!("{} releases {agent}", unnamed(by));
             let operation = ("quarantine.release", Ruling::Restored);
             self.rule_agent(operation, agent, Some(by.clone()), message);
@@ -144,10 +144,11 @@ impl Engine {
             let Some(agent) = policy.agent(subject) else { continue };
             let controls = &mut self.controls.controls;
             if controls.quarantine(&agent.name, why, clock::now_ms()) {
-                self.end_connections(&[(Arc::clone(&agent.name), subject)])?;
+                self.controls.save();
                 let message = format!("{} is quarantined by {why}", agent.name);
                 let operation = ("quarantine.set", Ruling::Quarantined);
                 self.rule_agent(operation, &agent.name, None, message);
+                self.end_connections(&[(Arc::clone(&agent.name), subject)])?;
             }
         }
         Ok(())
