@@ -29,6 +29,7 @@ mod hit;
 pub mod http;
 mod index;
 pub mod key;
+pub mod layout;
 pub mod limit;
 pub mod limits;
 pub mod name;

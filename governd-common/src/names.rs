@@ -198,9 +198,11 @@ pub mod program {
 
     /// `raw_tp/mmap_lock_start_locking`.
     pub const MEMORY_LOCK: &str = "memory_lock";
+    /// `tp_btf/tcp_sendmsg_locked`, or `tp_btf/sock_send_length`.
+    pub const TCP_SEND: &str = "tcp_send";
 
     /// All of them.
-    pub const ALL: [&str; 27] = [
+    pub const ALL: [&str; 28] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -228,6 +230,7 @@ pub mod program {
         PROCESS_EXEC,
         PROCESS_EXIT,
         MEMORY_LOCK,
+        TCP_SEND,
     ];
 }
 

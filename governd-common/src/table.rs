@@ -264,6 +264,9 @@ shared! {
 
 /// Bits of [`SocketOwner::flags`].
 pub mod socket_flag {
+    /// A governed process queued bytes in a socket that was nobody's; what it is connected to is
+    /// judged at its next packet.
+    pub const QUEUED: u8 = 1;
     /// The socket came from another process than its present owner.
     pub const FOREIGN: u8 = 1 << 1;
     /// A rule allows QUIC here; its Initial packets are sampled.
@@ -385,116 +388,4 @@ pub fn quic_id(bytes: &[u8]) -> [u64; QUIC_ID_WORDS] {
         *last |= (bytes.len() as u64) << 56;
     }
     words
-}
-
-shared! {
-    /// Offsets of kernel structures on the running kernel, from its BTF, in bytes.
-    pub struct KernelLayout {
-        /// `task_struct.tgid`.
-        pub task_tgid: u32,
-        /// `task_struct.pid`.
-        pub task_pid: u32,
-        /// `task_struct.real_parent`.
-        pub task_real_parent: u32,
-        /// `task_struct.ptrace`: not 0 while another process traces the thread.
-        pub task_ptrace: u32,
-        /// `task_struct.parent`: the one that traces it, if one does.
-        pub task_parent: u32,
-        /// `task_struct.mm`.
-        pub task_mm: u32,
-        /// `mm_struct.arg_start`.
-        pub mm_arg_start: u32,
-        /// `mm_struct.arg_end`.
-        pub mm_arg_end: u32,
-        /// `task_struct.signal`.
-        pub task_signal: u32,
-        /// `signal_struct.live.counter`: threads of the process that have not ended.
-        pub signal_live: u32,
-        /// `mm_struct.exe_file`.
-        pub mm_exe_file: u32,
-        /// `mm_struct.owner`, or 0 where nothing tells cheaply of its lock (before Linux 6.14).
-        pub mm_owner: u32,
-        /// `pt_regs`: the number of the system call.
-        pub regs_call: u32,
-        /// `pt_regs`: where the program is.
-        pub regs_place: u32,
-        /// `linux_binprm.file`.
-        pub bprm_file: u32,
-        /// `linux_binprm.filename`.
-        pub bprm_filename: u32,
-        /// `file.f_inode`.
-        pub file_inode: u32,
-        /// `inode.i_ino`.
-        pub inode_ino: u32,
-        /// `inode.i_sb`.
-        pub inode_sb: u32,
-        /// `super_block.s_dev`.
-        pub sb_dev: u32,
-        /// `task_struct.cgroups`.
-        pub task_cgroups: u32,
-        /// `css_set.dfl_cgrp`: the cgroup v2 of the tasks that share the set.
-        pub css_set_dfl_cgrp: u32,
-        /// `cgroup.level`: how far below the root.
-        pub cgroup_level: u32,
-        /// `cgroup.ancestor_ids`, by level, before Linux 6.1; 0 where a helper is to be asked
-        /// instead, which tracepoint programs may do since Linux 5.15.
-        pub cgroup_ancestor_ids: u32,
-        /// `sk_buff.sk`.
-        pub skb_sk: u32,
-        /// `sk_buff.head`.
-        pub skb_head: u32,
-        /// `sk_buff.end`: where in the memory of `head` the `skb_shared_info` is.
-        pub skb_end: u32,
-        /// `skb_shared_info.flags`, or [`Self::NOWHERE`] before Linux 5.13.
-        pub shared_flags: u32,
-        /// `sock.__sk_common.skc_v6_rcv_saddr`, or 0 where the kernel has no IPv6.
-        pub sock_own_v6: u32,
-        /// `sock.__sk_common.skc_v6_daddr`, or 0 where the kernel has no IPv6.
-        pub sock_peer_v6: u32,
-        /// `sock.sk_lock.owned`: not 0 while a process works with the socket.
-        pub sock_owned: u32,
-        /// The byte of `sock.sk_kern_sock`.
-        pub sock_kernel: u32,
-        /// Its bit in that byte: set if the kernel made the socket for itself.
-        pub sock_kernel_mask: u32,
-        /// The byte of `tcp_sock.is_mptcp`.
-        pub tcp_mptcp: u32,
-        /// Its bit in that byte, or 0 where the kernel has no MPTCP.
-        pub tcp_mptcp_mask: u32,
-        /// `tcp_sock.bytes_received`.
-        pub tcp_received: u32,
-        /// `tcp_sock.bytes_acked`.
-        pub tcp_acked: u32,
-        /// `tcp_sock.snd_una`: the first number in the sequence that is not acknowledged.
-        pub tcp_unacked: u32,
-        /// `tcp_sock.snd_nxt`: the next number in the sequence.
-        pub tcp_next: u32,
-        /// `udp_sock.encap_type`.
-        pub udp_encap_type: u32,
-        /// `bpf_sock_addr_kern.uaddr`.
-        pub sock_addr_address: u32,
-        /// `bpf_sock_addr_kern.uaddrlen`, or 0 before Linux 6.7, where no program sees local
-        /// sockets.
-        pub sock_addr_len: u32,
-        /// `sock.__sk_common.skc_net.net`; 0 on kernels without network namespaces.
-        pub sock_net: u32,
-        /// `net.user_ns`.
-        pub net_user_ns: u32,
-        /// `user_namespace.level`: 0 is the initial one.
-        pub user_ns_level: u32,
-        /// 1 where `bpf_set_retval` exists (Linux 5.18), else 0 and a refused connect gives EPERM.
-        pub has_set_retval: u32,
-        /// 1 where `bpf_loop` exists (Linux 5.17), else 0 and the programs that parse are left out.
-        pub has_loops: u32,
-        /// 1 where maps allocate safely in any context (Linux 6.1), else 0 and those that
-        /// tracepoint programs read get their memory when they are created.
-        pub has_allocator: u32,
-        /// 1 where programs may read the current task where it is (Linux 5.11), else they copy.
-        pub has_current_task: u32,
-    }
-}
-
-impl KernelLayout {
-    /// The offset of a member that the kernel does not have and that could be the first one.
-    pub const NOWHERE: u32 = u32::MAX;
 }

@@ -37,10 +37,9 @@ use crate::{
     outcome::Outcome,
     reading::{Reading, read_http, read_tls},
     segment::Segment,
-    skb::{Helper, copy, load_chunk},
+    skb::{Helper, copy, load_chunk, may_change},
     state::{self, End, Sender},
     tables::{HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, TAILS, View},
-    task::is_in_shared_pages,
 };
 
 const RECORD_HANDSHAKE: u8 = 22;
@@ -265,7 +264,7 @@ impl Run<'_> {
             read_http(&mut beginning.talk, chunk)
         };
         beginning.next = beginning.next.wrapping_add(chunk.at);
-        if is_naming(beginning, reading) && self.may_change() {
+        if is_naming(beginning, reading) && may_change(self.context) {
             return self.refuse_unread(owner);
         }
         match reading {
@@ -288,17 +287,6 @@ impl Run<'_> {
                 self.refuse_bytes(owner, beginning, &mut scratch.event, code)
             }
         }
-    }
-
-    /// Whether somebody may still write to the packet's bytes, so that the peer need not get what
-    /// was read here.
-    #[inline(always)]
-    fn may_change(&self) -> bool {
-        let is_shared = is_in_shared_pages(self.context.skb.skb.cast_const().cast());
-        is_shared.unwrap_or_else(|| {
-            count(Loss::Read);
-            false
-        })
     }
 
     /// A name is whole.

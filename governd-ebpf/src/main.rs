@@ -21,8 +21,8 @@ use aya_ebpf::{
         raw_tracepoint,
     },
     programs::{
-        DeviceContext, LsmContext, RawTracePointContext, SkBuffContext, SockAddrContext,
-        SockContext, SockoptContext, TcContext,
+        BtfTracePointContext, DeviceContext, LsmContext, RawTracePointContext, SkBuffContext,
+        SockAddrContext, SockContext, SockoptContext, TcContext,
     },
 };
 use governd_common::event::Hook;
@@ -51,6 +51,7 @@ mod query_tcp;
 mod quic;
 mod reading;
 mod segment;
+mod sending;
 mod skb;
 mod sock;
 mod sock_addr;
@@ -238,6 +239,15 @@ fn process_exit(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "mmap_lock_start_locking")]
 fn memory_lock(context: RawTracePointContext) -> i32 {
     memory::judge(&context);
+    0
+}
+
+/// Since Linux 6.16, before the bytes are in the queue; since Linux 6.3 the tracepoint
+/// `sock_send_length` in its place, when they are. The daemon loads it for the one that there is.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/tcp_sendmsg_locked")]
+fn tcp_send(context: *mut c_void) -> i32 {
+    sending::judge(&BtfTracePointContext::new(context));
     0
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A connected socket can change hands without passing a hook: by `SCM_RIGHTS`, by inheritance, by
 //! `pidfd_getfd`, by io_uring; or it was connected before the programs were there. So:
+//! - Bytes that a governed process queues make the socket its subject's ([`crate::sending`]).
 //! - A packet that a governed process itself sends makes the socket its subject's, whoever's it was
 //!   before. The mark is in the socket's storage, because the retransmission of a refused packet
 //!   runs in anybody's context.
@@ -87,11 +88,8 @@ pub(crate) fn settle(
     let stored = *owner;
     // SAFETY: not null; the storage lives as long as the socket.
     let owned_by = if stored.is_null() { 0 } else { unsafe { (*stored).subject } };
+    // 0 where a CPU that had nothing to do sends for a timer or for a packet that came in.
     let tgid = subject::doer();
-    if tgid == 0 {
-        count(Loss::Read);
-        return Outcome::Pass;
-    }
     let mut claim = Claim { tgid, ..Claim::NONE };
     if let Some(task) = subject::tracked(tgid) {
         if task.subject != owned_by && view.subject(task.subject).is_some() {
@@ -106,7 +104,12 @@ pub(crate) fn settle(
     }
     if owned_by != 0 {
         // SAFETY: not null, as it says whose it is.
-        note_accepted(skb, socket, kind, unsafe { &mut *stored });
+        let stored = unsafe { &mut *stored };
+        if stored.flags & socket_flag::QUEUED != 0 {
+            (claim.subject, claim.tgid, claim.root) = (owned_by, stored.tgid, stored.root);
+            return take(view, skb, socket, &claim, owner);
+        }
+        note_accepted(skb, socket, kind, stored);
         return Outcome::Pass;
     }
     if !view.has(settings_flag::HAS_CGROUPS) {
@@ -232,9 +235,10 @@ fn store(skb: *mut __sk_buff, socket: *mut bpf_sock, claim: &Claim) -> u32 {
     }
     // SAFETY: just checked; the storage lives as long as the socket.
     let stored = unsafe { &mut *stored };
-    let was_owned = stored.subject != 0 && stored.subject != claim.subject;
+    let is_queued = stored.flags & socket_flag::QUEUED != 0;
+    let was_owned = stored.subject != 0 && stored.subject != claim.subject && !is_queued;
     (stored.subject, stored.tgid, stored.root) = (claim.subject, claim.tgid, claim.root);
-    stored.flags |= claim.flags;
+    stored.flags = stored.flags & !socket_flag::QUEUED | claim.flags;
     if stored.generation != 0 {
         // An earlier hook saw where it was connected to.
         stored.generation = SocketOwner::NOT_JUDGED;

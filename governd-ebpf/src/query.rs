@@ -25,7 +25,7 @@ use crate::{
     egress,
     emit::count,
     outcome::Outcome,
-    skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message},
+    skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message, may_change},
     state::Sender,
     subject::learner,
     tables::{DECISIONS, PENDING, TAILS, View},
@@ -58,7 +58,9 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     }
     let is_enforced = owner.subject != 0 && settings.mode != Mode::Monitor as u8;
     let unread = if is_enforced { Outcome::Refuse } else { Outcome::Pass } as i32;
-    if !is_forged && segment.protocol == PROTOCOL_TCP {
+    // What is read here need not be what the server gets.
+    let is_changing = is_enforced && may_change(context);
+    if !is_forged && !is_changing && segment.protocol == PROTOCOL_TCP {
         // SAFETY: nothing here waits to be dropped.
         unsafe { TAILS.tail_call(context, tail::QUERY_TCP) };
         return unread;
@@ -68,7 +70,8 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
         return unread;
     };
     let asking = Asking { context, view: &view, owner, settings, segment: &segment };
-    let outcome = if is_forged { asking.forge(scratch) } else { asking.datagram(scratch) };
+    let outcome =
+        if is_forged { asking.forge(scratch) } else { asking.datagram(scratch, is_changing) };
     scratch.release();
     outcome as i32
 }
@@ -95,8 +98,9 @@ impl Asking<'_> {
     }
 
     #[inline(always)]
-    fn datagram(&self, scratch: &mut DnsScratch) -> Outcome {
-        let is_read = load_message(self.context, self.segment.datagram_at(), &mut scratch.dns);
+    fn datagram(&self, scratch: &mut DnsScratch, is_changing: bool) -> Outcome {
+        let at = self.segment.datagram_at();
+        let is_read = !is_changing && load_message(self.context, at, &mut scratch.dns);
         if !is_read {
             scratch.dns.len = 0;
         }

@@ -19,7 +19,7 @@ use governd_common::{
     verdict::Loss,
 };
 
-use crate::emit::count;
+use crate::{emit::count, task::is_in_shared_pages};
 
 pub(crate) const PROTOCOL_TCP: u8 = 6;
 pub(crate) const PROTOCOL_UDP: u8 = 17;
@@ -48,6 +48,16 @@ extern "C" fn round<S, W: Work<S>>(index: u32, context: *mut c_void) -> i64 {
 #[inline(always)]
 pub(crate) fn load<T>(context: &SkBuffContext, offset: u32) -> Option<T> {
     context.load(offset as usize).ok()
+}
+
+/// Whether somebody may still write to the packet's bytes, so that the peer need not get what is
+/// read here.
+#[inline(always)]
+pub(crate) fn may_change(context: &SkBuffContext) -> bool {
+    is_in_shared_pages(context.skb.skb.cast_const().cast()).unwrap_or_else(|| {
+        count(Loss::Read);
+        false
+    })
 }
 
 /// Something that gives parts of a packet.

@@ -57,7 +57,7 @@ pub(crate) fn tracked(tgid: u32) -> Option<Task> {
 }
 
 /// tgid of whose doing it is what the current process does: a tracked process that traces it, or
-/// itself; 0 if it cannot be read.
+/// itself; 0 for a CPU that has nothing to do, and if it cannot be read.
 #[inline(always)]
 pub(crate) fn doer() -> u32 {
     task::untraced_tgid().unwrap_or_else(|| traced_doer())
@@ -71,7 +71,10 @@ extern "C" fn traced_doer() -> u32 {
     let current = TaskPointer::current();
     match current.tracer().and_then(TaskPointer::tgid) {
         Some(tracer) if TASKS.get_ptr(tracer).is_some() => tracer,
-        _ => current.tgid().unwrap_or(0),
+        _ => current.tgid().unwrap_or_else(|| {
+            count(Loss::Read);
+            0
+        }),
     }
 }
 

@@ -13,7 +13,7 @@ use aya_ebpf::{
         generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
     },
 };
-use governd_common::{address::Address, table::KernelLayout};
+use governd_common::{address::Address, layout::KernelLayout};
 
 /// Offsets in the running kernel's structures.
 #[unsafe(no_mangle)]
@@ -49,6 +49,8 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     sock_own_v6: 0,
     sock_peer_v6: 0,
     sock_owned: 0,
+    sock_family: 0,
+    sock_protocol: 0,
     sock_kernel: 0,
     sock_kernel_mask: 0,
     tcp_mptcp: 0,
@@ -67,13 +69,14 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     has_loops: 0,
     has_allocator: 0,
     has_current_task: 0,
+    has_sends: 0,
 });
 
 /// A load-time constant; one field is read at a time, so that the verifier knows its value.
 macro_rules! layout {
     ($field:ident) => {{
         let layout = ::core::ptr::from_ref(&$crate::task::LAYOUT)
-            .cast::<::governd_common::table::KernelLayout>();
+            .cast::<::governd_common::layout::KernelLayout>();
         // SAFETY: `Global` is transparent over the structure, which is valid for any bytes.
         unsafe { ::core::ptr::read_volatile(&raw const (*layout).$field) }
     }};
@@ -290,6 +293,17 @@ impl SocketPointer {
     #[inline(always)]
     pub(crate) fn peer_v6(self) -> Option<Address> {
         field(self.0, layout!(sock_peer_v6)).map(Address::v6)
+    }
+
+    /// Whether it is one of TCP over IPv4 or IPv6.
+    #[inline(always)]
+    pub(crate) fn is_tcp(self) -> Option<bool> {
+        const AF_INET: u16 = 2;
+        const AF_INET6: u16 = 10;
+        const PROTOCOL_TCP: u16 = 6;
+        let family: u16 = field(self.0, layout!(sock_family))?;
+        let protocol: u16 = field(self.0, layout!(sock_protocol))?;
+        Some((family == AF_INET || family == AF_INET6) && protocol == PROTOCOL_TCP)
     }
 
     /// True for sockets that the kernel made for itself.

@@ -20,15 +20,15 @@ use super::{
     lack::{Lack, left_out},
     link::Link,
     load::load_error,
-    lsm, own, unix,
+    lsm, own, sending, unix,
 };
 
 /// What a program is attached to.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Tracepoint(&'static str),
-    /// The hook of a security module that the program was loaded for.
-    Lsm,
+    /// The hook of a security module, or the tracepoint, that the program was loaded for.
+    Loaded,
     /// The governed cgroup, at one of its hooks.
     Cgroup(u32),
 }
@@ -98,6 +98,8 @@ impl Links {
         for name in programs().filter(|name| is_wanted(name) && !AT_INTERFACES.contains(name)) {
             if let Some(kind) = unix::kind(name) {
                 own.push((name, own::load(ebpf, name, kind)?));
+            } else if let Some(kind) = sending::kind_of(name)? {
+                own.push((name, own::load(ebpf, name, kind)?));
             } else if !lsm::is_one(name) {
                 load_checked(find(ebpf, name)?, name)?;
             }
@@ -111,7 +113,7 @@ impl Links {
         }
         for (name, fd) in &own {
             let target =
-                unix::kind(name).map_or(Target::Lsm, |kind| Target::Cgroup(kind.attach_type));
+                unix::kind(name).map_or(Target::Loaded, |kind| Target::Cgroup(kind.attach_type));
             links.push(place.hold(fd.as_fd(), name, target)?);
         }
         Ok(Self { links, own })
@@ -175,7 +177,7 @@ impl Target {
     fn attach(self, program: BorrowedFd<'_>, directory: &fs::File) -> io::Result<Link> {
         match self {
             Self::Tracepoint(tracepoint) => Link::to_tracepoint(program, tracepoint),
-            Self::Lsm => Link::to_loaded_hook(program),
+            Self::Loaded => Link::to_loaded_hook(program),
             Self::Cgroup(hook) => Link::to_cgroup(program, directory, hook),
         }
     }
@@ -223,7 +225,7 @@ impl Place<'_> {
         let refused = |source: io::Error| {
             let target = match target {
                 Target::Tracepoint(tracepoint) => tracepoint.to_owned(),
-                Target::Lsm => "a hook of security modules".to_owned(),
+                Target::Loaded => "what it was loaded for".to_owned(),
                 Target::Cgroup(_) => self.path.display().to_string(),
             };
             KernelError::Attach { program: name, target, source }
@@ -234,7 +236,7 @@ impl Place<'_> {
         {
             let link = match target {
                 Target::Cgroup(_) => link.update(program).map(|()| link),
-                Target::Tracepoint(_) | Target::Lsm => self.overtake(program, target, path),
+                Target::Tracepoint(_) | Target::Loaded => self.overtake(program, target, path),
             };
             let link = link.map_err(refused)?;
             return Ok(Held { name, target, link, is_pinned: true, is_lost: false });
@@ -279,6 +281,7 @@ pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     let unix = unix::PROGRAMS.iter().map(|(name, _)| *name);
     let tails = tail::ALL.iter().map(|(_, _, name)| *name);
     let lsm = lsm::PROGRAMS.iter().map(|(name, _)| *name);
+    let unix = unix.chain([program::TCP_SEND]);
     PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(lsm).chain(tails).chain(AT_INTERFACES)
 }
 

@@ -137,8 +137,17 @@ impl Btf {
 
     /// The number of a function.
     pub(crate) fn function(&self, name: &str) -> Option<u32> {
+        self.number(kind::FUNC, name)
+    }
+
+    /// The number of the type that tells what a tracepoint's arguments are.
+    pub(crate) fn tracepoint(&self, name: &str) -> Option<u32> {
+        self.number(kind::TYPEDEF, &format!("btf_trace_{name}"))
+    }
+
+    fn number(&self, wanted: u32, name: &str) -> Option<u32> {
         let is_it = |at: usize| {
-            self.head(at).is_some_and(|(kind, _)| kind == kind::FUNC)
+            self.head(at).is_some_and(|(kind, _)| kind == wanted)
                 && self.name(at) == Some(name.as_bytes())
         };
         let found = self.types.iter().skip(1).position(|at| is_it(*at))?;

@@ -8,8 +8,9 @@
 use std::collections::HashSet;
 
 use governd_common::{
+    layout::KernelLayout,
     names::program,
-    table::{KernelLayout, set_id, subject_flag},
+    table::{set_id, subject_flag},
     verdict::{Mode, Verdict},
 };
 
@@ -30,6 +31,8 @@ pub enum Lack {
     LocalSockets,
     /// A tracepoint at the lock of a process's memory that costs little, since Linux 6.14.
     MemoryLocks,
+    /// A tracepoint at what a socket is given to send, since Linux 6.3.
+    Sends,
 }
 
 impl Lack {
@@ -59,6 +62,9 @@ impl Lack {
         if layout.mm_owner == 0 {
             lacks.push(Self::MemoryLocks);
         }
+        if layout.has_sends == 0 {
+            lacks.push(Self::Sends);
+        }
         lacks
     }
 
@@ -70,6 +76,7 @@ impl Lack {
             Self::Allocator => "memory",
             Self::LocalSockets => "local-sockets",
             Self::MemoryLocks => "foreign-memory",
+            Self::Sends => "foreign-sockets",
         }
     }
 
@@ -90,6 +97,10 @@ impl Lack {
             }
             Self::MemoryLocks => {
                 "no program sees who writes another process's memory without tracing it"
+            }
+            Self::Sends => {
+                "what an agent queues in a connection that another process gave it, and that the \
+                 kernel sends later, is not seen as the agent's"
             }
         }
     }
@@ -112,6 +123,10 @@ impl Lack {
                 "use Linux 6.14 or later, or set kernel.yama.ptrace_scope to 1, or run agents as \
                  users of their own"
             }
+            Self::Sends => {
+                "use Linux 6.3 or later, or let agents reach no local socket by which descriptors \
+                 are passed (`egress.unix`)"
+            }
         }
     }
 
@@ -127,6 +142,7 @@ impl Lack {
             ],
             Self::LocalSockets => &[program::CONNECT_UNIX, program::SENDMSG_UNIX],
             Self::MemoryLocks => &[program::MEMORY_LOCK],
+            Self::Sends => &[program::TCP_SEND],
             Self::RefusalErrno | Self::Allocator => &[],
         }
     }

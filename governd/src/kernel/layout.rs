@@ -4,9 +4,9 @@ use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
-use governd_common::table::KernelLayout;
+use governd_common::layout::KernelLayout;
 
-use super::{KernelError, btf::Btf};
+use super::{KernelError, btf::Btf, sending};
 
 /// Reads the offsets from the kernel's BTF.
 pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
@@ -56,6 +56,8 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         sock_own_v6: btf.offset("sock", "__sk_common.skc_v6_rcv_saddr").unwrap_or_default(),
         sock_peer_v6: btf.offset("sock", "__sk_common.skc_v6_daddr").unwrap_or_default(),
         sock_owned: btf.offset("sock", "sk_lock.owned")?,
+        sock_family: btf.offset("sock", "__sk_common.skc_family")?,
+        sock_protocol: btf.offset("sock", "sk_protocol").unwrap_or_default(),
         sock_kernel,
         sock_kernel_mask,
         tcp_mptcp,
@@ -74,6 +76,7 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         has_loops: u32::from(btf.has_name(LOOP)),
         has_allocator: u32::from(btf.has_name(ALLOCATOR)),
         has_current_task: u32::from(has_current_task()),
+        has_sends: u32::from(sending::kind(&btf).is_some()),
     })
 }
 

@@ -8,8 +8,8 @@ use std::{
 
 use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError, programs::ProgramError};
 use governd_common::{
+    layout::KernelLayout,
     names::{global, map},
-    table::KernelLayout,
     verdict::Loss,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};

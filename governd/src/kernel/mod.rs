@@ -26,6 +26,7 @@ pub mod probe;
 mod quic;
 mod replay;
 mod ring;
+mod sending;
 mod settings;
 mod shape;
 mod slotted;

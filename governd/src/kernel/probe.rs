@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use governd_common::table::KernelLayout;
+use governd_common::layout::KernelLayout;
 use rustix::process::{Resource, getrlimit};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     link::fd_info,
     load::load_object,
     lsm::{self, Hooks},
-    own, unix,
+    own, sending, unix,
 };
 
 /// How a finding came out.
@@ -215,6 +215,7 @@ fn try_programs(layout: KernelLayout, lacks: &[Lack], hooks: &Hooks) -> Vec<Prob
             continue;
         }
         let own_kind = unix::kind(name).or_else(|| hooks.kind(name));
+        let own_kind = own_kind.or_else(|| sending::kind_of(name).ok().flatten());
         if own_kind.is_none() && lsm::is_one(name) {
             probes.push(Probe::ok(&title, format!("left out, see {}", lsm::WORD)));
             continue;

@@ -12,11 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use governd_common::{
-    event::FlowEvent,
-    table::{KernelLayout, settings_flag},
-    verdict::Loss,
-};
+use governd_common::{event::FlowEvent, layout::KernelLayout, table::settings_flag, verdict::Loss};
 use tempfile::TempDir;
 
 use super::{agent, image::Policy};

@@ -3,7 +3,8 @@
 
 use aya::maps::Map;
 use governd_common::{
-    table::{KernelLayout, RuleEntry, entry_flag, set_id},
+    layout::KernelLayout,
+    table::{RuleEntry, entry_flag, set_id},
     verdict::{Mode, Reason, Verdict},
 };
 
