@@ -18,27 +18,30 @@ use crate::audit::{
     verify::{Fault, Report, Wrong},
 };
 
-const DIRECTORY: &str = "/log";
-const RECORDS: u64 = 24;
-const BATCH: u64 = 3;
+pub(super) const DIRECTORY: &str = "/log";
+pub(super) const RECORDS: u64 = 24;
+pub(super) const BATCH: u64 = 3;
 /// Lines of a signed checkpoint.
-const NOTE_LINES: usize = 5;
+pub(super) const NOTE_LINES: usize = 5;
 const EDITS: u32 = 400;
 
 /// How many random edits are tried; `GOVERND_TEST_EDITS` tries more.
-fn edits() -> u32 {
+pub(super) fn edits() -> u32 {
     std::env::var("GOVERND_TEST_EDITS").ok().and_then(|text| text.parse().ok()).unwrap_or(EDITS)
 }
 
-fn record(index: u64) -> String {
+pub(super) fn record(index: u64) -> String {
     format!("{{\"metadata\":{{\"sequence\":{index},\"uid\":\"x\"}},\"n\":\"{index:04}\"}}")
 }
 
+pub(super) fn options() -> Options {
+    Options { segment_bytes_max: 512, ..Options::new(DIRECTORY) }
+}
+
 /// A closed log of three records to a commit and a few commits to a segment.
-fn filled() -> Sim {
+pub(super) fn filled() -> Sim {
     let sim = Sim::default();
-    let options = Options { segment_bytes_max: 512, ..Options::new(DIRECTORY) };
-    let (mut log, _) = Log::open(sim.clone(), options).unwrap();
+    let (mut log, _) = Log::open(sim.clone(), options()).unwrap();
     for index in 0..RECORDS {
         log.append(&record(index)).unwrap();
         if (index + 1) % BATCH == 0 {
@@ -48,7 +51,7 @@ fn filled() -> Sim {
     sim
 }
 
-fn report(sim: &Sim) -> Report {
+pub(super) fn report(sim: &Sim) -> Report {
     let directory = Path::new(DIRECTORY);
     let key = public_key(sim, directory).unwrap();
     verify(sim, directory, &key).unwrap()
@@ -62,11 +65,11 @@ fn exactly(first: u64, fault: Fault) -> Wrong {
     Wrong { first, last: first, fault }
 }
 
-fn bases(sim: &Sim) -> Vec<u64> {
+pub(super) fn bases(sim: &Sim) -> Vec<u64> {
     segment::bases(sim, Path::new(DIRECTORY)).unwrap()
 }
 
-fn content(sim: &Sim, path: &Path) -> Vec<u8> {
+pub(super) fn content(sim: &Sim, path: &Path) -> Vec<u8> {
     segment::read_whole(&sim.open(path).unwrap()).unwrap()
 }
 
@@ -91,7 +94,7 @@ fn an_untouched_log_is_what_was_signed() {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Target {
+pub(super) enum Target {
     Data,
     Index,
     Notes,
@@ -100,7 +103,7 @@ enum Target {
 const TARGETS: [Target; 3] = [Target::Data, Target::Index, Target::Notes];
 
 #[derive(Clone, Debug)]
-enum Edit {
+pub(super) enum Edit {
     Flip { at: prop::sample::Index, bit: u8 },
     Remove { at: prop::sample::Index, bytes: usize },
     Insert { at: prop::sample::Index, bytes: Vec<u8> },
@@ -112,7 +115,7 @@ enum Edit {
     SwapNotes { a: prop::sample::Index, b: prop::sample::Index },
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+pub(super) fn edit() -> impl Strategy<Value = Edit> {
     let at = any::<prop::sample::Index>;
     prop_oneof![
         (at(), 0_u8..8).prop_map(|(at, bit)| Edit::Flip { at, bit }),
@@ -129,7 +132,7 @@ fn edit() -> impl Strategy<Value = Edit> {
 }
 
 impl Edit {
-    fn apply(&self, content: &[u8]) -> Vec<u8> {
+    pub(super) fn apply(&self, content: &[u8]) -> Vec<u8> {
         let mut bytes = content.to_vec();
         let mut lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
         match self {
@@ -175,7 +178,7 @@ impl Edit {
 }
 
 /// The record that an edit hits first.
-fn first_hit(target: Target, base: u64, before: &[u8], after: &[u8]) -> u64 {
+pub(super) fn first_hit(target: Target, base: u64, before: &[u8], after: &[u8]) -> u64 {
     let same = before.iter().zip(after).take_while(|(a, b)| a == b).count();
     match target {
         Target::Data => base + before[..same].iter().filter(|byte| **byte == b'\n').count() as u64,
@@ -192,11 +195,11 @@ fn first_hit(target: Target, base: u64, before: &[u8], after: &[u8]) -> u64 {
     }
 }
 
-fn target() -> impl Strategy<Value = Target> {
+pub(super) fn target() -> impl Strategy<Value = Target> {
     prop_oneof![3 => Just(Target::Data), 2 => Just(Target::Index), 2 => Just(Target::Notes)]
 }
 
-fn path(target: Target, base: u64) -> PathBuf {
+pub(super) fn path(target: Target, base: u64) -> PathBuf {
     let directory = Path::new(DIRECTORY);
     match target {
         Target::Data => segment::data_path(directory, base),
@@ -396,8 +399,7 @@ fn the_wrong_key_opens_nothing() {
 #[test]
 fn what_a_crash_leaves_is_named_and_gone_after_the_next_start() {
     let sim = filled();
-    let options = Options { segment_bytes_max: 512, ..Options::new(DIRECTORY) };
-    let (mut log, _) = Log::open(sim.clone(), options.clone()).unwrap();
+    let (mut log, _) = Log::open(sim.clone(), options()).unwrap();
     log.append(&record(RECORDS)).unwrap();
     sim.fail(2, 1, DiskFault::Full);
     log.commit().unwrap_err();
@@ -408,7 +410,7 @@ fn what_a_crash_leaves_is_named_and_gone_after_the_next_start() {
     let end = sim.open(&data).unwrap().size().unwrap();
     sim.tamper(&data, |bytes| bytes.extend(b"{\"half\":"));
     assert_eq!(wrong(&sim), exactly(RECORDS, Fault::Unsigned));
-    let (mut log, opened) = Log::open(sim.clone(), options).unwrap();
+    let (mut log, opened) = Log::open(sim.clone(), options()).unwrap();
     assert_eq!((opened.cut_bytes, opened.unsigned, opened.damage), (8, 1, None));
     log.commit().unwrap();
     drop(log);

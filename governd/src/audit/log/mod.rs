@@ -53,6 +53,8 @@ mod notes;
 mod prove;
 mod reader;
 mod recovery;
+#[cfg(test)]
+mod restart_tests;
 mod retention;
 #[cfg(test)]
 mod retention_tests;

@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::{
     AppendError, Log, Options, Reader, erase_before,
     inspect::{public_key, verify},
+    inspect_tests::{self, edit},
     sim::{Fault, Sim},
     values,
 };
@@ -194,4 +197,43 @@ fn what_finds_no_room_beside_a_record_refuses_the_record() {
     assert!(matches!(refused, Some(AppendError::Backlog { .. })), "{refused:?}");
     log.commit().unwrap();
     log.append("{}").unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: inspect_tests::edits(), ..Default::default() })]
+
+    /// The files that no hash covers: each value is the one that was written, or none is shown.
+    #[test]
+    fn an_edit_beside_the_records_shows_nothing_that_was_not_written(
+        place in any::<prop::sample::Index>(),
+        edit in edit(),
+    ) {
+        let sim = Sim::default();
+        let mut log = open(&sim);
+        for number in 0..24 {
+            append(&mut log, ["dana", "kim"][number as usize % 2], &format!("run {number}"), number);
+            if number % 3 == 2 {
+                log.commit().unwrap();
+            }
+        }
+        drop(log);
+        let want = shown(&sim);
+        let bases = inspect_tests::bases(&sim);
+        let path = values::path(Path::new(DIRECTORY), bases[place.index(bases.len())]);
+        let after = edit.apply(&inspect_tests::content(&sim, &path));
+        sim.tamper(&path, |bytes| bytes.clone_from(&after));
+        let is_true = |shown: &[(String, String)]| {
+            let fits = |is: &String, want: &String| is == want || is == ERASED;
+            shown.iter().zip(&want).all(|(is, want)| fits(&is.0, &want.0) && fits(&is.1, &want.1))
+        };
+        let seen = shown(&sim);
+        prop_assert!(seen.len() == want.len() && is_true(&seen), "{:?}", seen);
+        assert_verifies(&sim);
+        let mut log = open(&sim);
+        append(&mut log, "dana", "again", 99);
+        log.commit().unwrap();
+        let seen = shown(&sim);
+        prop_assert_eq!(seen.last(), Some(&pair("dana", "again")));
+        prop_assert!(is_true(&seen[..want.len()]), "{:?}", seen);
+    }
 }

@@ -30,15 +30,20 @@ fn cosigner() -> Cosigner {
     Cosigner::new("sink.example", [2; 32]).unwrap()
 }
 
-/// A copy of a store with the log of one host, whose first records were gone.
-fn filled() -> (TempDir, Store) {
+/// The file of a store with the log of one host, whose first records were gone.
+fn content() -> &'static [u8] {
     static FILLED: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let (directory, store) = fill();
         store.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
         std::fs::read(directory.path().join(FILE)).unwrap()
     });
+    &FILLED
+}
+
+/// A copy of that store.
+fn filled() -> (TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join(FILE), FILLED.as_slice()).unwrap();
+    std::fs::write(directory.path().join(FILE), content()).unwrap();
     let store = Store::open(directory.path()).unwrap();
     store.connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
     (directory, store)
@@ -89,17 +94,25 @@ enum Edit {
     Line { of: u64, at: usize },
     LineAndLeaf { of: u64, at: usize },
     RemoveLine { of: u64, at: usize },
+    InsertLine { of: u64, at: usize },
     SwapLines { of: u64, at: usize },
     Leaf { of: u64, byte: usize },
+    CutLeaves { of: u64, bytes: usize },
     Frame { of: u64, at: prop::sample::Index, bit: u8 },
     Note { of: u64, at: prop::sample::Index },
     Remove { of: u64 },
     RemoveFrom { of: u64 },
     Exchange { of: u64, with: u64 },
     Move { of: u64, by: i64 },
+    Insert { of: u64, at: u64 },
     Size { by: i64 },
     Peaks { at: prop::sample::Index },
+    First { by: i64 },
+    FirstPeaks { at: prop::sample::Index },
+    Key,
     Receipt { at: prop::sample::Index },
+    ReceiptOf { of: u64 },
+    NoReceipt,
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -110,8 +123,11 @@ fn edit() -> impl Strategy<Value = Edit> {
         (of(), at()).prop_map(|(of, at)| Edit::Line { of, at }),
         (of(), at()).prop_map(|(of, at)| Edit::LineAndLeaf { of, at }),
         (of(), at()).prop_map(|(of, at)| Edit::RemoveLine { of, at }),
+        (of(), 0..=RECORDS as usize).prop_map(|(of, at)| Edit::InsertLine { of, at }),
         (of(), 0..RECORDS as usize - 1).prop_map(|(of, at)| Edit::SwapLines { of, at }),
         (of(), 0..RECORDS as usize * HASH_BYTES).prop_map(|(of, byte)| Edit::Leaf { of, byte }),
+        (of(), 1..=RECORDS as usize * HASH_BYTES)
+            .prop_map(|(of, bytes)| Edit::CutLeaves { of, bytes }),
         (of(), any_at(), 0_u8..8).prop_map(|(of, at, bit)| Edit::Frame { of, at, bit }),
         (of(), any_at()).prop_map(|(of, at)| Edit::Note { of, at }),
         of().prop_map(|of| Edit::Remove { of }),
@@ -120,14 +136,44 @@ fn edit() -> impl Strategy<Value = Edit> {
             .prop_filter("two", |(of, with)| of != with)
             .prop_map(|(of, with)| Edit::Exchange { of, with }),
         (of(), prop_oneof![-3_i64..0, 1_i64..4]).prop_map(|(of, by)| Edit::Move { of, by }),
+        // Anywhere but where one begins already.
+        (of(), (FIRST..first_of(BATCHES + 1)))
+            .prop_filter("free", |(_, at)| *at >= first_of(BATCHES) || (at - FIRST) % RECORDS > 0)
+            .prop_map(|(of, at)| Edit::Insert { of, at }),
+        of_the_host(),
+    ]
+}
+
+/// Edits of the row of the host.
+fn of_the_host() -> impl Strategy<Value = Edit> {
+    let any_at = any::<prop::sample::Index>;
+    prop_oneof![
         prop_oneof![-9_i64..0, 1_i64..9].prop_map(|by| Edit::Size { by }),
         any_at().prop_map(|at| Edit::Peaks { at }),
+        prop_oneof![-3_i64..0, 1_i64..9].prop_map(|by| Edit::First { by }),
+        any_at().prop_map(|at| Edit::FirstPeaks { at }),
+        Just(Edit::Key),
         any_at().prop_map(|at| Edit::Receipt { at }),
+        (0..BATCHES - 1).prop_map(|of| Edit::ReceiptOf { of }),
+        Just(Edit::NoReceipt),
     ]
 }
 
 fn first_of(batch: u64) -> u64 {
     FIRST + batch * RECORDS
+}
+
+/// The tree of so many records.
+fn tree_of(size: u64) -> Frontier {
+    let mut tree = Frontier::default();
+    (0..size).for_each(|index| tree.push(leaf_hash(line(index).trim_end().as_bytes())));
+    tree
+}
+
+/// Changes a column of the host's row.
+fn set_host(store: &Store, column: &str, value: impl rusqlite::ToSql) {
+    let sql = format!("UPDATE host SET {column} = ?1");
+    assert_eq!(store.connection.execute(&sql, params![value]), Ok(1));
 }
 
 fn stored(store: &Store, batch: u64) -> Stored {
@@ -175,6 +221,11 @@ fn apply(edit: &Edit, store: &Store) -> Option<(u64, bool)> {
             rewrite(store, *of, |lines| drop(lines.remove(*at)));
             exactly(of, *at)
         }
+        Edit::InsertLine { of, at } => {
+            let line = line(first_of(*of) + *at as u64);
+            rewrite(store, *of, |lines| lines.insert(*at, forged(&line)));
+            exactly(of, *at)
+        }
         Edit::SwapLines { of, at } => {
             rewrite(store, *of, |lines| lines.swap(*at, at + 1));
             exactly(of, *at)
@@ -184,6 +235,13 @@ fn apply(edit: &Edit, store: &Store) -> Option<(u64, bool)> {
             leaves.as_flattened_mut()[*byte] ^= 1;
             set(store, *of, "leaves", leaves.as_flattened());
             exactly(of, byte / HASH_BYTES)
+        }
+        Edit::CutLeaves { of, bytes } => {
+            let leaves = stored(store, *of).leaves;
+            let left = leaves.as_flattened().len() - bytes;
+            set(store, *of, "leaves", &leaves.as_flattened()[..left]);
+            // What does not come out even is none.
+            exactly(of, if left.is_multiple_of(HASH_BYTES) { left / HASH_BYTES } else { 0 })
         }
         Edit::Frame { of, at, bit } => {
             let mut frame = stored(store, *of).frame;
@@ -225,31 +283,68 @@ fn apply(edit: &Edit, store: &Store) -> Option<(u64, bool)> {
             set(store, *of, "first", integer(first));
             Some((first.min(first_of(*of)), false))
         }
+        Edit::Insert { of, at } => {
+            let Stored { note, leaves, frame, .. } = stored(store, *of);
+            let sql = "INSERT INTO batch (host, first, note, leaves, lines) \
+                       SELECT id, ?1, ?2, ?3, ?4 FROM host";
+            let values = params![integer(*at), note, leaves.as_flattened(), frame];
+            assert_eq!(store.connection.execute(sql, values), Ok(1));
+            Some(((*at).min(first_of(BATCHES)), false))
+        }
+        _ => Some(apply_to_host(edit, store)),
+    }
+}
+
+/// The same for what is known of the host as a whole.
+fn apply_to_host(edit: &Edit, store: &Store) -> (u64, bool) {
+    let end = first_of(BATCHES);
+    let host = store.hosts().unwrap().pop().unwrap();
+    let flipped = |tree: &Frontier, at: prop::sample::Index| {
+        let mut bytes = tree.peaks().as_flattened().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1;
+        bytes
+    };
+    match edit {
         Edit::Size { by } => {
             // Without its subtrees no size is one, so it gets those of a log of its own.
-            let size = first_of(BATCHES).strict_add_signed(*by);
-            let mut tree = Frontier::default();
-            (0..size).for_each(|index| tree.push(leaf_hash(line(index).trim_end().as_bytes())));
-            let sql = "UPDATE host SET size = ?1, peaks = ?2";
-            let peaks = tree.peaks().as_flattened();
-            store.connection.execute(sql, params![integer(size), peaks]).unwrap();
-            Some((size.min(first_of(BATCHES)), false))
+            let size = end.strict_add_signed(*by);
+            set_host(store, "size", integer(size));
+            set_host(store, "peaks", tree_of(size).peaks().as_flattened());
+            (size.min(end), false)
         }
         Edit::Peaks { at } => {
-            let host = store.hosts().unwrap().pop().unwrap();
-            let mut peaks = host.tree.peaks().to_vec();
-            let bytes = peaks.as_flattened_mut();
-            let at = at.index(bytes.len());
-            bytes[at] ^= 1;
-            store.connection.execute("UPDATE host SET peaks = ?1", [peaks.as_flattened()]).unwrap();
-            Some((first_of(BATCHES), false))
+            set_host(store, "peaks", flipped(&host.tree, *at));
+            (end, false)
+        }
+        Edit::First { by } => {
+            let first = FIRST.strict_add_signed(*by);
+            set_host(store, "first", integer(first));
+            set_host(store, "first_peaks", tree_of(first).peaks().as_flattened());
+            (first.min(FIRST), false)
+        }
+        Edit::FirstPeaks { at } => {
+            set_host(store, "first_peaks", flipped(&host.before, *at));
+            (FIRST, true)
+        }
+        Edit::Key => {
+            let other = Signer::new("governd/other", [3; 32]).unwrap();
+            set_host(store, "log_key", other.verifier().to_string());
+            (FIRST, false)
         }
         Edit::Receipt { at } => {
-            let receipt = store.hosts().unwrap().pop().unwrap().receipt.unwrap();
-            let receipt = other_character(&receipt, *at);
-            store.connection.execute("UPDATE host SET receipt = ?1", [receipt]).unwrap();
-            Some((first_of(BATCHES), false))
+            set_host(store, "receipt", other_character(&host.receipt.unwrap(), *at));
+            (end, false)
         }
+        Edit::ReceiptOf { of } => {
+            set_host(store, "receipt", cosigner().cosign(&stored(store, *of).note, 5));
+            (first_of(of + 1), false)
+        }
+        Edit::NoReceipt => {
+            set_host(store, "receipt", rusqlite::types::Null);
+            (FIRST, false)
+        }
+        of_batches => panic!("{of_batches:?} is none of the host's row"),
     }
 }
 
@@ -275,6 +370,52 @@ proptest! {
                 let most = if within_batch { first + RECORDS - 1 } else { first };
                 prop_assert!(wrong.last <= most, "{:?}", wrong);
             }
+        }
+    }
+}
+
+/// Every record that is stored.
+fn records(store: &Store) -> Option<Vec<String>> {
+    let host = store.hosts().ok()?.pop()?;
+    let mut all = Vec::new();
+    while let Some(batch) = store.batch(&host, FIRST + all.len() as u64).ok()? {
+        let text = pack::decompress(&batch.frame).ok()?;
+        let before = all.len();
+        let skip = FIRST + before as u64 - batch.first;
+        all.extend(text.split_inclusive('\n').skip(skip as usize).map(ToOwned::to_owned));
+        if all.len() == before {
+            break;
+        }
+    }
+    Some(all)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: edits(), ..ProptestConfig::default() })]
+
+    /// Below the rows: what somebody does to the file itself.
+    #[test]
+    fn an_edit_of_the_file_is_found_or_changes_no_record(
+        at in any::<prop::sample::Index>(),
+        bytes in prop::collection::vec(any::<u8>(), 1..40),
+    ) {
+        let mut content = content().to_vec();
+        let at = at.index(content.len());
+        for (place, byte) in content.iter_mut().skip(at).zip(&bytes) {
+            *place = *byte;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE), content).unwrap();
+        // What cannot be opened or read is found as well.
+        let Ok(store) = Store::open(directory.path()) else { return Ok(()) };
+        store.connection.execute_batch("PRAGMA synchronous = OFF").ok();
+        let host = store.hosts().ok().and_then(|mut hosts| hosts.pop());
+        let Some(Ok(report)) = host.map(|host| store.verify(&host, cosigner().witness())) else {
+            return Ok(());
+        };
+        if report.wrong.is_none() {
+            let want: Vec<String> = (FIRST..first_of(BATCHES)).map(line).collect();
+            prop_assert_eq!(records(&store), Some(want));
         }
     }
 }
