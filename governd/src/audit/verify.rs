@@ -135,9 +135,13 @@ impl Verification {
             self.tree = header.clone();
             self.signed = header.clone();
         }
+        if self.ahead.is_empty() && !self.places.is_empty() {
+            return self.fail_unsigned();
+        }
         let next = self.tree.size();
         if base != next {
-            return self.fail(next.min(base), Fault::Missing);
+            let first = self.first_misfit().unwrap_or(next).min(base);
+            return self.fail(first, Fault::Missing);
         }
         if header != Some(&self.tree) {
             return self.fail(base, Fault::Index);
@@ -180,11 +184,7 @@ impl Verification {
     /// The log ends. While a writer is at it, what it is about to finish is no fault.
     pub fn finish(mut self, is_live: bool) -> Report {
         let records = self.tree.size();
-        if !self.ahead.is_empty() {
-            let first = self.first_misfit().unwrap_or(records);
-            self.fail(first, Fault::Missing);
-        }
-        if !self.places.is_empty() && !is_live {
+        if !self.ahead.is_empty() || (!self.places.is_empty() && !is_live) {
             self.fail_at_end();
         }
         if self.first > 0 && !self.is_told {
@@ -196,11 +196,19 @@ impl Verification {
 
     /// Something is left over behind what is signed.
     fn fail_at_end(&mut self) {
-        match self.first_misfit() {
-            Some(first) => self.fail(first, Fault::Tail),
-            None if self.places.is_empty() => self.fail(self.tree.size(), Fault::Tail),
-            None => self.fail(self.signed.size(), Fault::Unsigned),
+        let next = self.tree.size();
+        match (self.ahead.is_empty(), self.places.is_empty()) {
+            (true, true) => self.fail(next, Fault::Tail),
+            (true, false) => self.fail_unsigned(),
+            (false, _) => self.fail(self.first_misfit().unwrap_or(next), Fault::Missing),
         }
+    }
+
+    /// There are records that no checkpoint covers, so the first of them is the first wrong one.
+    fn fail_unsigned(&mut self) {
+        let first = self.signed.size();
+        let is_whole = self.first_misfit() != Some(first);
+        self.fail(first, if is_whole { Fault::Unsigned } else { Fault::Tail });
     }
 
     /// Compares the checkpoints that the tree has reached.
