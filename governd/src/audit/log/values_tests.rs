@@ -211,7 +211,8 @@ proptest! {
         let sim = Sim::default();
         let mut log = open(&sim);
         for number in 0..24 {
-            append(&mut log, ["dana", "kim"][number as usize % 2], &format!("run {number}"), number);
+            let user = ["dana", "kim"][number as usize % 2];
+            append(&mut log, user, &format!("run {number}"), number);
             if number % 3 == 2 {
                 log.commit().unwrap();
             }
