@@ -2,24 +2,18 @@
 //! take programs and tables from the kernel.
 //!
 //! The kernel asks these programs only where BPF is among its security modules; elsewhere the same
-//! acts are found, and not refused. As in [`crate::local`], who acts is the entry in the task map.
+//! acts are found, and not refused. As in [`crate::asking`], who acts is the entry in the task map.
 
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{Global, programs::LsmContext};
 use governd_common::{
-    decide::Tables as _,
-    event::{ActOnDaemon, EventKind, Hook, PathEvent},
-    limits::SOCKET_PATH_BYTES_MAX,
-    table::settings_flag,
-    verdict::{Loss, Mode, Reason, Verdict},
+    event::{ActOnDaemon, Hook},
+    verdict::{Loss, Reason},
 };
 
 use crate::{
-    emit::{self, Wake, count},
-    subject::{self, Who},
-    tables::{View, is_quarantined},
-    task::TaskPointer,
+    asking::Asking, emit::count, outcome::Outcome, subject, tables::View, task::TaskPointer,
 };
 
 /// tgid of the daemon that loaded the programs.
@@ -30,6 +24,8 @@ pub(crate) static DAEMON: Global<u32> = Global::new(0);
 const PERMIT: i32 = 0;
 /// `EPERM`, as security modules refuse.
 const REFUSE: i64 = -1;
+/// No flag of a subject: none may do these.
+const NOBODY: u16 = 0;
 
 /// `bpf(2)`: whoever may call it can take governd's programs off and write its tables, and load
 /// programs that change packets after they were judged.
@@ -67,31 +63,15 @@ fn judge(act: ActOnDaemon) -> i32 {
     let Some(view) = View::current() else {
         return PERMIT;
     };
-    let tgid = subject::current_tgid();
-    let Some(task) = subject::tracked(subject::doer()) else {
-        let is_refused = subject::is_lost(tgid) && view.has(settings_flag::ENFORCES);
-        return if is_refused { refuse() } else { PERMIT };
+    let doer = Some(subject::doer()).filter(|&tgid| tgid != 0);
+    let outcome = match Asking::of(&view, doer, NOBODY) {
+        Ok(asking) => {
+            asking.report_number(Hook::Lsm, act as u32, Reason::SelfProtection);
+            asking.outcome()
+        }
+        Err(outcome) => outcome,
     };
-    let Some(settings) = view.subject(task.subject) else {
-        return PERMIT;
-    };
-    let is_quarantined = is_quarantined(task.subject);
-    let mode = if is_quarantined { Mode::Enforce } else { Mode::from_byte(settings.mode) };
-    let who = Who { tgid, subject: task.subject, root: task.root, is_lost: false };
-    let event = PathEvent {
-        header: emit::header(EventKind::Path, Hook::Lsm as u16, view.generation, &who),
-        device: act as u32,
-        rule: settings.default_rule,
-        verdict: Verdict::Deny as u8,
-        reason: Reason::SelfProtection as u8,
-        mode: mode as u8,
-        reserved: 0,
-        path_len: 0,
-        path: [0; SOCKET_PATH_BYTES_MAX],
-        padding: 0,
-    };
-    emit::event(event, Wake::Now);
-    if mode == Mode::Enforce { refuse() } else { PERMIT }
+    if outcome == Outcome::Refuse { refuse() } else { PERMIT }
 }
 
 /// The value is read from memory, or the compiler counts it out of the condition, and the verifier

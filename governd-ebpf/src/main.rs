@@ -30,6 +30,7 @@ use governd_common::event::Hook;
 mod again;
 mod answer;
 mod answer_tcp;
+mod asking;
 mod decision;
 mod dns;
 mod dns_stream;

@@ -11,18 +11,18 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::RawTracePointContext};
+use aya_ebpf::programs::RawTracePointContext;
 use governd_common::{
-    event::{EventHeader, EventKind, InfluenceEvent},
-    limits::COMM_BYTES,
+    event::{EventKind, InfluenceEvent},
     verdict::Loss,
 };
 
 use crate::{
+    asking::header,
     emit::{self, Wake, count},
     subject,
     tables::View,
-    task::{TaskPointer, current_call},
+    task::{TaskPointer, current_call, current_memory},
 };
 
 /// Numbers of system calls by which memory of another process may be written, in the tables of
@@ -44,7 +44,7 @@ const WORKER: u64 = u64::MAX;
 #[inline(always)]
 pub(crate) fn judge(context: &RawTracePointContext) {
     let memory = context.arg::<*const c_void>(0);
-    if TaskPointer::current().memory() == Some(memory) {
+    if current_memory() == memory {
         return;
     }
     let tgid = subject::current_tgid();
@@ -70,19 +70,7 @@ pub(crate) fn judge(context: &RawTracePointContext) {
         let is_lost = subject::track(target, writer.subject, writer.root).is_err();
         subject::mark_lost(target, is_lost);
     }
-    let header = EventHeader {
-        kind: EventKind::Influence as u16,
-        hook: 0,
-        tgid,
-        // SAFETY: the helper only reads the clock.
-        time_ns: unsafe { bpf_ktime_get_boot_ns() },
-        generation: View::current().map_or(0, |view| view.generation),
-        cgroup: 0,
-        uid: 0,
-        gid: 0,
-        subject: writer.subject,
-        root: writer.root,
-        comm: [0; COMM_BYTES],
-    };
+    let generation = View::current().map_or(0, |view| view.generation);
+    let header = header(EventKind::Influence, 0, generation, tgid, &writer);
     emit::event(InfluenceEvent { header, target, reserved: 0 }, Wake::Now);
 }

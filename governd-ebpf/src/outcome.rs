@@ -40,9 +40,7 @@ impl Fault {
             }
         }
     }
-}
 
-impl Fault {
     /// What becomes of it where nothing is reported.
     #[inline(always)]
     pub(crate) fn outcome(self) -> Outcome {

@@ -3,27 +3,14 @@
 //! A packet socket may ask to send past every hook of an interface, and an XDP socket is nothing
 //! without its rings, which options make. So those are what an enforced subject does not get. The
 //! program runs for every option of every socket on the host: what is asked for tells most apart
-//! before anything is looked up. As in [`crate::local`], who asks is the entry in the task map.
+//! before anything is looked up. As in [`crate::asking`], who asks is the entry in the task map.
 
 use core::ptr;
 
-use aya_ebpf::{bindings::bpf_sockopt, helpers::bpf_ktime_get_boot_ns, programs::SockoptContext};
-use governd_common::{
-    address::Address,
-    decide::Tables as _,
-    event::{EventHeader, EventKind, FlowEvent, Hook},
-    limits::COMM_BYTES,
-    table::subject_flag,
-    verdict::{Loss, Mode, Reason, Verdict},
-};
+use aya_ebpf::{bindings::bpf_sockopt, programs::SockoptContext};
+use governd_common::{event::Hook, table::subject_flag};
 
-use crate::{
-    emit::{self, Wake, count},
-    outcome::{Fault, Outcome},
-    subject,
-    tables::{View, is_quarantined},
-    task::TaskPointer,
-};
+use crate::{asking::Asking, outcome::Outcome, tables::View, task::TaskPointer};
 
 /// Options longer than this are not shown in whole; the kernel takes them from the caller, if it
 /// is told to, and is confused by them otherwise (Documentation/bpf/prog_cgroup_sockopt.rst).
@@ -36,7 +23,6 @@ const SOL_XDP: i32 = 283;
 const AF_INET: u16 = 2;
 const AF_PACKET: u16 = 17;
 const AF_XDP: u16 = 44;
-const SOCK_RAW: u32 = 3;
 
 /// Decides about an option, and gives the program's return value.
 #[inline(always)]
@@ -68,52 +54,12 @@ fn judge_hiding(family: u16) -> i32 {
     let Some(view) = View::current() else {
         return Outcome::Pass.answer();
     };
-    let Some(tgid) = TaskPointer::current().tgid() else {
-        count(Loss::Read);
-        return Fault::LostTask(view).outcome().answer();
-    };
-    let Some(task) = subject::tracked(tgid) else {
-        let outcome =
-            if subject::is_lost(tgid) { Fault::LostTask(view).outcome() } else { Outcome::Pass };
-        return outcome.answer();
-    };
-    let Some(settings) = view.subject(task.subject) else {
-        return Outcome::Pass.answer();
-    };
-    let is_quarantined = is_quarantined(task.subject);
-    if settings.flags & subject_flag::RAW_SOCKETS != 0 && !is_quarantined {
-        return Outcome::Pass.answer();
+    let tgid = TaskPointer::current().tgid();
+    match Asking::of(&view, tgid, subject_flag::RAW_SOCKETS) {
+        Ok(asking) => {
+            asking.report_socket(Hook::Option, family, 0, 0);
+            asking.outcome().answer()
+        }
+        Err(outcome) => outcome.answer(),
     }
-    let mode = if is_quarantined { Mode::Enforce } else { Mode::from_byte(settings.mode) };
-    let header = EventHeader {
-        kind: EventKind::Flow as u16,
-        hook: Hook::Option as u16,
-        tgid,
-        // SAFETY: the helper only reads the clock.
-        time_ns: unsafe { bpf_ktime_get_boot_ns() },
-        generation: view.generation,
-        cgroup: 0,
-        uid: 0,
-        gid: 0,
-        subject: task.subject,
-        root: task.root,
-        comm: [0; COMM_BYTES],
-    };
-    let event = FlowEvent {
-        header,
-        address: Address::UNSPECIFIED,
-        port: 0,
-        protocol: 0,
-        verdict: Verdict::Deny as u8,
-        reason: Reason::RawSocket as u8,
-        mode: mode as u8,
-        family,
-        socket_type: SOCK_RAW,
-        rule: settings.default_rule,
-        set: 0,
-        reserved: 0,
-        cookie: 0,
-    };
-    emit::event(event, Wake::Now);
-    if mode == Mode::Enforce { Outcome::Refuse.answer() } else { Outcome::Pass.answer() }
 }

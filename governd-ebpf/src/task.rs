@@ -87,20 +87,27 @@ pub(crate) use layout;
 /// in place, which takes a tenth of the time that copying does.
 #[inline(always)]
 pub(crate) fn untraced_tgid() -> Option<u32> {
-    if layout!(has_current_task) == 0 || in_current(layout!(task_ptrace)) != 0 {
+    if layout!(has_current_task) == 0 || in_current::<u32>(layout!(task_ptrace)) != 0 {
         return None;
     }
     Some(in_current(layout!(task_tgid)))
 }
 
-/// A number in the current task.
+/// The current process's memory, a `struct mm_struct`; null for kernel threads. Only for programs
+/// that need a kernel with [`KernelLayout::has_current_task`].
 #[inline(always)]
-fn in_current(offset: u32) -> u32 {
-    // SAFETY: the current task lives while it runs, and the verifier checks that a number of this
+pub(crate) fn current_memory() -> *const c_void {
+    in_current(layout!(task_mm))
+}
+
+/// A field of the current task, which is a number or a pointer.
+#[inline(always)]
+fn in_current<T: Copy>(offset: u32) -> T {
+    // SAFETY: the current task lives while it runs, and the verifier checks that a field of this
     // size is there.
     unsafe {
         let task = bpf_get_current_task_btf().cast::<u8>();
-        ptr::read_volatile(task.wrapping_add(offset as usize).cast::<u32>())
+        ptr::read_volatile(task.wrapping_add(offset as usize).cast::<T>())
     }
 }
 
@@ -171,12 +178,6 @@ impl TaskPointer {
             return None;
         }
         field(cgroup, layout!(cgroup_ancestor_ids) + level * size_of::<u64>() as u32)
-    }
-
-    /// The process's memory, a `struct mm_struct`; null for kernel threads.
-    #[inline(always)]
-    pub(crate) fn memory(self) -> Option<*const c_void> {
-        field(self.0, layout!(task_mm))
     }
 
     /// The process that a memory is of; null for one that has ended.

@@ -96,8 +96,7 @@ impl Engine {
 
     /// What the kernel counts a process as: what it tracks it as, else what its selectors say.
     fn subject_of(&self, process: &Process) -> Result<u32, KernelError> {
-        let tracked = self.kernel.tasks()?.into_iter().find(|(tgid, _)| *tgid == process.pid);
-        if let Some((_, task)) = tracked {
+        if let Some(task) = self.kernel.task(process.pid)? {
             return Ok(task.subject);
         }
         let cgroups = CgroupIds::new(&self.host).of(process.cgroup.as_deref());

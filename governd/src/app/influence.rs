@@ -23,6 +23,7 @@ use crate::{
         state::Input,
         unseen::{Deed, Unseen},
     },
+    kernel::KernelError,
     workload::ptrace::{self, Attachment},
 };
 
@@ -115,39 +116,42 @@ impl Engine {
     }
 
     fn judge_attached(&mut self, news: Vec<Attachment>, may_wait: bool) {
-        let tasks: HashMap<u32, Task> = match self.kernel.tasks() {
-            Ok(tasks) => tasks.into_iter().collect(),
-            Err(error) => {
-                tracing::warn!(%error, "governed processes cannot be listed");
-                return;
-            }
-        };
         for attachment in news {
-            let Attachment { tracer, traced } = attachment;
-            let known = tasks.get(&tracer).map(|task| (task.subject, task.root));
-            let Some((subject, root)) =
-                known.or_else(|| self.watch.tracers.governed.get(&tracer).copied())
-            else {
-                if may_wait {
-                    self.watch.tracers.wait(attachment);
-                }
-                continue;
-            };
-            // An agent's own descendants are its anyway.
-            let is_own = tasks.get(&traced).is_some_and(|task| task.subject == subject);
-            if subject == 0 || is_own {
-                continue;
+            if let Err(error) = self.judge_attachment(attachment, may_wait) {
+                tracing::error!(%error, ?attachment, "a traced process is not its tracer's");
             }
-            if traced != INIT && traced != process::id() {
-                let task = Task { subject, root, since_ns: clock::boot_ns() };
-                if let Err(error) = self.kernel.set_task(traced, task) {
-                    tracing::error!(%error, traced, "a traced process is not its tracer's");
-                }
-            }
-            let header = EventHeader { tgid: tracer, subject, root, ..EventHeader::new_zeroed() };
-            let actor = actor(self.processes.attribute(&header));
-            self.tell_influence(Deed::Traces, actor, subject, traced);
         }
+    }
+
+    fn judge_attachment(
+        &mut self,
+        attachment: Attachment,
+        may_wait: bool,
+    ) -> Result<(), KernelError> {
+        let Attachment { tracer, traced } = attachment;
+        let known = self.kernel.task(tracer)?.map(|task| (task.subject, task.root));
+        let Some((subject, root)) =
+            known.or_else(|| self.watch.tracers.governed.get(&tracer).copied())
+        else {
+            if may_wait {
+                self.watch.tracers.wait(attachment);
+            }
+            return Ok(());
+        };
+        // An agent's own descendants are its anyway.
+        let is_own = self.kernel.task(traced)?.is_some_and(|task| task.subject == subject);
+        if subject == 0 || is_own {
+            return Ok(());
+        }
+        let marked = if traced == INIT || traced == process::id() {
+            Ok(())
+        } else {
+            self.kernel.set_task(traced, Task { subject, root, since_ns: clock::boot_ns() })
+        };
+        let header = EventHeader { tgid: tracer, subject, root, ..EventHeader::new_zeroed() };
+        let actor = actor(self.processes.attribute(&header));
+        self.tell_influence(Deed::Traces, actor, subject, traced);
+        marked
     }
 
     fn tell_influence(&mut self, deed: Deed, actor: Actor, subject: u32, target: u32) {

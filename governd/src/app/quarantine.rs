@@ -98,10 +98,7 @@ impl Engine {
         };
         let subject = match target.parse::<u32>() {
             Err(_) => None,
-            Ok(pid) => {
-                let tasks = self.kernel.tasks().map_err(failed)?;
-                tasks.into_iter().find(|(tgid, _)| *tgid == pid).map(|(_, task)| task.subject)
-            }
+            Ok(pid) => self.kernel.task(pid).map_err(failed)?.map(|task| task.subject),
         };
         let found: Vec<_> = agents
             .filter(|agent| *agent.name == *target || Some(agent.subject) == subject)

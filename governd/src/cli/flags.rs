@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use governd_common::verdict;
+use jiff::Timestamp;
 
 use crate::{
     app::metrics::Address,
+    audit::record::personal::Erasure,
+    cli::audit::moment,
     settings::{self, PolicySource, Settings},
     workload::pods::PodSource,
 };
@@ -43,6 +46,26 @@ pub(super) struct AboutHost {
         default_value = settings::HOST_FILE
     )]
     pub(super) host_file: PathBuf,
+}
+
+/// Which values beside records are erased: those for which all of it holds.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true)))]
+pub(super) struct Beside {
+    /// The name of this user, and the command lines of this user's processes.
+    #[arg(long, group = "which", value_name = "NAME")]
+    user: Option<String>,
+    /// What stands beside records that were logged before this time: `2026-03-01`,
+    /// `2026-03-01T08:00Z`, or that long ago: `90m`, `36h`, `4320h`.
+    #[arg(long, group = "which", value_name = "TIME", value_parser = moment)]
+    before: Option<Timestamp>,
+}
+
+impl Beside {
+    pub(super) fn erasure(self) -> Erasure {
+        let before_ms = self.before.map(|time| u64::try_from(time.as_millisecond()).unwrap_or(0));
+        Erasure { user: self.user, before_ms }
+    }
 }
 
 /// Where to find what outlives the daemon.

@@ -293,6 +293,18 @@ impl Kernel {
         read_all(&self.tables.tasks, map::TASKS)
     }
 
+    /// What a process is tracked as.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn task(&self, tgid: u32) -> Result<Option<Task>, KernelError> {
+        match self.tables.tasks.get(&tgid, 0) {
+            Ok(Shared(task)) => Ok(Some(task)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(KernelError::map("read", map::TASKS)(error)),
+        }
+    }
+
     /// Tracks a process that ran before its policy came into force.
     ///
     /// # Errors

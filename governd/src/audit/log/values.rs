@@ -26,7 +26,7 @@ use super::{
     storage::{Disk, File, Filesystem, read_up_to, write_all},
 };
 use crate::audit::{
-    canonical::{self, Shown},
+    canonical::Shown,
     record::{
         Tokens,
         personal::{self, COMMAND_LINE, Erasure, SALT_BYTES, Token, USER, Value},
@@ -95,14 +95,8 @@ impl Sealer {
         let failed = |_| io::Error::other("the system gives no randomness");
         self.random.fill(&mut salt).map_err(failed)?;
         let token = Token::of(&salt, text);
-        canonical::object(&mut self.lines, |o| {
-            o.with("kind", kind)
-                .with("logged_ms", logged_ms)
-                .with("salt", Shown(base64::display::Base64Display::new(&salt, &BASE64)))
-                .with("text", text)
-                .maybe("user", user);
-        });
-        self.lines.push('\n');
+        let shown = Shown(base64::display::Base64Display::new(&salt, &BASE64));
+        personal::write_value(&mut self.lines, kind, logged_ms, shown, text, user);
         self.known.insert(self.key.as_str().into(), token);
         Ok(token)
     }

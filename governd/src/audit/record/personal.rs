@@ -139,14 +139,7 @@ impl Value {
     /// Appends its line.
     pub fn write(&self, out: &mut String) {
         let Self { kind, logged_ms, salt, text, user } = self;
-        canonical::object(out, |o| {
-            o.with("kind", kind.as_str())
-                .with("logged_ms", *logged_ms)
-                .with("salt", salt.as_str())
-                .with("text", text.as_str())
-                .maybe("user", user.as_deref());
-        });
-        out.push('\n');
+        write_value(out, kind, *logged_ms, salt.as_str(), text, user.as_deref());
     }
 
     /// What stands for it in records; `None` if its salt is none.
@@ -154,6 +147,25 @@ impl Value {
         let salt: [u8; SALT_BYTES] = STANDARD.decode(&self.salt).ok()?.try_into().ok()?;
         Some(Token::of(&salt, &self.text))
     }
+}
+
+/// Appends the line of a value, whose salt is in base64.
+pub fn write_value(
+    out: &mut String,
+    kind: &str,
+    logged_ms: u64,
+    salt: impl Plain,
+    text: &str,
+    user: Option<&str>,
+) {
+    canonical::object(out, |o| {
+        o.with("kind", kind)
+            .with("logged_ms", logged_ms)
+            .with("salt", salt)
+            .with("text", text)
+            .maybe("user", user);
+    });
+    out.push('\n');
 }
 
 /// Which values are erased: those for which all of it holds.

@@ -4,16 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
-use jiff::Timestamp;
 
-use super::{Outcome, moment};
+use super::Outcome;
 use crate::{
     app::erasing::{self, EraseError},
     audit::{log::OpenError, record::personal::Erasure},
     cli::{
         controls::ask,
         exit::{Exit, Failure},
-        flags::Socket,
+        flags::{Beside, Socket},
         printer::Printer,
         unwritable,
     },
@@ -23,15 +22,9 @@ use crate::{
 
 /// Flags of `governd audit erase`.
 #[derive(Args, Debug)]
-#[command(group(clap::ArgGroup::new("which").required(true).multiple(true)))]
 pub(super) struct Erase {
-    /// The name of this user, and the command lines of this user's processes.
-    #[arg(long, group = "which", value_name = "NAME")]
-    user: Option<String>,
-    /// What stands beside records that were logged before this time: `2026-03-01`,
-    /// `2026-03-01T08:00Z`, or that long ago: `90m`, `36h`, `4320h`.
-    #[arg(long, group = "which", value_name = "TIME", value_parser = moment)]
-    before: Option<Timestamp>,
+    #[command(flatten)]
+    beside: Beside,
     /// Directory of the daemon's state; the log is in `log` below it.
     #[arg(long, env = "GOVERND_STATE_DIR", value_name = "DIR", default_value = settings::STATE_DIR)]
     state_dir: PathBuf,
@@ -41,9 +34,8 @@ pub(super) struct Erase {
 
 impl Erase {
     pub(super) fn run(self) -> Outcome {
-        let Self { user, before, state_dir, socket } = self;
-        let before_ms = before.map(|time| u64::try_from(time.as_millisecond()).unwrap_or(0));
-        let which = Erasure { user: user.clone(), before_ms };
+        let Self { beside, state_dir, socket } = self;
+        let which = beside.erasure();
         if !state_dir.join("log").is_dir() {
             let error = anyhow!("there is no log in {}", state_dir.display());
             let hint = "name the state directory with --state-dir";
@@ -51,10 +43,11 @@ impl Erase {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| Failure::plain(Exit::Environment, error))?;
-        let count = match runtime.block_on(erasing::erase(&state_dir, which)) {
+        let count = match runtime.block_on(erasing::erase(&state_dir, which.clone())) {
             Ok(count) => count,
             // The daemon writes it, and so has to do it.
             Err(EraseError::Open(OpenError::InUse { .. })) => {
+                let Erasure { user, before_ms } = which;
                 ask::<u64>(&socket, &Request::Erase { user, before_ms })?
             }
             Err(EraseError::Open(error)) => {

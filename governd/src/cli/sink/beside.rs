@@ -2,15 +2,13 @@
 
 use anyhow::anyhow;
 use clap::Args;
-use jiff::Timestamp;
 
 use super::{Place, failed};
 use crate::{
-    audit::record::personal::Erasure,
     cli::{
         Outcome,
-        audit::moment,
         exit::{Exit, Failure},
+        flags::Beside,
         printer::Printer,
         unwritable,
     },
@@ -37,20 +35,14 @@ pub(super) struct Show {
 
 /// Flags of `governd sink erase`.
 #[derive(Args, Debug)]
-#[command(group(clap::ArgGroup::new("which").required(true).multiple(true)))]
 pub(super) struct Erase {
     #[command(flatten)]
     place: Place,
     /// Only beside the records of this host.
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// The name of this user, and the command lines of this user's processes.
-    #[arg(long, group = "which", value_name = "NAME")]
-    user: Option<String>,
-    /// What stands beside records that were logged before this time: `2026-03-01`,
-    /// `2026-03-01T08:00Z`, or that long ago: `90m`, `36h`, `4320h`.
-    #[arg(long, group = "which", value_name = "TIME", value_parser = moment)]
-    before: Option<Timestamp>,
+    #[command(flatten)]
+    beside: Beside,
 }
 
 impl Show {
@@ -75,8 +67,7 @@ impl Erase {
     pub(super) fn run(self) -> Outcome {
         let mut store = self.place.store()?;
         let host = self.host.as_deref().map(|name| named(&store, name)).transpose()?;
-        let before_ms = self.before.map(|time| u64::try_from(time.as_millisecond()).unwrap_or(0));
-        let which = Erasure { user: self.user, before_ms };
+        let which = self.beside.erasure();
         let who = format!("uid {}", rustix::process::getuid().as_raw());
         let count = store.erase(host.as_ref(), &which, &who).map_err(failed)?;
         let printer = Printer::new(false);

@@ -6,6 +6,7 @@ use crate::policy::{
     diagnostic::{Code, Diagnostic, Diagnostics},
     host::{Host, HostLabels},
     model::{HostPolicy, Policy},
+    value::name::HostGlob,
 };
 
 /// The host policy that holds.
@@ -80,8 +81,7 @@ pub(super) fn choose<'a>(
 
 /// `None` if the policy is not for the host.
 fn rank(policy: &HostPolicy, name: &str, host: &HostLabels) -> Option<Rank> {
-    let names = policy.hosts.iter().filter(|glob| glob.matches(name));
-    let (is_exact, characters) = names.map(|glob| glob.rank()).max()?;
+    let (is_exact, characters) = closest(policy, name)?.rank();
     let has = |(key, value)| host.labels.get(key) == Some(value);
     let is_in = |list: &Vec<_>| host.environment.as_ref().is_some_and(|own| list.contains(own));
     let fits = policy.labels.iter().all(has) && policy.environments.as_ref().is_none_or(is_in);
@@ -93,9 +93,13 @@ fn rank(policy: &HostPolicy, name: &str, host: &HostLabels) -> Option<Rank> {
     })
 }
 
+/// The pattern of a policy that says most about a host's name.
+fn closest<'a>(policy: &'a HostPolicy, name: &str) -> Option<&'a HostGlob> {
+    policy.hosts.iter().filter(|glob| glob.matches(name)).max_by_key(|glob| glob.rank())
+}
+
 fn why(policy: &HostPolicy, name: &str) -> String {
-    let names = policy.hosts.iter().filter(|glob| glob.matches(name));
-    let mut parts: Vec<String> = match names.max_by_key(|glob| glob.rank()) {
+    let mut parts: Vec<String> = match closest(policy, name) {
         Some(glob) if glob.rank().0 => vec![format!("the host name {}", glob.as_str())],
         Some(glob) if glob.rank().1 > 0 => vec![format!("the host name pattern {}", glob.as_str())],
         _ => Vec::new(),
