@@ -86,6 +86,22 @@ pub enum Hook {
     Option = 8,
     /// A hook of the kernel's security modules: an act against the daemon.
     Lsm = 9,
+    /// cgroup/sysctl: a setting that names a program for the kernel to start.
+    Sysctl = 10,
+}
+
+/// A setting that names a program for the kernel to start.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Setting {
+    /// `kernel.core_pattern`: started when a process crashes.
+    CorePattern = 1,
+    /// `kernel.modprobe`: when something of a module is wanted.
+    Modprobe = 2,
+    /// `kernel.hotplug`: when a device appears.
+    Hotplug = 3,
+    /// `kernel.poweroff_cmd`: when the kernel wants to power off.
+    PoweroffCmd = 4,
 }
 
 /// What a process would do to the daemon.

@@ -179,6 +179,8 @@ pub mod program {
     pub const DEVICE: &str = "device";
     /// `cgroup/setsockopt`.
     pub const SETSOCKOPT: &str = "setsockopt";
+    /// `cgroup/sysctl`.
+    pub const SYSCTL: &str = "sysctl";
     /// `lsm/bpf`.
     pub const LSM_BPF: &str = "lsm_bpf";
     /// `lsm/task_kill`.
@@ -202,7 +204,7 @@ pub mod program {
     pub const TCP_SEND: &str = "tcp_send";
 
     /// All of them.
-    pub const ALL: [&str; 28] = [
+    pub const ALL: [&str; 29] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -221,6 +223,7 @@ pub mod program {
         SENDMSG_UNIX,
         DEVICE,
         SETSOCKOPT,
+        SYSCTL,
         LSM_BPF,
         LSM_KILL,
         LSM_PTRACE,

@@ -118,6 +118,8 @@ codes! {
         BytesLimit = 29 => "bytes-limit",
         /// An act against the daemon or its programs.
         SelfProtection = 30 => "self-protection",
+        /// A setting that names a program which the kernel then starts for nobody.
+        Setting = 31 => "setting",
     }
 }
 

@@ -16,6 +16,9 @@ use governd_common::{event::Hook, table::subject_flag};
 
 use crate::{asking::Asking, outcome::Outcome, subject::tracked, tables::View, task::TaskPointer};
 
+/// The device of a macvtap interface, where who writes to it sends, and no other interface had the
+/// frame before. What other devices give came in by an interface of theirs.
+const AF_UNSPEC: u32 = 0;
 const AF_PACKET: u32 = 17;
 /// PPP over a network interface, whose sockets send frames as well.
 const AF_PPPOX: u32 = 24;
@@ -34,7 +37,9 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
     }
     // SAFETY: every socket has a family.
     let family = unsafe { ptr::read_volatile(&raw const (*socket).family) };
-    if family != AF_PACKET && family != AF_PPPOX {
+    // SAFETY: the kernel fills the context.
+    let is_written = family == AF_UNSPEC && unsafe { (*skb).ingress_ifindex } == 0;
+    if family != AF_PACKET && family != AF_PPPOX && !is_written {
         return TCX_NEXT;
     }
     let tgid = TaskPointer::current().tgid();

@@ -17,12 +17,12 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::bpf_sock_addr,
     macros::{
-        cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, classifier,
-        raw_tracepoint,
+        cgroup_device, cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, cgroup_sysctl,
+        classifier, raw_tracepoint,
     },
     programs::{
         BtfTracePointContext, DeviceContext, LsmContext, RawTracePointContext, SkBuffContext,
-        SockAddrContext, SockContext, SockoptContext, TcContext,
+        SockAddrContext, SockContext, SockoptContext, SysctlContext, TcContext,
     },
 };
 use governd_common::event::Hook;
@@ -59,6 +59,7 @@ mod sock_addr;
 mod sockopt;
 mod state;
 mod subject;
+mod sysctl;
 mod tables;
 mod tails;
 mod task;
@@ -179,6 +180,12 @@ fn device(context: DeviceContext) -> i32 {
 #[cgroup_sockopt(setsockopt)]
 fn setsockopt(context: SockoptContext) -> i32 {
     sockopt::judge(&context)
+}
+
+/// Since Linux 5.2: a file below `/proc/sys` is read or written.
+#[cgroup_sysctl]
+fn sysctl(context: SysctlContext) -> i32 {
+    sysctl::judge(&context)
 }
 
 /// Since Linux 5.7, where BPF is a security module: `bpf(2)`. The daemon loads these by itself, as

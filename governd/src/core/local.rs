@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use governd_common::event::{ActOnDaemon, Hook, PathEvent};
+use governd_common::event::{ActOnDaemon, Hook, PathEvent, Setting};
 
 /// Devices by major and minor number (Documentation/admin-guide/devices.txt).
 const DEVICES: [((u32, u32), &str); 4] = [
@@ -22,11 +22,13 @@ pub(super) fn is_habitual(event: &PathEvent) -> bool {
     event.header.hook == Hook::Unix as u16 && event.path.starts_with(NSCD)
 }
 
-/// The device's name, the local socket's as policies write it, or what was done to the daemon.
+/// The device's name, the local socket's as policies write it, what was done to the daemon, or the
+/// setting's name.
 pub(super) fn path(event: &PathEvent) -> Arc<str> {
     match event.header.hook {
         hook if hook == Hook::Device as u16 => device(event.device),
         hook if hook == Hook::Lsm as u16 => act(event.device),
+        hook if hook == Hook::Sysctl as u16 => setting(event.device),
         _ => socket(event),
     }
 }
@@ -39,6 +41,17 @@ fn act(code: u32) -> Arc<str> {
     ];
     let known = ACTS.iter().find(|(act, _)| *act as u32 == code);
     known.map_or("an act against governd", |(_, words)| words).into()
+}
+
+fn setting(code: u32) -> Arc<str> {
+    const SETTINGS: [(Setting, &str); 4] = [
+        (Setting::CorePattern, "/proc/sys/kernel/core_pattern"),
+        (Setting::Modprobe, "/proc/sys/kernel/modprobe"),
+        (Setting::Hotplug, "/proc/sys/kernel/hotplug"),
+        (Setting::PoweroffCmd, "/proc/sys/kernel/poweroff_cmd"),
+    ];
+    let known = SETTINGS.iter().find(|(setting, _)| *setting as u32 == code);
+    known.map_or("a setting of the kernel", |(_, path)| path).into()
 }
 
 fn device(number: u32) -> Arc<str> {

@@ -446,7 +446,7 @@ fn flow_of_query(event: &DnsEvent) -> FlowEvent {
 }
 
 fn hook(code: u16) -> Hook {
-    const OTHERS: [Hook; 8] = [
+    const OTHERS: [Hook; 9] = [
         Hook::Sendmsg,
         Hook::SockCreate,
         Hook::Egress,
@@ -455,6 +455,7 @@ fn hook(code: u16) -> Hook {
         Hook::Frame,
         Hook::Option,
         Hook::Lsm,
+        Hook::Sysctl,
     ];
     OTHERS.into_iter().find(|hook| *hook as u16 == code).unwrap_or(Hook::Connect)
 }

@@ -35,7 +35,7 @@ enum Target {
 
 /// Programs in the order in which they are attached: lineage first, so that no connection is judged
 /// before its process can be known.
-const PROGRAMS: [(&str, Target); 14] = [
+const PROGRAMS: [(&str, Target); 15] = [
     (program::PROCESS_EXIT, Target::Tracepoint("sched_process_exit")),
     (program::PROCESS_FORK, Target::Tracepoint("sched_process_fork")),
     (program::PROCESS_EXEC, Target::Tracepoint("sched_process_exec")),
@@ -44,6 +44,7 @@ const PROGRAMS: [(&str, Target); 14] = [
     (program::SKB_EGRESS, cgroup(bpf_attach_type::BPF_CGROUP_INET_EGRESS)),
     (program::DEVICE, cgroup(bpf_attach_type::BPF_CGROUP_DEVICE)),
     (program::SETSOCKOPT, cgroup(bpf_attach_type::BPF_CGROUP_SETSOCKOPT)),
+    (program::SYSCTL, cgroup(bpf_attach_type::BPF_CGROUP_SYSCTL)),
     (program::SOCK_RELEASE, cgroup(bpf_attach_type::BPF_CGROUP_INET_SOCK_RELEASE)),
     (program::SOCK_CREATE, cgroup(bpf_attach_type::BPF_CGROUP_INET_SOCK_CREATE)),
     (program::SENDMSG4, cgroup(bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG)),
@@ -321,6 +322,7 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupDevice(program) => program.load(),
         Program::CgroupSockopt(program) => program.load(),
+        Program::CgroupSysctl(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
@@ -335,6 +337,7 @@ fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, KernelEr
         Program::CgroupSkb(program) => program.fd(),
         Program::CgroupDevice(program) => program.fd(),
         Program::CgroupSockopt(program) => program.fd(),
+        Program::CgroupSysctl(program) => program.fd(),
         Program::RawTracePoint(program) => program.fd(),
         _ => Err(ProgramError::UnexpectedProgramType),
     };

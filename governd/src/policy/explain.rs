@@ -361,6 +361,7 @@ fn words_of(reason: Reason) -> &'static str {
         Reason::DestinationsLimit => "the agent reaches more new destinations than its limit",
         Reason::BytesLimit => "the agent sends and receives more bytes than its limit",
         Reason::SelfProtection => "agents that are enforced do nothing to governd itself",
+        Reason::Setting => "the kernel would start a program for nobody whom the policy knows",
         Reason::Device => "packets that leave by this device could not be judged",
     }
 }

@@ -250,6 +250,7 @@ const fn hook_word(hook: Hook) -> &'static str {
         Hook::Frame => "frame",
         Hook::Option => "setsockopt",
         Hook::Lsm => "lsm",
+        Hook::Sysctl => "sysctl",
     }
 }
 

@@ -1,0 +1,14 @@
+#!/usr/bin/python3
+# id: b30d_docker_resolver_tcp_tunnel
+# title: a forbidden name asked of a container engine's resolver over TCP, whose port is translated
+# needs: root
+# expect: block
+# why: the stream goes to no port that is known for DNS
+import sys, os; sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from bp import *
+import subprocess
+def f():
+    subprocess.run('nft add table ip bpd && nft "add chain ip bpd o { type nat hook output priority -100 ; }" && nft add rule ip bpd o ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:5311', shell=True, check=True)
+    try: ask_tcp(dnsq(f'{TOK}.tst.{FNAME}'), server='127.0.0.11')
+    finally: subprocess.run('nft delete table ip bpd', shell=True)
+attempt(f, dst=(ALLOW,), chan=('dns',))
