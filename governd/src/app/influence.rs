@@ -73,6 +73,11 @@ impl Tracers {
         self.ended.push(pid);
     }
 
+    /// Subject and root of a process that is governed, or was until the last look.
+    pub(super) fn of(&self, pid: u32) -> Option<(u32, u32)> {
+        self.governed.get(&pid).copied()
+    }
+
     fn wait(&mut self, attachment: Attachment) {
         if self.waiting.len() < WAITING_MAX {
             self.waiting.push(attachment);
@@ -157,7 +162,7 @@ impl Engine {
     fn tell_influence(&mut self, deed: Deed, actor: Actor, subject: u32, target: u32) {
         let kind = match deed {
             Deed::Traces => "traced-process",
-            Deed::Has | Deed::Writes => "foreign-memory",
+            Deed::Has | Deed::Writes | Deed::Loads => "foreign-memory",
         };
         let name = match self.processes.process(target) {
             Some(known) => format!("{} (process {target})", known.process.name),

@@ -1,8 +1,13 @@
-//! Has the descriptors of governed processes looked at, and records what no program sees.
+//! Has the descriptors of governed processes looked at, and records what no program sees, programs
+//! of theirs among it.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+};
 
-use governd_common::verdict::Mode;
+use governd_common::{event::EventHeader, verdict::Mode};
+use zerocopy::FromZeros as _;
 
 use super::{
     clock,
@@ -15,6 +20,7 @@ use crate::{
         state::Input,
         unseen::{Deed, Unseen},
     },
+    kernel::{Load, Loads},
     policy::image::Compiled,
     workload::sockets::unseen::Lookout,
 };
@@ -27,18 +33,55 @@ pub(super) struct Watch {
     /// The processes are listed every other time: that costs more than to take what was found.
     is_listed: bool,
     pub(super) tracers: Tracers,
+    programs: Programs,
+}
+
+/// BPF programs that processes load.
+#[derive(Debug, Default)]
+struct Programs {
+    loads: Option<Loads>,
+    /// Loads of processes of which events may not be read yet.
+    waiting: Vec<Load>,
+}
+
+impl Programs {
+    fn listen() -> Self {
+        let loads = Loads::open()
+            .inspect_err(|error| tracing::warn!(%error, "nobody tells who loads programs"));
+        Self { loads: loads.ok(), waiting: Vec::new() }
+    }
+
+    /// What was loaded, by process, with the subject of each that is governed.
+    fn take(&mut self, subject: impl Fn(u32) -> Option<u32>) -> BTreeMap<(u32, u32), Vec<u32>> {
+        let news = self.loads.as_mut().map(Loads::news).unwrap_or_default();
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut add = |load: Load| {
+            let known = subject(load.pid).filter(|subject| *subject != 0);
+            if let Some(subject) = known {
+                found.entry((load.pid, subject)).or_default().push(load.program);
+            }
+            known.is_some()
+        };
+        for load in mem::take(&mut self.waiting) {
+            add(load);
+        }
+        self.waiting = news.into_iter().filter(|load| !add(*load)).collect();
+        found
+    }
 }
 
 impl Watch {
     pub(super) fn new(lookout: Lookout) -> Self {
         let tracers = Tracers::default();
-        Self { lookout, subjects: HashMap::new(), is_listed: false, tracers }
+        let programs = Programs::listen();
+        Self { lookout, subjects: HashMap::new(), is_listed: false, tracers, programs }
     }
 }
 
 impl Engine {
     /// Records what was found since, and names the processes that are governed now.
     pub(super) fn look_for_unseen(&mut self) {
+        self.look_for_programs();
         self.attached_before();
         let found: Vec<_> = self.watch.lookout.found().collect();
         for found in found {
@@ -88,6 +131,24 @@ impl Engine {
             frames.set(enforces(self.state.policy()).then_some(enforced));
         }
         self.watch.lookout.watch(self.watch.subjects.keys().copied().collect());
+    }
+
+    fn look_for_programs(&mut self) {
+        let Watch { subjects, tracers, programs, .. } = &mut self.watch;
+        let found = programs.take(|pid| {
+            let known = subjects.get(&pid).copied();
+            known.or_else(|| tracers.of(pid).map(|(subject, _)| subject))
+        });
+        for ((pid, subject), programs) in found {
+            let ids: Vec<String> = programs.iter().map(u32::to_string).collect();
+            let name = format!("programs {}", ids.join(", ")).into();
+            let root = self.watch.tracers.of(pid).map_or(0, |(_, root)| root);
+            let header = EventHeader { tgid: pid, subject, root, ..EventHeader::new_zeroed() };
+            let actor = actor(self.processes.attribute(&header));
+            let kind = "bpf-program";
+            let unseen = Unseen { deed: Deed::Loads, kind, name, actor, subject };
+            self.step(Input::Unseen(unseen, clock::now_ms()));
+        }
     }
 
     /// A policy is about to come into force: packet sockets are judged from its first moment.

@@ -16,6 +16,8 @@ pub enum Deed {
     Writes,
     /// It traces another process, likewise.
     Traces,
+    /// It loads programs into the kernel.
+    Loads,
 }
 
 /// What was found of a process.
@@ -46,6 +48,10 @@ impl Unseen {
             Deed::Writes => {
                 format!("{who} writes the memory of {name}, which counts as the agent's by that")
             }
+            Deed::Loads => format!(
+                "{who} loads programs into the kernel, which may change, send or move what no \
+                 policy decides about"
+            ),
             Deed::Traces => format!("{who} traces {name}, which counts as the agent's by that"),
         };
         Finding {

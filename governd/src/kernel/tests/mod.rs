@@ -22,6 +22,7 @@ mod intact;
 mod lack;
 mod limits;
 mod lineage;
+mod loads;
 mod local;
 mod loss;
 mod lsm;
