@@ -43,14 +43,11 @@ use crate::{
 
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
-const PROTOCOL_ICMPV6: u8 = 58;
 const PORT_DNS: u16 = 53;
 const SOCK_RAW: u32 = 3;
 /// Bytes of an IPv4 header without options, and of the ports behind it.
 const HEADERS_V4_BYTES: usize = 24;
 const ETH_P_IPV6: u32 = 0x86dd;
-/// Neighbour discovery (RFC 4861) and what is around it, which the kernel sends by itself.
-const NEIGHBOUR_DISCOVERY: core::ops::RangeInclusive<u8> = 130..=137;
 
 /// What a packet's first bytes say.
 pub(crate) struct Packet {
@@ -61,7 +58,6 @@ pub(crate) struct Packet {
     /// Ports of TCP and UDP, host byte order; 0 where they cannot be told.
     source_port: u16,
     port: u16,
-    is_neighbour_discovery: bool,
 }
 
 /// Decides about a packet, and gives the program's return value.
@@ -178,7 +174,7 @@ fn refuse_raw(
     };
     let is_quarantined = is_quarantined(owner.subject);
     let may_be_raw = settings.flags & subject_flag::RAW_SOCKETS != 0 && !is_quarantined;
-    if may_be_raw || packet.is_neighbour_discovery {
+    if may_be_raw {
         return Outcome::Pass;
     }
     let mode = if is_quarantined { Mode::Enforce } else { Mode::from_byte(settings.mode) };
@@ -276,7 +272,6 @@ impl Packet {
         destination: Address::UNSPECIFIED,
         source_port: 0,
         port: 0,
-        is_neighbour_discovery: false,
     };
 
     #[inline(always)]
@@ -303,7 +298,6 @@ impl Packet {
             destination: Address::v4(parts.part(16)?),
             source_port: u16::from_be_bytes(parts.part(20).unwrap_or_default()),
             port: u16::from_be_bytes(parts.part(22).unwrap_or_default()),
-            is_neighbour_discovery: false,
         })
     }
 
@@ -311,15 +305,12 @@ impl Packet {
     fn of_v6(parts: &impl Part) -> Option<Self> {
         let first: u8 = parts.part(0)?;
         let protocol: u8 = parts.part(6)?;
-        let kind: u8 = parts.part(40).unwrap_or(0);
         Some(Self {
             protocol,
             is_plain: first >> 4 == 6,
             destination: Address::v6(parts.part(24)?),
             source_port: u16::from_be_bytes(parts.part(40).unwrap_or_default()),
             port: u16::from_be_bytes(parts.part(42).unwrap_or_default()),
-            is_neighbour_discovery: protocol == PROTOCOL_ICMPV6
-                && NEIGHBOUR_DISCOVERY.contains(&kind),
         })
     }
 
