@@ -13,6 +13,7 @@ pub(super) mod ethertype {
     pub(super) const MPLS: u16 = 0x8847;
     pub(super) const PPPOE: u16 = 0x8864;
     pub(in super::super) const PPP: u16 = 0x880b;
+    pub(super) const CISCO_METADATA: u16 = 0x8909;
 }
 
 mod link {
@@ -176,6 +177,12 @@ pub(super) fn network(mut kind: u16, mut bytes: &[u8]) -> Option<&[u8]> {
                 bytes = bytes.get(4..)?;
             }
             ethertype::MPLS => (kind, bytes) = after_mpls(bytes)?,
+            // A version, the number of options, and four bytes for each.
+            ethertype::CISCO_METADATA => {
+                let header_bytes = 2 + usize::from(*bytes.get(1)?) * 4;
+                kind = u16_at(bytes, header_bytes)?;
+                bytes = bytes.get(header_bytes + 2..)?;
+            }
             ..=LENGTH_MAX => (kind, bytes) = after_llc(bytes)?,
             ethertype::PPPOE => return ppp(bytes.get(6..)?),
             ethertype::PPP => return ppp(bytes),
@@ -216,7 +223,11 @@ fn ppp(bytes: &[u8]) -> Option<&[u8]> {
 
 /// The IP packet in an 802.11 data frame (IEEE 802.11 section 9.3.2.1) that is not encrypted.
 fn wireless(bytes: &[u8]) -> Option<&[u8]> {
-    let (kind, flags) = (*bytes.first()?, *bytes.get(1)?);
+    let [kind, flags, ..] = *bytes else { return None };
+    wireless_body(kind, flags, bytes)
+}
+
+fn wireless_body(kind: u8, flags: u8, bytes: &[u8]) -> Option<&[u8]> {
     let (is_data, has_data) = (kind & 0x0c == 0x08, kind & 0x40 == 0);
     let is_encrypted = flags & 0x40 != 0;
     if !is_data || !has_data || is_encrypted {
@@ -226,6 +237,27 @@ fn wireless(bytes: &[u8]) -> Option<&[u8]> {
     let has_qos = kind & 0x80 != 0;
     let header_bytes = 24 + if is_relayed { 6 } else { 0 } + if has_qos { 2 } else { 0 };
     llc(bytes.get(header_bytes..)?)
+}
+
+/// The IP packet in a CAPWAP data message (RFC 5415 section 4.3, RFC 5416 section 4) that is whole:
+/// an 802.11 frame, whose first two bytes senders swap, or an 802.3 frame.
+pub(super) fn capwap(bytes: &[u8]) -> Option<&[u8]> {
+    const VERSION_0: u8 = 0;
+    const NATIVE: u8 = 0x01;
+    const FRAGMENT: u8 = 0x80;
+    let [VERSION_0, lengths, kinds, flags, ..] = *bytes else { return None };
+    let inner = bytes.get(usize::from(lengths >> 3) * 4..)?;
+    match (kinds & NATIVE != 0, flags & FRAGMENT != 0) {
+        (_, true) => None,
+        (true, false) => wireless(inner).or_else(|| wireless_swapped(inner)),
+        (false, false) => ethernet(inner),
+    }
+}
+
+/// As [`wireless`], where the two bytes of the frame control field are in the other order.
+fn wireless_swapped(bytes: &[u8]) -> Option<&[u8]> {
+    let [flags, kind, ..] = *bytes else { return None };
+    wireless_body(kind, flags, bytes)
 }
 
 fn ip_only(bytes: &[u8]) -> Option<&[u8]> {
@@ -365,6 +397,7 @@ mod tests {
                 link::MPLS,
                 [&[0, 0, 0, 64, 0, 0, 1, 64, 0, 0, 0, 0][..], &zeroes(12), &[8, 0]].concat(),
             ),
+            (link::ETHERNET, [&zeroes(12)[..], &[0x89, 9, 1, 1, 0, 1, 0, 2, 8, 0]].concat()),
             (link::PPPOE, vec![0x11, 0, 0, 1, 0, 6, 0, 0x21]),
             (link::CISCO_HDLC, vec![0x0f, 0, 8, 0]),
             (link::FRAME_RELAY, vec![0x18, 0x41, 3, 0xcc]),
@@ -391,6 +424,23 @@ mod tests {
         for (link_type, header) in rows {
             let bytes = [&header[..], &IP].concat();
             assert_eq!(frame(link_type, &bytes), Some(&IP[..]), "{link_type} {header:x?}");
+        }
+    }
+
+    #[test]
+    fn whole_frames_in_capwap_are_taken_out() {
+        let wireless = |first: [u8; 2]| [&first[..], &[0; 22], &SNAP, &IP].concat();
+        let ethernet = [&[0; 12][..], &[8, 0], &IP].concat();
+        let rows = [
+            ([0, 0x10, 0x03, 0x20], wireless([0x08, 0x01]), true),
+            ([0, 0x10, 0x03, 0x20], wireless([0x01, 0x08]), true),
+            ([0, 0x10, 0x02, 0x00], ethernet, true),
+            ([0, 0x10, 0x03, 0x80], wireless([0x08, 0x01]), false),
+            ([1, 0x10, 0x03, 0x20], wireless([0x08, 0x01]), false),
+        ];
+        for (header, inner, is_found) in rows {
+            let message = [&header[..], &[0; 4], &inner].concat();
+            assert_eq!(capwap(&message), is_found.then_some(&IP[..]), "{message:x?}");
         }
     }
 

@@ -34,6 +34,7 @@ const PORT_GTP_U: u16 = 2152;
 const PORT_VXLAN: u16 = 4789;
 const PORT_GENEVE: u16 = 6081;
 const PORT_GRE: u16 = 4754;
+const PORT_CAPWAP_DATA: u16 = 5247;
 
 /// Reads the frames of one capture.
 pub struct Engine<'a, R> {
@@ -158,9 +159,12 @@ impl<'a, R: Reader> Engine<'a, R> {
 
     fn udp(&mut self, flow: Flow, data: &[u8], depth: usize) -> Result<(), R::Error> {
         let is_dns = flow.from.port() == PORT_DNS || flow.to.port() == PORT_DNS;
-        // Answers of a GTP-U endpoint come from its port (3GPP TS 29.281 section 4.4.2).
-        let is_from_gtp = flow.from.port() == PORT_GTP_U;
-        let port = if is_from_gtp { PORT_GTP_U } else { flow.to.port() };
+        // Answers of a GTP-U endpoint (3GPP TS 29.281 section 4.4.2) and what a CAPWAP controller
+        // sends come from the tunnel's port.
+        let port = match flow.from.port() {
+            port @ (PORT_GTP_U | PORT_CAPWAP_DATA) => port,
+            _ => flow.to.port(),
+        };
         if let Some(inner) = tunnelled(port, data).filter(|_| !is_dns) {
             return self.ip(inner, depth + 1);
         }
@@ -290,6 +294,7 @@ fn gre(bytes: &[u8]) -> Option<&[u8]> {
 fn tunnelled(port: u16, data: &[u8]) -> Option<&[u8]> {
     match port {
         PORT_GRE => gre(data),
+        PORT_CAPWAP_DATA => decode::capwap(data),
         PORT_VXLAN => decode::ethernet(data.get(8..)?),
         PORT_GENEVE => {
             let options_bytes = usize::from(data.first()? & 0x3f) * 4;
