@@ -34,10 +34,7 @@ use self::{
     report::Report,
     work::Work,
 };
-use crate::{
-    place, run as command, say,
-    setup::{self, Part},
-};
+use crate::{place, run as command, say, setup};
 
 pub(crate) use work::run as work;
 
@@ -52,6 +49,8 @@ const SWAPS: usize = 6;
 const TURNS: usize = 10;
 /// Processes on the host while the daemon has nothing to do, and for how long it has not.
 const PROCESSES: usize = 500;
+/// Processes on a host that has many, half of them older than the daemon.
+const PROCESSES_MANY: usize = 5_000;
 const IDLE: Duration = Duration::from_secs(20);
 /// How long a daemon may settle before it counts as idle.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -67,9 +66,31 @@ pub(crate) struct Arguments {
     /// Measure with this xtask rather than build one
     #[arg(long, value_name = "PATH")]
     worker: Option<PathBuf>,
+    /// Measure this part alone; may be given several times
+    #[arg(long, value_enum, value_name = "PART", conflicts_with = "write")]
+    only: Vec<Part>,
     /// Put the report and its plots into docs/performance
     #[arg(long)]
     write: bool,
+}
+
+/// A part of the bench.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+enum Part {
+    /// Fork and exec, and the start of the daemon
+    Turns,
+    /// The network, all variants side by side
+    Beside,
+    /// The daemon without work, and other policies
+    Idle,
+    /// The daemon's memory on a host with many processes
+    Processes,
+}
+
+impl Arguments {
+    fn has(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -78,9 +99,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let bench = Bench::prepare(arguments)?;
     let mut report = Report::new(arguments.rounds, arguments.daemon.is_some());
-    bench.turns(&mut report)?;
-    bench.beside(arguments.rounds, &mut report)?;
-    bench.idle_and_swaps(&mut report)?;
+    if arguments.has(Part::Turns) {
+        bench.turns(&mut report)?;
+    }
+    if arguments.has(Part::Beside) {
+        bench.beside(arguments.rounds, &mut report)?;
+    }
+    if arguments.has(Part::Idle) {
+        bench.idle_and_swaps(&mut report)?;
+    }
+    if arguments.has(Part::Processes) {
+        bench.processes(&mut report)?;
+    }
     say::line(report.markdown());
     if arguments.write { report.write(&place::root()?) } else { Ok(()) }
 }
@@ -96,7 +126,7 @@ struct Bench {
 
 impl Bench {
     fn prepare(arguments: &Arguments) -> Result<Self> {
-        setup::provide(&[Part::Build, Part::Bench])?;
+        setup::provide(&[setup::Part::Build, setup::Part::Bench])?;
         let release = place::target()?.join("release");
         // The daemon and the measured program both are optimised.
         let optimised = |given: &Option<PathBuf>, package: &str| match given {
@@ -183,7 +213,7 @@ impl Bench {
     fn idle_and_swaps(&self, report: &mut Report) -> Result<()> {
         let cgroup = Cgroup::create("idle")?;
         let place = self.place("idle", RULES_USUAL)?;
-        let _processes = Sleepers::start()?;
+        let _processes = Sleepers::start(PROCESSES)?;
         let (daemon, _) = place.start(cgroup.path())?;
         thread::sleep(SETTLE);
         say::note(format_args!("idle for {} s", IDLE.as_secs()));
@@ -205,6 +235,21 @@ impl Bench {
         report.singles.push(Single::new(title, "ms", Some(150.0), swaps));
         Ok(())
     }
+
+    /// What the daemon holds when the host has many processes.
+    fn processes(&self, report: &mut Report) -> Result<()> {
+        let cgroup = Cgroup::create("processes")?;
+        let place = self.place("processes", RULES_USUAL)?;
+        say::note(format_args!("{PROCESSES_MANY} processes"));
+        let _older = Sleepers::start(PROCESSES_MANY / 2)?;
+        let (daemon, _) = place.start(cgroup.path())?;
+        let _younger = Sleepers::start(PROCESSES_MANY - PROCESSES_MANY / 2)?;
+        thread::sleep(IDLE);
+        let megabytes = daemon.resident_bytes()? / 1e6;
+        let title = format!("{PROCESSES_MANY} live processes: resident memory, 1,000 rules");
+        report.singles.push(Single::new(&title, "MB", Some(60.0), vec![megabytes]));
+        Ok(())
+    }
 }
 
 fn run_cargo(package: &str) -> Result<()> {
@@ -215,9 +260,9 @@ fn run_cargo(package: &str) -> Result<()> {
 struct Sleepers(Vec<Child>);
 
 impl Sleepers {
-    fn start() -> Result<Self> {
+    fn start(count: usize) -> Result<Self> {
         let mut all = Self(Vec::new());
-        for _ in 0..PROCESSES {
+        for _ in 0..count {
             let mut command = Command::new("sleep");
             all.0.push(command.arg("1000").spawn().context("starting `sleep`")?);
         }
