@@ -20,7 +20,7 @@ use crate::{
     workload::{
         interfaces::{self, Buffer, Listener},
         limits::INTERFACES_MAX,
-        netns::{NetworkNamespace, VisitError, Visitor},
+        netns::{Lookout, NetworkNamespace, VisitError, Visitor},
         proc::ProcFs,
     },
 };
@@ -126,6 +126,7 @@ struct Cover {
     frames: Frames,
     proc: ProcFs,
     visitor: Visitor,
+    lookout: Lookout,
     tell: SyncSender<Made>,
     harm: Sender<Tampering>,
     looks: u32,
@@ -158,8 +159,8 @@ impl Cover {
         (tell, harm): (SyncSender<Made>, Sender<Tampering>),
     ) -> Self {
         let home = proc.namespace(INIT, "net");
-        let (buffer, places) = (Buffer::default(), HashMap::new());
-        Self { frames, proc, visitor, tell, harm, looks: 0, taken, buffer, home, places }
+        let (lookout, buffer, places) = (Lookout::default(), Buffer::default(), HashMap::new());
+        Self { frames, proc, visitor, lookout, tell, harm, looks: 0, taken, buffer, home, places }
     }
 
     fn keep(&mut self, queue: &Receiver<Order>) {
@@ -213,7 +214,7 @@ impl Cover {
             all.extend(own);
         }
         let mut known = all.iter().map(|namespace| namespace.inode).collect();
-        all.extend(NetworkNamespace::of_processes(&self.proc, self.proc.pids(), &mut known));
+        all.extend(self.lookout.look(&self.proc, &self.proc.pids(), &mut known));
         all.extend(NetworkNamespace::named(&mut known));
         self.looks = self.looks.wrapping_add(1);
         let present = self.cover(all)?;

@@ -5,9 +5,9 @@
 //! goes on speaking for that namespace. Staying would keep a namespace alive that nobody uses.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::{self, File},
-    io,
+    io, mem,
     os::fd::AsFd as _,
     path::Path,
 };
@@ -92,6 +92,52 @@ impl NetworkNamespace {
     }
 }
 
+/// The network namespaces of all processes, for who looks at them again and again.
+///
+/// Asking each process each time is most of what a daemon does on a host where nothing happens, and
+/// few processes go elsewhere after they have begun. So a process is asked when it is new, and
+/// again every [`LOOKS_A_ROUND`] looks.
+#[derive(Debug, Default)]
+pub struct Lookout {
+    looks: u32,
+    /// Inodes by process.
+    known: HashMap<u32, u64>,
+}
+
+/// Looks in which every process is asked once.
+const LOOKS_A_ROUND: u32 = 16;
+
+impl Lookout {
+    /// Those of processes, each once, without the ones in `seen`, which they are added to. At most
+    /// `NETWORK_NAMESPACES_MAX`.
+    pub fn look(
+        &mut self,
+        proc: &ProcFs,
+        pids: &[u32],
+        seen: &mut HashSet<u64>,
+    ) -> Vec<NetworkNamespace> {
+        self.looks = self.looks.wrapping_add(1);
+        let before = mem::take(&mut self.known);
+        let mut found = Vec::new();
+        for &pid in pids {
+            let is_asked = pid.wrapping_add(self.looks).is_multiple_of(LOOKS_A_ROUND);
+            let known = before.get(&pid).copied().filter(|_| !is_asked);
+            let Some(inode) = known.or_else(|| proc.namespace(pid, "net")) else { continue };
+            self.known.insert(pid, inode);
+            if seen.contains(&inode) || found.len() == NETWORK_NAMESPACES_MAX {
+                continue;
+            }
+            // It may have gone elsewhere since.
+            let Ok(namespace) = NetworkNamespace::of_process(proc, pid) else { continue };
+            self.known.insert(pid, namespace.inode);
+            if seen.insert(namespace.inode) {
+                found.push(namespace);
+            }
+        }
+        found
+    }
+}
+
 /// A thread that works in other network namespaces and comes back to its own after each.
 #[derive(Debug)]
 pub struct Visitor {
@@ -140,4 +186,49 @@ pub enum VisitError {
     /// It is in the wrong place, and must end.
     #[error("cannot return to the own network namespace")]
     Return(#[source] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        process::{Command, Stdio},
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_goes_elsewhere_is_found_within_a_round() {
+        let proc = ProcFs::new(Path::new("/proc"));
+        let mut shell = Command::new("sh")
+            .args(["-c", "read go; exec unshare --net cat"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = shell.id();
+        let home = proc.namespace(pid, "net").unwrap();
+        let mut lookout = Lookout::default();
+        let mut inodes = || -> Vec<u64> {
+            let found = lookout.look(&proc, &[pid], &mut HashSet::new());
+            found.into_iter().map(|namespace| namespace.inode).collect()
+        };
+        assert_eq!(inodes(), [home]);
+        shell.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        let elsewhere = loop {
+            match proc.namespace(pid, "net") {
+                Some(inode) if inode != home => break inode,
+                _ => thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let looks: Vec<_> = (0..LOOKS_A_ROUND).map(|_| inodes()).collect();
+        let again = inodes();
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert!(looks.contains(&vec![elsewhere]), "{looks:?}");
+        assert_eq!(again, [elsewhere]);
+        assert_eq!(lookout.look(&proc, &[], &mut HashSet::new()).len(), 0);
+        assert!(lookout.known.is_empty());
+    }
 }

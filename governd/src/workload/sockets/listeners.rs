@@ -15,7 +15,7 @@ use super::{
 };
 use crate::workload::{
     limits::{LISTENERS_INTERVAL_MS, LISTENERS_QUEUE_MAX, SOCKET_FDS_MAX},
-    netns::{NetworkNamespace, VisitError, Visitor},
+    netns::{Lookout, VisitError, Visitor},
     proc::ProcFs,
 };
 
@@ -63,13 +63,15 @@ impl Listeners {
 fn look_out(proc: &ProcFs, wanted: &Receiver<Vec<u16>>, tell: &SyncSender<Listener>) {
     let Ok(visitor) = Visitor::new() else { return };
     let (mut ports, mut known) = (Vec::new(), HashSet::new());
+    let mut lookout = Lookout::default();
     loop {
         match wanted.recv_timeout(Duration::from_millis(LISTENERS_INTERVAL_MS)) {
             Ok(newer) => ports = newer,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let Ok(found) = look(proc, &visitor, &ports, &mut known) else { return };
+        let looked = look(proc, &visitor, &mut lookout, &ports, &mut known);
+        let Ok(found) = looked else { return };
         if found.into_iter().any(|listener| tell.send(listener).is_err()) {
             return;
         }
@@ -83,6 +85,7 @@ fn look_out(proc: &ProcFs, wanted: &Receiver<Vec<u16>>, tell: &SyncSender<Listen
 fn look(
     proc: &ProcFs,
     visitor: &Visitor,
+    lookout: &mut Lookout,
     ports: &[u16],
     known: &mut HashSet<(u64, u64)>,
 ) -> Result<Vec<Listener>, VisitError> {
@@ -91,8 +94,7 @@ fn look(
     }
     let pids = proc.pids();
     let (mut present, mut fresh) = (HashSet::new(), Vec::new());
-    let mut seen = HashSet::new();
-    for namespace in NetworkNamespace::of_processes(proc, pids.iter().copied(), &mut seen) {
+    for namespace in lookout.look(proc, &pids, &mut HashSet::new()) {
         let list = || -> io::Result<Vec<(u16, u64)>> {
             let mut diag = Diag::open()?;
             let mut found = diag.listeners(INET)?;
@@ -133,12 +135,12 @@ mod tests {
         let proc = ProcFs::new(Path::new("/proc"));
         let looked = thread::spawn(move || {
             let visitor = Visitor::new().unwrap();
-            let mut known = HashSet::new();
+            let (mut lookout, mut known) = (Lookout::default(), HashSet::new());
             for host in ["127.0.0.1:0", "[::1]:0"] {
                 let socket = TcpListener::bind(host).unwrap();
                 let port = socket.local_addr().unwrap().port();
                 let expected = Listener { pid: std::process::id(), port };
-                let mut look = || look(&proc, &visitor, &[port], &mut known).unwrap();
+                let mut look = || look(&proc, &visitor, &mut lookout, &[port], &mut known).unwrap();
                 assert_eq!(look(), [expected], "{host}");
                 assert_eq!(look(), [], "{host}");
             }
