@@ -95,6 +95,9 @@ pub mod map {
     /// Hash of a [`crate::verdict::Loss`] to how many are recorded, and since when. Of the daemon
     /// alone.
     pub const RECORDED: &str = "RECORDED";
+    /// Hash of how many events were read out of the ring (0), and how many of those are on record
+    /// (1). Of the daemon alone.
+    pub const READ: &str = "READ";
 
     /// All that programs use.
     pub const ALL: [&str; 40] = [

@@ -18,6 +18,7 @@ mod approval;
 mod audit;
 mod client;
 mod controls;
+mod crash;
 mod destroy;
 mod enforce;
 mod gap;
@@ -56,6 +57,7 @@ const SUBJECTS: &[&[Test]] = &[
     odd::TESTS,
     recall::TESTS,
     audit::TESTS,
+    crash::TESTS,
     lifecycle::TESTS,
     gap::TESTS,
 ];

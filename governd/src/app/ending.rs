@@ -66,6 +66,8 @@ impl Engine {
         self.record_phase(Phase::Stop { reason: Arc::from(reason), stays_attached });
         self.close_inventory();
         self.keep_rule_hits(true);
+        self.journal.settle();
+        self.settle(events);
         let Self { kernel, journal, exporting, uplink, .. } = self;
         drop((kernel, uplink));
         Exporting::stop(exporting);

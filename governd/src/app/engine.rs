@@ -33,6 +33,7 @@ use super::{
     quic::Quic,
     rulebook::{Rulebook, RulebookError},
     selftest::SelfTests,
+    taken::Taken,
     unseen::Watch,
     uplink::Uplink,
 };
@@ -102,6 +103,7 @@ pub struct Engine {
     pub(super) started: Instant,
     pub(super) events: EventStatus,
     pub(super) pressure: Pressure,
+    pub(super) taken: Option<Taken>,
     pub(super) proof: Proof,
     pub(super) itself: Itself,
     pub(super) selftests: SelfTests,
@@ -151,11 +153,15 @@ impl Engine {
                 }
                 _ = hangups.recv() => self.reload(),
                 news = attached(tracing) => self.attached(news),
-                _ = looks.tick() => self.look(),
+                _ = looks.tick() => {
+                    self.look();
+                    self.settle(events);
+                }
                 _ = unseen.tick() => self.look_for_unseen(),
                 read = events.batch(|event| self.event(event)) => {
                     self.events.read += read? as u64;
                     self.events.malformed = events.malformed();
+                    self.settle(events);
                     // In a flood the next batch is there already: without this nobody else who is
                     // on this thread (signals, timers, the control socket) would get a turn.
                     tokio::task::yield_now().await;

@@ -155,6 +155,11 @@ impl Journal {
         self.keeper.queued()
     }
 
+    /// Records that were handed over, and how many of those are durable, or counted as lost.
+    pub fn settled(&self) -> (u64, u64) {
+        self.keeper.settled()
+    }
+
     /// Waits until the log has what was handed over, or for as long as a watcher would.
     pub fn settle(&self) {
         if self.keeper.commit(COMMIT_TIMEOUT).is_none() {

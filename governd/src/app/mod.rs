@@ -41,6 +41,7 @@ pub mod rulebook;
 mod selftest;
 pub mod sinking;
 pub mod sources;
+mod taken;
 mod tampering;
 mod unrecorded;
 mod unseen;
@@ -237,7 +238,6 @@ impl App {
         let services = KnownServices::of(&catalog);
         let mut state = State::new(Arc::new(Compiled::default()), services);
         state.set_lost(&kernel.recorded()?);
-        let destroyer = Destroyer::spawn(proc())?;
         let mut engine = Engine {
             frames: guard_frames(&mut kernel, proc()),
             kernel,
@@ -251,7 +251,7 @@ impl App {
             journal,
             exporting,
             discovery: Discovery::new(catalog, proc(), settings.pods.as_ref()),
-            destroyer,
+            destroyer: Destroyer::spawn(proc())?,
             watch: Watch::new(Lookout::spawn(proc())?),
             quic: Default::default(),
             ending: Ending::of(settings),
@@ -260,13 +260,14 @@ impl App {
             started,
             events: Default::default(),
             pressure: Default::default(),
+            taken: None,
             proof: Default::default(),
             itself: Default::default(),
             selftests: Default::default(),
             controls,
             lifecycle,
         };
-        engine.record_opened(&opened);
+        engine.record_opened(&opened, &events);
         engine.put_in_force(policy)?;
         engine.kernel.persist()?;
         let server = Server::bind(&settings.socket, confinement::control_group())?;
@@ -380,7 +381,8 @@ impl Engine {
         self.journal.record(Record::Lifecycle(lifecycle), None);
     }
 
-    fn record_opened(&self, opened: &Opened) {
+    fn record_opened(&self, opened: &Opened, events: &kernel::Events) {
+        self.record_taken(events);
         if opened.cut_bytes > 0 {
             let loss = Loss {
                 source: LossSource::TornTail,

@@ -333,6 +333,8 @@ pub enum LossSource {
     TornTail,
     /// An exporter did not deliver: the log had deleted it before, or the receiver refuses it.
     Export,
+    /// A daemon that was killed had read events, and they may not be on record.
+    Killed,
     /// Refused sockets could not be ended: their packets are stopped, but their programs wait.
     Undestroyed,
 }
@@ -346,6 +348,7 @@ impl LossSource {
             Self::Queue => "queue-full",
             Self::TornTail => "torn-tail",
             Self::Export => "not-exported",
+            Self::Killed => "daemon-killed",
             Self::Undestroyed => "sockets-not-destroyed",
         }
     }
@@ -356,7 +359,8 @@ impl LossSource {
 pub struct Loss {
     /// Where.
     pub source: LossSource,
-    /// How much: events, records, or bytes for [`LossSource::TornTail`].
+    /// How much: events (at most, for [`LossSource::Killed`]), records, or bytes for
+    /// [`LossSource::TornTail`].
     pub count: u64,
     /// When it began, in milliseconds since the epoch.
     pub since_ms: u64,

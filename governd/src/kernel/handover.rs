@@ -1,6 +1,6 @@
 //! What one daemon leaves for the next, in maps that no program reads: the numbers of subjects and
-//! sets, which tasks, sockets and bindings hold, and how much of what was lost is recorded. They
-//! live exactly as long as the maps that they explain.
+//! sets, which tasks, sockets and bindings hold, how much of what was lost is recorded, and how
+//! much was read. They live exactly as long as the maps that they explain.
 
 use std::{os::fd::AsFd as _, path::Path};
 
@@ -12,7 +12,7 @@ use governd_common::{
     verdict::Loss,
 };
 
-use super::{KernelError, sys};
+use super::{KernelError, meter::Meter, sys};
 use crate::policy::ids::{Ids, Numbered};
 
 /// What a number belongs to: the first byte of its key.
@@ -24,15 +24,18 @@ type IdKey = [u8; 1 + ID_TEXT_BYTES_MAX];
 type Recorded = [u64; 2];
 
 /// The maps: bytes of a key and of a value, entries, flags.
-pub(super) const MAPS: [(&str, [u32; 4]); 2] = [
+pub(super) const MAPS: [(&str, [u32; 4]); 3] = [
     (map::IDS, [size_of::<IdKey>() as u32, 4, IDS_MAX, BPF_F_NO_PREALLOC]),
     (map::RECORDED, [4, size_of::<Recorded>() as u32, Loss::ALL.len() as u32, BPF_F_NO_PREALLOC]),
+    (map::READ, [4, 8, 2, BPF_F_NO_PREALLOC]),
 ];
 
 /// The maps, open.
 pub(super) struct Handover {
     ids: HashMap<MapData, IdKey, u32>,
     recorded: HashMap<MapData, u32, Recorded>,
+    /// Until the events have it.
+    meter: Option<Meter>,
     /// Subjects and sets that are written.
     written: Numbered,
 }
@@ -40,11 +43,17 @@ pub(super) struct Handover {
 impl Handover {
     /// Takes the maps that are pinned in a directory; makes them where there are none.
     pub(super) fn take(directory: &Path) -> Result<Self, KernelError> {
-        let [ids, recorded] = MAPS;
+        let [ids, recorded, read] = MAPS;
         let (ids, recorded) = (take(directory, ids)?, take(directory, recorded)?);
-        let mut handover = Self { ids, recorded, written: Numbered::default() };
+        let meter = Some(Meter::open(take(directory, read)?)?);
+        let mut handover = Self { ids, recorded, meter, written: Numbered::default() };
         handover.written = handover.ids()?.numbered();
         Ok(handover)
+    }
+
+    /// How many events were read; there is one such count, so the second call gives `None`.
+    pub(super) fn take_meter(&mut self) -> Option<Meter> {
+        self.meter.take()
     }
 
     /// The numbers that are given.

@@ -122,7 +122,8 @@ impl Kernel {
         let links = Links::attach(&mut ebpf, &place, &lacks)?;
         let mut tables = PolicyTables::take(&mut ebpf)?;
         tables.count_from(generation);
-        let events = Some(Events::take(&mut ebpf)?);
+        let meter = pinned.as_mut().and_then(|pinned| pinned.handover.take_meter());
+        let events = Some(Events::take(&mut ebpf, meter.unwrap_or_default())?);
         let (cgroup, canary) = (path, None);
         Ok(Self { links, ebpf, tables, events, cgroup, directory, lacks, pinned, canary })
     }

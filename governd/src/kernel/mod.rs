@@ -19,6 +19,7 @@ mod link;
 mod load;
 mod loads;
 mod lsm;
+mod meter;
 mod object;
 mod own;
 mod pins;

@@ -43,7 +43,7 @@ const FRAMES: &str = "frames";
 const NEWER_MAX: u32 = 1;
 
 /// What programs and policies leave in maps, and another layout of them can go on with.
-const CARRIED: [&str; 18] = [
+const CARRIED: [&str; 19] = [
     map::RULE_HITS,
     map::USAGES,
     map::DESTINATIONS,
@@ -62,6 +62,7 @@ const CARRIED: [&str; 18] = [
     map::EVENTS,
     map::IDS,
     map::RECORDED,
+    map::READ,
 ];
 
 /// The pins of one cgroup, locked.

@@ -21,6 +21,7 @@ use governd_common::{
 use super::{
     KernelError, RawEvent, attach, layout,
     load::load_replay,
+    meter::Meter,
     pod::Shared,
     ring::Events,
     tables::{PolicyTables, open},
@@ -75,7 +76,7 @@ impl Replay {
         let tables = PolicyTables::take(&mut ebpf)?;
         let flows = open(&mut ebpf, map::FLOWS)?;
         let beginnings = open(&mut ebpf, map::HELLO_FLOWS)?;
-        let events = Events::take(&mut ebpf)?;
+        let events = Events::take(&mut ebpf, Meter::default())?;
         Ok(Self { ebpf, tables, flows, beginnings, flows_len: 0, events })
     }
 

@@ -29,7 +29,7 @@ use governd_common::{
 use tokio::{io::unix::AsyncFd, time};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::KernelError;
+use super::{KernelError, meter::Meter};
 
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
@@ -135,13 +135,14 @@ pub struct Events {
     wakes: Option<AsyncFd<OwnedFd>>,
     pause: Duration,
     malformed: u64,
+    meter: Meter,
 }
 
 impl Events {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+    pub(super) fn take(ebpf: &mut Ebpf, meter: Meter) -> Result<Self, KernelError> {
         let ring = ebpf.take_map(map::EVENTS).ok_or(KernelError::Missing(map::EVENTS))?;
         let ring = RingBuf::try_from(ring).map_err(KernelError::map("open", map::EVENTS))?;
-        Ok(Self { ring, wakes: None, pause: PAUSE_MIN, malformed: 0 })
+        Ok(Self { ring, wakes: None, pause: PAUSE_MIN, malformed: 0, meter })
     }
 
     /// Reads what is there now, without waiting, and returns how many events that was.
@@ -150,13 +151,34 @@ impl Events {
         while count < BATCH_MAX
             && let Some(item) = self.ring.next()
         {
+            if count == 0 {
+                self.meter.begin(BATCH_MAX as u64);
+            }
             count += 1;
             match RawEvent::parse(&item) {
                 Some(event) => each(event),
                 None => self.malformed += 1,
             }
         }
+        if count > 0 {
+            self.meter.end(count as u64);
+        }
         count
+    }
+
+    /// Events that were read, by earlier daemons, too, where the programs outlive them.
+    pub fn read(&self) -> u64 {
+        self.meter.read()
+    }
+
+    /// Events that were read and may not be on record.
+    pub fn unsettled(&self) -> u64 {
+        self.meter.unsettled()
+    }
+
+    /// The first so many that were read are on record, or need none.
+    pub fn settle(&mut self, read: u64) {
+        self.meter.settle(read);
     }
 
     /// Waits until there are events, then reads them. Dropping the future loses none.

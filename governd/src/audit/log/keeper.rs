@@ -15,7 +15,10 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
-use super::{CommitError, Filesystem, LOG_BYTES_MAX, Log, PENDING_BYTES_MAX, retention::Surplus};
+use super::{
+    CommitDurations, CommitError, Filesystem, LOG_BYTES_MAX, Log, PENDING_BYTES_MAX,
+    durations::CommitTimes, retention::Surplus,
+};
 use crate::audit::record::{
     Context, Deleted, Host, Loss, LossSource, Record, Stamp, Tokens,
     personal::{self, Erasure, Values},
@@ -101,36 +104,6 @@ pub struct Keeper {
     thread: Option<JoinHandle<Result<u64, CommitError>>>,
 }
 
-/// Upper bounds of the buckets in which commits are counted by their duration, in seconds.
-pub const COMMIT_BOUNDS_S: [f64; 8] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0];
-
-/// How long commits took since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct CommitDurations {
-    /// All together, in seconds.
-    pub sum_s: f64,
-    /// Commits by [`COMMIT_BOUNDS_S`], and those that took longer.
-    pub counts: [u64; COMMIT_BOUNDS_S.len() + 1],
-}
-
-#[derive(Default)]
-struct CommitTimes {
-    sum_ns: AtomicU64,
-    counts: [AtomicU64; COMMIT_BOUNDS_S.len() + 1],
-}
-
-impl CommitTimes {
-    fn observe(&self, took: Duration) {
-        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.sum_ns.fetch_add(ns, Ordering::Relaxed);
-        let fits = |bound: &f64| took.as_secs_f64() <= *bound;
-        let bucket = COMMIT_BOUNDS_S.iter().position(fits).unwrap_or(COMMIT_BOUNDS_S.len());
-        if let Some(count) = self.counts.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// How far the log is durable, for readers on other threads: what lies behind it may still vanish.
 #[derive(Clone)]
 pub struct Progress(Arc<Shared>);
@@ -160,6 +133,9 @@ struct Shared {
     durable: AtomicU64,
     /// Records that wait for the thread.
     queued: AtomicU64,
+    /// Records that were handed over, and how many of those are durable or counted in one that is.
+    handed: AtomicU64,
+    settled: AtomicU64,
     commits: CommitTimes,
     lost: AtomicU64,
     queue_lost: AtomicU64,
@@ -205,7 +181,10 @@ impl Keeper {
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
         let sent = self.orders.as_ref().map(|orders| orders.try_send(order));
         let refused = match sent {
-            Some(Ok(())) => return Ok(()),
+            Some(Ok(())) => {
+                self.shared.handed.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
             Some(Err(TrySendError::Full(_))) => Refused::QueueFull,
             Some(Err(TrySendError::Disconnected(_))) | None => Refused::Closed,
         };
@@ -257,14 +236,16 @@ impl Keeper {
         self.shared.queued.load(Ordering::Relaxed)
     }
 
+    /// Records that were handed over since the start, and how many of those are durable, or are
+    /// counted as lost in a record that is.
+    pub fn settled(&self) -> (u64, u64) {
+        let Shared { handed, settled, .. } = self.shared.as_ref();
+        (handed.load(Ordering::Relaxed), settled.load(Ordering::Relaxed))
+    }
+
     /// How long commits took since the start.
     pub fn commits(&self) -> CommitDurations {
-        let CommitTimes { sum_ns, counts } = &self.shared.commits;
-        let sum_s = Duration::from_nanos(sum_ns.load(Ordering::Relaxed)).as_secs_f64();
-        let counts = std::array::from_fn(|bucket| {
-            counts.get(bucket).map_or(0, |count| count.load(Ordering::Relaxed))
-        });
-        CommitDurations { sum_s, counts }
+        self.shared.commits.durations()
     }
 
     /// What the system says while the log cannot be written.
@@ -310,6 +291,8 @@ struct Worker<F: Filesystem> {
     due: Option<Instant>,
     /// When the last commit was.
     committed: Instant,
+    /// Records that came from the queue.
+    taken: u64,
     /// Records that the log refused, since when (milliseconds since the epoch), and why.
     refused: Option<(u64, u64, Arc<str>)>,
 }
@@ -332,6 +315,7 @@ impl<F: Filesystem> Worker<F> {
             retained: None,
             due: None,
             committed: Instant::now(),
+            taken: 0,
             refused: None,
         }
     }
@@ -368,6 +352,7 @@ impl<F: Filesystem> Worker<F> {
             Order::Record { time_ms, record } => {
                 self.shared.queued.fetch_sub(1, Ordering::Relaxed);
                 self.take(time_ms, &record);
+                self.taken += 1;
             }
             Order::Commit { done } => {
                 let committed = self.commit();
@@ -454,7 +439,9 @@ impl<F: Filesystem> Worker<F> {
         for (source, (count, since_ms, detail)) in queue.into_iter().chain(refused) {
             self.take(now_ms(), &Record::Loss(Loss { source, count, since_ms, detail }));
         }
-        self.commit_once()
+        let durable = self.commit_once()?;
+        self.shared.settled.store(self.taken, Ordering::Relaxed);
+        Ok(durable)
     }
 
     fn commit_once(&mut self) -> Result<u64, CommitError> {

@@ -41,6 +41,7 @@
 
 mod append;
 mod cursor;
+mod durations;
 mod extract;
 mod inspect;
 #[cfg(test)]
@@ -73,11 +74,10 @@ use std::{io, path::PathBuf};
 pub use self::{
     append::{Damage, Log, Opened},
     cursor::Cursor,
+    durations::{COMMIT_BOUNDS_S, CommitDurations},
     extract::{ExportError, export},
     inspect::{public_key, verify},
-    keeper::{
-        COMMIT_BOUNDS_S, CommitDurations, Fresh, Keeper, KeeperOptions, Observer, Progress, Refused,
-    },
+    keeper::{Fresh, Keeper, KeeperOptions, Observer, Progress, Refused},
     notes::{Note, Notes, beginning, note_after, root_at},
     prove::{ProveError, prove},
     reader::{Line, Reader},

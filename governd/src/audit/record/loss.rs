@@ -19,13 +19,15 @@ pub(super) fn write(o: &mut Object<'_>, loss: &Loss, host: &Host, stamp: &Stamp)
     let class = Class { category: 6, class: 6008, activity: ACTIVITY_GENERAL_ERROR };
     let severity = match loss.source {
         LossSource::TornTail | LossSource::Undestroyed => SEVERITY_LOW,
-        LossSource::Kernel(_) | LossSource::Queue | LossSource::Log | LossSource::Export => {
-            SEVERITY_HIGH
-        }
+        LossSource::Kernel(_)
+        | LossSource::Queue
+        | LossSource::Killed
+        | LossSource::Log
+        | LossSource::Export => SEVERITY_HIGH,
     };
     let place = match loss.source {
         LossSource::Kernel(_) => "kernel",
-        LossSource::Queue | LossSource::Undestroyed => "daemon",
+        LossSource::Queue | LossSource::Killed | LossSource::Undestroyed => "daemon",
         LossSource::Log | LossSource::TornTail => "log",
         LossSource::Export => "export",
     };
@@ -60,6 +62,9 @@ fn message(loss: &Loss) -> String {
         LossSource::Log => format!("{count} records lost: the log could not be written"),
         LossSource::TornTail => format!("{count} bytes cut behind the last whole record"),
         LossSource::Export => format!("{count} records were not exported"),
+        LossSource::Killed => {
+            format!("up to {count} events lost: the daemon was killed before they were recorded")
+        }
         LossSource::Undestroyed => {
             format!("{count} refused sockets not ended: their programs wait, nothing gets out")
         }

@@ -460,6 +460,7 @@ fn minimal() -> Vec<Record> {
         Record::Loss(lost(LossSource::TornTail)),
         Record::Loss(lost(LossSource::Export)),
         Record::Deleted(Deleted { kept_from: 4_096, records: 4_096, bytes: 64 << 20 }),
+        Record::Loss(lost(LossSource::Killed)),
         Record::Loss(lost(LossSource::Undestroyed)),
         Record::Finding(Finding {
             subject: None,

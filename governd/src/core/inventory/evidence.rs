@@ -120,11 +120,16 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// One line of words.
+    /// One line of words. It is for records, which never change: command lines, which can be
+    /// erased, are not in it but beside the record of whom it is about.
     pub fn line(&self) -> String {
         let Self { signal, name, value, weight, source, count, .. } = self;
+        let value = match signal {
+            Signal::CommandLine => String::new(),
+            _ => format!(": {value}"),
+        };
         format!(
-            "{}: {value} ({name}, {}, seen {count} times, {source})",
+            "{}{value} ({name}, {}, seen {count} times, {source})",
             signal.word(),
             weight.word()
         )

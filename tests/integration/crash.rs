@@ -1,0 +1,307 @@
+//! What the sink has of a host after daemon and sink were killed at moments that nobody chose,
+//! counted against what a client did; and what happens to who rewrites or erases.
+
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use governd_tests::{
+    Lab,
+    client::Family,
+    command::{Finished, Running, run},
+    daemon::{Daemon, Place},
+    site, wait,
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{Test, audit::audit, client, measured, policy, record};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("crash::whoever_is_killed_the_sink_has_what_happened", whoever_is_killed),
+    ("crash::a_history_that_is_rewritten_is_found_on_both_sides", a_rewritten_history),
+    ("crash::values_are_erased_from_log_and_sink", values_are_erased),
+];
+
+/// How often the daemon or the sink is killed; more of it on request.
+const KILLS: &str = "CRASH_KILLS";
+const KILLS_DEFAULT: u32 = 6;
+const EXIT_NO: i32 = 1;
+/// A word on a command line.
+const PERSONAL: &str = "of-dana-and-nobody-else";
+const HOST: &str = "web-1";
+/// Longest time that one of them is left to work.
+const WORK_MAX: Duration = Duration::from_millis(1_500);
+/// Between two looks at what takes a process to look at.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long the sink may take to have everything: a host waits for up to a minute after failures.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Destinations of the client: networks that nothing routes to.
+const NETWORK: &str = "10.78.";
+const PORTS: u64 = 50_000;
+const PORT_MIN: u64 = 10_000;
+
+/// Tries connections that are all denied, each to a place of its own, for as long as its standard
+/// input is open, and says how many it tried.
+const SCRIPT: &str = r#"
+import select, socket, sys, time
+tried = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    for _ in range(4):
+        place = ("10.78.%d.%d" % divmod(tried // 50000, 256), 10000 + tried % 50000)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            try:
+                s.connect(place)
+                sys.exit("passed")
+            except PermissionError:
+                tried += 1
+    time.sleep(0.01)
+print("tried", tried)
+"#;
+
+/// A sink on this machine, as its own process.
+struct Sink<'p> {
+    place: &'p Place,
+    directory: PathBuf,
+    address: String,
+    running: Option<Running>,
+}
+
+impl<'p> Sink<'p> {
+    fn new(place: &'p Place) -> Result<Self> {
+        let directory = place.socket().with_file_name("of-sink");
+        // Free now, and asked for again each time that the sink starts.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let mut sink = Self { place, directory, address, running: None };
+        sink.ask(&["init", "--name", "127.0.0.1"])?.success()?;
+        sink.start()?;
+        Ok(sink)
+    }
+
+    /// `governd sink` with a verb.
+    fn ask(&self, arguments: &[&str]) -> Result<Finished> {
+        let mut command = self.place.command(["sink"]);
+        run(command.args(arguments).arg("--dir").arg(&self.directory))
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let mut command = self.place.command(["sink", "run", "--listen", &self.address, "--dir"]);
+        let mut running = Running::start(command.arg(&self.directory))?;
+        running.line(wait::PATIENCE, |line| line.contains("listen"))?;
+        self.running = Some(running);
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        let running = self.running.take().context("the sink does not run")?;
+        running.signal(Signal::KILL)?;
+        running.finish(wait::PATIENCE).map(drop)
+    }
+
+    /// Lets the host of the place in.
+    fn enroll(&self) -> Result<()> {
+        let token = self.ask(&["token", "--host", HOST, "--sink", &self.address])?.success()?;
+        let state = self.place.state();
+        let mut enroll = self.place.command(["enroll", token.trim(), "--state-dir"]);
+        run(enroll.arg(state))?.success().map(drop)
+    }
+
+    /// What it says of the host.
+    fn host(&self) -> Result<Value> {
+        let hosts = self.ask(&["hosts", "--json"])?;
+        let line = hosts.stdout.lines().next().with_context(|| format!("no host: {hosts}"))?;
+        Ok(serde_json::from_str(line)?)
+    }
+
+    /// Waits until it has everything that the log has.
+    fn wait_for_log(&self, daemon: &Daemon<'_>) -> Result<u64> {
+        wait::until("every record in the sink", PATIENCE, || {
+            thread::sleep(PAUSE);
+            let size = record::number(&self.host()?, "/records").unwrap_or(0);
+            let status = daemon.status()?;
+            let number = |name| record::number(&status, name);
+            let is_all = number("/log/durable") == Some(size);
+            let is_idle = number("/log/next_index") == Some(size);
+            Ok((size > 0 && is_all && is_idle).then_some(size))
+        })
+    }
+
+    /// The records of the host, in order.
+    fn records(&self) -> Result<Vec<Value>> {
+        let mut show = self.place.command(["sink", "show", HOST, "--dir"]);
+        let shown = Running::start(show.arg(&self.directory))?.finish(PATIENCE)?.success()?;
+        shown.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+}
+
+fn policy_of(lab: &Lab, place: &Place) -> Result<()> {
+    place.write_policy(&policy::both_agents(lab, "enforce", &[])).map(drop)
+}
+
+/// Up to a number, from the clock: a run says how it ended, not how it began.
+fn any(limit: Duration) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    limit.mul_f64(f64::from(now.subsec_nanos() % 1_000_003) / 1_000_003.0)
+}
+
+fn whoever_is_killed(lab: &Lab) -> Result<()> {
+    let kills = match env::var(KILLS) {
+        Ok(text) => text.parse().with_context(|| format!("{KILLS}={text}"))?,
+        Err(_) => KILLS_DEFAULT,
+    };
+    let place = Place::new(lab, "crash")?;
+    policy_of(lab, &place)?;
+    let mut sink = Sink::new(&place)?;
+    place.start()?.terminate()?;
+    sink.enroll()?;
+    let mut daemon = place.start()?;
+    // Who has nothing to record loses nothing.
+    sink.wait_for_log(&daemon)?;
+    daemon.kill()?;
+    daemon = place.start()?;
+    let idle = place.records()?.iter().filter_map(lost).sum::<u64>();
+    ensure!(idle == 0, "{idle} lost while nothing happened");
+    let mut client = lab.client(Family::V4, lab.tools().agent()).args(["-c", SCRIPT]).start()?;
+    for kill in 0..kills {
+        thread::sleep(any(WORK_MAX));
+        if kill % 2 == 0 {
+            daemon.kill()?;
+            daemon = place.start()?;
+        } else {
+            sink.kill()?;
+            sink.start()?;
+        }
+    }
+    client.close_input();
+    let finished = client.finish(wait::PATIENCE)?;
+    let tried = finished.stdout.trim().strip_prefix("tried ").and_then(|text| text.parse().ok());
+    let tried: u64 = tried.with_context(|| format!("no number: {finished}"))?;
+    let size = sink.wait_for_log(&daemon)?;
+    let records = sink.records()?;
+    ensure!(records.len() as u64 == size, "{} records of {size} shown", records.len());
+    for (index, each) in (0..).zip(&records) {
+        ensure!(record::number(each, "/metadata/sequence") == Some(index), "{index}: {each}");
+    }
+    let happened: Vec<u64> = records.iter().filter_map(number_of_try).collect();
+    let disorder = happened.windows(2).find(|pair| pair[0] >= pair[1]);
+    ensure!(disorder.is_none(), "twice, or out of order: {disorder:?}");
+    ensure!(happened.last().is_none_or(|last| *last < tried), "more than the client did");
+    let missing = tried - happened.len() as u64;
+    let lost: u64 = records.iter().filter_map(lost).sum();
+    measured(format!(
+        "{kills} kills: {tried} tries, {} in the sink, {missing} missing, {lost} told as lost",
+        happened.len()
+    ));
+    ensure!(missing <= lost, "{missing} of {tried} are missing, and {lost} are told as lost");
+    daemon.stop()?;
+    audit(&place, &["verify", "--against", "sink"])?.success()?;
+    sink.ask(&["verify"])?.success()?;
+    Ok(())
+}
+
+/// Which try of the client a record is of.
+fn number_of_try(each: &Value) -> Option<u64> {
+    let place = record::text(each, "/dst_endpoint/ip").strip_prefix(NETWORK)?;
+    let (third, fourth) = place.split_once('.')?;
+    let network = third.parse::<u64>().ok()? * 256 + fourth.parse::<u64>().ok()?;
+    Some(network * PORTS + record::number(each, "/dst_endpoint/port")? - PORT_MIN)
+}
+
+/// How many events or records this one says were lost.
+fn lost(each: &Value) -> Option<u64> {
+    let of_bytes = record::text(each, "/unmapped/governd/loss/reason") == "torn-tail";
+    record::number(each, "/unmapped/governd/loss/count").filter(|_| !of_bytes)
+}
+
+fn a_rewritten_history(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "rewritten")?;
+    policy_of(lab, &place)?;
+    let sink = Sink::new(&place)?;
+    place.start()?.terminate()?;
+    sink.enroll()?;
+    let daemon = place.start()?;
+    client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 5)?;
+    sink.wait_for_log(&daemon)?;
+    daemon.terminate()?;
+    audit(&place, &["verify", "--against", "sink"])?.success()?;
+    // The same key, and another past.
+    for entry in fs::read_dir(place.state().join("log"))? {
+        let path = entry?.path();
+        if path.file_stem().is_some_and(|stem| stem != "key") {
+            fs::remove_file(path)?;
+        }
+    }
+    let daemon = place.start()?;
+    wait::until("a finding of the sink", PATIENCE, || {
+        thread::sleep(PAUSE);
+        let host = sink.host()?;
+        let what = record::text(&host, "/findings/0/what");
+        Ok(["rewind", "root", "fork"].contains(&what).then_some(()))
+    })?;
+    ensure!(sink.ask(&["hosts"])?.code == Some(EXIT_NO), "the sink is content");
+    daemon.stop()?;
+    let alone = audit(&place, &["verify"])?;
+    ensure!(alone.code == Some(0), "by itself the other past is a log like any: {alone}");
+    let against = audit(&place, &["verify", "--against", "sink"])?;
+    let is_found = against.code == Some(EXIT_NO) && against.stdout.contains("rewritten:");
+    ensure!(is_found, "{against}");
+    Ok(())
+}
+
+fn values_are_erased(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "erased")?;
+    policy_of(lab, &place)?;
+    let sink = Sink::new(&place)?;
+    place.start()?.terminate()?;
+    sink.enroll()?;
+    let daemon = place.start()?;
+    let arguments = ["-c", "import os; os.execv('/bin/true', ['true', 'of-a-person'])", PERSONAL];
+    lab.client(Family::V4, lab.tools().agent()).args(arguments).run()?.success()?;
+    sink.wait_for_log(&daemon)?;
+    let log = place.state().join("log");
+    let shown = || audit(&place, &["query", "--json", "--limit", "100000"])?.success();
+    let at_sink = || sink.ask(&["show", HOST])?.success();
+    ensure!(is_in_files(&log, PERSONAL)?, "nothing beside the log");
+    ensure!(shown()?.contains(PERSONAL) && at_sink()?.contains(PERSONAL), "it is not shown");
+
+    let socket = place.socket().display().to_string();
+    let erased = audit(&place, &["erase", "--user", "root", "--socket", &socket])?.success()?;
+    ensure!(erased.starts_with("erased: "), "{erased}");
+    ensure!(!is_in_files(&log, PERSONAL)?, "it is in a file of the log");
+    let text = shown()?;
+    ensure!(!text.contains(PERSONAL) && text.contains("[erased]"), "it is shown");
+    ensure!(at_sink()?.contains(PERSONAL), "a sink does not follow a host");
+    sink.ask(&["erase", "--user", "root"])?.success()?;
+    let text = at_sink()?;
+    ensure!(!text.contains(PERSONAL) && text.contains("[erased]"), "the sink shows it");
+    // Who did it is a record, and does not say whose values they were.
+    let told = place
+        .record("the erasure", |each| record::text(each, "/api/operation") == "audit.erase")?;
+    ensure!(!record::text(&told, "/message").contains("root"), "{told}");
+    client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?;
+    sink.wait_for_log(&daemon)?;
+    daemon.stop()?;
+    // With no daemon there is less to ask, and as much to erase.
+    audit(&place, &["erase", "--before", "0m"])?.success()?;
+    let again = audit(&place, &["erase", "--before", "2001-01-01"])?;
+    ensure!(again.code == Some(EXIT_NO), "{again}");
+    audit(&place, &["verify", "--against", "sink"])?.success()?;
+    sink.ask(&["verify"])?.success()?;
+    Ok(())
+}
+
+/// Whether a text is in any file of a directory.
+fn is_in_files(directory: &Path, text: &str) -> Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let content = fs::read(entry?.path())?;
+        if content.windows(text.len()).any(|window| window == text.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
