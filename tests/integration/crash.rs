@@ -188,7 +188,7 @@ fn whoever_is_killed(lab: &Lab) -> Result<()> {
         ensure!(record::number(each, "/metadata/sequence") == Some(index), "{index}: {each}");
     }
     let happened: Vec<u64> = records.iter().filter_map(number_of_try).collect();
-    let disorder = happened.windows(2).find(|pair| pair[0] >= pair[1]);
+    let disorder = happened.iter().zip(happened.iter().skip(1)).find(|(one, next)| one >= next);
     ensure!(disorder.is_none(), "twice, or out of order: {disorder:?}");
     ensure!(happened.last().is_none_or(|last| *last < tried), "more than the client did");
     let missing = tried - happened.len() as u64;
