@@ -21,6 +21,8 @@ use crate::{
 };
 
 const SOCK_RAW: u32 = 3;
+/// No flag: what no subject may do.
+pub(crate) const NOBODY: u16 = 0;
 
 /// A governed process that asks for what its subject does not have.
 pub(crate) struct Asking {

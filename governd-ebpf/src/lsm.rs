@@ -13,7 +13,12 @@ use governd_common::{
 };
 
 use crate::{
-    asking::Asking, emit::count, outcome::Outcome, subject, tables::View, task::TaskPointer,
+    asking::{Asking, NOBODY},
+    emit::count,
+    outcome::Outcome,
+    subject,
+    tables::View,
+    task::TaskPointer,
 };
 
 /// tgid of the daemon that loaded the programs.
@@ -24,8 +29,6 @@ pub(crate) static DAEMON: Global<u32> = Global::new(0);
 const PERMIT: i32 = 0;
 /// `EPERM`, as security modules refuse.
 const REFUSE: i64 = -1;
-/// No flag of a subject: none may do these.
-const NOBODY: u16 = 0;
 
 /// `bpf(2)`: whoever may call it can take governd's programs off and write its tables, and load
 /// programs that change packets after they were judged.

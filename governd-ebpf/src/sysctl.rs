@@ -1,28 +1,22 @@
 //! Settings that name programs which the kernel starts by itself.
 //!
 //! Such a program is no descendant of whoever named it, nor in its cgroup: a process that crashes,
-//! or asks for a module, has the kernel do what it may not. As in [`crate::local`], who asks is the
-//! entry in the task map.
+//! or asks for a module, has the kernel do what it may not.
 
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::bpf_sysctl,
-    helpers::{bpf_ktime_get_boot_ns, generated::bpf_sysctl_get_name},
-    programs::SysctlContext,
+    bindings::bpf_sysctl, helpers::generated::bpf_sysctl_get_name, programs::SysctlContext,
 };
 use governd_common::{
-    decide::Tables as _,
-    event::{EventHeader, EventKind, Hook, PathEvent, Setting},
-    limits::{COMM_BYTES, SOCKET_PATH_BYTES_MAX},
-    verdict::{Loss, Mode, Reason, Verdict},
+    event::{Hook, Setting},
+    verdict::Reason,
 };
 
 use crate::{
-    emit::{self, Wake, count},
-    outcome::{Fault, Outcome},
-    subject,
-    tables::{View, is_quarantined},
+    asking::{Asking, NOBODY},
+    outcome::Outcome,
+    tables::View,
     task::TaskPointer,
 };
 
@@ -74,48 +68,11 @@ fn judge_setting(setting: Setting) -> Outcome {
     let Some(view) = View::current() else {
         return Outcome::Pass;
     };
-    let Some(tgid) = TaskPointer::current().tgid() else {
-        count(Loss::Read);
-        return Fault::LostTask(view).outcome();
-    };
-    let Some(task) = subject::tracked(tgid) else {
-        return if subject::is_lost(tgid) {
-            Fault::LostTask(view).outcome()
-        } else {
-            Outcome::Pass
-        };
-    };
-    let Some(settings) = view.subject(task.subject) else {
-        return Outcome::Pass;
-    };
-    let is_quarantined = is_quarantined(task.subject);
-    let mode = if is_quarantined { Mode::Enforce } else { Mode::from_byte(settings.mode) };
-    let header = EventHeader {
-        kind: EventKind::Path as u16,
-        hook: Hook::Sysctl as u16,
-        tgid,
-        // SAFETY: the helper only reads the clock.
-        time_ns: unsafe { bpf_ktime_get_boot_ns() },
-        generation: view.generation,
-        cgroup: 0,
-        uid: 0,
-        gid: 0,
-        subject: task.subject,
-        root: task.root,
-        comm: [0; COMM_BYTES],
-    };
-    let event = PathEvent {
-        header,
-        device: setting as u32,
-        rule: settings.default_rule,
-        verdict: Verdict::Deny as u8,
-        reason: Reason::Setting as u8,
-        mode: mode as u8,
-        reserved: 0,
-        path_len: 0,
-        path: [0; SOCKET_PATH_BYTES_MAX],
-        padding: 0,
-    };
-    emit::event(event, Wake::Now);
-    if mode == Mode::Enforce { Outcome::Refuse } else { Outcome::Pass }
+    match Asking::of(&view, TaskPointer::current().tgid(), NOBODY) {
+        Ok(asking) => {
+            asking.report_number(Hook::Sysctl, setting as u32, Reason::Setting);
+            asking.outcome()
+        }
+        Err(outcome) => outcome,
+    }
 }

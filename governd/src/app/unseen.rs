@@ -46,8 +46,10 @@ struct Programs {
 
 impl Programs {
     fn listen() -> Self {
-        let loads = Loads::open()
-            .inspect_err(|error| tracing::warn!(%error, "nobody tells who loads programs"));
+        let loads = Loads::open().inspect_err(|error| {
+            let hint = "allow perf_event_open, as docs/hardening.md says";
+            tracing::warn!(%error, hint, "who loads BPF programs is not known");
+        });
         Self { loads: loads.ok(), waiting: Vec::new() }
     }
 

@@ -22,8 +22,6 @@ const fn kept(capability: CapabilitySet, reason: &'static str) -> Kept {
 
 /// Those of the daemon.
 pub const DAEMON: &[Kept] = &[
-    kept(CapabilitySet::BPF, "maps and programs"),
-    kept(CapabilitySet::PERFMON, "programs at tracepoints, which read kernel memory"),
     kept(
         CapabilitySet::NET_ADMIN,
         "programs at sockets, packets and interfaces; ending refused connections",
@@ -31,7 +29,8 @@ pub const DAEMON: &[Kept] = &[
     kept(
         CapabilitySet::SYS_ADMIN,
         "entering network namespaces of agents, to end their connections and to cover their \
-         interfaces; finding BPF objects by number",
+         interfaces; finding BPF objects by number; it has CAP_BPF and CAP_PERFMON in it, which \
+         maps, programs and their events need",
     ),
     kept(
         CapabilitySet::SYS_PTRACE,
