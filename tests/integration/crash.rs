@@ -47,12 +47,12 @@ const PORTS: u64 = 50_000;
 const PORT_MIN: u64 = 10_000;
 
 /// Tries connections that are all denied, each to a place of its own, for as long as its standard
-/// input is open, and says how many it tried.
-const SCRIPT: &str = r#"
+/// input is open, so many at once, and says how many it tried.
+pub(crate) const SCRIPT: &str = r#"
 import select, socket, sys, time
-tried = 0
+at_once, tried = int(sys.argv[1]), 0
 while not select.select([sys.stdin], [], [], 0)[0]:
-    for _ in range(4):
+    for _ in range(at_once):
         place = ("10.78.%d.%d" % divmod(tried // 50000, 256), 10000 + tried % 50000)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             try:
@@ -65,7 +65,7 @@ print("tried", tried)
 "#;
 
 /// A sink on this machine, as its own process.
-struct Sink<'p> {
+pub(crate) struct Sink<'p> {
     place: &'p Place,
     directory: PathBuf,
     address: String,
@@ -73,7 +73,8 @@ struct Sink<'p> {
 }
 
 impl<'p> Sink<'p> {
-    fn new(place: &'p Place) -> Result<Self> {
+    /// Makes it and starts it.
+    pub(crate) fn new(place: &'p Place) -> Result<Self> {
         let directory = place.socket().with_file_name("of-sink");
         // Free now, and asked for again each time that the sink starts.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
@@ -85,26 +86,43 @@ impl<'p> Sink<'p> {
 
     /// `governd sink` with a verb.
     fn ask(&self, arguments: &[&str]) -> Result<Finished> {
+        self.ask_in(&self.directory, arguments)
+    }
+
+    /// The same for a sink in another directory.
+    pub(crate) fn ask_in(&self, directory: &Path, arguments: &[&str]) -> Result<Finished> {
         let mut command = self.place.command(["sink"]);
-        run(command.args(arguments).arg("--dir").arg(&self.directory))
+        Running::start(command.args(arguments).arg("--dir").arg(directory))?.finish(PATIENCE)
+    }
+
+    /// Where it is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn start(&mut self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// Starts it with these environment variables.
+    pub(crate) fn start_with(&mut self, variables: &[(&str, &Path)]) -> Result<()> {
         let mut command = self.place.command(["sink", "run", "--listen", &self.address, "--dir"]);
-        let mut running = Running::start(command.arg(&self.directory))?;
+        command.arg(&self.directory).envs(variables.iter().copied());
+        let mut running = Running::start(&mut command)?;
         running.line(wait::PATIENCE, |line| line.contains("listen"))?;
         self.running = Some(running);
         Ok(())
     }
 
-    fn kill(&mut self) -> Result<()> {
+    /// Kills it.
+    pub(crate) fn kill(&mut self) -> Result<()> {
         let running = self.running.take().context("the sink does not run")?;
         running.signal(Signal::KILL)?;
         running.finish(wait::PATIENCE).map(drop)
     }
 
     /// Lets the host of the place in.
-    fn enroll(&self) -> Result<()> {
+    pub(crate) fn enroll(&self) -> Result<()> {
         let token = self.ask(&["token", "--host", HOST, "--sink", &self.address])?.success()?;
         let state = self.place.state();
         let mut enroll = self.place.command(["enroll", token.trim(), "--state-dir"]);
@@ -133,13 +151,13 @@ impl<'p> Sink<'p> {
 
     /// The records of the host, in order.
     fn records(&self) -> Result<Vec<Value>> {
-        let mut show = self.place.command(["sink", "show", HOST, "--dir"]);
-        let shown = Running::start(show.arg(&self.directory))?.finish(PATIENCE)?.success()?;
+        let shown = self.ask(&["show", HOST])?.success()?;
         shown.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 }
 
-fn policy_of(lab: &Lab, place: &Place) -> Result<()> {
+/// Puts a policy into place that denies everything to agents.
+pub(crate) fn policy_of(lab: &Lab, place: &Place) -> Result<()> {
     place.write_policy(&policy::both_agents(lab, "enforce", &[])).map(drop)
 }
 
@@ -166,7 +184,8 @@ fn whoever_is_killed(lab: &Lab) -> Result<()> {
     daemon = place.start()?;
     let idle = place.records()?.iter().filter_map(lost).sum::<u64>();
     ensure!(idle == 0, "{idle} lost while nothing happened");
-    let mut client = lab.client(Family::V4, lab.tools().agent()).args(["-c", SCRIPT]).start()?;
+    let mut client =
+        lab.client(Family::V4, lab.tools().agent()).args(["-c", SCRIPT, "4"]).start()?;
     for kill in 0..kills {
         thread::sleep(any(WORK_MAX));
         if kill % 2 == 0 {

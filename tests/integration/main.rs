@@ -30,6 +30,7 @@ mod monitor;
 mod newcomer;
 mod odd;
 mod policy;
+mod power;
 mod proof;
 mod recall;
 mod record;
@@ -58,6 +59,7 @@ const SUBJECTS: &[&[Test]] = &[
     recall::TESTS,
     audit::TESTS,
     crash::TESTS,
+    power::TESTS,
     lifecycle::TESTS,
     gap::TESTS,
 ];
