@@ -49,7 +49,7 @@ const SWAPS: usize = 6;
 const TURNS: usize = 10;
 /// Processes on the host while the daemon has nothing to do, and for how long it has not.
 const PROCESSES: usize = 500;
-/// Processes on a host that has many, half of them older than the daemon.
+/// Processes on a host that has many: half are older than the daemon, half are an agent's.
 const PROCESSES_MANY: usize = 5_000;
 const IDLE: Duration = Duration::from_secs(20);
 /// How long a daemon may settle before it counts as idle.
@@ -121,6 +121,8 @@ struct Bench {
     /// The measured program: one copy that no policy knows, and one that is the agent.
     other: PathBuf,
     agent: PathBuf,
+    /// `sleep` as an agent.
+    sleeper: PathBuf,
     files: TempDir,
 }
 
@@ -136,12 +138,14 @@ impl Bench {
         let governd = optimised(&arguments.daemon, "governd")?;
         let worker = optimised(&arguments.worker, "xtask")?;
         let files = TempDir::with_prefix("governd-bench-").context("making a directory")?;
-        let copy = |name: &str| -> Result<PathBuf> {
+        let copy = |from: &Path, name: &str| -> Result<PathBuf> {
             let to = files.path().join(name);
-            fs::copy(&worker, &to).context("copying the measured program")?;
+            fs::copy(from, &to).with_context(|| format!("copying {}", from.display()))?;
             Ok(to)
         };
-        Ok(Self { governd, other: copy("other")?, agent: copy("agent")?, files })
+        let (other, agent) = (copy(&worker, "other")?, copy(&worker, "agent")?);
+        let sleeper = copy(Path::new("/bin/sleep"), "sleeper")?;
+        Ok(Self { governd, other, agent, sleeper, files })
     }
 
     fn place(&self, part: &str, rules: usize) -> Result<Place> {
@@ -213,7 +217,7 @@ impl Bench {
     fn idle_and_swaps(&self, report: &mut Report) -> Result<()> {
         let cgroup = Cgroup::create("idle")?;
         let place = self.place("idle", RULES_USUAL)?;
-        let _processes = Sleepers::start(PROCESSES)?;
+        let _processes = Sleepers::start(PROCESSES, Path::new("sleep"))?;
         let (daemon, _) = place.start(cgroup.path())?;
         thread::sleep(SETTLE);
         say::note(format_args!("idle for {} s", IDLE.as_secs()));
@@ -239,15 +243,16 @@ impl Bench {
     /// What the daemon holds when the host has many processes.
     fn processes(&self, report: &mut Report) -> Result<()> {
         let cgroup = Cgroup::create("processes")?;
-        let place = self.place("processes", RULES_USUAL)?;
+        let scratch = self.files.path().join("processes");
+        let place = Place::create(&self.governd, &self.sleeper, &scratch, RULES_USUAL)?;
         say::note(format_args!("{PROCESSES_MANY} processes"));
-        let _older = Sleepers::start(PROCESSES_MANY / 2)?;
+        let _older = Sleepers::start(PROCESSES_MANY / 2, Path::new("sleep"))?;
         let (daemon, _) = place.start(cgroup.path())?;
-        let _younger = Sleepers::start(PROCESSES_MANY - PROCESSES_MANY / 2)?;
+        let _agents = Sleepers::start(PROCESSES_MANY - PROCESSES_MANY / 2, &self.sleeper)?;
         thread::sleep(IDLE);
         let megabytes = daemon.resident_bytes()? / 1e6;
-        let title = format!("{PROCESSES_MANY} live processes: resident memory, 1,000 rules");
-        report.singles.push(Single::new(&title, "MB", Some(60.0), vec![megabytes]));
+        let title = "5,000 live processes, half an agent's: resident memory, 1,000 rules";
+        report.singles.push(Single::new(title, "MB", Some(60.0), vec![megabytes]));
         Ok(())
     }
 }
@@ -260,11 +265,11 @@ fn run_cargo(package: &str) -> Result<()> {
 struct Sleepers(Vec<Child>);
 
 impl Sleepers {
-    fn start(count: usize) -> Result<Self> {
+    fn start(count: usize, program: &Path) -> Result<Self> {
         let mut all = Self(Vec::new());
         for _ in 0..count {
-            let mut command = Command::new("sleep");
-            all.0.push(command.arg("1000").spawn().context("starting `sleep`")?);
+            let mut command = Command::new(program);
+            all.0.push(command.arg("1000").spawn().context("starting a process that sleeps")?);
         }
         Ok(all)
     }
