@@ -1,9 +1,20 @@
 //! What governd knows of agents: the catalogue that it is extended with, and the inventory.
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use governd_tests::{Lab, client::Family, command::run, daemon::Place, site, wait};
+use governd_tests::{
+    Lab,
+    client::Family,
+    command::run,
+    daemon::Place,
+    site::{self, PORT_ECHO},
+    wait,
+};
 use serde_json::Value;
 
 use crate::{Test, client, measured, policy, record};
@@ -16,6 +27,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("agents::short_lived_processes_are_attributed", short_lived_processes_are_attributed),
     ("agents::the_inventory_survives_a_kill", the_inventory_survives_a_kill),
     ("agents::a_damaged_inventory_stops_nothing", a_damaged_inventory_stops_nothing),
+    ("agents::bytes_of_open_connections_are_shown", bytes_of_open_connections_are_shown),
 ];
 
 const EXIT_INVALID: i32 = 3;
@@ -123,6 +135,61 @@ fn a_damaged_inventory_stops_nothing(lab: &Lab) -> Result<()> {
     ensure!(status.pointer("/inventory/file") == Some(&Value::Null), "{status}");
     let refused = client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?;
     ensure!(refused.reached == 0, "{refused:?}");
+    daemon.stop()?;
+    Ok(())
+}
+
+/// Sends so many bytes and gets them back, and keeps the connection until its input ends.
+const TALKS: &str = "\
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as sock:
+    sock.sendall(bytes(3000))
+    left = 3000
+    while left:
+        left -= len(sock.recv(left))
+    print('ready', flush=True)
+    sys.stdin.read()
+";
+
+fn bytes_of_open_connections_are_shown(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "bytes")?;
+    place.write_policy(&policy::both_agents(lab, "monitor", &[]))?;
+    let daemon = place.start()?;
+    let (address, port) = (site::LEFT.address(Family::V4).to_string(), PORT_ECHO.to_string());
+    let mut talks = lab
+        .client(Family::V4, lab.tools().agent())
+        .args(["-c", TALKS, address.as_str(), port.as_str()])
+        .start()?;
+    talks.line(wait::PATIENCE, |line| line == "ready")?;
+    let bytes = || -> Result<Option<[u64; 2]>> {
+        for agent in listed(&place, &["--candidates"])? {
+            let shown = show(&place, record::text(&agent, "/id"))?;
+            let endpoints = shown.pointer("/endpoints").and_then(Value::as_array);
+            let here = endpoints.into_iter().flatten().find(|seen| {
+                record::text(seen, "/host") == address && record::number(seen, "/port") == Some(7)
+            });
+            if let Some(seen) = here {
+                let number = |place: &str| record::number(seen, place).unwrap_or(0);
+                return Ok(Some([number("/sent_bytes"), number("/received_bytes")]));
+            }
+        }
+        Ok(None)
+    };
+    // A SYN takes a place in the sequence, and so does a FIN.
+    let is_right =
+        |[sent, received]: [u64; 2]| (3_000..=3_002).contains(&sent) && received / 10 == 300;
+    let open = wait::until("bytes of an open connection", wait::PATIENCE, || {
+        Ok(bytes()?.filter(|bytes| bytes[0] > 0))
+    })?;
+    ensure!(is_right(open), "open: {open:?}");
+    talks.close_input();
+    talks.finish(wait::PATIENCE)?;
+    // Twice as long as it is between two looks: then the connection is none that is open.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        let now = bytes()?.context("no such destination any more")?;
+        ensure!(is_right(now), "ended: {now:?}, and {open:?} before");
+    }
     daemon.stop()?;
     Ok(())
 }

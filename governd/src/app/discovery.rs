@@ -28,6 +28,7 @@ use crate::{
         sockets::{
             self,
             listeners::{Listener, Listeners},
+            open::{Meter, Open},
         },
         table::Known,
     },
@@ -55,6 +56,8 @@ pub(super) struct Discovery {
     pub(super) containers: Containers,
     /// Looks for those who begin to listen; `None` if the system gave no thread.
     listeners: Option<Listeners>,
+    /// Measures open connections; `None` if the system gave no thread.
+    meter: Option<Meter>,
     pub(super) proc: ProcFs,
     /// The environment that was read last: events of one process come in rows.
     latest: Option<(Arc<Process>, Arc<[String]>)>,
@@ -69,6 +72,9 @@ impl Discovery {
         if let Some(listeners) = &listeners {
             listeners.want(catalog.model_ports());
         }
+        let meter = Meter::spawn(proc.clone());
+        let meter =
+            meter.inspect_err(|error| tracing::warn!(%error, "no bytes of open connections")).ok();
         let inventory = Inventory::new(catalog);
         let digests = Digests::start(proc.clone());
         let digests =
@@ -82,6 +88,7 @@ impl Discovery {
             asked: HashMap::new(),
             containers: Containers::new(pods),
             listeners,
+            meter,
             proc,
             latest: None,
         }
@@ -242,6 +249,24 @@ impl Engine {
         let sighting = sighting(actor, place.as_deref(), &[], subject);
         let inventory = &mut self.discovery.inventory;
         inventory.observe_traffic(&sighting, &contact, traffic, clock::now_ms());
+    }
+
+    /// What went through the open connections of governed processes.
+    pub(super) fn discover_open(&mut self) {
+        let Discovery { meter: Some(meter), inventory, .. } = &mut self.discovery else { return };
+        let subjects = self.watch.subjects();
+        if let Some(open) = meter.latest() {
+            inventory.forget_open();
+            for Open { pid, peer, sent_bytes, received_bytes } in open {
+                let Some(subject) = subjects.get(&pid) else { continue };
+                let name = self.state.names.name(*subject, peer.ip().into(), 0);
+                let (name, address, port) = (name.as_deref(), peer.ip(), peer.port());
+                let contact = Contact { name, address, port, is_denied: false };
+                let traffic = Traffic { sent_bytes, received_bytes };
+                inventory.observe_open(pid, &contact, traffic);
+            }
+        }
+        meter.watch(subjects.keys().copied().collect());
     }
 
     /// Processes that began to listen on a model server's port.

@@ -309,6 +309,7 @@ impl Engine {
         self.step(Input::Undestroyed(self.destroyer.failed(), clock::now_ms()));
         self.discover_ended();
         self.discover_listeners();
+        self.discover_open();
         self.take_images();
         self.take_digests();
         self.discover_passing_of_time();

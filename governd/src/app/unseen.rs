@@ -73,6 +73,11 @@ impl Programs {
 }
 
 impl Watch {
+    /// The governed processes with their subjects, as of the last look.
+    pub(super) fn subjects(&self) -> &HashMap<u32, u32> {
+        &self.subjects
+    }
+
     pub(super) fn new(lookout: Lookout) -> Self {
         let tracers = Tracers::default();
         let programs = Programs::listen();

@@ -211,9 +211,9 @@ pub struct EndpointRow {
     pub count: u64,
     /// Connections that the policy denied, in monitor mode too.
     pub denied: u64,
-    /// Bytes sent over connections that ended.
+    /// Bytes sent over TCP connections, as of the last look at those that are open.
     pub sent_bytes: u64,
-    /// Bytes received over connections that ended.
+    /// Bytes received over TCP connections, as of the last look at those that are open.
     pub received_bytes: u64,
     /// Whether its document does not allow it.
     pub outside: bool,

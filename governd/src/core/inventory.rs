@@ -96,7 +96,7 @@ pub struct Contact<'a> {
 }
 
 /// What went through a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Traffic {
     /// Bytes that the agent sent.
     pub sent_bytes: u64,

@@ -14,7 +14,7 @@ use crate::{
     catalog::{RuntimeKind, Weight},
     core::inventory::{
         AGENTS_MAX, Agent, AgentState, ENDPOINTS_MAX, EVIDENCE_MAX, EndpointSeen, Evidence,
-        INSTANCES_MAX, Instance, Key, Signal, Standing,
+        INSTANCES_MAX, Instance, Key, Signal, Standing, Traffic,
     },
 };
 
@@ -182,6 +182,7 @@ fn endpoint(row: &Row<'_>) -> rusqlite::Result<Option<EndpointSeen>> {
         denied: count(row, "denied")?,
         sent_bytes: count(row, "sent_bytes")?,
         received_bytes: count(row, "received_bytes")?,
+        open: Traffic::default(),
         first_ms: count(row, "first_ms")?,
         last_ms: count(row, "last_ms")?,
         outside_ms: row.get::<_, Option<i64>>("outside_ms")?.and_then(|at| u64::try_from(at).ok()),

@@ -100,6 +100,8 @@ pub const UNSEEN_QUEUE_MAX: usize = 256;
 pub const LISTENERS_INTERVAL_MS: u64 = 1_000;
 /// Listeners that were found and not yet told.
 pub const LISTENERS_QUEUE_MAX: usize = 256;
+/// How often the open connections of governed processes are measured.
+pub const OPEN_INTERVAL_MS: u64 = 2_000;
 /// How long a socket is looked for, over all network namespaces.
 pub const DESTROY_TIMEOUT_MS: u64 = 1_000;
 

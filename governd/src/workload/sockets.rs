@@ -8,6 +8,7 @@
 pub mod destroy;
 mod diag;
 pub mod listeners;
+pub mod open;
 pub mod unseen;
 
 use std::{

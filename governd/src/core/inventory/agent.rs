@@ -117,6 +117,8 @@ pub struct EndpointSeen {
     pub sent_bytes: u64,
     /// Bytes received over connections that ended.
     pub received_bytes: u64,
+    /// What went through those that are open, as of the last look; it is not stored.
+    pub open: Traffic,
     /// First time, in milliseconds since the epoch.
     pub first_ms: u64,
     /// Last time, in milliseconds since the epoch.
@@ -294,6 +296,7 @@ impl Agent {
             denied: 0,
             sent_bytes: 0,
             received_bytes: 0,
+            open: Traffic::default(),
             first_ms: now_ms,
             last_ms: now_ms,
             outside_ms: None,
@@ -313,22 +316,44 @@ impl Agent {
         traffic: Traffic,
         now_ms: u64,
     ) -> bool {
+        let Some(seen) = self.endpoint_of(contact) else { return false };
+        let Traffic { sent_bytes, received_bytes } = traffic;
+        seen.sent_bytes = seen.sent_bytes.saturating_add(sent_bytes);
+        seen.received_bytes = seen.received_bytes.saturating_add(received_bytes);
+        // It is open no more; the next look counts anew.
+        seen.open.sent_bytes = seen.open.sent_bytes.saturating_sub(sent_bytes);
+        seen.open.received_bytes = seen.open.received_bytes.saturating_sub(received_bytes);
+        seen.last_ms = seen.last_ms.max(now_ms);
+        self.last_ms = self.last_ms.max(now_ms);
+        true
+    }
+
+    /// Forgets what went through open connections, before they are counted anew.
+    pub(super) fn forget_open(&mut self) {
+        for seen in self.endpoints.values_mut() {
+            seen.open = Traffic::default();
+        }
+    }
+
+    /// Counts what went through an open connection.
+    pub(super) fn saw_open(&mut self, contact: &Contact<'_>, traffic: Traffic) {
+        if let Some(EndpointSeen { open, .. }) = self.endpoint_of(contact) {
+            open.sent_bytes = open.sent_bytes.saturating_add(traffic.sent_bytes);
+            open.received_bytes = open.received_bytes.saturating_add(traffic.received_bytes);
+        }
+    }
+
+    fn endpoint_of(&mut self, contact: &Contact<'_>) -> Option<&mut EndpointSeen> {
         let address = contact.address.to_canonical();
         let host = contact.name.map_or_else(|| address.to_string(), str::to_ascii_lowercase);
         let key = (host, contact.port);
         // An answer that came meanwhile may have given the address another name.
         let is_there = |seen: &&mut EndpointSeen| (seen.address, seen.port) == (address, key.1);
-        let seen = if self.endpoints.contains_key(&key) {
+        if self.endpoints.contains_key(&key) {
             self.endpoints.get_mut(&key)
         } else {
             self.endpoints.values_mut().find(is_there)
-        };
-        let Some(seen) = seen else { return false };
-        seen.sent_bytes = seen.sent_bytes.saturating_add(traffic.sent_bytes);
-        seen.received_bytes = seen.received_bytes.saturating_add(traffic.received_bytes);
-        seen.last_ms = seen.last_ms.max(now_ms);
-        self.last_ms = self.last_ms.max(now_ms);
-        true
+        }
     }
 
     /// Destinations that it tried although its document does not allow them.

@@ -77,6 +77,22 @@ impl Inventory {
         }
     }
 
+    /// Begins to count anew what went through the connections that are open.
+    pub fn forget_open(&mut self) {
+        for agent in self.agents.values_mut() {
+            agent.forget_open();
+        }
+    }
+
+    /// What went through a connection that a process of an agent has open.
+    pub fn observe_open(&mut self, pid: u32, contact: &Contact<'_>, traffic: Traffic) {
+        if let Some(member) = self.members.get(&pid)
+            && let Some(agent) = self.agents.get_mut(&member.agent)
+        {
+            agent.saw_open(contact, traffic);
+        }
+    }
+
     fn contact_sign(&self, contact: &Contact<'_>) -> Option<Sign> {
         if let Some(entry) = contact.name.and_then(|name| self.catalog.lookup_host(name)) {
             return Sign::of_endpoint(entry, contact.name.unwrap_or(&entry.domain));

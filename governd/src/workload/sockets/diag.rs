@@ -2,7 +2,12 @@
 //!
 //! Messages are those of include/uapi/linux/{netlink,sock_diag,inet_diag,packet_diag}.h.
 
-use std::{io, os::fd::OwnedFd, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    time::Duration,
+};
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
@@ -14,7 +19,7 @@ use crate::workload::{
     limits::{DIAG_MESSAGES_MAX, DIAG_TIMEOUT_MS, SOCKETS_MAX},
     netlink::{
         ANSWER_BYTES_MAX, Header, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-        error, split,
+        attribute, error, split,
     },
 };
 
@@ -28,6 +33,14 @@ pub(super) const INET6: u8 = 10;
 const TCP: u8 = 6;
 /// `TCP_LISTEN` (include/net/tcp_states.h).
 const STATE_LISTEN: u8 = 10;
+/// States of a TCP connection that carries data or did (include/net/tcp_states.h): not those of a
+/// listener, and nothing that is only a memory of a connection.
+const STATES_OPEN: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
+/// `INET_DIAG_INFO`, an attribute of an answer that has to be asked for.
+const INFO: u16 = 2;
+/// `tcpi_bytes_acked` and `tcpi_bytes_received` in `struct tcp_info`.
+const INFO_ACKED_AT: usize = 120;
+const INFO_RECEIVED_AT: usize = 128;
 /// `AF_PACKET`.
 const PACKET: u8 = 17;
 
@@ -48,6 +61,12 @@ impl SocketId {
     pub(super) fn cookie(&self) -> u64 {
         let [low, high] = self.cookie;
         u64::from(high) << 32 | u64::from(low)
+    }
+
+    fn peer(&self, family: u8) -> SocketAddr {
+        let [a, b, c, d, ..] = self.address;
+        let ip = if family == INET { IpAddr::from([a, b, c, d]) } else { self.address.into() };
+        SocketAddr::new(ip.to_canonical(), self.port.get())
     }
 
     /// Every socket with this destination port; 0 is any.
@@ -88,6 +107,32 @@ pub(super) struct InetSocket {
     queues: [u32; 2],
     uid: u32,
     pub(super) inode: u32,
+}
+
+/// A TCP connection, with what went through it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Measured {
+    pub(super) inode: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) sent_bytes: u64,
+    pub(super) received_bytes: u64,
+}
+
+impl Measured {
+    fn read(payload: &[u8]) -> Option<Self> {
+        let (socket, attributes) = InetSocket::read_from_prefix(payload).ok()?;
+        let info = attribute(attributes, INFO)?;
+        let counter = |at: usize| {
+            let bytes = info.get(at..at + 8)?.try_into().ok()?;
+            Some(u64::from_ne_bytes(bytes))
+        };
+        Some(Self {
+            inode: u64::from(socket.inode),
+            peer: socket.id.peer(socket.family),
+            sent_bytes: counter(INFO_ACKED_AT)?,
+            received_bytes: counter(INFO_RECEIVED_AT)?,
+        })
+    }
 }
 
 /// `struct packet_diag_req`.
@@ -185,6 +230,20 @@ impl Diag {
                 && found.len() < SOCKETS_MAX
             {
                 found.push((socket.id.source_port.get(), u64::from(socket.inode)));
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// The open TCP connections of a family, at most `SOCKETS_MAX`.
+    pub(super) fn measured(&mut self, family: u8) -> io::Result<Vec<Measured>> {
+        let (protocol, states, extensions) = (TCP, STATES_OPEN, 1 << (INFO - 1));
+        let id = SocketId::to_port(0);
+        let request = InetRequest { family, protocol, extensions, pad: 0, states, id };
+        let mut found = Vec::new();
+        self.list(&request, |payload| {
+            if found.len() < SOCKETS_MAX {
+                found.extend(Measured::read(payload));
             }
         })?;
         Ok(found)

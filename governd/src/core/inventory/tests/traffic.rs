@@ -40,6 +40,32 @@ fn bytes_are_counted_with_the_destination_and_the_agent() {
 }
 
 #[test]
+fn bytes_of_open_connections_are_counted_anew_at_each_look_and_kept_when_they_end() {
+    let mut host = Host::new();
+    let codex = program(10, "/usr/local/bin/codex", "codex");
+    host.runs(&codex);
+    host.contacts(&codex, MODEL);
+    let address = ADDRESS.parse().unwrap();
+    let contact = Contact { name: None, address, port: 443, is_denied: false };
+    let open = |host: &Host| {
+        let agent = host.inventory.agent_of(10).unwrap();
+        let seen = agent.endpoints.values().next().unwrap();
+        (seen.open.sent_bytes, seen.open.received_bytes)
+    };
+    for (sent_bytes, received_bytes) in [(5, 60), (7, 80)] {
+        host.inventory.forget_open();
+        let traffic = Traffic { sent_bytes, received_bytes };
+        host.inventory.observe_open(10, &contact, traffic);
+        host.inventory.observe_open(10, &contact, traffic);
+        host.inventory.observe_open(11, &contact, traffic);
+        assert_eq!(open(&host), (2 * sent_bytes, 2 * received_bytes));
+        assert_eq!(host.bytes(10), [(MODEL, 0, 0)]);
+    }
+    host.ends(&codex, MODEL, ADDRESS, (7, 90));
+    assert_eq!((open(&host), host.bytes(10)), ((7, 70), vec![(MODEL, 7, 90)]));
+}
+
+#[test]
 fn bytes_of_strangers_and_to_unknown_places_are_not_kept() {
     let mut host = Host::new();
     let codex = program(10, "/usr/local/bin/codex", "codex");
