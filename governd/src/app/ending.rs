@@ -62,6 +62,7 @@ impl Engine {
         if !stays_attached {
             self.drain(events);
         }
+        self.look_last();
         self.release_last();
         self.record_phase(Phase::Stop { reason: Arc::from(reason), stays_attached });
         self.close_inventory();

@@ -2,7 +2,8 @@
 //! namespace, for as long as some agent is enforced: where one that has just begun sends its first
 //! frame, the program has to be there already. What is none of its business leaves it at once.
 //!
-//! Interfaces that an agent makes are found, too: what they carry may be anything. A service's
+//! Interfaces that an agent makes are found, too: what they carry may be anything. So are rules of
+//! the packet filter that it changes, which may copy packets and send them elsewhere. A service's
 //! links outlive it, and the next one goes on with them.
 
 use std::{
@@ -16,8 +17,10 @@ use std::{
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use crate::{
+    core::unseen::Deed,
     kernel::{FrameLink, Frames, Harm, Interface, Look, Tampering},
     workload::{
+        filters::{Changes, Filters},
         interfaces::{self, Buffer, Listener},
         limits::INTERFACES_MAX,
         netns::{Lookout, NetworkNamespace, VisitError, Visitor},
@@ -34,6 +37,8 @@ const QUEUE_MAX: usize = 64;
 const FOUND_MAX: usize = 256;
 /// How long a policy waits at most until the interfaces that exist are covered.
 const COVERED_MAX: Duration = Duration::from_secs(2);
+/// How long the end of the daemon waits at most for what was found.
+const TOLD_MAX: Duration = Duration::from_millis(500);
 /// The process whose network is the host's.
 const INIT: u32 = 1;
 
@@ -58,13 +63,17 @@ enum Order {
     Some(SyncSender<()>),
     /// This one is, too.
     Is(Enforced),
+    /// What was found by now is to be told, and then this one.
+    Tell(SyncSender<()>),
 }
 
-/// An interface in the network namespace of an agent that may make interfaces.
+/// An interface in the network namespace of an agent that may make interfaces, or another way that
+/// packets take there.
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) pid: u32,
     pub(super) subject: u32,
+    pub(super) deed: Deed,
     /// The kind of the finding.
     pub(super) kind: &'static str,
     pub(super) name: String,
@@ -112,6 +121,14 @@ impl FrameGuard {
         self.orders.try_send(Order::Is((pid, subject))).ok();
     }
 
+    /// Waits until what was found by now can be taken.
+    pub(super) fn finish(&self) {
+        let (done, told) = sync_channel(1);
+        if self.orders.try_send(Order::Tell(done)).is_ok() {
+            told.recv_timeout(TOLD_MAX).ok();
+        }
+    }
+
     /// What was found since.
     pub(super) fn found(&self) -> impl Iterator<Item = Made> + '_ {
         self.found.try_iter()
@@ -136,6 +153,8 @@ struct Cover {
     /// That of the host.
     home: Option<u64>,
     places: HashMap<u64, Place>,
+    /// Subjects of the processes that are enforced, and of those that were until the last time.
+    enforced: [HashMap<u32, u32>; 2],
 }
 
 /// What is attached in one namespace.
@@ -144,6 +163,7 @@ struct Place {
     links: Links,
     look: Look,
     listener: Listener,
+    filters: Filters,
     /// Interfaces that nobody was told of.
     news: Vec<interfaces::Interface>,
     /// Enforced processes that may change the network.
@@ -159,8 +179,20 @@ impl Cover {
         (tell, harm): (SyncSender<Made>, Sender<Tampering>),
     ) -> Self {
         let home = proc.namespace(INIT, "net");
-        let (lookout, buffer, places) = (Lookout::default(), Buffer::default(), HashMap::new());
-        Self { frames, proc, visitor, lookout, tell, harm, looks: 0, taken, buffer, home, places }
+        Self {
+            frames,
+            proc,
+            visitor,
+            lookout: Lookout::default(),
+            tell,
+            harm,
+            looks: 0,
+            taken,
+            buffer: Buffer::default(),
+            home,
+            places: HashMap::new(),
+            enforced: Default::default(),
+        }
     }
 
     fn keep(&mut self, queue: &Receiver<Order>) {
@@ -169,6 +201,7 @@ impl Cover {
             let is_kept = match queue.recv_timeout(INTERVAL) {
                 Ok(Order::Is(one)) => {
                     enforced.get_or_insert_default().push(one);
+                    self.enforced[0].insert(one.0, one.1);
                     let namespaces = NetworkNamespace::of_threads(&self.proc, one.0);
                     let inodes: Vec<_> = namespaces.iter().map(|found| found.inode).collect();
                     let is_kept = self.cover(namespaces).map(drop);
@@ -176,6 +209,9 @@ impl Cover {
                     is_kept
                 }
                 Ok(Order::Are(newer)) => {
+                    self.tell_changes();
+                    self.enforced.rotate_right(1);
+                    self.enforced[0] = newer.iter().copied().collect();
                     let newer = enforced.insert(newer);
                     self.refresh(newer)
                 }
@@ -183,6 +219,12 @@ impl Cover {
                     let is_kept = self.refresh(enforced.get_or_insert_default());
                     done.send(()).ok();
                     is_kept
+                }
+                Ok(Order::Tell(done)) => {
+                    self.tell_news();
+                    self.tell_changes();
+                    done.send(()).ok();
+                    Ok(())
                 }
                 Ok(Order::None) => {
                     enforced = None;
@@ -192,6 +234,7 @@ impl Cover {
                     Ok(())
                 }
                 Err(RecvTimeoutError::Timeout) => {
+                    self.tell_changes();
                     enforced.as_deref().map_or(Ok(()), |enforced| self.refresh(enforced))
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -261,9 +304,30 @@ impl Cover {
                 let kind = if is_tunnel { "tunnel-interface" } else { "virtual-interface" };
                 let interfaces::Interface { name, kind: what, .. } = interface;
                 let name = format!("{what} {name} in net:[{inode}]");
-                if self.tell.try_send(Made { pid, subject, kind, name }).is_err() {
-                    tracing::warn!("an interface that an agent may have made is not recorded");
+                tell(&self.tell, Made { pid, subject, deed: Deed::Has, kind, name });
+            }
+        }
+    }
+
+    /// Tells of rules that an agent changed, and of filters where one may have added them.
+    fn tell_changes(&self) {
+        for (inode, place) in &self.places {
+            let Changes { nftables, traffic_control } = place.filters.news();
+            let news = |pid, subject, kind| {
+                let name = format!("{kind} in net:[{inode}]");
+                tell(&self.tell, Made { pid, subject, deed: Deed::Changes, kind, name });
+            };
+            for thread in nftables {
+                let pid = self.proc.process_of(thread).unwrap_or(thread);
+                if let Some(subject) = self.enforced.iter().find_map(|all| all.get(&pid)) {
+                    news(pid, *subject, "packet-filter");
                 }
+            }
+            if let Some((pid, subject)) = place.admins.last()
+                && traffic_control
+                && Some(*inode) != self.home
+            {
+                news(*pid, *subject, "traffic-control");
             }
         }
     }
@@ -308,7 +372,9 @@ impl Place {
         let look = if is_home || !tunnels.is_empty() { Look::Frames } else { Look::Packets };
         // An agent may have made the namespace, and what is in it.
         let news = if is_home { Vec::new() } else { tunnels };
-        Ok(Self { namespace, links: HashMap::new(), look, listener, news, admins: Vec::new() })
+        let filters = Filters::open()?;
+        let (links, admins) = (HashMap::new(), Vec::new());
+        Ok(Self { namespace, links, look, listener, filters, news, admins })
     }
 
     /// Goes on with what an earlier daemon attached, which knows who was there first.
@@ -351,6 +417,13 @@ impl Place {
 
     fn harm(&mut self, index: u32) -> io::Result<Option<Tampering>> {
         self.links.get_mut(&index).map_or(Ok(None), FrameLink::tampering)
+    }
+}
+
+fn tell(to: &SyncSender<Made>, made: Made) {
+    let kind = made.kind;
+    if to.try_send(made).is_err() {
+        tracing::warn!(kind, "what an agent may have done to its network is not recorded");
     }
 }
 

@@ -162,7 +162,7 @@ impl Engine {
     fn tell_influence(&mut self, deed: Deed, actor: Actor, subject: u32, target: u32) {
         let kind = match deed {
             Deed::Traces => "traced-process",
-            Deed::Has | Deed::Writes | Deed::Loads => "foreign-memory",
+            Deed::Has | Deed::Writes | Deed::Loads | Deed::Changes => "foreign-memory",
         };
         let name = match self.processes.process(target) {
             Some(known) => format!("{} (process {target})", known.process.name),

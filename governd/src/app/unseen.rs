@@ -110,9 +110,8 @@ impl Engine {
         let made = self.frames.as_ref().map(|frames| frames.found().collect::<Vec<_>>());
         for made in made.unwrap_or_default() {
             let Some(known) = self.processes.process(made.pid) else { continue };
-            let Made { kind, name, subject, .. } = made;
-            let unseen =
-                Unseen { deed: Deed::Has, kind, name: name.into(), actor: actor(known), subject };
+            let Made { deed, kind, name, subject, .. } = made;
+            let unseen = Unseen { deed, kind, name: name.into(), actor: actor(known), subject };
             self.step(Input::Unseen(unseen, clock::now_ms()));
         }
         self.watch.is_listed = !self.watch.is_listed;
@@ -140,6 +139,15 @@ impl Engine {
         self.watch.lookout.watch(self.watch.subjects.keys().copied().collect());
     }
 
+    /// The daemon ends: what was found and not taken yet is recorded.
+    pub(super) fn look_last(&mut self) {
+        if let Some(frames) = &self.frames {
+            frames.finish();
+        }
+        self.look_for_unseen();
+        self.look_for_programs();
+    }
+
     fn look_for_programs(&mut self) {
         let Watch { subjects, tracers, programs, .. } = &mut self.watch;
         let found = programs.take(|pid| {
@@ -151,7 +159,8 @@ impl Engine {
             let name = format!("programs {}", ids.join(", ")).into();
             let root = self.watch.tracers.of(pid).map_or(0, |(_, root)| root);
             let header = EventHeader { tgid: pid, subject, root, ..EventHeader::new_zeroed() };
-            let actor = actor(self.processes.attribute(&header));
+            let known = self.processes.process(pid);
+            let actor = actor(known.unwrap_or_else(|| self.processes.attribute(&header)));
             let kind = "bpf-program";
             let unseen = Unseen { deed: Deed::Loads, kind, name, actor, subject };
             self.step(Input::Unseen(unseen, clock::now_ms()));

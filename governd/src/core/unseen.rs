@@ -18,6 +18,8 @@ pub enum Deed {
     Traces,
     /// It loads programs into the kernel.
     Loads,
+    /// It changes what handles packets in its network namespace.
+    Changes,
 }
 
 /// What was found of a process.
@@ -52,6 +54,9 @@ impl Unseen {
                 "{who} loads programs into the kernel, which may change, send or move what no \
                  policy decides about"
             ),
+            Deed::Changes => {
+                format!("{who} changes the {name}, which may rewrite, copy or send on packets")
+            }
             Deed::Traces => format!("{who} traces {name}, which counts as the agent's by that"),
         };
         Finding {

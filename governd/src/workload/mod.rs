@@ -8,6 +8,7 @@
 pub mod additions;
 pub mod cgroup;
 pub mod digest;
+pub mod filters;
 pub mod host;
 pub mod image;
 pub mod interfaces;

@@ -217,6 +217,13 @@ impl ProcFs {
         effective.is_some_and(|bits| bits >> CAP_NET_ADMIN & 1 == 1)
     }
 
+    /// The process (`tgid`) that a thread belongs to, while it is there.
+    pub fn process_of(&self, thread: u32) -> Option<u32> {
+        let status = read::text(&self.file(thread, "status"), SMALL_FILE_BYTES_MAX).ok()?;
+        let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+        process.trim().parse().ok()
+    }
+
     /// A namespace's inode, such as of `net` or `mnt`.
     pub fn namespace(&self, pid: u32, name: &str) -> Option<u64> {
         let target = fs::read_link(self.file(pid, "ns").join(name)).ok()?;

@@ -1,0 +1,127 @@
+//! Changes of what handles packets in a network namespace: rules of nftables, and filters of
+//! traffic control.
+//!
+//! Either may rewrite, copy or send on what an agent sends, behind the hooks that judge it. Not
+//! for: what the rules say.
+
+use std::{collections::BTreeSet, io, os::fd::OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketFlags, SocketType, bind,
+    netlink::{self, SocketAddrNetlink},
+    recv, socket_with,
+};
+
+use super::netlink::{attribute, split};
+
+/// The group that is told of nftables (`NFNLGRP_NFTABLES`), as a bit.
+const GROUP_NFTABLES: u32 = 1 << 6;
+/// The group that is told of traffic control (`RTNLGRP_TC`), likewise.
+const GROUP_TC: u32 = 1 << 3;
+/// `NFT_MSG_NEWGEN` of `NFNL_SUBSYS_NFTABLES`, which ends each change: Linux 4.15 says whose it is.
+const NEW_GENERATION: u16 = 10 << 8 | 15;
+const NFTA_GEN_PROC_PID: u16 = 2;
+/// `struct nfgenmsg`.
+const NETFILTER_HEADER_BYTES: usize = 4;
+const RTM_NEWTFILTER: u16 = 44;
+/// Messages that are read at most at once; the rest is read the next time.
+const MESSAGES_MAX: usize = 1_024;
+const MESSAGE_BYTES_MAX: usize = 8_192;
+
+/// What was changed since the last look.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    /// Threads that changed rules of nftables.
+    pub nftables: BTreeSet<u32>,
+    /// Whether filters of traffic control were added, by whomever.
+    pub traffic_control: bool,
+}
+
+/// Listens in one network namespace.
+#[derive(Debug)]
+pub struct Filters {
+    /// `None` where the kernel has no netfilter.
+    nftables: Option<OwnedFd>,
+    traffic_control: OwnedFd,
+}
+
+impl Filters {
+    /// In the thread's present network namespace.
+    ///
+    /// # Errors
+    /// The kernel gives no socket.
+    pub fn open() -> io::Result<Self> {
+        let nftables = listen(Some(netlink::NETFILTER), GROUP_NFTABLES);
+        // No protocol is `NETLINK_ROUTE`.
+        Ok(Self { nftables: nftables.ok(), traffic_control: listen(None, GROUP_TC)? })
+    }
+
+    /// What was changed since; never waits.
+    pub fn news(&self) -> Changes {
+        let mut changes = Changes::default();
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        if let Some(nftables) = &self.nftables {
+            each(nftables, &mut buffer, |kind, payload| {
+                changes.nftables.extend(changer(kind, payload));
+            });
+        }
+        each(&self.traffic_control, &mut buffer, |kind, _| {
+            changes.traffic_control |= kind == RTM_NEWTFILTER;
+        });
+        changes
+    }
+}
+
+fn listen(protocol: Option<rustix::net::Protocol>, group: u32) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
+    bind(&socket, &SocketAddrNetlink::new(0, group))?;
+    Ok(socket)
+}
+
+/// Goes through the messages that wait. What the socket had no place for is missed.
+fn each(socket: &OwnedFd, buffer: &mut [u8], mut take: impl FnMut(u16, &[u8])) {
+    for _ in 0..MESSAGES_MAX {
+        let len = match recv(socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((len, _)) => len,
+            Err(rustix::io::Errno::NOBUFS) => continue,
+            Err(_) => return,
+        };
+        let mut rest = buffer.get(..len).unwrap_or_default();
+        while let Some((header, payload, after)) = split(rest) {
+            rest = after;
+            take(header.kind, payload);
+        }
+    }
+}
+
+/// The thread that changed the rules, if a message tells of that.
+fn changer(kind: u16, payload: &[u8]) -> Option<u32> {
+    if kind != NEW_GENERATION {
+        return None;
+    }
+    let attributes = payload.get(NETFILTER_HEADER_BYTES..)?;
+    let thread = attribute(attributes, NFTA_GEN_PROC_PID)?;
+    Some(u32::from_be_bytes(thread.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_changed_rules_is_read_from_the_end_of_the_change() {
+        let generation = [8, 0, 1, 0, 0, 0, 0, 9];
+        let process = [8, 0, 2, 0, 0, 0, 3, 4];
+        let payload = [[0; 4].as_slice(), &generation, &process].concat();
+        assert_eq!(changer(NEW_GENERATION, &payload), Some(0x304));
+        assert_eq!(changer(NEW_GENERATION - 1, &payload), None);
+        assert_eq!(changer(NEW_GENERATION, &payload[..14]), None);
+        assert_eq!(changer(NEW_GENERATION, &[]), None);
+    }
+
+    #[test]
+    fn nothing_is_news_where_nothing_changes() {
+        assert_eq!(Filters::open().unwrap().news(), Changes::default());
+    }
+}
