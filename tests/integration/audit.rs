@@ -17,12 +17,17 @@ use governd_tests::{
 };
 use serde_json::Value;
 
-use crate::{Test, client, policy, record};
+use crate::{
+    Test, client,
+    crash::{self, Tally},
+    measured, policy, record,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("audit::a_record_is_proven_to_an_outsider", a_record_is_proven_to_an_outsider),
     ("audit::questions_find_their_records", questions_find_their_records),
     ("audit::without_a_log_ai_is_denied", without_a_log_ai_is_denied),
+    ("audit::what_a_full_disk_refused_is_counted", what_a_full_disk_refused_is_counted),
 ];
 
 const EXIT_NO: i32 = 1;
@@ -118,13 +123,14 @@ fn extract(place: &Place, last: &str, key: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A small file system over the state of a place, gone when this is.
-struct Small(PathBuf);
+/// A small file system over a directory, gone when this is.
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn over(directory: PathBuf) -> Result<Self> {
+    /// Of so many MiB.
+    pub(crate) fn over(directory: PathBuf, size_mib: u32) -> Result<Self> {
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&directory);
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size_mib}m"), "tmpfs"]).arg(&directory);
         run(&mut mount)?.success()?;
         Ok(Self(directory))
     }
@@ -133,8 +139,13 @@ impl Small {
         self.0.join("filling")
     }
 
+    /// Makes room again.
+    pub(crate) fn free(&self) -> Result<()> {
+        Ok(fs::remove_file(self.filling())?)
+    }
+
     /// Leaves no room for another page.
-    fn fill(&self) -> Result<()> {
+    pub(crate) fn fill(&self) -> Result<()> {
         let mut file = fs::File::create(self.filling())?;
         loop {
             match file.write(&[0; 4_096]) {
@@ -157,7 +168,7 @@ impl Drop for Small {
 
 fn without_a_log_ai_is_denied(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "full")?;
-    let small = Small::over(place.state())?;
+    let small = Small::over(place.state(), 4)?;
     let rule = format!("allow: [{}, {}]", site::LEFT.name, site::OPENAI.name);
     let documents = policy::both_agents(lab, "enforce", &[&rule]);
     place.write_policy(&documents.replacen("  mode:", "  on_log_failure: deny-ai\n  mode:", 1))?;
@@ -178,7 +189,7 @@ fn without_a_log_ai_is_denied(lab: &Lab) -> Result<()> {
     let unregistered = client::curl(lab, Family::V4, site::OPENAI.name).run()?;
     ensure!(unregistered.code != Some(0), "who is not registered reaches it: {unregistered}");
     ensure!(!record::text(&daemon.status()?, "/log/failing").is_empty(), "no word of it");
-    fs::remove_file(small.filling())?;
+    small.free()?;
     becomes("AI is allowed again", true)?;
     for message in ["AI endpoints are denied", "AI endpoints are as the policy has them"] {
         place.record(message, |each| {
@@ -187,6 +198,32 @@ fn without_a_log_ai_is_denied(lab: &Lab) -> Result<()> {
         })?;
     }
     daemon.stop()?;
+    audit(&place, &["verify"])?.success()?;
+    Ok(())
+}
+
+fn what_a_full_disk_refused_is_counted(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "refused")?;
+    // Room for what waits in memory meanwhile.
+    let small = Small::over(place.state(), 64)?;
+    crash::policy_of(lab, &place)?;
+    let daemon = place.start()?;
+    small.fill()?;
+    let client = crash::tries(lab, "40")?;
+    wait::until("records that the disk refuses", wait::PATIENCE * 9, || {
+        let lost = record::number(&daemon.status()?, "/log/lost_records");
+        Ok(lost.filter(|lost| *lost > 1_000))
+    })?;
+    ensure!(!record::text(&daemon.status()?, "/log/failing").is_empty(), "no word of it");
+    small.free()?;
+    let told = place.record("the loss", |each| {
+        record::text(each, "/unmapped/governd/loss/reason") == "log-unwritable"
+    })?;
+    let tried = crash::tried(client)?;
+    daemon.stop_within(3 * wait::PATIENCE)?;
+    let Tally { seen, missing, lost } = crash::tally(&place.records()?, tried)?;
+    measured(format!("a full disk: {tried} tries, {seen} recorded, {lost} told as lost"));
+    ensure!(missing > 0 && missing <= lost, "{missing} of {tried} missing, {lost} told: {told}");
     audit(&place, &["verify"])?.success()?;
     Ok(())
 }

@@ -20,10 +20,15 @@ use governd_tests::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{Test, audit::audit, client, measured, policy, record};
+use crate::{
+    Test,
+    audit::{Small, audit},
+    client, measured, policy, record,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("crash::whoever_is_killed_the_sink_has_what_happened", whoever_is_killed),
+    ("crash::a_sink_without_room_takes_everything_later", a_sink_without_room),
     ("crash::a_history_that_is_rewritten_is_found_on_both_sides", a_rewritten_history),
     ("crash::values_are_erased_from_log_and_sink", values_are_erased),
 ];
@@ -48,7 +53,7 @@ const PORT_MIN: u64 = 10_000;
 
 /// Tries connections that are all denied, each to a place of its own, for as long as its standard
 /// input is open, so many at once, and says how many it tried.
-pub(crate) const SCRIPT: &str = r#"
+const SCRIPT: &str = r#"
 import select, socket, sys, time
 at_once, tried = int(sys.argv[1]), 0
 while not select.select([sys.stdin], [], [], 0)[0]:
@@ -73,9 +78,14 @@ pub(crate) struct Sink<'p> {
 }
 
 impl<'p> Sink<'p> {
+    /// Where the sink of a place is.
+    fn place(place: &Place) -> PathBuf {
+        place.socket().with_file_name("of-sink")
+    }
+
     /// Makes it and starts it.
     pub(crate) fn new(place: &'p Place) -> Result<Self> {
-        let directory = place.socket().with_file_name("of-sink");
+        let directory = Self::place(place);
         // Free now, and asked for again each time that the sink starts.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let mut sink = Self { place, directory, address, running: None };
@@ -184,8 +194,7 @@ fn whoever_is_killed(lab: &Lab) -> Result<()> {
     daemon = place.start()?;
     let idle = place.records()?.iter().filter_map(lost).sum::<u64>();
     ensure!(idle == 0, "{idle} lost while nothing happened");
-    let mut client =
-        lab.client(Family::V4, lab.tools().agent()).args(["-c", SCRIPT, "4"]).start()?;
+    let client = tries(lab, "4")?;
     for kill in 0..kills {
         thread::sleep(any(WORK_MAX));
         if kill % 2 == 0 {
@@ -196,31 +205,56 @@ fn whoever_is_killed(lab: &Lab) -> Result<()> {
             sink.start()?;
         }
     }
-    client.close_input();
-    let finished = client.finish(wait::PATIENCE)?;
-    let tried = finished.stdout.trim().strip_prefix("tried ").and_then(|text| text.parse().ok());
-    let tried: u64 = tried.with_context(|| format!("no number: {finished}"))?;
+    let tried = tried(client)?;
     let size = sink.wait_for_log(&daemon)?;
     let records = sink.records()?;
     ensure!(records.len() as u64 == size, "{} records of {size} shown", records.len());
     for (index, each) in (0..).zip(&records) {
         ensure!(record::number(each, "/metadata/sequence") == Some(index), "{index}: {each}");
     }
-    let happened: Vec<u64> = records.iter().filter_map(number_of_try).collect();
-    let disorder = happened.iter().zip(happened.iter().skip(1)).find(|(one, next)| one >= next);
-    ensure!(disorder.is_none(), "twice, or out of order: {disorder:?}");
-    ensure!(happened.last().is_none_or(|last| *last < tried), "more than the client did");
-    let missing = tried - happened.len() as u64;
-    let lost: u64 = records.iter().filter_map(lost).sum();
+    let Tally { seen, missing, lost } = tally(&records, tried)?;
     measured(format!(
-        "{kills} kills: {tried} tries, {} in the sink, {missing} missing, {lost} told as lost",
-        happened.len()
+        "{kills} kills: {tried} tries, {seen} in the sink, {missing} missing, {lost} told as lost"
     ));
     ensure!(missing <= lost, "{missing} of {tried} are missing, and {lost} are told as lost");
     daemon.stop()?;
     audit(&place, &["verify", "--against", "sink"])?.success()?;
     sink.ask(&["verify"])?.success()?;
     Ok(())
+}
+
+/// Starts the client that tries so many connections at once, again and again.
+pub(crate) fn tries(lab: &Lab, at_once: &str) -> Result<Running> {
+    lab.client(Family::V4, lab.tools().agent()).args(["-c", SCRIPT, at_once]).start()
+}
+
+/// Ends it, and says how many it tried.
+pub(crate) fn tried(mut client: Running) -> Result<u64> {
+    client.close_input();
+    let finished = client.finish(wait::PATIENCE)?;
+    let tried = finished.stdout.trim().strip_prefix("tried ").and_then(|text| text.parse().ok());
+    tried.with_context(|| format!("no number: {finished}"))
+}
+
+/// What records have of a client's tries.
+pub(crate) struct Tally {
+    /// Tries that have one.
+    pub(crate) seen: u64,
+    /// Tries that have none.
+    pub(crate) missing: u64,
+    /// Events and records of which they say that they were lost.
+    pub(crate) lost: u64,
+}
+
+/// Counts, and sees that every try is there once at most, and in order.
+pub(crate) fn tally(records: &[Value], tried: u64) -> Result<Tally> {
+    let happened: Vec<u64> = records.iter().filter_map(number_of_try).collect();
+    let pairs = happened.iter().zip(happened.iter().skip(1));
+    let disorder = pairs.into_iter().find(|(one, next)| one >= next);
+    ensure!(disorder.is_none(), "twice, or out of order: {disorder:?}");
+    ensure!(happened.last().is_none_or(|last| *last < tried), "more than the client did");
+    let seen = happened.len() as u64;
+    Ok(Tally { seen, missing: tried - seen, lost: records.iter().filter_map(lost).sum() })
 }
 
 /// Which try of the client a record is of.
@@ -235,6 +269,38 @@ fn number_of_try(each: &Value) -> Option<u64> {
 fn lost(each: &Value) -> Option<u64> {
     let of_bytes = record::text(each, "/unmapped/governd/loss/reason") == "torn-tail";
     record::number(each, "/unmapped/governd/loss/count").filter(|_| !of_bytes)
+}
+
+fn a_sink_without_room(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "room")?;
+    policy_of(lab, &place)?;
+    fs::create_dir(Sink::place(&place))?;
+    let small = Small::over(Sink::place(&place), 48)?;
+    let sink = Sink::new(&place)?;
+    place.start()?.terminate()?;
+    sink.enroll()?;
+    let daemon = place.start()?;
+    let before = sink.wait_for_log(&daemon)?;
+    small.fill()?;
+    let client = tries(lab, "10")?;
+    wait::until("a host that waits", PATIENCE, || {
+        let status = daemon.status()?;
+        let exporters = status.pointer("/exporters").and_then(Value::as_array);
+        let failing = exporters.into_iter().flatten().find_map(|one| one.get("failing")?.as_str());
+        Ok(failing.filter(|reason| reason.contains("full")).map(drop))
+    })
+    .with_context(|| daemon.status().map_or_else(|e| e.to_string(), |all| all.to_string()))?;
+    let tried = tried(client)?;
+    small.free()?;
+    let size = sink.wait_for_log(&daemon)?;
+    let Tally { seen, missing, lost } = tally(&sink.records()?, tried)?;
+    measured(format!(
+        "a full sink: {before} records before, {size} after, {seen} of {tried} tries"
+    ));
+    ensure!(missing == 0 && lost == 0, "{missing} of {tried} missing, {lost} told as lost");
+    daemon.stop()?;
+    sink.ask(&["verify"])?.success()?;
+    Ok(())
 }
 
 fn a_rewritten_history(lab: &Lab) -> Result<()> {

@@ -12,12 +12,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use governd_tests::{Lab, client::Family, command::run, daemon::Place, wait};
+use governd_tests::{Lab, command::run, daemon::Place, wait};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     Test,
-    crash::{SCRIPT, Sink, policy_of},
+    crash::{self, Sink, policy_of},
     measured, record,
 };
 
@@ -121,15 +121,13 @@ fn work(lab: &Lab, place: &Place) -> Result<Vec<(u64, u64)>> {
 
 fn send(lab: &Lab, place: &Place, receipt: &Path) -> Result<()> {
     let daemon = place.start()?;
-    let client = lab.client(Family::V4, lab.tools().agent());
-    let mut client = client.args(["-c", SCRIPT, TRIES_AT_ONCE]).start()?;
+    let client = crash::tries(lab, TRIES_AT_ONCE)?;
     wait::until("records at the sink", PATIENCE, || {
         let text = fs::read_to_string(receipt).unwrap_or_default();
         let size = text.lines().nth(1).and_then(|size| size.parse::<u64>().ok());
         Ok(size.filter(|size| *size > RECORDS).map(drop))
     })?;
-    client.close_input();
-    client.finish(wait::PATIENCE)?;
+    crash::tried(client)?;
     daemon.stop_within(3 * wait::PATIENCE).map(drop)
 }
 
