@@ -91,7 +91,11 @@ impl Sink {
     }
 
     fn token(&self, secret: &str) -> String {
-        self.store().add_token(secret, HOST, FAR).unwrap();
+        self.token_of(HOST, secret)
+    }
+
+    fn token_of(&self, host: &str, secret: &str) -> String {
+        self.store().add_token(secret, host, FAR).unwrap();
         let ca = fs::read_to_string(self.directory.path().join("ca.pem")).unwrap();
         token(&self.address.to_string(), &ca, secret)
     }

@@ -109,3 +109,47 @@ fn who_is_slow_or_many_does_not_keep_others_waiting() {
     drop((silent, uplink));
     sink.check();
 }
+
+#[test]
+fn a_host_that_writes_as_another_is_refused_and_found() {
+    let sink = Sink::new();
+    let [state, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [journal, others] = [journal(state.path()), journal(other.path())];
+    append(&journal, 0..30);
+    append(&others, 500..503);
+    enroll(state.path(), &sink.token("first")).unwrap();
+    enroll(other.path(), &sink.token_of("host-b", "second")).unwrap();
+
+    let size = journal.progress().durable();
+    let log = state.path().join("log");
+    let mut reader = Reader::new(Disk, &log, 0);
+    let mut lines = Vec::new();
+    while let Some(line) = reader.read().unwrap() {
+        lines.extend(line.bytes);
+        lines.push(b'\n');
+    }
+    let checkpoint = log::note_after(&Disk, &log, size - 1, size).unwrap().unwrap().text;
+    let head = Head { first: 0, checkpoint, before: None, session: None, lines_bytes: None };
+    let batch = pack::pack(&head, &lines).unwrap();
+    let read = |name: &str| fs::read_to_string(other.path().join("sink").join(name)).unwrap();
+    let (ca, identity) = (read("ca.pem"), read("identity.pem"));
+    let own = Some((identity.as_str(), identity.as_str()));
+    let mut stranger = Client::new(&sink.address.to_string(), &ca, own).unwrap();
+    assert_eq!(refused(stranger.post::<Appended>(wire::APPEND, batch.clone())), "signature");
+    assert_eq!(sink.wait_for_notice(Weight::Alarm, "signature").who, "host-b");
+
+    let sizes = || -> Vec<(String, u64)> {
+        let hosts = sink.store().hosts().unwrap();
+        hosts.into_iter().map(|host| (host.name, host.size)).collect()
+    };
+    assert_eq!(sizes(), [(HOST.to_owned(), 0), ("host-b".to_owned(), 0)]);
+    // Neither is kept from what is its own.
+    let uplinks = [(&state, &journal), (&other, &others)]
+        .map(|(state, journal)| Uplink::start(state.path(), journal).unwrap().unwrap());
+    let wanted = [(HOST.to_owned(), size), ("host-b".to_owned(), others.progress().durable())];
+    until("records of both", || sizes() == wanted);
+    assert_eq!(refused(stranger.post::<Appended>(wire::APPEND, batch)), "signature");
+    drop(uplinks);
+    let found = sink.store().findings().unwrap();
+    assert_eq!((found.len(), found[0].host.as_str(), found[0].count), (1, "host-b", 2));
+}
