@@ -35,12 +35,23 @@ pub(crate) fn judge(context: &BtfTracePointContext) {
         None if subject::is_lost(tgid) => (SocketOwner::LOST, 0),
         None => return,
     };
-    let is_known = subject == SocketOwner::LOST
-        || View::current().is_some_and(|view| view.subject(subject).is_some());
-    if !is_known {
+    let socket: *mut c_void = context.arg(0);
+    let stored = storage(socket, ptr::null_mut(), 0);
+    // SAFETY: not null; the storage lives as long as the socket.
+    if !stored.is_null() && unsafe { (*stored).subject } == subject {
+        // This is nearly every send of an agent.
         return;
     }
-    let socket: *mut c_void = context.arg(0);
+    let is_known = subject == SocketOwner::LOST
+        || View::current().is_some_and(|view| view.subject(subject).is_some());
+    if is_known {
+        take(socket, subject, tgid, root);
+    }
+}
+
+/// Makes the socket the sender's.
+#[inline(always)]
+fn take(socket: *mut c_void, subject: u32, tgid: u32, root: u32) {
     let pointer = SocketPointer::of_context(socket.cast_const());
     let (Some(is_tcp), Some(is_kernels)) = (pointer.is_tcp(), pointer.is_kernels()) else {
         count(Loss::Read);
@@ -51,26 +62,13 @@ pub(crate) fn judge(context: &BtfTracePointContext) {
         return;
     }
     let mut owner = SocketOwner::unconnected(0, tgid, root);
-    // SAFETY: the map is that of socket storage, and holds a `SocketOwner`; the kernel gives the
-    // socket, and the sender holds it.
-    let stored = unsafe {
-        bpf_sk_storage_get(
-            ptr::from_ref(&SOCKETS).cast_mut().cast(),
-            socket,
-            ptr::from_mut(&mut owner).cast(),
-            u64::from(BPF_SK_STORAGE_GET_F_CREATE),
-        )
-    }
-    .cast::<SocketOwner>();
+    let stored = storage(socket, &raw mut owner, BPF_SK_STORAGE_GET_F_CREATE);
     if stored.is_null() {
         count(Loss::Sockets);
         return;
     }
     // SAFETY: just checked; the storage lives as long as the socket.
     let stored = unsafe { &mut *stored };
-    if stored.subject == subject {
-        return;
-    }
     let was_owned = stored.subject != 0;
     (stored.subject, stored.tgid, stored.root) = (subject, tgid, root);
     stored.flags |= socket_flag::FOREIGN;
@@ -80,4 +78,13 @@ pub(crate) fn judge(context: &BtfTracePointContext) {
     } else if !was_owned {
         stored.flags |= socket_flag::QUEUED;
     }
+}
+
+/// What is stored for the socket, or null.
+#[inline(always)]
+fn storage(socket: *mut c_void, first: *mut SocketOwner, flags: u32) -> *mut SocketOwner {
+    let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
+    // SAFETY: the map is that of socket storage, and holds a `SocketOwner`; the kernel gives the
+    // socket, and the sender holds it.
+    unsafe { bpf_sk_storage_get(map, socket, first.cast(), u64::from(flags)) }.cast()
 }
