@@ -36,6 +36,16 @@ pub enum Lack {
 }
 
 impl Lack {
+    /// Everything that some kernel lacks.
+    pub const EVERY: [Self; 6] = [
+        Self::Loops,
+        Self::RefusalErrno,
+        Self::Allocator,
+        Self::LocalSockets,
+        Self::MemoryLocks,
+        Self::Sends,
+    ];
+
     /// What the running kernel lacks.
     ///
     /// # Errors
@@ -46,26 +56,15 @@ impl Lack {
 
     /// What a kernel lacks.
     pub(crate) fn all(layout: &KernelLayout) -> Vec<Self> {
-        let mut lacks = Vec::new();
-        if layout.has_loops == 0 {
-            lacks.push(Self::Loops);
-        }
-        if layout.has_set_retval == 0 {
-            lacks.push(Self::RefusalErrno);
-        }
-        if layout.has_allocator == 0 {
-            lacks.push(Self::Allocator);
-        }
-        if layout.sock_addr_len == 0 {
-            lacks.push(Self::LocalSockets);
-        }
-        if layout.mm_owner == 0 {
-            lacks.push(Self::MemoryLocks);
-        }
-        if layout.has_sends == 0 {
-            lacks.push(Self::Sends);
-        }
-        lacks
+        let is_lacking = |lack: &Self| match lack {
+            Self::Loops => layout.has_loops == 0,
+            Self::RefusalErrno => layout.has_set_retval == 0,
+            Self::Allocator => layout.has_allocator == 0,
+            Self::LocalSockets => layout.sock_addr_len == 0,
+            Self::MemoryLocks => layout.mm_owner == 0,
+            Self::Sends => layout.has_sends == 0,
+        };
+        Self::EVERY.into_iter().filter(is_lacking).collect()
     }
 
     /// What suffers, in one word.
@@ -102,6 +101,18 @@ impl Lack {
                 "what an agent queues in a connection that another process gave it, and that the \
                  kernel sends later, is not seen as the agent's"
             }
+        }
+    }
+
+    /// What happens where it is not lacking, in one sentence.
+    pub const fn otherwise(self) -> &'static str {
+        match self {
+            Self::Loops => "are read in DNS answers and in first bytes",
+            Self::RefusalErrno => "a refused connection gives EACCES",
+            Self::Allocator => "tables take what they hold",
+            Self::LocalSockets => "agents reach the listed ones, and no others",
+            Self::MemoryLocks => "who writes another process's memory makes it the agent's",
+            Self::Sends => "what an agent queues in another's connection makes that the agent's",
         }
     }
 

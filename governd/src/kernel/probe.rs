@@ -75,8 +75,7 @@ pub fn probe() -> Vec<Probe> {
 /// Looks at what a kernel with this layout lacks, and gives it the programs.
 pub(super) fn probe_programs(layout: KernelLayout) -> Vec<Probe> {
     let lacks = Lack::all(&layout);
-    let mut probes: Vec<_> =
-        WORKING.iter().map(|(lack, otherwise)| lacking(&lacks, *lack, otherwise)).collect();
+    let mut probes: Vec<_> = Lack::EVERY.iter().map(|lack| lacking(&lacks, *lack)).collect();
     let hooks = Hooks::of_kernel().unwrap_or_default();
     probes.push(Probe::ok(lsm::WORD, hooks.detail()));
     probes.extend(try_programs(layout, &lacks, &hooks));
@@ -182,19 +181,11 @@ fn tree() -> Probe {
     }
 }
 
-/// What works where nothing is lacking.
-const WORKING: [(Lack, &str); 4] = [
-    (Lack::Loops, "are read in DNS answers and in first bytes"),
-    (Lack::RefusalErrno, "a refused connection gives EACCES"),
-    (Lack::Allocator, "tables take what they hold"),
-    (Lack::LocalSockets, "agents reach the listed ones, and no others"),
-];
-
-fn lacking(lacks: &[Lack], lack: Lack, otherwise: &str) -> Probe {
+fn lacking(lacks: &[Lack], lack: Lack) -> Probe {
     if lacks.contains(&lack) {
         Probe::bad(lack.word(), Outcome::Degraded, lack.detail(), lack.hint())
     } else {
-        Probe::ok(lack.word(), otherwise)
+        Probe::ok(lack.word(), lack.otherwise())
     }
 }
 
