@@ -45,15 +45,30 @@ pub(super) struct Sealer {
     /// Their lines.
     pub(super) lines: String,
     known: HashMap<Box<str>, Token>,
+    /// Of the record before: most have the values that it has.
+    last: Option<Last>,
     /// What is looked up.
     key: String,
     text: String,
 }
 
+/// The values of a record, and what stands for them.
+struct Last {
+    user: Option<Box<str>>,
+    args: Option<Box<[String]>>,
+    tokens: Tokens,
+}
+
+impl Last {
+    fn has(&self, values: &personal::Values<'_>) -> bool {
+        self.user.as_deref() == values.user && self.args.as_deref() == values.args
+    }
+}
+
 impl Default for Sealer {
     fn default() -> Self {
         let (lines, key, text) = (String::new(), String::new(), String::new());
-        Self { random: SystemRandom::new(), lines, known: HashMap::new(), key, text }
+        Self { random: SystemRandom::new(), lines, known: HashMap::new(), last: None, key, text }
     }
 }
 
@@ -67,13 +82,19 @@ impl Sealer {
         values: &personal::Values<'_>,
         logged_ms: u64,
     ) -> io::Result<Tokens> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.has(values)) {
+            return Ok(last.tokens);
+        }
         let mut text = std::mem::take(&mut self.text);
         let has_line = values.write_command_line(&mut text);
         let line = has_line.then(|| self.token(COMMAND_LINE, &text, values.user, logged_ms));
         self.text = text;
         let command_line = line.transpose()?;
         let user = values.user.map(|name| self.token(USER, name, values.user, logged_ms));
-        Ok(Tokens { user: user.transpose()?, command_line })
+        let tokens = Tokens { user: user.transpose()?, command_line };
+        let (user, args) = (values.user.map(Box::from), values.args.map(Box::from));
+        self.last = Some(Last { user, args, tokens });
+        Ok(tokens)
     }
 
     fn token(
@@ -105,6 +126,7 @@ impl Sealer {
     pub(super) fn clear(&mut self) {
         self.lines.clear();
         self.known.clear();
+        self.last = None;
     }
 }
 

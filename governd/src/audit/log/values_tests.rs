@@ -107,6 +107,42 @@ fn a_users_values_are_erased_from_every_segment_and_nothing_else_is() {
 }
 
 #[test]
+fn values_have_a_digest_each_within_a_commit_and_another_in_the_next() {
+    let sim = Sim::default();
+    let mut log = open(&sim);
+    let [run, stop] = ["run", "stop"].map(|word| [word.to_owned()]);
+    let rows = [
+        (Some("dana"), Some(&run)),
+        (Some("dana"), Some(&run)),
+        (Some("dana"), Some(&stop)),
+        (Some("kim"), Some(&stop)),
+        (Some("dana"), Some(&run)),
+        (Some("dana"), None),
+        (None, Some(&run)),
+        (None, None),
+    ];
+    let mut seal = |(user, args): (Option<&str>, Option<&[String; 1]>)| {
+        let values = Values { user, args: args.map(|args| args.as_slice()) };
+        let tokens = log.seal(&values, 1);
+        log.append("{}").unwrap();
+        (tokens.user, tokens.command_line)
+    };
+    let sealed = rows.map(&mut seal);
+    for (one, first) in rows.iter().zip(&sealed) {
+        for (other, second) in rows.iter().zip(&sealed) {
+            assert_eq!(first.0 == second.0, one.0 == other.0, "{one:?} {other:?}");
+            // Whose a command line is counts as well.
+            let is_same = one.1 == other.1 && (one.1.is_none() || one.0 == other.0);
+            assert_eq!(first.1 == second.1, is_same, "{one:?} {other:?}");
+        }
+    }
+    log.commit().unwrap();
+    let values = Values { user: Some("dana"), args: Some(&run) };
+    let next = log.seal(&values, 2);
+    assert!(next.user != sealed[4].0 && next.command_line != sealed[4].1);
+}
+
+#[test]
 fn erasing_by_time_is_exact() {
     let sim = Sim::default();
     let mut log = open(&sim);
