@@ -17,6 +17,7 @@
 pub use crate::hit::Hit;
 use crate::{
     address::Address,
+    delegation::{Side, stricter},
     key::{BindingKey, GrantKey},
     limits::BINDING_SETS_MAX,
     table::{Binding, RuleBlock, Subject, entry_flag, set_id, subject_flag},
@@ -39,6 +40,11 @@ pub trait Tables {
     fn granted_until(&self, grant: &GrantKey) -> u64;
     /// Whether the subject is quarantined.
     fn is_quarantined(&self, subject: u32) -> bool;
+    /// Whether an address stands for a name of a set, or did not long ago, as this subject (or
+    /// `BindingKey::HOST`) learned it.
+    fn binds(&self, subject: u32, address: &Address, set: u32, now_ns: u64) -> bool {
+        holds(self.binding(subject, address), set, now_ns)
+    }
     /// The first entry of a set's rules that fits the flow.
     fn hit(&self, flow: &Flow, set: u32) -> Hit {
         let hit = self
@@ -203,14 +209,37 @@ const PORT_HTTPS: u16 = 443;
 const LATE_NS: u64 = 300_000_000_000;
 
 /// Decides about a flow, of which nothing but the destination is known.
-#[inline(always)]
 pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Decision {
-    decide_named(tables, flow, Named { set: by_name(tables, flow), ..Named::NOTHING })
+    of_members(tables, flow, |side, flow| {
+        decide_of_one(side, flow, Named { set: by_name(side, flow), ..Named::NOTHING })
+    })
 }
 
-/// Decides about a flow, of which a name is known, or the best name of its address.
-#[inline(always)]
+/// Decides about a flow, of which a name is known.
 pub fn decide_named<T: Tables>(tables: &T, flow: &Flow, named: Named) -> Decision {
+    of_members(tables, flow, |side, flow| decide_of_one(side, flow, named))
+}
+
+/// The strictest of what the policies of all agents say that the subject stands for.
+fn of_members<T: Tables>(
+    tables: &T,
+    flow: &Flow,
+    decide: impl Fn(&Side<'_, T>, &Flow) -> Decision,
+) -> Decision {
+    let Some(settings) = tables.subject(flow.subject) else {
+        return Decision::FAULT;
+    };
+    let side = Side { tables, learner: flow.subject };
+    let members = settings.members_or(flow.subject).into_iter().take_while(|member| *member != 0);
+    let decisions = members.map(|subject| decide(&side, &Flow { subject, ..*flow }));
+    // What is not registered is one, too, and has the number that stands for none.
+    decisions.reduce(stricter).unwrap_or_else(|| decide(&side, flow))
+}
+
+/// Decides about a flow of a subject that is one agent, of which a name is known, or the best name
+/// of its address.
+#[inline(always)]
+pub fn decide_of_one<T: Tables>(tables: &T, flow: &Flow, named: Named) -> Decision {
     let Some(settings) = tables.subject(flow.subject) else {
         return Decision::FAULT;
     };
@@ -423,18 +452,19 @@ fn bound<T: Tables>(
 /// Whether the address stands for a name of the set.
 #[inline(always)]
 fn is_bound<T: Tables>(tables: &T, flow: &Flow, set: u32) -> bool {
-    holds(tables.binding(flow.subject, &flow.address), flow, set)
-        || holds(tables.binding(BindingKey::HOST, &flow.address), flow, set)
+    tables.binds(flow.subject, &flow.address, set, flow.now_ns)
+        || tables.binds(BindingKey::HOST, &flow.address, set, flow.now_ns)
 }
 
+/// [`Tables::binds`], by what is bound.
 #[inline(always)]
-fn holds(binding: Option<&Binding>, flow: &Flow, set: u32) -> bool {
+pub fn holds(binding: Option<&Binding>, set: u32, now_ns: u64) -> bool {
     let Some(binding) = binding else {
         return false;
     };
     let mut found = false;
     for entry in binding.sets.iter().take(BINDING_SETS_MAX) {
-        found |= entry.set == set && entry.expires_ns.saturating_add(LATE_NS) > flow.now_ns;
+        found |= entry.set == set && entry.expires_ns.saturating_add(LATE_NS) > now_ns;
     }
     found
 }

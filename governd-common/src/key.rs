@@ -55,6 +55,19 @@ shared! {
 }
 
 shared! {
+    /// A process of a subject runs what an agent is recognised by.
+    #[derive(Hash)]
+    pub struct DelegationKey {
+        /// Slot.
+        pub slot: u32,
+        /// The process's subject.
+        pub subject: u32,
+        /// The agent's.
+        pub agent: u32,
+    }
+}
+
+shared! {
     /// A rule block: what a subject may do with the names or addresses of a set.
     #[derive(Hash)]
     pub struct DecisionKey {

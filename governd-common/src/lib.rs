@@ -23,6 +23,7 @@ macro_rules! shared {
 pub mod address;
 pub mod conversation;
 pub mod decide;
+pub mod delegation;
 pub mod dns;
 pub mod event;
 mod hit;

@@ -13,6 +13,10 @@ pub const SELECTORS_MAX: usize = 1_024;
 pub const SELECTOR_WORDS: usize = SELECTORS_MAX / 64;
 /// Depth of the cgroup tree at which the search for a governed ancestor starts.
 pub const CGROUP_DEPTH_MAX: usize = 16;
+/// Agents that one subject stands for at most: one, and those that started it.
+pub const MEMBERS_MAX: usize = 4;
+/// Entries of the delegation table, both slots together.
+pub const DELEGATIONS_MAX: u32 = 65_536;
 /// Port entries of one rule block.
 pub const RULES_PER_BLOCK_MAX: usize = 8;
 /// Name sets that one address can be bound to for one subject at a time.

@@ -24,6 +24,10 @@ pub mod map {
     pub const SELECTORS: &str = "SELECTORS";
     /// Hash of [`crate::key::SubjectKey`] to [`crate::table::Subject`].
     pub const SUBJECTS: &str = "SUBJECTS";
+    /// A subject and the agent that it starts, to the subject of what was started.
+    pub const DELEGATIONS: &str = "DELEGATIONS";
+    /// A subject to the selectors that are for what it starts, and those that are for anybody.
+    pub const PARENTS: &str = "PARENTS";
     /// LPM trie of [`crate::key::NameKey`] to a set id.
     pub const NAMES: &str = "NAMES";
     /// LPM trie of [`crate::key::CidrKey`] to a set id.
@@ -100,7 +104,7 @@ pub mod map {
     pub const READ: &str = "READ";
 
     /// All that programs use.
-    pub const ALL: [&str; 40] = [
+    pub const ALL: [&str; 42] = [
         ACTIVE,
         RULE_HITS,
         GRANTS,
@@ -116,6 +120,8 @@ pub mod map {
         CGROUPS,
         SELECTORS,
         SUBJECTS,
+        DELEGATIONS,
+        PARENTS,
         NAMES,
         CIDRS,
         DECISIONS,

@@ -4,7 +4,7 @@ use crate::{
     address::Address,
     conversation::Conversation,
     key::NameKey,
-    limits::{BINDING_SETS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS},
+    limits::{BINDING_SETS_MAX, MEMBERS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS},
     tls::Hello,
     verdict::Verdict,
 };
@@ -44,6 +44,11 @@ pub mod settings_flag {
     pub const HAS_CGROUPS: u32 = 1 << 3;
     /// Some agent is registered. Set by the kernel room from the image.
     pub const HAS_AGENTS: u32 = 1 << 5;
+    /// An agent that another starts may become another subject by that. Set by the kernel room from
+    /// the image.
+    pub const HAS_DELEGATIONS: u32 = 1 << 7;
+    /// Some selector is for what an agent starts. Set by the kernel room from the image.
+    pub const HAS_PARENTS: u32 = 1 << 8;
     /// Some subject has a limit. Set by the kernel room from the image.
     pub const HAS_LIMITS: u32 = 1 << 16;
     /// Some subject has a limit of bytes. Set by the kernel room from the image.
@@ -89,6 +94,26 @@ shared! {
         pub flags: u16,
         /// The rule number that a default decision carries.
         pub default_rule: u32,
+        /// Agents whose policies all have to let something pass, those that started others first;
+        /// zeroes of a subject that is one agent.
+        pub members: [u32; MEMBERS_MAX],
+    }
+}
+
+impl Subject {
+    /// Members of a subject that is one agent.
+    pub const ALONE: [u32; MEMBERS_MAX] = [0; MEMBERS_MAX];
+
+    /// Whether it is one agent.
+    #[inline(always)]
+    pub const fn is_alone(&self) -> bool {
+        self.members[0] == 0
+    }
+
+    /// The agents that it stands for, itself if it is one; 0 is none.
+    #[inline(always)]
+    pub const fn members_or(&self, subject: u32) -> [u32; MEMBERS_MAX] {
+        if self.is_alone() { [subject, 0, 0, 0] } else { self.members }
     }
 }
 

@@ -6,14 +6,15 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use governd_common::{
-    address::Address,
-    decide::{Decision, Flow, Named, Proof, by_name, decide_named},
+    decide::{Decision, Flow, Named, Proof, by_name, decide_of_one},
+    delegation::{Side, stricter},
+    table::Subject,
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
 use crate::{
     emit::count,
-    tables::{QUARANTINED, SETTINGS, View, may_be_bound},
+    tables::{QUARANTINED, SETTINGS, View, halves, may_be_bound, subject_in, whole},
     task::layout,
 };
 
@@ -43,34 +44,57 @@ pub(crate) fn decide_named_into(
 
 /// A flow in numbers.
 struct Question {
-    /// Slot and subject.
+    /// The subject that learned names, and the one whose rules are asked.
     who: u64,
     /// Both halves of the address.
     high: u64,
     low: u64,
-    /// Flags of what is named, port and protocol.
+    /// Slot, flags of what is named, port and protocol.
     what: u64,
 }
 
 impl Question {
+    const SLOT: u32 = 48;
+    /// Bits of what is named.
+    const NAMED: u64 = 0xffff << 32;
+
+    #[inline(always)]
+    const fn who(learner: u32, subject: u32) -> u64 {
+        (learner as u64) << 32 | subject as u64
+    }
+
+    #[inline(always)]
+    const fn slot(&self) -> u32 {
+        (self.what >> Self::SLOT) as u32 & 1
+    }
+
+    #[inline(always)]
+    const fn learner(&self) -> u32 {
+        (self.who >> 32) as u32
+    }
+
+    #[inline(always)]
+    const fn named_flags(&self) -> u32 {
+        (self.what >> 32) as u32 & 0xffff
+    }
+
     #[inline(always)]
     fn of(slot: u32, flow: &Flow, named_flags: u32) -> Self {
-        let address = u128::from_ne_bytes(flow.address.bytes);
-        let what = u64::from(named_flags) << 32 | u64::from(flow.port) << 8;
+        let (high, low) = halves(&flow.address);
+        let what = u64::from(slot) << Self::SLOT | u64::from(named_flags) << 32;
         Self {
-            who: u64::from(slot) << 32 | u64::from(flow.subject),
-            high: (address >> 64) as u64,
-            low: address as u64,
-            what: what | u64::from(flow.protocol),
+            who: Self::who(flow.subject, flow.subject),
+            high,
+            low,
+            what: what | u64::from(flow.port) << 8 | u64::from(flow.protocol),
         }
     }
 
     #[inline(always)]
     fn flow(&self, now_ns: u64) -> Flow {
-        let address = u128::from(self.high) << 64 | u128::from(self.low);
         Flow {
             subject: self.who as u32,
-            address: Address { bytes: address.to_ne_bytes() },
+            address: whole(self.high, self.low),
             port: (self.what >> 8) as u16,
             protocol: self.what as u8,
             now_ns,
@@ -79,7 +103,7 @@ impl Question {
 
     #[inline(always)]
     fn view(&self) -> Option<View> {
-        let slot = (self.who >> 32) as u32;
+        let slot = self.slot();
         // SAFETY: an array's element stays where it is, and is written only while not in force.
         let settings = SETTINGS.get_ptr(slot).map(|settings| unsafe { &*settings })?;
         Some(View { slot, generation: 0, settings })
@@ -90,15 +114,58 @@ impl Question {
 #[inline(never)]
 extern "C" fn decision_of(who: u64, high: u64, low: u64, what: u64, set: u32) -> u64 {
     let question = Question { who, high, low, what };
+    let Some(settings) = settings_of(question.slot(), who as u32) else {
+        return Decision::FAULT.pack();
+    };
+    if settings.is_alone() {
+        return decision_of_one(who, high, low, what, set);
+    }
+    // What no decision is packed as.
+    let mut strictest = 0;
+    for member in &settings.members {
+        if *member == 0 {
+            break;
+        }
+        let who = Question::who(who as u32, *member);
+        // Each has a name of its own that lets the flow begin.
+        let is_named = what & Question::NAMED != 0;
+        let set = if is_named { set } else { best_name_of(who, high, low, what) };
+        strictest = stricter_of(strictest, decision_of_one(who, high, low, what, set));
+    }
+    strictest
+}
+
+/// In a stack frame of its own: Linux 6.1 rounds each up to 32 bytes, and allows 512 for all
+/// that are in use at a time.
+#[inline(never)]
+fn settings_of(slot: u32, subject: u32) -> Option<&'static Subject> {
+    subject_in(slot, subject)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stricter_of(one: u64, other: u64) -> u64 {
+    if one == 0 {
+        return other;
+    }
+    stricter(Decision::unpack(one), Decision::unpack(other)).pack()
+}
+
+/// What the policy of one agent says.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn decision_of_one(who: u64, high: u64, low: u64, what: u64, set: u32) -> u64 {
+    let question = Question { who, high, low, what };
     let Some(view) = question.view() else {
         return Decision::FAULT.pack();
     };
-    let named = Named { set, flags: (what >> 32) as u32 };
+    let named = Named { set, flags: question.named_flags() };
     // Only whether an address is bound to the name that is known depends on the time here.
     let flow = question.flow(if named.flags != 0 { now_ns() } else { 0 });
-    let mut decision = decide_named(&view, &flow, named);
+    let side = Side { tables: &view, learner: question.learner() };
+    let mut decision = decide_of_one(&side, &flow, named);
     if decision.reason == Reason::Halt && decision.mode == Mode::Enforce {
-        quarantine(flow.subject, now_ns());
+        halt(flow.subject, side.learner);
     }
     if layout!(has_loops) == 0 {
         leave_unread(&mut decision);
@@ -110,13 +177,28 @@ extern "C" fn decision_of(who: u64, high: u64, low: u64, what: u64, set: u32) ->
 #[inline(never)]
 extern "C" fn best_name_of(who: u64, high: u64, low: u64, what: u64) -> u32 {
     let question = Question { who, high, low, what };
-    question.view().map_or(0, |view| by_name(&view, &question.flow(now_ns())))
+    question.view().map_or(0, |view| {
+        let side = Side { tables: &view, learner: question.learner() };
+        by_name(&side, &question.flow(now_ns()))
+    })
 }
 
 #[inline(always)]
 fn now_ns() -> u64 {
     // SAFETY: the helper only reads the clock.
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// An agent is quarantined by its rule, and the process at once, too, where it is one that the
+/// agent started. In a stack frame of its own; gives nothing that counts.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn halt(agent: u32, subject: u32) -> u32 {
+    quarantine(agent, now_ns());
+    if subject != agent {
+        quarantine(subject, now_ns());
+    }
+    0
 }
 
 /// From here on nothing of the subject passes, whether the daemon runs or not.

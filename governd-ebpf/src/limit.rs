@@ -16,6 +16,7 @@ use governd_common::{
     decide::{Decision, Proof, Tables as _},
     key::{BindingKey, SubjectKey},
     limit::{Crossing, DESTINATION_KNOWN_NS, Limit, Limits, Used},
+    limits::MEMBERS_MAX,
     table::{SocketOwner, settings_flag},
     verdict::{Loss, Mode, Reason, Verdict},
 };
@@ -26,7 +27,7 @@ use crate::{
     emit::count,
     outcome::Outcome,
     state::{self, End},
-    tables::{DESTINATIONS, FLOWS, LIMITS, SOCKETS, USAGES, View},
+    tables::{DESTINATIONS, FLOWS, LIMITS, SOCKETS, USAGES, View, halves, subject_in, whole},
 };
 
 /// What counting comes to: nothing, or a crossing and whether it is the window's first.
@@ -38,11 +39,43 @@ impl Counted {
     const NOTIFY: u32 = 1;
     const HALT: u32 = 2;
     const IS_FIRST: u32 = 4;
+    /// It is one of several agents that the subject stands for, and its own mode counts.
+    const OF_MEMBER: u32 = 8;
+    const IS_ENFORCED: u32 = 16;
     const LIMIT_SHIFT: u32 = 8;
 
     #[inline(always)]
     fn is(self, crossing: u32) -> bool {
         self.0 & crossing != 0
+    }
+
+    /// Of two, the one that denies, and first the one whose denials are carried out.
+    #[inline(always)]
+    fn worse(self, other: Self) -> Self {
+        if other.rank() > self.rank() { other } else { self }
+    }
+
+    #[inline(always)]
+    fn rank(self) -> u32 {
+        let is_enforced = !self.is(Self::OF_MEMBER) || self.is(Self::IS_ENFORCED);
+        match (self.is(Self::HALT), is_enforced) {
+            (true, true) => 3,
+            (true, false) => 2,
+            _ if self.is(Self::NOTIFY) => 1,
+            _ => 0,
+        }
+    }
+
+    /// What it comes to for one of several agents; who is enforced is quarantined.
+    #[inline(always)]
+    fn of_member(self, slot: u32, member: u32) -> Self {
+        let own = subject_in(slot, member);
+        let is_enforced = own.is_none_or(|own| own.mode != Mode::Monitor as u8);
+        if self.is(Self::HALT) && is_enforced {
+            // SAFETY: the helper only reads the clock.
+            quarantine(member, unsafe { bpf_ktime_get_boot_ns() });
+        }
+        Self(self.0 | Self::OF_MEMBER | if is_enforced { Self::IS_ENFORCED } else { 0 })
     }
 
     #[inline(always)]
@@ -73,27 +106,78 @@ pub(crate) fn count_destination(
         return;
     }
     let who = u64::from(view.slot) << 32 | u64::from(subject);
-    let bytes = u128::from_ne_bytes(address.bytes);
-    let (high, low) = ((bytes >> 64) as u64, bytes as u64);
-    let counted = Counted(destination_counted(who, high, low, u32::from(is_connect)));
+    let (high, low) = halves(address);
+    let counted = Counted(destination_counted_for_all(who, high, low, u32::from(is_connect)));
     apply(counted, subject, decision);
 }
 
-/// Too much is told once in a window, and denied each time.
-#[inline(always)]
-fn apply(counted: Counted, subject: u32, decision: &mut Decision) {
+/// Too much is told once in a window, and denied each time. In a stack frame of its own; gives a
+/// number for the verifier.
+#[inline(never)]
+fn apply(counted: Counted, subject: u32, decision: &mut Decision) -> u32 {
     if counted.is(Counted::HALT) {
         decision.verdict = Verdict::Deny;
         decision.proof = Proof::None;
+        if counted.is(Counted::OF_MEMBER) {
+            let is_enforced = counted.is(Counted::IS_ENFORCED);
+            decision.mode = if is_enforced { Mode::Enforce } else { Mode::Monitor };
+        }
         if decision.mode == Mode::Enforce {
             // SAFETY: the helper only reads the clock.
             quarantine(subject, unsafe { bpf_ktime_get_boot_ns() });
         }
     } else if !(counted.is(Counted::NOTIFY) && counted.is(Counted::IS_FIRST)) {
-        return;
+        return 0;
     }
     decision.reason = counted.reason();
     decision.quiet = false;
+    0
+}
+
+/// The same for every agent that a subject stands for, and the worst of it. Global, for the
+/// verifier to check it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn destination_counted_for_all(who: u64, high: u64, low: u64, is_connect: u32) -> u32 {
+    let (slot, subject) = ((who >> 32) as u32, who as u32);
+    let Some(settings) = subject_in(slot, subject) else {
+        return Counted::WITHIN.0;
+    };
+    if settings.is_alone() {
+        return destination_counted(who, high, low, is_connect);
+    }
+    let mut worst = Counted::WITHIN;
+    for member in settings.members.iter().take(MEMBERS_MAX) {
+        if *member == 0 {
+            break;
+        }
+        let who = u64::from(slot) << 32 | u64::from(*member);
+        let counted = Counted(destination_counted(who, high, low, is_connect));
+        worst = worst.worse(counted.of_member(slot, *member));
+    }
+    worst.0
+}
+
+/// Bytes that go out, for every agent that a subject stands for. Global, for the verifier to check
+/// it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sent_counted_for_all(slot: u32, subject: u32, bytes: u64) -> u32 {
+    let Some(settings) = subject_in(slot, subject) else {
+        return Counted::WITHIN.0;
+    };
+    if settings.is_alone() {
+        return amount_counted(slot, subject, Limit::Bytes as u32, bytes);
+    }
+    let mut worst = Counted::WITHIN;
+    for member in settings.members.iter().take(MEMBERS_MAX) {
+        if *member == 0 {
+            break;
+        }
+        let counted = Counted(amount_counted(slot, *member, Limit::Bytes as u32, bytes));
+        worst = worst.worse(counted.of_member(slot, *member));
+    }
+    worst.0
 }
 
 /// A connection and a destination, and the worse of the two. Global, for the verifier to check it
@@ -111,7 +195,7 @@ extern "C" fn destination_counted(who: u64, high: u64, low: u64, is_connect: u32
     if limits.is_none_or(|limits| !limits.counts(Limit::Destinations)) {
         return worst.0;
     }
-    let address = Address { bytes: (u128::from(high) << 64 | u128::from(low)).to_ne_bytes() };
+    let address = whole(high, low);
     if is_known(&BindingKey { subject, address }) {
         return worst.0;
     }
@@ -153,7 +237,7 @@ pub(crate) fn count_packet(
         return Outcome::Pass;
     }
     let bytes = u64::from(context.len());
-    let counted = Counted(amount_counted(view.slot, owner.subject, Limit::Bytes as u32, bytes));
+    let counted = Counted(sent_counted_for_all(view.slot, owner.subject, bytes));
     // A window that goes on is told once; who is enforced is quarantined at once.
     if !counted.is(Counted::IS_FIRST) {
         return Outcome::Pass;
@@ -199,15 +283,30 @@ pub(crate) fn count_received(context: &SkBuffContext) {
     if subject == 0 || is_local {
         return;
     }
-    // SAFETY: entries of a slot in force are neither changed nor removed.
-    let limits = unsafe { LIMITS.get(SubjectKey { slot: view.slot, subject }) };
-    if limits.is_some_and(|limits| limits.counts(Limit::Bytes)) {
-        // SAFETY: the helper only reads the clock.
-        let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-        if let Some(used) = used(subject, Limit::Bytes as u32) {
-            add(used, Limit::Bytes, u64::from(context.len()), now_ns);
+    received_counted_for_all(view.slot, subject, u64::from(context.len()));
+}
+
+/// Global, for the verifier to check it once; gives nothing that counts.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn received_counted_for_all(slot: u32, subject: u32, bytes: u64) -> u32 {
+    let Some(settings) = subject_in(slot, subject) else {
+        return 0;
+    };
+    for subject in settings.members_or(subject) {
+        if subject == 0 {
+            break;
+        }
+        // SAFETY: entries of a slot in force are neither changed nor removed.
+        let limits = unsafe { LIMITS.get(SubjectKey { slot, subject }) };
+        if limits.is_some_and(|limits| limits.counts(Limit::Bytes))
+            && let Some(used) = used(subject, Limit::Bytes as u32)
+        {
+            // SAFETY: the helper only reads the clock.
+            add(used, Limit::Bytes, bytes, unsafe { bpf_ktime_get_boot_ns() });
         }
     }
+    0
 }
 
 /// Counts an amount, and gives a [`Counted`]. Global, for the verifier to check it once.

@@ -39,7 +39,7 @@ use governd_common::{
 use crate::{
     emit::count,
     outcome::Outcome,
-    subject::{self, selector_subject},
+    subject::{self, selector_subject, started_by},
     tables::{CGROUP_SUBJECTS, CGROUPS, SETTINGS, SOCKETS, View},
     task::SocketPointer,
 };
@@ -373,11 +373,16 @@ extern "C" fn subject_of_cgroup(slot: u32, cgroup: u64) -> u32 {
         return 0;
     };
     let any = settings.any_exe.words.iter().zip(&settings.any_uid.words);
+    let has_parents = settings.flags & settings_flag::HAS_PARENTS != 0;
+    let parents = if has_parents { started_by(slot, 0) } else { None };
     for (word, (bits, (exe, user))) in found.words.iter().zip(any).enumerate() {
         if word as u32 >= settings.selector_words {
             break;
         }
-        let bits = bits & exe & user;
+        let mut bits = bits & exe & user;
+        if let Some(parents) = parents {
+            bits &= parents.words.get(word).copied().unwrap_or(0);
+        }
         if bits != 0 {
             return selector_subject(slot, word as u32 * 64 + bits.trailing_zeros());
         }

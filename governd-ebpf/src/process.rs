@@ -84,7 +84,11 @@ pub(crate) fn exec(context: &RawTracePointContext) {
         return;
     };
     let who = match subject::tracked(tgid) {
-        Some(task) => Who { tgid, subject: task.subject, root: task.root, is_lost: false },
+        Some(task) => {
+            let mut who = Who { tgid, subject: task.subject, root: task.root, is_lost: false };
+            subject::delegate(&view, &mut who, executable);
+            who
+        }
         None if subject::is_lost(tgid) => Who { is_lost: true, ..Who::unregistered(tgid) },
         None => subject::classify(&view, tgid, Some(executable)),
     };

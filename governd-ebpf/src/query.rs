@@ -15,6 +15,7 @@ use governd_common::{
     decide::Tables as _,
     dns::dns_type,
     key::DecisionKey,
+    limits::MEMBERS_MAX,
     names::tail,
     table::{Pending, SocketOwner, Subject, subject_flag},
     verdict::{Loss, Mode, Reason},
@@ -28,7 +29,7 @@ use crate::{
     skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message, may_change},
     state::Sender,
     subject::learner,
-    tables::{DECISIONS, PENDING, TAILS, View},
+    tables::{DECISIONS, PENDING, TAILS, View, subject_in},
     task::SocketPointer,
 };
 
@@ -183,11 +184,36 @@ impl Asking<'_> {
     }
 }
 
-/// 1 if a rule of the subject allows something to the names of a set. Global, for the verifier to
-/// check it once.
+/// 1 if a rule of the subject allows something to the names of a set; where it stands for several
+/// agents, a rule of each that is restricted. Global, for the verifier to check it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn may_ask(slot: u32, subject: u32, set: u32) -> u32 {
+    let Some(settings) = subject_in(slot, subject) else {
+        return 0;
+    };
+    if settings.is_alone() {
+        return speaks_for(slot, subject, set);
+    }
+    for member in settings.members.iter().take(MEMBERS_MAX) {
+        if *member == 0 {
+            break;
+        }
+        let Some(own) = subject_in(slot, *member) else {
+            return 0;
+        };
+        let counts = own.mode >= settings.mode && own.flags & subject_flag::DNS_RESTRICT != 0;
+        if counts && speaks_for(slot, *member, set) == 0 {
+            return 0;
+        }
+    }
+    1
+}
+
+/// Global, for the verifier to check it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn speaks_for(slot: u32, subject: u32, set: u32) -> u32 {
     // SAFETY: entries of a slot in force are neither changed nor removed.
     let block = unsafe { DECISIONS.get(DecisionKey { slot, subject, set }) };
     block.is_some_and(|block| block.speaks_for()).into()

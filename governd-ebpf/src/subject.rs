@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use governd_common::{
     decide::Tables,
-    key::{BindingKey, CgroupKey, ExeKey, UidKey},
+    key::{BindingKey, CgroupKey, DelegationKey, ExeKey, SubjectKey, UidKey},
     limits::{CGROUP_DEPTH_MAX, PIDS_PER_BLOCK, SELECTORS_MAX},
     table::{SelectorSet, Task, settings_flag},
     verdict::Loss,
@@ -22,7 +22,10 @@ use governd_common::{
 
 use crate::{
     emit::count,
-    tables::{CGROUPS, EXES, RESOLVER_EXES, SELECTORS, SETTINGS, TASKS, UIDS, UNTRACKED, View},
+    tables::{
+        CGROUPS, DELEGATIONS, EXES, PARENTS, RESOLVER_EXES, SELECTORS, SETTINGS, TASKS, UIDS,
+        UNTRACKED, View,
+    },
     task::{self, Executable, TaskPointer, layout},
 };
 
@@ -100,7 +103,7 @@ pub(crate) fn current(view: &View) -> Who {
 #[inline(always)]
 pub(crate) fn classify(view: &View, tgid: u32, executable: Option<Executable>) -> Who {
     let found = executable.unwrap_or(Executable::NONE);
-    let subject = select(view.slot, found.device, found.inode);
+    let subject = select(view.slot, 0, found.device, found.inode);
     if subject == 0 {
         return Who::unregistered(tgid);
     }
@@ -109,6 +112,28 @@ pub(crate) fn classify(view: &View, tgid: u32, executable: Option<Executable>) -
         mark_lost(tgid, true);
     }
     who
+}
+
+/// Finds what a process of a subject is that runs an executable from now on: another subject where
+/// that is an agent of its own. Where there is no entry, nothing changes.
+#[inline(always)]
+pub(crate) fn delegate(view: &View, who: &mut Who, Executable { device, inode }: Executable) {
+    if !view.has(settings_flag::HAS_DELEGATIONS) {
+        return;
+    }
+    let next = delegated(view.slot, who.subject, device, inode);
+    if next != 0 && track(who.tgid, next, who.tgid).is_ok() {
+        (who.subject, who.root) = (next, who.tgid);
+    }
+}
+
+/// Global, for the verifier to check it once; 0 for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn delegated(slot: u32, subject: u32, device: u32, inode: u64) -> u32 {
+    let agent = select(slot, subject, device, inode);
+    // SAFETY: entries of a slot in force are neither changed nor removed.
+    unsafe { DELEGATIONS.get(DelegationKey { slot, subject, agent }) }.copied().unwrap_or(0)
 }
 
 /// Enters a process into the task map.
@@ -163,11 +188,11 @@ pub(crate) extern "C" fn learner(slot: u32, subject: u32) -> u32 {
     if is_resolver { BindingKey::HOST } else { subject }
 }
 
-/// The subject of the first selector that executable, user and cgroup have in common, or 0. Global,
-/// for the verifier to check it once.
+/// The agent of the first selector that executable, user, cgroup and the process's subject have in
+/// common, or 0. Global, for the verifier to check it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn select(slot: u32, device: u32, inode: u64) -> u32 {
+extern "C" fn select(slot: u32, current: u32, device: u32, inode: u64) -> u32 {
     // SAFETY: a slot is written only while it is not in force, here and below.
     let Some(settings) = SETTINGS.get_ptr(slot).map(|settings| unsafe { &*settings }) else {
         return 0;
@@ -183,17 +208,39 @@ extern "C" fn select(slot: u32, device: u32, inode: u64) -> u32 {
     if settings.flags & settings_flag::HAS_CGROUPS != 0 {
         add_cgroups(slot, &mut cgroup);
     }
+    // A table that is not whole makes nobody an agent's child.
+    let parents = if settings.flags & settings_flag::HAS_PARENTS == 0 {
+        None
+    } else {
+        match started_by(slot, current) {
+            Some(parents) => Some(parents),
+            None => return 0,
+        }
+    };
     let words = exe.words.iter().zip(&user.words).zip(&cgroup.words);
     for (word, ((exe, user), cgroup)) in words.enumerate() {
         if word as u32 >= settings.selector_words {
             break;
         }
-        let bits = exe & user & cgroup;
+        let started = parents.and_then(|parents| parents.words.get(word)).copied();
+        let bits = exe & user & cgroup & started.unwrap_or(u64::MAX);
         if bits != 0 {
             return selector_subject(slot, word as u32 * 64 + bits.trailing_zeros());
         }
     }
     0
+}
+
+/// The selectors for what a subject starts, those for what anybody starts among them.
+#[inline(always)]
+pub(crate) fn started_by(slot: u32, subject: u32) -> Option<&'static SelectorSet> {
+    // SAFETY: entries of a slot in force are neither changed nor removed.
+    let own = unsafe { PARENTS.get(SubjectKey { slot, subject }) };
+    if own.is_some() {
+        return own;
+    }
+    // SAFETY: as above.
+    unsafe { PARENTS.get(SubjectKey { slot, subject: 0 }) }
 }
 
 #[inline(always)]

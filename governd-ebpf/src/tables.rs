@@ -16,18 +16,18 @@ use aya_ebpf::{
 };
 use governd_common::{
     address::Address,
-    decide::{Flow, Hit, Tables},
+    decide::{Flow, Hit, Tables, holds},
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, FlowKey, GrantKey, NameKey, QueryKey,
-        QuicKey, ResolverKey, RuleKey, SocketPathKey, SubjectKey, UidKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, DelegationKey, ExeKey, FlowKey, GrantKey,
+        NameKey, QueryKey, QuicKey, ResolverKey, RuleKey, SocketPathKey, SubjectKey, UidKey,
     },
     limit::{Limits, Usage},
     limits::{
         BINDINGS_MAX, BOUND_MARKS, CGROUP_SUBJECTS_MAX, CGROUPS_MAX, CIDRS_MAX, DECISIONS_MAX,
-        DESTINATIONS_MAX, DNS_READERS_MAX, EXES_MAX, GRANTS_MAX, NAMES_MAX, PENDING_MAX, PIDS_MAX,
-        PIDS_PER_BLOCK, QUARANTINED_MAX, QUIC_FLOWS_MAX, RESOLVER_EXES_MAX, RESOLVERS_MAX,
-        RING_BYTES, RULE_HITS_MAX, SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX, TASKS_MAX,
-        UIDS_MAX, USAGES_MAX,
+        DELEGATIONS_MAX, DESTINATIONS_MAX, DNS_READERS_MAX, EXES_MAX, GRANTS_MAX, NAMES_MAX,
+        PENDING_MAX, PIDS_MAX, PIDS_PER_BLOCK, QUARANTINED_MAX, QUIC_FLOWS_MAX, RESOLVER_EXES_MAX,
+        RESOLVERS_MAX, RING_BYTES, RULE_HITS_MAX, SELECTORS_MAX, SOCKET_PATHS_MAX, SUBJECTS_MAX,
+        TASKS_MAX, UIDS_MAX, USAGES_MAX,
     },
     names::tail,
     table::{
@@ -70,6 +70,16 @@ pub(crate) static CGROUPS: HashMap<CgroupKey, SelectorSet, { CGROUPS_MAX as usiz
 pub(crate) static SELECTORS: Array<u32, { SLOTS * SELECTORS_MAX }> = Array::new();
 #[btf_map]
 static SUBJECTS: HashMap<SubjectKey, Subject, { SUBJECTS_MAX as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static DELEGATIONS: HashMap<
+    DelegationKey,
+    u32,
+    { DELEGATIONS_MAX as usize },
+    ON_DEMAND,
+> = HashMap::new();
+#[btf_map]
+pub(crate) static PARENTS: HashMap<SubjectKey, SelectorSet, { SUBJECTS_MAX as usize }, ON_DEMAND> =
     HashMap::new();
 #[btf_map]
 pub(crate) static NAMES: LpmTrie<NameKey, u32, { NAMES_MAX as usize }> = LpmTrie::new();
@@ -220,8 +230,7 @@ impl View {
 impl Tables for View {
     #[inline(always)]
     fn subject(&self, subject: u32) -> Option<&Subject> {
-        // SAFETY: entries of a slot in force are neither changed nor removed.
-        unsafe { SUBJECTS.get(SubjectKey { slot: self.slot, subject }) }
+        subject_in(self.slot, subject)
     }
 
     #[inline(always)]
@@ -232,9 +241,19 @@ impl Tables for View {
     }
 
     #[inline(always)]
+    fn binds(&self, subject: u32, address: &Address, set: u32, now_ns: u64) -> bool {
+        let (high, low) = halves(address);
+        binds(subject, high, low, set, now_ns) != 0
+    }
+
+    #[inline(always)]
     fn network(&self, subject: u32, address: &Address) -> Option<u32> {
-        let key = CidrKey::new(self.slot, subject, *address);
-        CIDRS.get(&Key::new(size_of::<CidrKey>() as u32 * 8, key)).copied()
+        let (high, low) = halves(address);
+        // Sets begin at 1.
+        match network_of(self.slot, subject, high, low) {
+            0 => None,
+            set => Some(set),
+        }
     }
 
     #[inline(always)]
@@ -251,7 +270,8 @@ impl Tables for View {
 
     #[inline(always)]
     fn is_resolver(&self, address: &Address) -> bool {
-        RESOLVERS.get_ptr(ResolverKey { slot: self.slot, address: *address }).is_some()
+        let (high, low) = halves(address);
+        resolves(self.slot, high, low) != 0
     }
 
     #[inline(always)]
@@ -263,6 +283,13 @@ impl Tables for View {
     fn is_quarantined(&self, subject: u32) -> bool {
         is_quarantined(subject)
     }
+}
+
+/// Settings of a subject in the policy of a slot.
+#[inline(always)]
+pub(crate) fn subject_in(slot: u32, subject: u32) -> Option<&'static Subject> {
+    // SAFETY: entries of a slot in force are neither changed nor removed.
+    unsafe { SUBJECTS.get(SubjectKey { slot, subject }) }
 }
 
 /// Whether names may be bound to the address, for anybody: most addresses are spared two lookups.
@@ -291,6 +318,43 @@ pub(crate) fn is_quarantined(subject: u32) -> bool {
 fn granted_until(grant: &GrantKey) -> u64 {
     // SAFETY: a number, copied at once; an entry that is removed meanwhile held until now.
     unsafe { GRANTS.get(grant) }.copied().unwrap_or(0)
+}
+
+/// An address as two numbers, which is how global functions take it.
+#[inline(always)]
+pub(crate) fn halves(address: &Address) -> (u64, u64) {
+    let number = u128::from_ne_bytes(address.bytes);
+    ((number >> 64) as u64, number as u64)
+}
+
+/// The address of two numbers.
+#[inline(always)]
+pub(crate) fn whole(high: u64, low: u64) -> Address {
+    Address { bytes: (u128::from(high) << 64 | u128::from(low)).to_ne_bytes() }
+}
+
+/// [`Tables::binds`] in a stack frame of its own; 1 if so.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn binds(subject: u32, high: u64, low: u64, set: u32, now_ns: u64) -> u32 {
+    // SAFETY: as where a binding is looked up.
+    let binding = unsafe { BINDINGS.get(BindingKey { subject, address: whole(high, low) }) };
+    holds(binding, set, now_ns).into()
+}
+
+/// [`Tables::network`] in a stack frame of its own; 0 for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn network_of(slot: u32, subject: u32, high: u64, low: u64) -> u32 {
+    let key = CidrKey::new(slot, subject, whole(high, low));
+    CIDRS.get(&Key::new(size_of::<CidrKey>() as u32 * 8, key)).copied().unwrap_or(0)
+}
+
+/// [`Tables::is_resolver`] in a stack frame of its own; 1 if so.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn resolves(slot: u32, high: u64, low: u64) -> u32 {
+    RESOLVERS.get_ptr(ResolverKey { slot, address: whole(high, low) }).is_some().into()
 }
 
 /// [`Tables::hit`] as a global function: the verifier checks it once, whatever its arguments, and

@@ -48,7 +48,7 @@ pub(crate) fn judge(context: &SockAddrContext) -> i32 {
     let key = SocketPathKey::new(view.slot, who.subject);
     let mut key = Key::new(size_of::<SocketPathKey>() as u32 * 8, key);
     let len = read(context, &mut key.data);
-    if len != 0 && !is_quarantined && is_listed(&key) {
+    if len != 0 && !is_quarantined && is_listed_for(&view, who.subject, settings, &mut key) {
         return Outcome::Pass.answer();
     }
     report(&view, &who, &key.data, len, settings);
@@ -81,6 +81,31 @@ fn read(context: &SockAddrContext, key: &mut SocketPathKey) -> u32 {
         key.abstract_len = len as u8;
     }
     len
+}
+
+/// Whether every agent that the subject stands for may reach it. Those that are only monitored do
+/// not count beside one that is not.
+#[inline(always)]
+fn is_listed_for(
+    view: &View,
+    subject: u32,
+    settings: &Subject,
+    key: &mut Key<SocketPathKey>,
+) -> bool {
+    for member in settings.members_or(subject) {
+        if member == 0 {
+            break;
+        }
+        let Some(own) = view.subject(member) else {
+            return false;
+        };
+        let is_free = own.mode < settings.mode || own.flags & subject_flag::LOCAL_SOCKETS != 0;
+        key.data.subject = member.to_be_bytes();
+        if !is_free && !is_listed(key) {
+            return false;
+        }
+    }
+    true
 }
 
 #[inline(always)]

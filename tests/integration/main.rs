@@ -19,6 +19,7 @@ mod audit;
 mod client;
 mod controls;
 mod crash;
+mod delegation;
 mod destroy;
 mod enforce;
 mod gap;
@@ -46,6 +47,7 @@ const SUBJECTS: &[&[Test]] = &[
     monitor::TESTS,
     swap::TESTS,
     controls::TESTS,
+    delegation::TESTS,
     limits::TESTS,
     approval::TESTS,
     proof::TESTS,

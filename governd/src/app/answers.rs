@@ -147,11 +147,11 @@ impl Engine {
 
     fn status(&self) -> Result<StatusReport, KernelError> {
         let tasks = self.kernel.tasks()?;
+        let policy = self.state.policy();
         let mut processes: BTreeMap<u32, u64> = BTreeMap::new();
         for (_, task) in &tasks {
-            *processes.entry(task.subject).or_default() += 1;
+            *processes.entry(policy.registered(task.subject)).or_default() += 1;
         }
-        let policy = self.state.policy();
         let mut limits = self.limit_rows()?;
         let agents = policy.agents.iter().filter(|agent| agent.subject != 0);
         let counts = self.state.counts();

@@ -210,7 +210,9 @@ impl Engine {
     /// What a request about an event would be about: the name of the rule's set, else the address.
     fn matter(&self, event: &FlowEvent) -> Option<Matter> {
         let policy = self.state.policy();
-        let agent = policy.agent(event.header.subject)?.name.to_string();
+        // Whose rule asks for a person: the process's agent, or one that started it.
+        let asking = policy.rule(event.rule).map_or(event.header.subject, |rule| rule.subject);
+        let agent = policy.agent(asking)?.name.to_string();
         let address = std::net::IpAddr::from(event.address);
         let destination = match HostPattern::parse(policy.sets.get(&event.set)?) {
             Err(_) => address.to_string(),
@@ -313,6 +315,8 @@ impl Engine {
             Some((GrantKey { subject, set, port, protocol }, grant.until_ns))
         });
         let quarantined = controls.quarantined().filter_map(|one| subject_of(&one.agent));
+        let quarantined =
+            quarantined.flat_map(|agent| std::iter::once(agent).chain(policy.subjects_with(agent)));
         tables::Controls { grants: grants.collect(), quarantined: quarantined.collect() }
     }
 

@@ -160,7 +160,7 @@ impl Engine {
             Vec::new()
         });
         let tasks: HashMap<u32, u32> =
-            tasks.into_iter().map(|(tgid, task)| (tgid, task.subject)).collect();
+            tasks.into_iter().map(|(tgid, task)| (tgid, self.registered(&task))).collect();
         let subject_of = |process: &Process| tasks.get(&process.pid).copied().unwrap_or(0);
         let mut changes = Vec::new();
         let running = self.processes.sweep();
@@ -188,8 +188,14 @@ impl Engine {
         self.found(changes);
     }
 
+    /// The agent that a tracked process is, whoever started it.
+    fn registered(&self, task: &Task) -> u32 {
+        self.state.policy().registered(task.subject)
+    }
+
     /// A process executed a file.
     pub(super) fn discover_process(&mut self, actor: &Actor, subject: u32) {
+        let subject = self.state.policy().registered(subject);
         let changes = self.discovery.process(actor, subject, false);
         self.found(changes);
         self.want_digest(actor.process.pid);
@@ -209,6 +215,7 @@ impl Engine {
             port: event.port,
             is_denied: event.verdict == Verdict::Deny as u8,
         };
+        let subject = self.state.policy().registered(subject);
         let changes = self.discovery.contact(actor, subject, &contact);
         self.found(changes);
         self.want_digest(actor.process.pid);
@@ -228,7 +235,8 @@ impl Engine {
             is_denied: flow.verdict == Verdict::Deny as u8,
         };
         let place = self.discovery.containers.place(actor);
-        let sighting = sighting(actor, place.as_deref(), &[], flow.header.subject);
+        let subject = self.state.policy().registered(flow.header.subject);
+        let sighting = sighting(actor, place.as_deref(), &[], subject);
         let inventory = &mut self.discovery.inventory;
         let changes = inventory.observe_encrypted_hello(&sighting, &contact, clock::now_ms());
         self.found(changes);
@@ -246,6 +254,7 @@ impl Engine {
         };
         let traffic = Traffic { sent_bytes: event.sent, received_bytes: event.received };
         let place = self.discovery.containers.place(actor);
+        let subject = self.state.policy().registered(subject);
         let sighting = sighting(actor, place.as_deref(), &[], subject);
         let inventory = &mut self.discovery.inventory;
         inventory.observe_traffic(&sighting, &contact, traffic, clock::now_ms());
@@ -280,7 +289,7 @@ impl Engine {
             self.kernel.tasks().unwrap_or_default().into_iter().collect();
         for Listener { pid, port } in found {
             let Some(Known { process, lineage }) = self.processes.process(pid) else { continue };
-            let subject = tasks.get(&pid).map_or(0, |task| task.subject);
+            let subject = tasks.get(&pid).map_or(0, |task| self.registered(task));
             let changes = self.discovery.listener(&Actor { process, lineage }, subject, port);
             self.found(changes);
             self.want_digest(pid);
@@ -334,7 +343,8 @@ impl Engine {
         let mut changes = inventory.set_registered(&policy.agents, &is_allowed, now_ms);
         match self.kernel.tasks() {
             Ok(tasks) => {
-                let subjects = tasks.into_iter().map(|(tgid, task)| (tgid, task.subject)).collect();
+                let own = |task: Task| policy.registered(task.subject);
+                let subjects = tasks.into_iter().map(|(tgid, task)| (tgid, own(task))).collect();
                 changes.extend(inventory.observe_subjects(&subjects, now_ms));
             }
             Err(error) => tracing::warn!(%error, "governed processes cannot be listed"),

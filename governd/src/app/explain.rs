@@ -70,7 +70,8 @@ impl Engine {
                 );
             }
         };
-        let Some(recent) = self.state.recent.last(subject) else {
+        let is_meant = |of: u32| subject.is_none_or(|subject| policy.registered(of) == subject);
+        let Some(recent) = self.state.recent.last(is_meant) else {
             return nothing(
                 "nothing has been decided yet".into(),
                 "the log has what was decided before this daemon started".into(),
@@ -126,6 +127,7 @@ fn explanation(answer: &Answer, pid: u32) -> Explanation {
         mode: mode_word(decision.mode).into(),
         reason: decision.reason.word().into(),
         agent: answer.agent.name.to_string(),
+        started_by: answer.agent.started_by.iter().map(ToString::to_string).collect(),
         owner: answer.agent.owner.as_deref().map(str::to_owned),
         rule: answer.rule.as_ref().map(|rule| rule.id.to_string()),
         nearest: answer.nearest.as_ref().map(ToString::to_string),

@@ -48,12 +48,16 @@ impl Engine {
     fn tell_limit(&mut self, event: &FlowEvent, limit: Limit, actor: &Actor) {
         let subject = event.header.subject;
         let Some(facts) = self.state.policy().agent(subject) else { return };
-        let (agent, verdict) = (Arc::clone(&facts.name), Verdict::from_byte(event.verdict));
+        let verdict = Verdict::from_byte(event.verdict);
         let crossing = match verdict {
             Verdict::Allow => Crossing::Notify,
             Verdict::Deny => Crossing::Halt,
         };
-        let most = facts.limits.of(crossing, limit);
+        // Of those that started it, too, the one that has the least left.
+        let of = |facts: &AgentFacts| facts.limits.of(crossing, limit);
+        let limited = self.state.policy().members(subject).filter(|facts| of(facts) != 0);
+        let facts = limited.min_by_key(|facts| of(facts)).unwrap_or(facts);
+        let (agent, most) = (Arc::clone(&facts.name), of(facts));
         let now_ms = clock::now_ms();
         let again_ms = limit.window_ns() / NS_PER_MS;
         let last_ms = self.controls.limits_told.insert((subject, limit.reason(), verdict), now_ms);

@@ -14,7 +14,7 @@ use crate::{
     audit::record::{By, Ruling},
     control::protocol::Reply,
     kernel::KernelError,
-    policy::image::Compiled,
+    policy::image::{AgentFacts, Compiled},
 };
 
 impl Engine {
@@ -68,13 +68,15 @@ impl Engine {
         for agent in &released {
             let policy = Arc::clone(self.state.policy());
             let subject = policy.agents.iter().find(|known| *known.name == **agent);
+            self.controls.controls.release(agent);
             if let Some(subject) = subject.map(|known| known.subject)
-                && let Err(error) = self.set_free(subject)
+                && let Err(error) = self.set_free(&policy, subject)
             {
+                let since_ms = clock::now_ms();
+                self.controls.controls.quarantine(agent, &in_words(by), since_ms);
                 self.controls.save();
                 return failed(error);
             }
-            self.controls.controls.release(agent);
             let message = format!("{} releases {agent}", unnamed(by));
             let operation = ("quarantine.release", Ruling::Restored);
             self.rule_agent(operation, agent, Some(by.clone()), message);
@@ -84,26 +86,38 @@ impl Engine {
     }
 
     /// What it did until now does not halt it again.
-    fn set_free(&mut self, subject: u32) -> Result<(), KernelError> {
+    fn set_free(&mut self, policy: &Compiled, subject: u32) -> Result<(), KernelError> {
         self.kernel.forget_usage(subject)?;
+        let still = self.in_numbers(policy).quarantined;
+        for one in policy.subjects_with(subject).filter(|one| !still.contains(one)) {
+            self.kernel.set_quarantined(one, false)?;
+        }
         self.kernel.set_quarantined(subject, false)
     }
 
     /// Agents by name, by a process of theirs, or all.
     fn agents_of(&mut self, target: Option<&str>) -> Result<Vec<(Arc<str>, u32)>, Reply> {
         let policy = Arc::clone(self.state.policy());
-        let agents = policy.agents.iter().filter(|agent| agent.subject != 0);
+        let mut agents = policy.agents.iter().filter(|agent| agent.subject != 0);
+        // What others started is theirs as well as its own.
+        let with_started = |agent: &AgentFacts| {
+            let name = Arc::clone(&agent.name);
+            let all = std::iter::once(agent.subject).chain(policy.subjects_with(agent.subject));
+            all.map(|subject| (Arc::clone(&name), subject)).collect::<Vec<_>>()
+        };
         let Some(target) = target else {
-            return Ok(agents.map(|agent| (Arc::clone(&agent.name), agent.subject)).collect());
+            return Ok(agents.flat_map(with_started).collect());
         };
         let subject = match target.parse::<u32>() {
             Err(_) => None,
-            Ok(pid) => self.kernel.task(pid).map_err(failed)?.map(|task| task.subject),
+            Ok(pid) => {
+                let task = self.kernel.task(pid).map_err(failed)?;
+                task.map(|task| policy.registered(task.subject))
+            }
         };
-        let found: Vec<_> = agents
-            .filter(|agent| *agent.name == *target || Some(agent.subject) == subject)
-            .map(|agent| (Arc::clone(&agent.name), agent.subject))
-            .collect();
+        let is_meant =
+            |agent: &&AgentFacts| *agent.name == *target || Some(agent.subject) == subject;
+        let found: Vec<_> = agents.find(is_meant).map(with_started).unwrap_or_default();
         if found.is_empty() {
             let hint = "name an agent of the policy, or the id of one of its processes";
             return Err(refusal("no registered agent is meant", hint));
@@ -138,14 +152,24 @@ impl Engine {
     /// Takes in whom the kernel quarantined by itself, because a rule or a limit says so.
     pub(super) fn take_halted(&mut self, policy: &Compiled, why: &str) -> Result<(), KernelError> {
         for subject in self.kernel.quarantined()? {
-            let Some(agent) = policy.agent(subject) else { continue };
+            // Of a process that others started, those whose rule says so are quarantined, too.
+            let Ok(index) = policy.agents.binary_search_by_key(&subject, |agent| agent.subject)
+            else {
+                continue;
+            };
+            let Some(agent) = policy.agents.get(index) else { continue };
             let controls = &mut self.controls.controls;
             if controls.quarantine(&agent.name, why, clock::now_ms()) {
                 self.controls.save();
                 let message = format!("{} is quarantined by {why}", agent.name);
                 let operation = ("quarantine.set", Ruling::Quarantined);
                 self.rule_agent(operation, &agent.name, None, message);
-                self.end_connections(&[(Arc::clone(&agent.name), subject)])?;
+                let mut all = vec![(Arc::clone(&agent.name), subject)];
+                for started in policy.subjects_with(subject) {
+                    self.kernel.set_quarantined(started, true)?;
+                    all.push((Arc::clone(&agent.name), started));
+                }
+                self.end_connections(&all)?;
             }
         }
         Ok(())

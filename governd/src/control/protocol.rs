@@ -454,6 +454,9 @@ pub struct Explanation {
     pub reason: String,
     /// The agent, or `unregistered`.
     pub agent: String,
+    /// Agents that started it, and whose policies hold for it, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub started_by: Vec<String>,
     /// Whom to ask.
     pub owner: Option<String>,
     /// The rule that decided, if one did.

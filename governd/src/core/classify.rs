@@ -15,6 +15,8 @@ pub struct Classifier<'a> {
     exes: HashMap<(u32, u64), &'a SelectorSet>,
     uids: HashMap<u32, &'a SelectorSet>,
     cgroups: HashMap<u64, &'a SelectorSet>,
+    parents: HashMap<u32, &'a SelectorSet>,
+    delegations: HashMap<(u32, u32), u32>,
 }
 
 /// A process and where it is in the cgroup tree.
@@ -43,17 +45,31 @@ impl<'a> Classifier<'a> {
             exes: image.exes.iter().map(|(key, set)| (*key, set)).collect(),
             uids: image.uids.iter().map(|(key, set)| (*key, set)).collect(),
             cgroups: image.cgroups.iter().map(|(key, set)| (*key, set)).collect(),
+            parents: image.parents.iter().map(|(key, set)| (*key, set)).collect(),
+            delegations: image.delegations.iter().copied().collect(),
         }
     }
 
     /// The subject of a process by its own executable, user and cgroups; `None` if no selector
     /// claims it. What is unknown of the process matches no selector that asks for it.
     pub fn subject(&self, candidate: &Candidate<'_>) -> Option<u32> {
+        self.agent(candidate, 0)
+    }
+
+    /// What becomes of a subject by what a process of it is recognised as; `None` if nothing does.
+    fn delegated(&self, candidate: &Candidate<'_>, subject: u32) -> Option<u32> {
+        let agent = self.agent(candidate, subject)?;
+        self.delegations.get(&(subject, agent)).copied()
+    }
+
+    /// The agent that the first selector says that fits a process of a subject.
+    fn agent(&self, candidate: &Candidate<'_>, subject: u32) -> Option<u32> {
         let [any_exe, any_uid, any_cgroup] = &self.image.any;
         let process = candidate.process;
         let exe = process.exe.as_ref().and_then(|exe| self.exes.get(&(exe.device, exe.inode)));
         let uid = process.uid.and_then(|uid| self.uids.get(&uid));
         let (exe, uid) = (exe.copied().unwrap_or(any_exe), uid.copied().unwrap_or(any_uid));
+        let parents = self.parents.get(&subject).or_else(|| self.parents.get(&0));
         let cgroups: Vec<&SelectorSet> =
             candidate.cgroups.iter().filter_map(|id| self.cgroups.get(id)).copied().collect();
         for (word, ((exe, uid), any)) in
@@ -61,13 +77,24 @@ impl<'a> Classifier<'a> {
         {
             let cgroup =
                 cgroups.iter().filter_map(|set| set.words.get(word)).fold(*any, |a, b| a | b);
-            let both = exe & uid & cgroup;
+            let started = parents.and_then(|set| set.words.get(word)).copied();
+            let both = exe & uid & cgroup & started.unwrap_or(u64::MAX);
             if both != 0 {
                 let selector = word * 64 + both.trailing_zeros() as usize;
                 return self.image.selectors.get(selector).copied();
             }
         }
         None
+    }
+
+    /// Whether a subject stands for all agents that another one does, and more.
+    fn is_stricter(&self, subject: u32, than: u32) -> bool {
+        let members = |subject: u32| {
+            let found = self.image.subjects.iter().find(|(known, _)| *known == subject);
+            found.map(|(_, settings)| settings.members_or(subject))
+        };
+        let (Some(all), Some(before)) = (members(subject), members(than)) else { return false };
+        before.iter().filter(|member| **member != 0).all(|member| all.contains(member))
     }
 
     fn has_subject(&self, subject: u32) -> bool {
@@ -96,10 +123,23 @@ pub fn reconcile(
     }
     for candidate in candidates {
         let pid = candidate.process.pid;
-        if known.contains_key(&pid) {
+        if let Some(task) = known.get(&pid) {
+            // The documents may say more of it now; that it becomes less strict is for its next
+            // exec, since somebody may have written into the memory that it has.
+            if let Some(subject) = classifier.delegated(candidate, task.subject)
+                && classifier.is_stricter(subject, task.subject)
+            {
+                let task = Task { subject, root: pid, since_ns: now_ns };
+                known.insert(pid, task);
+                changes.push(TaskChange::Track(pid, task));
+            }
             continue;
         }
         let inherited = candidate.process.parent.and_then(|parent| known.get(&parent)).copied();
+        let inherited = inherited.map(|task| match classifier.delegated(candidate, task.subject) {
+            Some(subject) => Task { subject, root: pid, since_ns: now_ns },
+            None => task,
+        });
         let own = || {
             let subject = classifier.subject(candidate)?;
             Some(Task { subject, root: pid, since_ns: now_ns })
@@ -177,6 +217,69 @@ mod tests {
         let process = Process { pid: 1, ..Process::default() };
         let candidate = Candidate { process: &process, cgroups: &[] };
         assert_eq!(Classifier::new(&image).subject(&candidate), None);
+    }
+
+    /// Agent 7 is executable (1, 10), agent 8 executable (1, 11), and 9 executable (1, 12) where 7
+    /// started it; 20 is 8 started by 7, 21 is 9 started by 7. 7 leaves 8 its own rights, if so.
+    fn starting(is_own: bool) -> TableImage {
+        let alone = Subject { default_rule: 1, ..Subject::new_zeroed() };
+        let of = |members| Subject { members, ..Subject::new_zeroed() };
+        TableImage {
+            selector_words: 1,
+            any: [bits(&[]), bits(&[0, 1, 2]), bits(&[0, 1, 2])],
+            selectors: vec![7, 8, 9],
+            exes: vec![((1, 10), bits(&[0])), ((1, 11), bits(&[1])), ((1, 12), bits(&[2]))],
+            parents: vec![
+                (0, bits(&[0, 1])),
+                (7, bits(&[0, 1, 2])),
+                (20, bits(&[0, 1, 2])),
+                (21, bits(&[0, 1, 2])),
+            ],
+            delegations: vec![((7, 8), if is_own { 8 } else { 20 }), ((7, 9), 21)],
+            subjects: vec![
+                (0, alone),
+                (7, alone),
+                (8, alone),
+                (9, alone),
+                (20, of([7, 8, 0, 0])),
+                (21, of([7, 9, 0, 0])),
+            ],
+            ..TableImage::default()
+        }
+    }
+
+    #[test]
+    fn what_an_agent_started_is_told_apart_and_own_rights_wait_for_an_exec() {
+        let processes = [
+            process(100, 1, 10, 5),
+            process(101, 100, 11, 5),
+            process(102, 101, 13, 5),
+            process(103, 100, 12, 5),
+            process(104, 1, 12, 5),
+            process(105, 103, 10, 5),
+        ];
+        let candidates: Vec<Candidate<'_>> =
+            processes.iter().map(|process| Candidate { process, cgroups: &[] }).collect();
+        let task = |subject, root| Task { subject, root, since_ns: 5 };
+        let image = starting(false);
+        let changes = reconcile(&Classifier::new(&image), &candidates, &HashMap::new(), 5);
+        let expected = [
+            TaskChange::Track(100, task(7, 100)),
+            TaskChange::Track(101, task(20, 101)),
+            TaskChange::Track(102, task(20, 101)),
+            TaskChange::Track(103, task(21, 103)),
+            // Nobody started it, and it is the agent of nothing else.
+            TaskChange::Track(105, task(21, 103)),
+        ];
+        assert_eq!(changes, expected);
+        // Tracked as the one that started it, from a time without a document of its own.
+        let tracked = HashMap::from([(101, task(7, 100))]);
+        let later = |is_own: bool| {
+            let image = starting(is_own);
+            reconcile(&Classifier::new(&image), &candidates[1..2], &tracked, 5)
+        };
+        assert_eq!(later(false), [TaskChange::Track(101, task(20, 101))]);
+        assert_eq!(later(true), []);
     }
 
     #[test]

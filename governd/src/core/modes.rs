@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use governd_common::verdict::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::image::Compiled;
+use crate::policy::{compile::delegation, image::Compiled};
 
 /// A mode, as it is written down.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -80,6 +80,7 @@ impl Modes {
                 settings.mode = agent.mode as u8;
             }
         }
+        delegation::settle(compiled);
     }
 }
 
@@ -96,8 +97,13 @@ mod tests {
             [(0, "unregistered", Mode::Monitor), (1, "a", Mode::Monitor), (2, "b", Mode::Enforce)];
         for (subject, name, mode) in names {
             compiled.agents.push(AgentFacts::unknown(subject, name, mode));
-            let settings =
-                Subject { mode: mode as u8, default_verdict: 0, flags: 0, default_rule: 0 };
+            let settings = Subject {
+                mode: mode as u8,
+                default_verdict: 0,
+                flags: 0,
+                default_rule: 0,
+                members: Subject::ALONE,
+            };
             compiled.image.subjects.push((subject, settings));
         }
         compiled

@@ -36,10 +36,9 @@ impl RecentFlows {
         self.flows.push_back(recent);
     }
 
-    /// The latest denial of a subject (of any, if `None`), else its latest decision.
-    pub fn last(&self, subject: Option<u32>) -> Option<&Recent> {
-        let mine =
-            |recent: &&Recent| subject.is_none_or(|subject| recent.event.header.subject == subject);
+    /// The latest denial of the subjects that are meant, else their latest decision.
+    pub fn last(&self, is_meant: impl Fn(u32) -> bool) -> Option<&Recent> {
+        let mine = |recent: &&Recent| is_meant(recent.event.header.subject);
         let denied = |recent: &&Recent| recent.event.verdict == Verdict::Deny as u8;
         let newest = || self.flows.iter().rev().filter(mine);
         newest().find(denied).or_else(|| newest().next())

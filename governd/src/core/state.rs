@@ -480,6 +480,7 @@ fn subject_of(agent: &AgentFacts) -> Subject {
         agent: Arc::clone(&agent.name),
         owner: agent.owner.clone(),
         sponsor: agent.sponsor.clone(),
+        started_by: agent.started_by_words().map(Into::into),
         risk: agent.risk.map(Risk::word),
         approver: agent.approval.by.as_ref().map(|person| person.to_string().into()),
     }

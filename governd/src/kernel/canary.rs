@@ -78,6 +78,7 @@ pub(super) const SUBJECT: Subject = Subject {
     default_verdict: Verdict::Deny as u8,
     flags: subject_flag::LOOPBACK,
     default_rule: 0,
+    members: Subject::ALONE,
 };
 
 pub(super) type Owners = SkStorage<MapData, Shared<SocketOwner>>;

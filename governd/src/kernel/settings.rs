@@ -23,6 +23,12 @@ pub(super) fn of(generation: u64, image: &TableImage) -> Settings {
     if leaves_ordinary_free(image) {
         flags |= settings_flag::ORDINARY_FREE;
     }
+    if !image.delegations.is_empty() {
+        flags |= settings_flag::HAS_DELEGATIONS;
+    }
+    if !image.parents.is_empty() {
+        flags |= settings_flag::HAS_PARENTS;
+    }
     if !image.cgroups.is_empty() {
         flags |= settings_flag::HAS_CGROUPS;
     }
@@ -74,6 +80,7 @@ mod tests {
             default_verdict: Verdict::Allow as u8,
             flags: subject_flag::QUIET_DEFAULT,
             default_rule: 0,
+            members: Subject::ALONE,
         };
         for (subject, address, prefix, expected) in [
             (0, "127.0.0.0", 104, true),

@@ -7,8 +7,8 @@ use aya::{
     maps::{HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key as LpmKey},
 };
 use governd_common::key::{
-    CgroupKey, CidrKey, DecisionKey, ExeKey, NameKey, ResolverKey, SocketPathKey, SubjectKey,
-    UidKey,
+    CgroupKey, CidrKey, DecisionKey, DelegationKey, ExeKey, NameKey, ResolverKey, SocketPathKey,
+    SubjectKey, UidKey,
 };
 
 use super::{
@@ -42,6 +42,7 @@ in_slot! {
     CgroupKey: key => key.slot as u32,
     SubjectKey: key => key.slot,
     DecisionKey: key => key.slot,
+    DelegationKey: key => key.slot,
     ResolverKey: key => key.slot,
     CidrKey: key => u32::from_be_bytes(key.slot),
     SocketPathKey: key => u32::from_be_bytes(key.slot),

@@ -18,8 +18,8 @@ use aya::{
 use governd_common::{
     address::Address,
     key::{
-        BindingKey, CgroupKey, CidrKey, DecisionKey, ExeKey, GrantKey, NameKey, QuicKey,
-        ResolverKey, RuleKey, SocketPathKey, SubjectKey, UidKey,
+        BindingKey, CgroupKey, CidrKey, DecisionKey, DelegationKey, ExeKey, GrantKey, NameKey,
+        QuicKey, ResolverKey, RuleKey, SocketPathKey, SubjectKey, UidKey,
     },
     limit::{Limits, Usage},
     limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
@@ -62,6 +62,8 @@ pub(crate) struct PolicyTables {
     pub(super) uids: Slotted<Hash<UidKey, Shared<SelectorSet>>, Shared<UidKey>>,
     pub(super) cgroups: Slotted<Hash<CgroupKey, Shared<SelectorSet>>, Shared<CgroupKey>>,
     pub(super) subjects: Slotted<Hash<SubjectKey, Shared<Subject>>, Shared<SubjectKey>>,
+    pub(super) delegations: Slotted<Hash<DelegationKey, u32>, Shared<DelegationKey>>,
+    pub(super) parents: Slotted<Hash<SubjectKey, Shared<SelectorSet>>, Shared<SubjectKey>>,
     pub(super) names: Slotted<Trie<NameKey>, LpmKey<Shared<NameKey>>>,
     pub(super) cidrs: Slotted<Trie<CidrKey>, LpmKey<Shared<CidrKey>>>,
     pub(super) decisions: Slotted<Hash<DecisionKey, Shared<RuleBlock>>, Shared<DecisionKey>>,
@@ -97,6 +99,8 @@ impl PolicyTables {
             uids: Slotted::take(ebpf, map::UIDS)?,
             cgroups: Slotted::take(ebpf, map::CGROUPS)?,
             subjects: Slotted::take(ebpf, map::SUBJECTS)?,
+            delegations: Slotted::take(ebpf, map::DELEGATIONS)?,
+            parents: Slotted::take(ebpf, map::PARENTS)?,
             names: Slotted::take(ebpf, map::NAMES)?,
             cidrs: Slotted::take(ebpf, map::CIDRS)?,
             decisions: Slotted::take(ebpf, map::DECISIONS)?,
@@ -189,6 +193,8 @@ impl PolicyTables {
         self.uids.check_room(image.uids.len())?;
         self.cgroups.check_room(image.cgroups.len())?;
         self.subjects.check_room(image.subjects.len() + 1)?;
+        self.delegations.check_room(image.delegations.len())?;
+        self.parents.check_room(image.parents.len())?;
         self.names.check_room(image.names.len())?;
         self.cidrs.check_room(image.networks.len())?;
         self.decisions.check_room(image.blocks.len())?;
@@ -216,6 +222,15 @@ impl PolicyTables {
             (Shared(CgroupKey { slot: u64::from(slot), cgroup: *cgroup }), Shared(*set))
         });
         self.cgroups.fill(slot, cgroups)?;
+        let delegations = image.delegations.iter().map(|&((subject, agent), next)| {
+            (Shared(DelegationKey { slot, subject, agent }), next)
+        });
+        self.delegations.fill(slot, delegations)?;
+        let parents = image
+            .parents
+            .iter()
+            .map(|(subject, set)| (Shared(SubjectKey { slot, subject: *subject }), Shared(*set)));
+        self.parents.fill(slot, parents)?;
         let names = image.names.iter().map(|(name, set)| (name_key(slot, name), *set));
         self.names.fill(slot, names)?;
         let networks = image.networks.iter().map(|(subject, address, prefix, set)| {
@@ -257,6 +272,8 @@ impl PolicyTables {
         self.cgroups.empty(slot)?;
         self.subjects.empty(slot)?;
         self.limits.empty(slot)?;
+        self.delegations.empty(slot)?;
+        self.parents.empty(slot)?;
         self.names.empty(slot)?;
         self.cidrs.empty(slot)?;
         self.decisions.empty(slot)?;

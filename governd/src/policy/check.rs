@@ -12,7 +12,7 @@ use super::{
     model::{Agent, Approval, Match, Placed, Policy, Rule},
     shape::Located,
     value::{
-        self, Fault, Posture, Questions, Target, Tier, Verify,
+        self, Delegation, Fault, Posture, Questions, Target, Tier, Verify,
         approval::{Day, Fallback, Risk},
         local::{self, LocalSockets},
         name::{self, HostGlob, HostPattern},
@@ -24,9 +24,12 @@ use super::{
 
 mod approval;
 mod case;
+mod delegation;
 mod group;
 mod host;
 mod limits;
+
+pub(crate) use delegation::check_delegations;
 
 /// Checks the documents of one file.
 pub(crate) struct Checker<'a> {
@@ -56,6 +59,7 @@ impl Checker<'_> {
             on_drift,
             provenance,
             mode,
+            delegation,
             matches,
             egress,
             limits,
@@ -71,6 +75,7 @@ impl Checker<'_> {
         let purpose = purpose.and_then(|purpose| self.text(&purpose));
         let risk = risk.and_then(|risk| self.parse(&risk, Risk::parse));
         let mode = mode.and_then(|mode| self.parse(&mode, value::parse_mode));
+        let delegation = delegation.and_then(|word| self.delegation(&word));
         let matches = self.matches(matches, &place);
         let via = egress.as_ref().and_then(|egress| egress.value.via.clone());
         let approval = Approval {
@@ -80,8 +85,7 @@ impl Checker<'_> {
             on_drift: fallback(self, on_drift),
             ..self.approval(approval, provenance)
         };
-        let accepted = egress.as_ref().and_then(|egress| egress.value.accepted.clone());
-        let accepted = accepted.and_then(|word| self.parse(&word, value::parse_verdict));
+        let accepted = self.accepted(egress.as_ref());
         let unix = egress.as_ref().and_then(|egress| egress.value.unix.clone());
         let (default, questions, rules) = self.egress(egress);
         let local_sockets = self.local_sockets(unix, default);
@@ -98,15 +102,22 @@ impl Checker<'_> {
             risk,
             approval,
             mode,
+            delegation,
             matches,
             default,
-            accepted: accepted.unwrap_or(Verdict::Allow),
+            accepted,
             local_sockets,
             questions,
             rules,
             limits,
         };
         Some(agent)
+    }
+
+    fn accepted(&mut self, egress: Option<&Located<EgressDocument>>) -> Verdict {
+        let word = egress.and_then(|egress| egress.value.accepted.as_ref());
+        let accepted = word.and_then(|word| self.parse(word, value::parse_verdict));
+        accepted.unwrap_or(Verdict::Allow)
     }
 
     fn name(
@@ -142,10 +153,13 @@ impl Checker<'_> {
 
     fn one_match(&mut self, one: Located<MatchDocument>) -> Option<Match> {
         let place = self.place(&one);
-        let MatchDocument { exe, user, cgroup } = one.value;
+        let MatchDocument { exe, user, cgroup, parent } = one.value;
         if exe.is_none() && user.is_none() && cgroup.is_none() {
             if self.is_whole {
-                let message = "the entry says nothing, and would match every process";
+                let message = match parent {
+                    Some(_) => "the entry would match all that the parent starts",
+                    None => "the entry says nothing, and would match every process",
+                };
                 self.out.push(
                     Diagnostic::error(Code::EmptyMatch, &place, message)
                         .hint("name an `exe`, a `user` or a `cgroup`"),
@@ -171,7 +185,14 @@ impl Checker<'_> {
                 Some(Placed { value: value?, place: self.place(&cgroup) })
             }
         };
-        Some(Match { place, exes, user, cgroup })
+        let parent = match parent {
+            None => None,
+            Some(parent) => {
+                self.parse(&parent, name::check_document_name)?;
+                Some(Placed { value: parent.value.as_str().into(), place: self.place(&parent) })
+            }
+        };
+        Some(Match { place, exes, user, cgroup, parent })
     }
 
     fn executables(&mut self, exe: Located<OneOrMany>) -> Option<Vec<Placed<Executable>>> {

@@ -107,6 +107,12 @@ codes! {
     UnknownUser => "unknown-user",
     /// An address that is denied with less weight than a name is allowed.
     WeakDenial => "weak-denial",
+    /// `delegation: own` that has no effect.
+    IdleDelegation => "idle-delegation",
+    /// Agents that are recognised only where one of them runs already.
+    ParentCycle => "parent-cycle",
+    /// A parent that no document describes.
+    UnknownParent => "unknown-parent",
     /// A value of the wrong type.
     WrongType => "wrong-type",
     /// Text that is not YAML, or YAML that is refused here.

@@ -139,6 +139,12 @@ pub struct AgentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["monitor", "enforce"]))]
     pub mode: Option<Located<String>>,
+    /// What holds where another agent starts it, or it another: the policies of both
+    /// (`intersection`, if absent), or, where both agents say `own` and are approved, that of the
+    /// one that is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["intersection", "own"]))]
+    pub delegation: Option<Located<String>>,
     /// How its processes are recognised: any of these entries. What they start is the agent too.
     #[serde(rename = "match")]
     #[schemars(required, length(min = 1))]
@@ -166,6 +172,9 @@ pub struct MatchDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^/."))]
     pub cgroup: Option<Located<String>>,
+    /// Agent that has to have started it, at once or through others; the policies of both hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Located<String>>,
 }
 
 /// What an agent may reach.

@@ -77,6 +77,8 @@ pub struct Answer {
     pub known: String,
     /// What comes nearest to allowing it, if it is denied and no rule says so.
     pub nearest: Option<Nearest>,
+    /// Where several policies hold, the agent whose policy denies it.
+    pub whose: Option<AgentFacts>,
     /// What to do to have it allowed, line by line; empty if it is allowed.
     pub advice: Vec<String>,
 }
@@ -102,7 +104,11 @@ pub fn explain_decision(
         matches!(decision.reason, Reason::Rule | Reason::Approval | Reason::Granted | Reason::Halt);
     let rule = compiled.rule(decision.rule).filter(|_| is_by_rule).cloned();
     let is_open = decision.verdict == Verdict::Deny && !is_by_rule;
-    let nearest = if is_open { nearest::find(compiled, question, &names) } else { None };
+    // Of several agents that it stands for, the one whose policy says so.
+    let own = compiled.rule(decision.rule).map_or(*subject, |rule| rule.subject);
+    let own = if agent.started_by.is_empty() { *subject } else { own };
+    let asked = Question { subject: own, ..question.clone() };
+    let nearest = if is_open { nearest::find(compiled, &asked, &names) } else { None };
     let what = match destination {
         Destination::Name(name) => name.to_string(),
         Destination::Address(address) => address.to_string(),
@@ -115,10 +121,13 @@ pub fn explain_decision(
         decision,
         rule,
         nearest,
+        whose: None,
         advice: Vec::new(),
     };
     if decision.verdict == Verdict::Deny {
-        answer.advice = advice(compiled, question, &answer, names.first());
+        let whose = compiled.agent(own).filter(|_| own != *subject).cloned();
+        answer.advice = advice(compiled, &asked, &answer, names.first(), whose.as_ref());
+        answer.whose = whose;
     }
     answer
 }
@@ -225,6 +234,7 @@ fn advice(
     question: &Question<'_>,
     answer: &Answer,
     name: Option<&Arc<str>>,
+    whose: Option<&AgentFacts>,
 ) -> Vec<String> {
     if question.subject == 0 {
         return vec![
@@ -249,7 +259,10 @@ fn advice(
         (None, Destination::Address(address)) => format!("\"{address}\""),
     };
     let mut lines = vec![
-        format!("to allow it, add under spec.egress.rules of the agent {}{at}:", answer.agent.name),
+        format!(
+            "to allow it, add under spec.egress.rules of the agent {}{at}:",
+            whose.unwrap_or(&answer.agent).name
+        ),
         format!("  - allow: [{target}]"),
         format!("    ports: [{}]", question.port),
     ];
@@ -269,10 +282,16 @@ impl Answer {
 
     /// The answer in words, line by line.
     pub fn words(&self) -> Vec<String> {
-        let Self { process, agent, destination, decision, known, nearest, advice, .. } = self;
-        let who = match agent.subject {
-            0 => format!("{process} is not a registered agent"),
-            _ => format!("{process} is the agent {}", agent.name),
+        let Self { process, agent, destination, decision, known, nearest, whose, advice, .. } =
+            self;
+        let who = match (agent.subject, agent.started_by_words()) {
+            (0, _) => format!("{process} is not a registered agent"),
+            (_, None) => format!("{process} is the agent {}", agent.name),
+            (_, Some(others)) => format!(
+                "{process} is the agent {}, started by {others}: what it reaches all their \
+                 policies have to allow",
+                agent.name
+            ),
         };
         let outcome = match (decision.verdict, decision.mode) {
             (Verdict::Allow, _) => "allowed",
@@ -288,6 +307,10 @@ impl Answer {
         }
         lines.extend(nearest.as_ref().map(Nearest::to_string));
         if decision.verdict == Verdict::Deny {
+            let agent = whose.as_ref().unwrap_or(agent);
+            if whose.is_some() {
+                lines.push(format!("it is the policy of the agent {} that says so", agent.name));
+            }
             match &agent.owner {
                 Some(owner) => lines.push(format!("the owner to ask is {owner}")),
                 None => lines.push("nobody owns it".to_owned()),

@@ -11,6 +11,15 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// Between the names of agents that one subject stands for together.
+    pub const AND: &str = "+";
+
+    /// Subjects that stand for several agents, and their names.
+    pub fn chains(&self) -> impl Iterator<Item = (u32, &str)> {
+        let chains = self.subjects.iter().filter(|(text, _)| text.contains(Self::AND));
+        chains.map(|(text, subject)| (*subject, &**text))
+    }
+
     /// The subject of an agent, from 1.
     pub fn subject(&mut self, agent: &str) -> u32 {
         number(&mut self.subjects, agent).1

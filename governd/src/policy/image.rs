@@ -36,6 +36,12 @@ pub struct TableImage {
     pub cgroups: Vec<(u64, SelectorSet)>,
     /// Subjects; 0 is always present.
     pub subjects: Vec<(u32, Subject)>,
+    /// What a process becomes that runs what an agent is recognised by: its subject, the agent's,
+    /// and the subject that it has then.
+    pub delegations: Vec<((u32, u32), u32)>,
+    /// Selectors for what a subject starts, with those for what anybody starts, which alone are
+    /// those of subject 0; empty, if every selector is for anybody.
+    pub parents: Vec<(u32, SelectorSet)>,
     /// Name patterns: the reversed name with its terminator, and the set.
     pub names: Vec<(Box<[u8]>, u32)>,
     /// Networks of a subject: subject, address, prefix length in the 128-bit form, set.
@@ -74,6 +80,9 @@ pub struct Compiled {
     pub rules: Vec<RuleFacts>,
     /// Agents, sorted by subject; 0 is the unregistered.
     pub agents: Vec<AgentFacts>,
+    /// Agents that others started, sorted by subject: the agent's facts, under a subject that
+    /// stands for it and for those.
+    pub started: Vec<AgentFacts>,
     /// Name patterns by set id, as written, for words; networks have their text form.
     pub sets: std::collections::BTreeMap<u32, Arc<str>>,
     /// How often self-tests run, in seconds.
@@ -96,8 +105,35 @@ impl Compiled {
 
     /// What a subject stands for.
     pub fn agent(&self, subject: u32) -> Option<&AgentFacts> {
-        let found = self.agents.binary_search_by_key(&subject, |agent| agent.subject);
-        found.ok().and_then(|index| self.agents.get(index))
+        let find = |list: &'_ [AgentFacts]| list.binary_search_by_key(&subject, |it| it.subject);
+        match find(&self.agents) {
+            Ok(index) => self.agents.get(index),
+            Err(_) => find(&self.started).ok().and_then(|index| self.started.get(index)),
+        }
+    }
+
+    /// The agents that a subject stands for: itself, or those that started others first.
+    pub fn members(&self, subject: u32) -> impl Iterator<Item = &AgentFacts> {
+        let settings = self.image.subjects.iter().find(|(known, _)| *known == subject);
+        let members = settings.map_or(Subject::ALONE, |(_, it)| it.members_or(subject));
+        let is_one = subject == 0;
+        let members = members.into_iter().take_while(move |member| is_one || *member != 0);
+        members.take(if is_one { 1 } else { Subject::ALONE.len() }).filter_map(|it| self.agent(it))
+    }
+
+    /// The agent that a process of a subject is, whoever started it; the same subject, if it is one
+    /// agent.
+    pub fn registered(&self, subject: u32) -> u32 {
+        if self.started.is_empty() {
+            return subject;
+        }
+        self.members(subject).last().map_or(subject, |agent| agent.subject)
+    }
+
+    /// Every subject that stands for an agent among others.
+    pub fn subjects_with(&self, agent: u32) -> impl Iterator<Item = u32> {
+        let subjects = self.image.subjects.iter();
+        subjects.filter(move |(_, it)| it.members.contains(&agent)).map(|(subject, _)| *subject)
     }
 
     /// Agents that are registered: all but the unregistered.
@@ -144,9 +180,17 @@ pub struct AgentFacts {
     pub mode: Mode,
     /// How much it may do.
     pub limits: Limits,
+    /// Agents that started it, by name, and whose policies hold for it, too.
+    pub started_by: Arc<[Arc<str>]>,
 }
 
 impl AgentFacts {
+    /// Who started it, such as `coder and runner`; `None` if nobody counts as that.
+    pub fn started_by_words(&self) -> Option<String> {
+        let names: Vec<&str> = self.started_by.iter().map(|name| &**name).collect();
+        (!names.is_empty()).then(|| names.join(" and "))
+    }
+
     /// A subject of which no more than its name and mode is known.
     pub fn unknown(subject: u32, name: impl Into<Arc<str>>, mode: Mode) -> Self {
         Self {
@@ -160,6 +204,7 @@ impl AgentFacts {
             lapse: None,
             mode,
             limits: Limits::default(),
+            started_by: Arc::new([]),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     host::HostLabels,
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
-        LogFailure, Mail, Posture, Questions, Target, Tier, Verify,
+        Delegation, LogFailure, Mail, Posture, Questions, Target, Tier, Verify,
         approval::{Day, Fallback, ImageDigest, Risk, Sha256, Version},
         group::GroupRef,
         label::{Environment, LabelKey, LabelValue},
@@ -193,6 +193,8 @@ pub struct Agent {
     pub approval: Approval,
     /// Its mode, if it differs from the host's.
     pub mode: Option<Mode>,
+    /// What holds where another agent starts it, or it another, if that is said.
+    pub delegation: Option<Placed<Delegation>>,
     /// How its processes are recognised: any of these.
     pub matches: Vec<Match>,
     /// What happens where no rule matches.
@@ -207,6 +209,13 @@ pub struct Agent {
     pub rules: Vec<Rule>,
     /// How much it may do.
     pub limits: Limits,
+}
+
+impl Agent {
+    /// Whether it may have its own rights where an agent starts it that says the same.
+    pub fn says_own(&self) -> bool {
+        self.delegation.as_ref().is_some_and(|said| said.value == Delegation::Own)
+    }
 }
 
 /// Who approved an agent, and what that holds for. Says nothing, if empty.
@@ -278,6 +287,8 @@ pub struct Match {
     pub user: Option<Placed<User>>,
     /// This cgroup or one below it.
     pub cgroup: Option<Placed<Cgroup>>,
+    /// Started by this agent, or by what it started.
+    pub parent: Option<Placed<Arc<str>>>,
 }
 
 /// One rule.

@@ -50,6 +50,7 @@ pub fn deny_ai(compiled: &mut Compiled) {
     for agent in &mut compiled.agents {
         agent.mode = Mode::Enforce;
     }
+    compile::delegation::settle(compiled);
 }
 
 /// Sets of names that are AI endpoints, or lie below one: those for which the unregistered have a

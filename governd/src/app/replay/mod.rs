@@ -211,6 +211,7 @@ fn image() -> TableImage {
         default_verdict: Verdict::Allow as u8,
         flags: 0,
         default_rule: 0,
+        members: Subject::ALONE,
     };
     TableImage { subjects: vec![(0, subject), (SUBJECT, subject)], ..TableImage::default() }
 }

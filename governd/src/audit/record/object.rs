@@ -158,7 +158,8 @@ pub(super) fn agent(o: &mut Object<'_>, subject: &Subject) {
         .with("name", &*subject.agent)
         .maybe("owner", subject.owner.as_deref())
         .maybe("risk", subject.risk)
-        .maybe("sponsor", subject.sponsor.as_deref());
+        .maybe("sponsor", subject.sponsor.as_deref())
+        .maybe("started_by", subject.started_by.as_deref());
 }
 
 /// governd's own fields of the policy.

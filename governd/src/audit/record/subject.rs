@@ -15,6 +15,8 @@ pub struct Subject {
     pub sponsor: Option<Arc<str>>,
     /// What it could do at worst: `low` to `critical`.
     pub risk: Option<&'static str>,
+    /// Agents that started it, and whose policies hold for it, too.
+    pub started_by: Option<Arc<str>>,
     /// Who approved it.
     pub approver: Option<Arc<str>>,
 }

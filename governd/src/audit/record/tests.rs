@@ -169,6 +169,7 @@ fn line(record: &Record, host: &Host) -> String {
 
 fn subject() -> Subject {
     Subject {
+        started_by: None,
         id: 3,
         agent: "invoice-bot".into(),
         owner: Some("Dana Smith <dana@acme.example>".into()),
@@ -176,6 +177,10 @@ fn subject() -> Subject {
         risk: Some("high"),
         approver: Some("Robin Reyes <robin@acme.example>".into()),
     }
+}
+
+fn started() -> Subject {
+    Subject { started_by: Some("coder".into()), ..subject() }
 }
 
 fn unregistered() -> Subject {
@@ -325,10 +330,10 @@ fn full() -> Vec<(&'static str, Record)> {
         ("flow_would_deny", Record::Flow(flow(Verdict::Deny, Reason::NoRule, Mode::Monitor))),
         ("dns", Record::Dns(answer())),
         ("dns_query_denied", Record::Query(query(Mode::Enforce))),
-        ("exec", Record::Exec(Exec { actor: actor(), subject: subject(), policy: policy() })),
+        ("exec", Record::Exec(Exec { actor: actor(), subject: started(), policy: policy() })),
         (
             "exec_in_pod",
-            Record::Exec(Exec { actor: actor_in_pod(), subject: subject(), policy: policy() }),
+            Record::Exec(Exec { actor: actor_in_pod(), subject: started(), policy: policy() }),
         ),
         ("policy_installed", Record::Policy(change(installed))),
         ("policy_refused", Record::Policy(change(refused))),
@@ -589,6 +594,7 @@ fn hostile(unit: &str, bytes: usize) -> Vec<Record> {
     let ancestor = Ancestor { pid: 1, name: long.clone(), exe: Some(PathBuf::from(&long)) };
     let actor = Actor { process: Arc::new(process), lineage: vec![ancestor; 70].into() };
     let subject = Subject {
+        started_by: Some(Arc::clone(&text)),
         id: u32::MAX,
         agent: Arc::clone(&text),
         owner: Some(Arc::clone(&text)),

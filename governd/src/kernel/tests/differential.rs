@@ -4,13 +4,14 @@
 //! ENOTSUPP), so the flows are real calls on datagram sockets: `connect`, which sends nothing, and
 //! `sendto` in a network namespace that leads nowhere.
 
-use std::{cell::RefCell, net::SocketAddr};
+use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr};
 
 use governd_common::{
     address::Address,
     decide::{Decision, Flow, Tables, decide},
     event::Hook,
     key::{BindingKey, GrantKey},
+    limits::MEMBERS_MAX,
     table::{Binding, BoundSet, RuleBlock, RuleEntry, Subject},
     verdict::{Mode, Reason, Verdict},
 };
@@ -76,6 +77,7 @@ fn subject() -> impl Strategy<Value = Subject> {
             default_verdict: u8::from(allow),
             flags,
             default_rule,
+            members: Subject::ALONE,
         },
     )
 }
@@ -98,21 +100,46 @@ fn bindings() -> impl Strategy<Value = Vec<(BindingKey, Binding)>> {
     })
 }
 
-/// Tables without selectors: those are the same in every case.
-fn tables() -> impl Strategy<Value = TableImage> {
+/// What the policy of one agent says.
+type Said = (Subject, BTreeMap<u32, Vec<RuleEntry>>, Vec<(Address, u8, u32)>);
+
+fn said() -> impl Strategy<Value = Said> {
     let blocks = btree_map(1..=SETS, vec(entry(), 0..8), 0..6);
     let networks = vec((address(), 96_u8..=128, 1..=SETS), 0..8);
-    (subject(), blocks, networks, vec(address(), 0..3)).prop_map(
-        |(subject, blocks, networks, resolvers)| {
+    (subject(), blocks, networks)
+}
+
+fn say(image: &mut TableImage, agent: u32, (subject, blocks, networks): Said) {
+    image.subjects.push((agent, subject));
+    let rules = |entries: Vec<RuleEntry>| -> RuleBlock { block(&entries) };
+    let blocks = blocks.into_iter().map(|(set, entries)| (agent, set, rules(entries)));
+    image.blocks.extend(blocks);
+    for (address, prefix, set) in networks {
+        let address = masked(address, prefix);
+        let is_other = |(of, old, bits, _): &(u32, Address, u8, u32)| {
+            (*of, *old, *bits) != (agent, address, prefix)
+        };
+        image.networks.retain(is_other);
+        image.networks.push((agent, address, prefix, set));
+    }
+}
+
+/// Tables without selectors: those are the same in every case. The agent is one, or one that others
+/// started.
+fn tables() -> impl Strategy<Value = TableImage> {
+    (said(), vec(said(), 0..MEMBERS_MAX), vec(address(), 0..3)).prop_map(
+        |(own, others, resolvers)| {
             let mut image = Policy::empty().image;
-            image.subjects.push((AGENT, subject));
-            let rules = |entries: Vec<RuleEntry>| -> RuleBlock { block(&entries) };
-            image.blocks =
-                blocks.into_iter().map(|(set, entries)| (AGENT, set, rules(entries))).collect();
-            for (address, prefix, set) in networks {
-                let address = masked(address, prefix);
-                image.networks.retain(|(_, old, bits, _)| (*old, *bits) != (address, prefix));
-                image.networks.push((AGENT, address, prefix, set));
+            if others.is_empty() {
+                say(&mut image, AGENT, own);
+            } else {
+                let mut members = Subject::ALONE;
+                let all = std::iter::once(own).chain(others).zip(AGENT + 1..);
+                for ((said, agent), member) in all.zip(&mut members) {
+                    *member = agent;
+                    say(&mut image, agent, said);
+                }
+                image.subjects.push((AGENT, Subject { members, ..Subject::new_zeroed() }));
             }
             image.resolvers = resolvers;
             image.resolvers.sort_by_key(|address| address.bytes);

@@ -40,6 +40,7 @@ impl Policy {
             default_verdict: Verdict::Allow as u8,
             flags: subject_flag::QUIET_DEFAULT,
             default_rule: 0,
+            members: Subject::ALONE,
         };
         image.subjects.push((0, subject));
         Self { image, next_set: FIRST_SET, flags: entry_flag::VERIFY_DNS | entry_flag::QUIC }
@@ -73,6 +74,7 @@ impl Policy {
             default_verdict: default as u8,
             flags,
             default_rule: DEFAULT_RULE,
+            members: Subject::ALONE,
         };
         self.image.subjects.push((AGENT, subject));
         self

@@ -37,6 +37,7 @@ fn agent(agent: &Agent) -> Value {
         risk,
         approval,
         mode,
+        delegation,
         matches,
         default,
         accepted,
@@ -78,6 +79,7 @@ fn agent(agent: &Agent) -> Value {
     let versions: Vec<_> = versions.iter().map(|one| one.as_str()).collect();
     let said = [
         ("approved_by", by.as_ref().map(person)),
+        ("delegation", delegation.as_ref().map(|said| json!(said.value.word()))),
         ("approved_on", on.map(|day| json!(day.to_string()))),
         ("halt", amounts(&limits.halt)),
         ("images", (!images.is_empty()).then(|| json!(images))),
@@ -178,12 +180,15 @@ fn person(person: &Person) -> Value {
 }
 
 fn one_match(one: &Match) -> Value {
-    let Match { place: _, exes, user, cgroup } = one;
-    json!({
+    let Match { place: _, exes, user, cgroup, parent } = one;
+    let mut value = json!({
         "cgroup": cgroup.as_ref().map(|cgroup| cgroup.value.as_str()),
         "exe": exes.iter().map(|exe| exe.value.as_str()).collect::<Vec<_>>(),
         "user": user.as_ref().map(|user| user.value.to_string()),
-    })
+    });
+    let parent = parent.as_ref().map(|parent| json!(*parent.value));
+    add_said(&mut value, [("parent", parent)]);
+    value
 }
 
 fn rule(rule: &Rule) -> Value {

@@ -6,6 +6,7 @@
 //! on the node itself and on every wildcard or network around it, most specific first.
 
 mod blocks;
+pub mod delegation;
 mod digest;
 pub mod hosts;
 mod lints;
@@ -156,7 +157,7 @@ impl Documents {
             compiler.shadowed();
             compiler.weak_denials();
         }
-        compiler.selectors(&self.policy, around.host);
+        compiler.selectors(&self.policy, around.host, under.lapses);
         compiler.resolvers(around.host);
         let Compiler { mut compiled, .. } = compiler;
         compiled.digest = digest::digest(&self.policy);
@@ -165,6 +166,7 @@ impl Documents {
         compiled.exporters.clone_from(&host.exporters);
         compiled.denies_unrecorded_ai = host.on_log_failure == LogFailure::DenyAi;
         compiled.agents.sort_by_key(|agent| agent.subject);
+        compiled.started.sort_by_key(|agent| agent.subject);
         let (mut compiled, warnings) = out.unless_errors(compiled)?;
         compiled.warnings = warnings;
         Ok(compiled)
@@ -247,7 +249,8 @@ impl<'a> Compiler<'a, '_> {
         }
         flags |= self.local_sockets(subject, local_sockets);
         let default_verdict = *default as u8;
-        let settings = Subject { mode: mode as u8, default_verdict, flags, default_rule };
+        let members = Subject::ALONE;
+        let settings = Subject { mode: mode as u8, default_verdict, flags, default_rule, members };
         self.compiled.image.subjects.push((subject, settings));
         if !limits.is_empty() {
             self.compiled.image.limits.push((subject, *limits));
@@ -263,6 +266,7 @@ impl<'a> Compiler<'a, '_> {
             lapse: lapse.cloned(),
             mode,
             limits: *limits,
+            started_by: Arc::new([]),
         });
     }
 

@@ -1,20 +1,28 @@
 //! How a process becomes a subject: match entries as numbered selectors and their bitmaps.
 //!
-//! A process may fit several entries. The one that says more wins: more of `exe`, `cgroup` and
-//! `user` first, then `exe` over `cgroup` over `user`, then the deeper cgroup, then the one with
-//! fewer `*`. Two agents' entries that are equal in all this and can fit one process are an error.
+//! A process may fit several entries. The one that says more wins: more of `exe`, `cgroup`, `user`
+//! and `parent` first, then `parent` over `exe` over `cgroup` over `user`, then the deeper cgroup,
+//! then the one with fewer `*`. Two agents' entries that are equal in all this and can fit one
+//! process are an error, but for those that differ only in the parent.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use governd_common::{
     limits::{SELECTOR_WORDS, SELECTORS_MAX},
-    table::{SelectorSet, settings_flag},
+    table::{SelectorSet, Subject, settings_flag},
 };
 
-use super::Compiler;
+use super::{
+    Compiler,
+    delegation::{self, CHAINS_MAX, Recognised},
+};
 use crate::policy::{
-    diagnostic::{Code, Diagnostic, Diagnostics},
+    diagnostic::{Code, Diagnostic, Diagnostics, Place},
     host::Host,
+    lifecycle::Lapse,
     limits::{CGROUPS_MAX, EXES_MAX, UIDS_MAX},
     model::{Agent, Match, Placed, Policy},
     value::process::{Executable, User},
@@ -38,7 +46,7 @@ impl<'a> Selector<'a> {
         host: &dyn Host,
         out: &mut Diagnostics,
     ) -> Self {
-        let Match { place: _, exes, user, cgroup } = entry;
+        let Match { place: _, exes, user, cgroup, parent: _ } = entry;
         let mut executables = Vec::new();
         for exe in exes {
             match host.executable(exe.value.path()) {
@@ -77,14 +85,23 @@ impl<'a> Selector<'a> {
     }
 
     /// Larger is more specific.
-    fn rank(&self) -> (usize, bool, bool, usize, usize) {
+    fn rank(&self) -> (usize, bool, bool, bool, usize, usize) {
         let (has_exe, has_user, has_cgroup) =
             (self.exes.is_some(), self.uids.is_some(), self.cgroups.is_some());
-        let fields = [has_exe, has_user, has_cgroup].into_iter().filter(|has| *has).count();
+        let has_parent = self.entry.parent.is_some();
+        let fields =
+            [has_exe, has_user, has_cgroup, has_parent].into_iter().filter(|has| *has).count();
         let cgroup = self.entry.cgroup.as_ref();
         let depth = cgroup.map_or(0, |cgroup| cgroup.value.components().count());
         let literals = cgroup.map_or(0, |cgroup| cgroup.value.literals());
-        (fields, has_exe, has_cgroup, depth, literals)
+        (fields, has_parent, has_exe, has_cgroup, depth, literals)
+    }
+
+    /// Whether some process of this host can fit it, as far as the host knows.
+    fn is_live(&self) -> bool {
+        self.exes.as_ref().is_none_or(|list| !list.is_empty())
+            && self.uids.as_ref().is_none_or(|list| !list.is_empty())
+            && self.cgroups.as_ref().is_none_or(|list| !list.is_empty())
     }
 
     /// Whether some process can fit both; both say something about the same things.
@@ -101,7 +118,12 @@ impl<'a> Selector<'a> {
             (Some(a), Some(b)) => a.value.may_meet(&b.value),
             _ => true,
         };
-        same_exe && same_user && same_cgroup
+        // Where what both start starts it, the first document counts.
+        let same_parent = match (&a.parent, &b.parent) {
+            (Some(a), Some(b)) => a.value == b.value,
+            _ => true,
+        };
+        same_exe && same_user && same_cgroup && same_parent
     }
 }
 
@@ -120,7 +142,7 @@ fn shares<T: PartialEq>(a: &Option<Vec<T>>, b: &Option<Vec<T>>) -> bool {
 }
 
 impl Compiler<'_, '_> {
-    pub(super) fn selectors(&mut self, policy: &Policy, host: &dyn Host) {
+    pub(super) fn selectors(&mut self, policy: &Policy, host: &dyn Host, lapses: &[Lapse]) {
         let mut selectors = Vec::new();
         for agent in &policy.agents {
             let subject = self.ids.subject(&agent.name);
@@ -135,6 +157,45 @@ impl Compiler<'_, '_> {
         selectors.sort_by_key(|selector| Reverse(selector.rank()));
         refuse_ambiguous(&selectors, self.out);
         self.bitmaps(&selectors);
+        self.delegations(policy, &selectors, lapses);
+    }
+
+    /// What agents become that others start, and which selectors are for that.
+    fn delegations(&mut self, policy: &Policy, selectors: &[Selector<'_>], lapses: &[Lapse]) {
+        let is_approved = |agent: &Agent| {
+            let approval = &agent.approval;
+            let is_said = approval.by.is_some() && approval.on.is_some();
+            is_said && !lapses.iter().any(|lapse| lapse.agent == agent.name)
+        };
+        let own = policy.agents.iter().filter(|agent| agent.says_own() && is_approved(agent));
+        let own = own.map(|agent| self.ids.subject(&agent.name)).collect();
+        let mut entries: BTreeMap<u32, Vec<Option<u32>>> = BTreeMap::new();
+        let mut parents = Vec::with_capacity(selectors.len());
+        for selector in selectors {
+            let parent = selector.entry.parent.as_ref();
+            let parent = parent.map(|parent| self.ids.subject(&parent.value));
+            if selector.is_live() {
+                entries.entry(selector.subject).or_default().push(parent);
+            }
+            parents.push(parent);
+        }
+        let is_whole =
+            delegation::chain(&mut self.compiled, self.ids, &Recognised { own, entries });
+        if !is_whole {
+            let place = Place { file: "the policy".into(), line: 0, column: 0 };
+            let message = format!(
+                "more agents could start one another here than {CHAINS_MAX} ways of it that can be \
+                 kept"
+            );
+            let hint = "beyond those, what an agent starts is that agent, whatever other documents \
+                        recognise it; those that name it as `parent` are kept first";
+            self.out.push(Diagnostic::warning(Code::Limit, &place, message).hint(hint));
+        }
+        self.compiled.image.parents = if parents.iter().any(Option::is_some) {
+            started_by(&self.compiled.image.subjects, &parents)
+        } else {
+            Vec::new()
+        };
     }
 
     fn bitmaps(&mut self, selectors: &[Selector<'_>]) {
@@ -158,6 +219,28 @@ impl Compiler<'_, '_> {
             self.limit_count(count, max, what);
         }
     }
+}
+
+/// For each subject the selectors that are for what it starts, or for anybody.
+fn started_by(subjects: &[(u32, Subject)], parents: &[Option<u32>]) -> Vec<(u32, SelectorSet)> {
+    let named: BTreeSet<u32> = parents.iter().copied().flatten().collect();
+    let fitting = |members: &[u32]| {
+        let mut set = SelectorSet::default();
+        for (index, parent) in parents.iter().enumerate() {
+            if parent.is_none_or(|parent| members.contains(&parent)) {
+                set_bit(&mut set, index);
+            }
+        }
+        set
+    };
+    let mut all = vec![(0, fitting(&[]))];
+    for (subject, settings) in subjects {
+        let members = settings.members_or(*subject);
+        if *subject != 0 && members.iter().any(|member| named.contains(member)) {
+            all.push((*subject, fitting(&members)));
+        }
+    }
+    all
 }
 
 /// The selectors that say nothing about a key, and for each key the selectors that fit it.

@@ -61,8 +61,13 @@ impl Compiler<'_, '_> {
             flags |= subject_flag::QUIET_DEFAULT | subject_flag::RAW_SOCKETS;
             flags |= subject_flag::LOCAL_SOCKETS;
         }
-        let settings =
-            Subject { mode: mode as u8, default_verdict: default as u8, flags, default_rule: 0 };
+        let settings = Subject {
+            mode: mode as u8,
+            default_verdict: default as u8,
+            flags,
+            default_rule: 0,
+            members: Subject::ALONE,
+        };
         self.compiled.image.subjects.push((0, settings));
         self.compiled.agents.push(AgentFacts::unknown(0, "unregistered", mode));
     }

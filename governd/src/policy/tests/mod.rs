@@ -1,4 +1,5 @@
 mod compile;
+mod delegation;
 mod deployed;
 mod diagnostics;
 mod effective;

@@ -27,7 +27,7 @@ use crate::policy::{
 };
 
 const CASES: u32 = 48;
-const FLOWS: usize = 50;
+pub(super) const FLOWS: usize = 50;
 const NOW_NS: u64 = 1_000;
 
 /// Few labels, so that names meet.
@@ -112,7 +112,7 @@ pub(super) fn policy() -> impl Strategy<Value = PlainPolicy> {
         })
 }
 
-fn flow() -> impl Strategy<Value = PlainFlow> {
+pub(super) fn flow() -> impl Strategy<Value = PlainFlow> {
     let names = || vec((name(), prop::bool::weighted(0.8)), 0..4);
     (
         prop::option::weighted(0.85, 0..3_usize),
@@ -142,7 +142,7 @@ fn distinct(names: Vec<(String, bool)>) -> Vec<(String, bool)> {
     names
 }
 
-fn compile(policy: &PlainPolicy) -> Option<(Compiled, Vec<u32>)> {
+pub(super) fn compile(policy: &PlainPolicy) -> Option<(Compiled, Vec<u32>)> {
     let mut ids = Ids::default();
     let subjects = (0..policy.agents.len()).map(|one| ids.subject(&format!("agent-{one}")));
     let subjects = subjects.collect();
@@ -169,7 +169,11 @@ fn compile_under(policy: &PlainPolicy, ids: &mut Ids, under: &Under<'_>) -> Opti
     }
 }
 
-fn decide_by_tables(compiled: &Compiled, subject: u32, flow: &PlainFlow) -> PlainDecision {
+pub(super) fn decide_by_tables(
+    compiled: &Compiled,
+    subject: u32,
+    flow: &PlainFlow,
+) -> PlainDecision {
     let mut tables = ImageTables::new(&compiled.image);
     let address = Address::from(flow.address);
     for (owner, names) in [(subject, &flow.own), (BindingKey::HOST, &flow.host)] {

@@ -221,6 +221,33 @@ impl Questions {
     }
 }
 
+/// What holds for an agent that another one starts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Delegation {
+    /// The policies of both.
+    Intersection,
+    /// That of the one that is started, if both say so.
+    Own,
+}
+
+impl Delegation {
+    /// The word in a document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Intersection => "intersection",
+            Self::Own => "own",
+        }
+    }
+
+    /// Reads `intersection` or `own`.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        word(text, &[Self::Intersection, Self::Own].map(|one| (one.word(), one)))
+    }
+}
+
 /// The word of a mode in a document.
 pub const fn mode_word(mode: Mode) -> &'static str {
     match mode {
