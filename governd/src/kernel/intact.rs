@@ -133,12 +133,14 @@ impl PolicyTables {
     }
 
     /// The tables that hold a policy.
-    fn sealed(&mut self) -> [&mut dyn Sealed; 11] {
+    fn sealed(&mut self) -> [&mut dyn Sealed; 13] {
         [
             &mut self.exes,
             &mut self.uids,
             &mut self.cgroups,
             &mut self.subjects,
+            &mut self.delegations,
+            &mut self.parents,
             &mut self.names,
             &mut self.cidrs,
             &mut self.decisions,

@@ -1,7 +1,7 @@
 //! What others write into the tables is seen, and gone with the next policy.
 
 use governd_common::{
-    key::{DecisionKey, GrantKey, UidKey},
+    key::{DecisionKey, DelegationKey, GrantKey, UidKey},
     names::map,
     table::SelectorSet,
     verdict::{Mode, Verdict},
@@ -31,6 +31,11 @@ fn change_decision(tables: &mut PolicyTables, slot: u32) {
     tables.decisions.fill(slot, [(key, block)].into_iter()).unwrap();
 }
 
+fn add_delegation(tables: &mut PolicyTables, slot: u32) {
+    let key = Shared(DelegationKey { slot, subject: AGENT, agent: AGENT });
+    tables.delegations.fill(slot, [(key, 0)].into_iter()).unwrap();
+}
+
 /// What is done to tables, and the map that is not as it was.
 type Row = (&'static str, fn(&mut PolicyTables, u32));
 
@@ -39,6 +44,7 @@ const ROWS: &[Row] = &[
     (map::DECISIONS, change_decision),
     (map::NAMES, |tables, slot| tables.names.empty(slot).unwrap()),
     (map::SUBJECTS, |tables, slot| tables.subjects.empty(slot).unwrap()),
+    (map::DELEGATIONS, add_delegation),
     (map::ACTIVE, |tables, _| tables.active.set(0, 0, 0).unwrap()),
     (map::SETTINGS, |tables, slot| {
         tables.settings.set(slot, Shared(FromZeros::new_zeroed()), 0).unwrap();
