@@ -24,6 +24,9 @@ pub struct Effective {
     pub mode: &'static str,
     /// Why its approval does not hold, in words.
     pub lapse: Option<String>,
+    /// Agents of this host below which it reaches only what they allow, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub below: Vec<String>,
     /// Destinations, each without those that have an entry of their own.
     pub destinations: Vec<Row>,
 }
@@ -65,8 +68,17 @@ pub fn effective(compiled: &Compiled, facts: &AgentFacts) -> Effective {
         owner: facts.owner.as_deref().map(str::to_owned),
         mode: mode_word(facts.mode),
         lapse,
+        below: below(compiled, facts.subject),
         destinations,
     }
+}
+
+/// Names of agents that can start one without leaving it its own rights.
+fn below(compiled: &Compiled, agent: u32) -> Vec<String> {
+    let starts = compiled.image.delegations.iter();
+    let starts = starts.filter(|((_, started), next)| *started == agent && *next != agent);
+    let by = starts.filter_map(|((by, _), _)| compiled.agents.iter().find(|it| it.subject == *by));
+    by.map(|facts| facts.name.to_string()).collect()
 }
 
 /// The tier, and what decides.

@@ -94,11 +94,20 @@ impl Show {
     }
 }
 
+/// Agents that are named as those that may start one.
+const BELOW_MAX: usize = 4;
+
 fn lines(one: &Effective, printer: &Printer) -> Vec<String> {
-    let Effective { agent, host_policy: _, owner, mode, lapse, destinations } = one;
+    let Effective { agent, host_policy: _, owner, mode, lapse, below, destinations } = one;
     let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
     let mut lines = vec![format!("{agent}{owner}, {mode}")];
     lines.extend(lapse.as_ref().map(|lapse| format!("  {}", printer.paint(Tone::Warn, lapse))));
+    if !below.is_empty() {
+        let named = below.iter().take(BELOW_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = below.len().saturating_sub(BELOW_MAX);
+        let more = if more > 0 { format!(" or {more} more") } else { String::new() };
+        lines.push(format!("  started by {named}{more}: only what that agent allows, too"));
+    }
     let mut table = Table::default();
     for row in destinations {
         let tone = if row.tier == "allow" { Tone::Good } else { Tone::Plain };

@@ -18,6 +18,7 @@ use super::{
 use crate::policy::{
     compile::{Surroundings, Under},
     diagnostic::{Code, Diagnostics, Severity},
+    effective::effective,
     ids::Ids,
     image::Compiled,
     lifecycle::{Cause, Lapse},
@@ -123,6 +124,10 @@ fn who_starts_whom_is_known_by_name_and_only_where_they_can_be_recognised() {
     for (text, names, expected) in rows {
         let (compiled, _) = compile(&(HOST.to_owned() + &text), names).unwrap();
         assert_eq!(starts(&compiled), expected, "{text}");
+        let tool = compiled.agents.iter().find(|facts| *facts.name == *"tool");
+        let below = tool.map(|facts| effective(&compiled, facts).below).unwrap_or_default();
+        let is_below = expected.contains(&"coder starts tool: coder, tool");
+        assert_eq!(below, if is_below { &["coder"][..] } else { &[] });
     }
 }
 
