@@ -52,7 +52,7 @@ struct Lookup {
     #[command(flatten)]
     additions: Additions,
     /// Host names, executables, command lines, ports, variables' names or packages. Without any,
-    /// lines of KIND, a tab and VALUE are read from stdin.
+    /// lines of KIND, a tab and VALUE are read from stdin; each gets an answer.
     #[arg(value_name = "NAME|EXE|ARGV|PORT|ENV|PACKAGE")]
     inputs: Vec<String>,
     /// What the inputs are, instead of a guess.
@@ -70,13 +70,15 @@ enum Kind {
     #[value(alias = "host", alias = "domain", alias = "endpoint", alias = "dns", alias = "sni")]
     Name,
     /// An executable's path or file name.
+    #[value(alias = "executable", alias = "binary")]
     Exe,
     /// A command line.
-    #[value(alias = "cmdline", alias = "command")]
+    #[value(alias = "cmdline", alias = "command", alias = "args")]
     Argv,
     /// A TCP port that a process listens on.
     Port,
     /// The name of an environment variable.
+    #[value(alias = "variable", alias = "envvar")]
     Env,
     /// A package of npm or PyPI.
     Package,
@@ -196,9 +198,12 @@ impl Match<'_> {
 /// One input and what it matches, as `--json` prints it.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
-    kind: &'static str,
+    kind: &'a str,
     value: &'a str,
     matches: Vec<Match<'a>>,
+    /// Why it was not looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 impl Verb {
@@ -245,33 +250,64 @@ impl Lookup {
         let printer = Printer::new(self.json);
         let catalog = self.additions.load()?;
         let mut has_match = false;
-        let mut answer = |kind: Kind, value: &str| -> Result<(), Failure> {
-            let answer =
-                Answer { kind: kind.word(), value, matches: matches(&catalog, kind, value)? };
-            has_match |= !answer.matches.is_empty();
-            if printer.is_json() {
-                return printer.value(&answer).map_err(unwritable);
-            }
-            let text = if answer.matches.is_empty() { "matches nothing" } else { "matches" };
-            printer.line(format!("{} {value} {text}", kind.word())).map_err(unwritable)?;
-            show(&answer.matches, &printer).map_err(unwritable)
-        };
         for input in &self.inputs {
-            answer(self.kind.unwrap_or_else(|| Kind::guess(input)), input)?;
+            let kind = self.kind.unwrap_or_else(|| Kind::guess(input));
+            let matches = matches(&catalog, kind, input).map_err(no_port)?;
+            has_match |= !matches.is_empty();
+            let answer = Answer { kind: kind.word(), value: input, matches, error: None };
+            answer.show(&printer).map_err(unwritable)?;
         }
+        let mut unread = Vec::new();
         if self.inputs.is_empty() {
-            for (index, line) in io::stdin().lock().lines().enumerate() {
+            for (index, line) in io::stdin().lock().split(b'\n').enumerate() {
                 let line = line.map_err(|error| Failure::plain(Exit::Environment, error))?;
+                let line = String::from_utf8_lossy(&line);
                 if line.trim().is_empty() {
                     continue;
                 }
-                let (kind, value) =
-                    parse(&line, self.kind).ok_or_else(|| unreadable(index, &line))?;
-                answer(kind, value)?;
+                let answer = answer(&catalog, self.kind, &line);
+                has_match |= !answer.matches.is_empty();
+                if answer.error.is_some() {
+                    unread.push(index + 1);
+                }
+                answer.show(&printer).map_err(unwritable)?;
             }
         }
-        Ok(if has_match { Exit::Yes } else { Exit::No })
+        match unread.as_slice() {
+            [] if has_match => Ok(Exit::Yes),
+            [] => Ok(Exit::No),
+            [first, ..] => Err(unreadable(*first, unread.len())),
+        }
     }
+}
+
+impl Answer<'_> {
+    fn show(&self, printer: &Printer) -> io::Result<()> {
+        if printer.is_json() {
+            return printer.value(self);
+        }
+        let text = match &self.error {
+            Some(error) => format!("is not looked up: {error}"),
+            None if self.matches.is_empty() => "matches nothing".to_owned(),
+            None => "matches".to_owned(),
+        };
+        printer.line(format!("{} {} {text}", self.kind, self.value))?;
+        show(&self.matches, printer)
+    }
+}
+
+/// What a line of stdin matches, or why it does not say what to look up.
+fn answer<'a>(catalog: &'a Catalog, kind: Option<Kind>, line: &'a str) -> Answer<'a> {
+    let Some((kind, value)) = parse(line, kind) else {
+        let (kind, value) = line.trim_end_matches('\r').split_once('\t').unwrap_or(("", line));
+        let error = "there is no such kind of input".to_owned();
+        return Answer { kind, value, matches: Vec::new(), error: Some(error) };
+    };
+    let (matches, error) = match matches(catalog, kind, value) {
+        Ok(matches) => (matches, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    Answer { kind: kind.word(), value, matches, error }
 }
 
 /// A line of stdin: a kind, a tab and a value, or only a value if the kind is given.
@@ -284,26 +320,33 @@ fn parse(line: &str, kind: Option<Kind>) -> Option<(Kind, &str)> {
     }
 }
 
-fn unreadable(index: usize, line: &str) -> Failure {
-    let error = anyhow::anyhow!("line {} of stdin cannot be read: {line:?}", index + 1);
+fn unreadable(first: usize, count: usize) -> Failure {
+    let others = match count {
+        1 => String::new(),
+        count => format!(", nor can {} after it", count - 1),
+    };
+    let error = anyhow::anyhow!("line {first} of stdin cannot be read{others}");
     let kinds: Vec<&str> = Kind::value_variants().iter().map(|kind| kind.word()).collect();
     let hint = format!("write a kind ({}), a tab and a value", kinds.join(", "));
     Failure::new(Exit::Usage, error, hint)
 }
 
-fn matches<'a>(catalog: &'a Catalog, kind: Kind, value: &str) -> Result<Vec<Match<'a>>, Failure> {
+/// A value that is no port.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no port")]
+struct NoPort(String);
+
+fn no_port(error: NoPort) -> Failure {
+    Failure::new(Exit::Usage, error, "write a number from 0 to 65535")
+}
+
+fn matches<'a>(catalog: &'a Catalog, kind: Kind, value: &str) -> Result<Vec<Match<'a>>, NoPort> {
     let value = value.trim();
     let runtimes = match kind {
         Kind::Name => return Ok(catalog.lookup_host(value).map(Match::from).into_iter().collect()),
         Kind::Exe => catalog.lookup_exe(value),
         Kind::Argv => catalog.lookup_argv(&words(value)),
-        Kind::Port => {
-            let port = value.parse().map_err(|_| {
-                let error = anyhow::anyhow!("`{value}` is no port");
-                Failure::new(Exit::Usage, error, "write a number from 0 to 65535")
-            })?;
-            catalog.lookup_port(port)
-        }
+        Kind::Port => catalog.lookup_port(value.parse().map_err(|_| NoPort(value.to_owned()))?),
         Kind::Env => catalog.lookup_env(value),
         Kind::Npm => catalog.lookup_package(Ecosystem::Npm, value),
         Kind::Pypi => catalog.lookup_package(Ecosystem::Pypi, value),
@@ -383,8 +426,26 @@ mod tests {
         assert_eq!(parse("claude", Some(Kind::Exe)), Some((Kind::Exe, "claude")));
         assert_eq!(parse("claude", None), None);
         assert_eq!(parse("toaster\tx", Some(Kind::Exe)), None);
-        let text = unreadable(4, "x").to_string();
-        assert!(text.contains("line 5 of stdin") && text.contains("name, exe, argv"), "{text}");
+        let text = unreadable(5, 3).to_string();
+        let says = |word| text.contains(word);
+        assert!(says("line 5 of stdin") && says("2 after it") && says("name, exe, argv"), "{text}");
+    }
+
+    #[test]
+    fn each_line_gets_an_answer() {
+        let catalog = Catalog::built_in();
+        let rows = [
+            ("port\t11434", "port", 1, None),
+            ("port\tollama", "port", 0, Some("`ollama` is no port")),
+            ("toaster\tx", "toaster", 0, Some("there is no such kind of input")),
+            ("x", "", 0, Some("there is no such kind of input")),
+        ];
+        for (line, kind, matches, error) in rows {
+            let answer = answer(&catalog, None, line);
+            assert_eq!(answer.kind, kind, "{line}");
+            assert_eq!(answer.matches.len().min(1), matches, "{line}");
+            assert_eq!(answer.error.as_deref(), error, "{line}");
+        }
     }
 
     #[test]
@@ -420,7 +481,7 @@ mod tests {
         for (kind, value, expected) in rows {
             assert_eq!(names(kind, value).as_deref(), Some(expected), "{value}");
         }
-        assert_eq!(matches(&catalog, Kind::Port, "x").unwrap_err().exit, Exit::Usage);
+        assert!(matches(&catalog, Kind::Port, "x").is_err());
         let found = matches(&catalog, Kind::Name, "api.openai.com").unwrap();
         let json = serde_json::to_value(&found[0]).unwrap();
         assert_eq!(json["match"], "exact");
