@@ -48,11 +48,11 @@ shared! {
         pub time_ns: u64,
         /// Policy generation that was in force.
         pub generation: u64,
-        /// cgroup v2 id of the current task.
+        /// cgroup v2 id of the current task; without a user id that of the socket, or 0.
         pub cgroup: u64,
-        /// User id of the current task.
+        /// User id of the current task, or [`EventHeader::NO_ID`] where it is not known.
         pub uid: u32,
-        /// Group id of the current task.
+        /// Group id of the current task, likewise.
         pub gid: u32,
         /// Subject; 0 is everything that is not a registered agent.
         pub subject: u32,
@@ -61,6 +61,11 @@ shared! {
         /// Name of the current thread.
         pub comm: [u8; COMM_BYTES],
     }
+}
+
+impl EventHeader {
+    /// No user and no group: `(uid_t) -1`, which none has (setreuid(2)).
+    pub const NO_ID: u32 = u32::MAX;
 }
 
 /// Where a flow decision was made.

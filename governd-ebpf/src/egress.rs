@@ -245,8 +245,8 @@ pub(crate) fn header(
         generation: view.generation,
         // SAFETY: the helper reads the packet's socket.
         cgroup: unsafe { bpf_skb_cgroup_id(context.skb.skb) },
-        uid: 0,
-        gid: 0,
+        uid: EventHeader::NO_ID,
+        gid: EventHeader::NO_ID,
         subject: owner.subject,
         root: owner.root,
         comm: [0; COMM_BYTES],

@@ -6,12 +6,8 @@
 
 use std::{collections::HashMap, io, mem, os::unix::net, process};
 
-use governd_common::{
-    event::{EventHeader, InfluenceEvent},
-    table::Task,
-};
+use governd_common::{event::InfluenceEvent, table::Task};
 use tokio::net::UnixDatagram;
-use zerocopy::FromZeros as _;
 
 use super::{
     clock,
@@ -153,8 +149,7 @@ impl Engine {
         } else {
             self.kernel.set_task(traced, Task { subject, root, since_ns: clock::boot_ns() })
         };
-        let header = EventHeader { tgid: tracer, subject, root, ..EventHeader::new_zeroed() };
-        let actor = actor(self.processes.attribute(&header));
+        let actor = actor(self.processes.now(tracer, clock::boot_ns()));
         self.tell_influence(Deed::Traces, actor, subject, traced);
         marked
     }

@@ -6,8 +6,7 @@ use std::{
     mem,
 };
 
-use governd_common::{event::EventHeader, verdict::Mode};
-use zerocopy::FromZeros as _;
+use governd_common::verdict::Mode;
 
 use super::{
     clock,
@@ -157,10 +156,7 @@ impl Engine {
         for ((pid, subject), programs) in found {
             let ids: Vec<String> = programs.iter().map(u32::to_string).collect();
             let name = format!("programs {}", ids.join(", ")).into();
-            let root = self.watch.tracers.of(pid).map_or(0, |(_, root)| root);
-            let header = EventHeader { tgid: pid, subject, root, ..EventHeader::new_zeroed() };
-            let known = self.processes.process(pid);
-            let actor = actor(known.unwrap_or_else(|| self.processes.attribute(&header)));
+            let actor = actor(self.processes.now(pid, clock::boot_ns()));
             let kind = "bpf-program";
             let unseen = Unseen { deed: Deed::Loads, kind, name, actor, subject };
             self.step(Input::Unseen(unseen, clock::now_ms()));

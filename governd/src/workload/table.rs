@@ -284,14 +284,16 @@ impl ProcessTable {
 
     fn insert_from_header(&mut self, header: &EventHeader) -> Known {
         let cgroup = self.cgroup_path(header.tgid, header.cgroup, header.time_ns);
+        let is_known = |id: &u32| *id != EventHeader::NO_ID;
+        let uid = Some(header.uid).filter(is_known);
         let process = Process {
             pid: header.tgid,
             started_ns: header.time_ns,
             name: text(&header.comm),
-            uid: Some(header.uid),
-            user: self.users.name(header.uid),
-            gid: Some(header.gid),
-            cgroup_id: Some(header.cgroup),
+            uid,
+            user: uid.and_then(|uid| self.users.name(uid)),
+            gid: Some(header.gid).filter(is_known),
+            cgroup_id: Some(header.cgroup).filter(|id| *id != 0),
             workload: self.workload(header.tgid, cgroup.as_deref()),
             cgroup,
             ..Process::default()
@@ -301,6 +303,10 @@ impl ProcessTable {
 
     /// A process can change its user and its cgroup between two events.
     fn follow_moves(&mut self, known: Known, header: &EventHeader) -> Known {
+        if header.uid == EventHeader::NO_ID {
+            // The event does not say, as the socket's process need not be the current one.
+            return known;
+        }
         let process = &known.process;
         if process.uid == Some(header.uid) && process.cgroup_id == Some(header.cgroup) {
             return known;

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use governd_common::event::EventHeader;
+use zerocopy::FromZeros as _;
+
 use super::{Known, ProcessTable};
 use crate::{
     core::{process::Login, workload::Workload},
@@ -9,6 +12,13 @@ use crate::{
 };
 
 impl ProcessTable {
+    /// A process that something other than an event tells of, as it is now.
+    pub fn now(&mut self, pid: u32, now_ns: u64) -> Known {
+        let (uid, gid) = (EventHeader::NO_ID, EventHeader::NO_ID);
+        let bare = EventHeader::new_zeroed();
+        self.attribute(&EventHeader { tgid: pid, time_ns: now_ns, uid, gid, ..bare })
+    }
+
     /// Whom a cgroup belongs to, as its path says; the same for all processes in it.
     pub(super) fn workload(&mut self, pid: u32, cgroup: Option<&str>) -> Option<Arc<Workload>> {
         let systemd = self.is_hybrid.then(|| self.proc.cgroups(pid).systemd).flatten();

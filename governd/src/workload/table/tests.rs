@@ -198,6 +198,23 @@ fn a_process_may_change_its_user_and_cgroup() {
 }
 
 #[test]
+fn an_event_that_does_not_know_the_user_changes_none() {
+    let fixture = Fixture::new();
+    fixture.process(90, 0, "agent", 50);
+    let mut table = fixture.table();
+    table.sweep();
+    let before = table.process(90).unwrap().process;
+    let (uid, gid) = (EventHeader::NO_ID, EventHeader::NO_ID);
+    let header = |pid| EventHeader { uid, gid, ..header(EventKind::Flow, pid, 60 * TICK, 0) };
+    assert_eq!(table.attribute(&header(90)).process, before);
+    assert_eq!(table.now(90, 61 * TICK).process, before);
+    for stranger in [table.attribute(&header(77)), table.now(78, 61 * TICK)] {
+        let process = stranger.process;
+        assert_eq!((process.uid, process.user.as_deref(), process.cgroup_id), (None, None, None));
+    }
+}
+
+#[test]
 fn unit_container_login_and_trace_are_known() {
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
