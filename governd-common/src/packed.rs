@@ -8,9 +8,9 @@ use crate::{
 
 impl Decision {
     const SET: u32 = 32;
-    const SET_BITS: u32 = 22;
+    const SET_BITS: u32 = 21;
     const REASON: u32 = Self::SET + Self::SET_BITS;
-    const REASON_BITS: u32 = 5;
+    const REASON_BITS: u32 = 6;
     const PROOF: u32 = Self::REASON + Self::REASON_BITS;
     const ALLOWS: u32 = Self::PROOF + 2;
     const ENFORCES: u32 = Self::ALLOWS + 1;
@@ -31,7 +31,8 @@ impl Decision {
     /// The decision that a number stands for; a denial where it stands for none.
     #[inline(always)]
     pub const fn unpack(packed: u64) -> Self {
-        let Some(reason) = Reason::from_byte((packed >> Self::REASON) as u8 & 0x1f) else {
+        let reason = (packed >> Self::REASON) as u8 & ((1 << Self::REASON_BITS) - 1);
+        let Some(reason) = Reason::from_byte(reason) else {
             return Self::FAULT;
         };
         Self {
