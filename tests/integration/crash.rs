@@ -139,6 +139,13 @@ impl<'p> Sink<'p> {
         run(enroll.arg(state))?.success().map(drop)
     }
 
+    /// Lets the host in, which has a key from its first start on, and starts it again.
+    fn start_enrolled(&self) -> Result<Daemon<'p>> {
+        self.place.start()?.terminate()?;
+        self.enroll()?;
+        self.place.start()
+    }
+
     /// What it says of the host.
     fn host(&self) -> Result<Value> {
         let hosts = self.ask(&["hosts", "--json"])?;
@@ -191,9 +198,7 @@ fn whoever_is_killed(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "crash")?;
     policy_of(lab, &place)?;
     let mut sink = Sink::new(&place)?;
-    place.start()?.terminate()?;
-    sink.enroll()?;
-    let mut daemon = place.start()?;
+    let mut daemon = sink.start_enrolled()?;
     // Who has nothing to record loses nothing.
     sink.wait_for_log(&daemon)?;
     daemon.kill()?;
@@ -283,9 +288,7 @@ fn a_sink_without_room(lab: &Lab) -> Result<()> {
     fs::create_dir(Sink::place(&place))?;
     let small = Small::over(Sink::place(&place), 48)?;
     let sink = Sink::new(&place)?;
-    place.start()?.terminate()?;
-    sink.enroll()?;
-    let daemon = place.start()?;
+    let daemon = sink.start_enrolled()?;
     let before = sink.wait_for_log(&daemon)?;
     small.fill()?;
     let client = tries(lab, "10")?;
@@ -313,9 +316,7 @@ fn a_rewritten_history(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "rewritten")?;
     policy_of(lab, &place)?;
     let sink = Sink::new(&place)?;
-    place.start()?.terminate()?;
-    sink.enroll()?;
-    let daemon = place.start()?;
+    let daemon = sink.start_enrolled()?;
     client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 5)?;
     sink.wait_for_log(&daemon)?;
     daemon.terminate()?;
@@ -348,9 +349,7 @@ fn values_are_erased(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "erased")?;
     policy_of(lab, &place)?;
     let sink = Sink::new(&place)?;
-    place.start()?.terminate()?;
-    sink.enroll()?;
-    let daemon = place.start()?;
+    let daemon = sink.start_enrolled()?;
     let arguments = ["-c", "import os; os.execv('/bin/true', ['true', 'of-a-person'])", PERSONAL];
     lab.client(Family::V4, lab.tools().agent()).args(arguments).run()?.success()?;
     sink.wait_for_log(&daemon)?;

@@ -315,8 +315,7 @@ impl Engine {
             Some((GrantKey { subject, set, port, protocol }, grant.until_ns))
         });
         let quarantined = controls.quarantined().filter_map(|one| subject_of(&one.agent));
-        let quarantined =
-            quarantined.flat_map(|agent| std::iter::once(agent).chain(policy.subjects_with(agent)));
+        let quarantined = quarantined.flat_map(|agent| policy.subjects_of(agent));
         tables::Controls { grants: grants.collect(), quarantined: quarantined.collect() }
     }
 

@@ -99,14 +99,8 @@ impl Engine {
     fn agents_of(&mut self, target: Option<&str>) -> Result<Vec<(Arc<str>, u32)>, Reply> {
         let policy = Arc::clone(self.state.policy());
         let mut agents = policy.agents.iter().filter(|agent| agent.subject != 0);
-        // What others started is theirs as well as its own.
-        let with_started = |agent: &AgentFacts| {
-            let name = Arc::clone(&agent.name);
-            let all = std::iter::once(agent.subject).chain(policy.subjects_with(agent.subject));
-            all.map(|subject| (Arc::clone(&name), subject)).collect::<Vec<_>>()
-        };
         let Some(target) = target else {
-            return Ok(agents.flat_map(with_started).collect());
+            return Ok(agents.flat_map(|agent| with_started(&policy, agent)).collect());
         };
         let subject = match target.parse::<u32>() {
             Err(_) => None,
@@ -117,7 +111,8 @@ impl Engine {
         };
         let is_meant =
             |agent: &&AgentFacts| *agent.name == *target || Some(agent.subject) == subject;
-        let found: Vec<_> = agents.find(is_meant).map(with_started).unwrap_or_default();
+        let found = agents.find(is_meant).map(|agent| with_started(&policy, agent));
+        let found = found.unwrap_or_default();
         if found.is_empty() {
             let hint = "name an agent of the policy, or the id of one of its processes";
             return Err(refusal("no registered agent is meant", hint));
@@ -164,14 +159,17 @@ impl Engine {
                 let message = format!("{} is quarantined by {why}", agent.name);
                 let operation = ("quarantine.set", Ruling::Quarantined);
                 self.rule_agent(operation, &agent.name, None, message);
-                let mut all = vec![(Arc::clone(&agent.name), subject)];
                 for started in policy.subjects_with(subject) {
                     self.kernel.set_quarantined(started, true)?;
-                    all.push((Arc::clone(&agent.name), started));
                 }
-                self.end_connections(&all)?;
+                self.end_connections(&with_started(policy, agent))?;
             }
         }
         Ok(())
     }
+}
+
+/// Every subject of an agent: what others started is theirs as well as its own.
+fn with_started(policy: &Compiled, agent: &AgentFacts) -> Vec<(Arc<str>, u32)> {
+    policy.subjects_of(agent.subject).map(|subject| (Arc::clone(&agent.name), subject)).collect()
 }

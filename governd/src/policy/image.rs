@@ -1,7 +1,7 @@
 //! The compiled policy: exactly the bytes that go into the kernel's tables, without slot and
 //! generation, which the kernel room adds, and what the rule numbers in events stand for.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use super::{
     compile::hosts::Choice,
@@ -134,6 +134,12 @@ impl Compiled {
     pub fn subjects_with(&self, agent: u32) -> impl Iterator<Item = u32> {
         let subjects = self.image.subjects.iter();
         subjects.filter(move |(_, it)| it.members.contains(&agent)).map(|(subject, _)| *subject)
+    }
+
+    /// Every subject that stands for an agent: its own, and those in which others started it or it
+    /// started others.
+    pub fn subjects_of(&self, agent: u32) -> impl Iterator<Item = u32> {
+        iter::once(agent).chain(self.subjects_with(agent))
     }
 
     /// Agents that are registered: all but the unregistered.

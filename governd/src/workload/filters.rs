@@ -6,13 +6,9 @@
 
 use std::{collections::BTreeSet, io, os::fd::OwnedFd};
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SocketFlags, SocketType, bind,
-    netlink::{self, SocketAddrNetlink},
-    recv, socket_with,
-};
+use rustix::net::{RecvFlags, SocketType, netlink, recv};
 
-use super::netlink::{attribute, split};
+use super::netlink::{attribute, listen, split};
 
 /// The group that is told of nftables (`NFNLGRP_NFTABLES`), as a bit.
 const GROUP_NFTABLES: u32 = 1 << 6;
@@ -51,9 +47,9 @@ impl Filters {
     /// # Errors
     /// The kernel gives no socket.
     pub fn open() -> io::Result<Self> {
-        let nftables = listen(Some(netlink::NETFILTER), GROUP_NFTABLES);
-        // No protocol is `NETLINK_ROUTE`.
-        Ok(Self { nftables: nftables.ok(), traffic_control: listen(None, GROUP_TC)? })
+        let nftables = listen(SocketType::RAW, Some(netlink::NETFILTER), GROUP_NFTABLES);
+        let traffic_control = listen(SocketType::RAW, None, GROUP_TC)?;
+        Ok(Self { nftables: nftables.ok(), traffic_control })
     }
 
     /// What was changed since; never waits.
@@ -70,13 +66,6 @@ impl Filters {
         });
         changes
     }
-}
-
-fn listen(protocol: Option<rustix::net::Protocol>, group: u32) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
-    bind(&socket, &SocketAddrNetlink::new(0, group))?;
-    Ok(socket)
 }
 
 /// Goes through the messages that wait. What the socket had no place for is missed.

@@ -5,15 +5,12 @@
 
 use std::{collections::HashSet, io, os::fd::OwnedFd};
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink,
-    recv, send, socket_with,
-};
+use rustix::net::{RecvFlags, SendFlags, SocketType, recv, send};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
     limits::INTERFACES_MAX,
-    netlink::{ANSWER_BYTES_MAX, Header, NLM_F_DUMP, NLM_F_REQUEST, attribute, split},
+    netlink::{ANSWER_BYTES_MAX, Header, NLM_F_DUMP, NLM_F_REQUEST, attribute, listen, split},
 };
 
 const RTM_NEWLINK: u16 = 16;
@@ -115,10 +112,7 @@ impl Listener {
     /// # Errors
     /// The kernel gives no socket, or no list.
     pub fn open(buffer: &mut Buffer) -> io::Result<(Self, Vec<Interface>)> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        // No protocol is `NETLINK_ROUTE`.
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-        bind(&socket, &SocketAddrNetlink::new(0, GROUP))?;
+        let socket = listen(SocketType::RAW, None, GROUP)?;
         let mut listener = Self { socket, known: HashSet::new() };
         listener.ask()?;
         let present = listener.news(buffer)?;

@@ -1,7 +1,10 @@
 //! Messages of netlink(7), as include/uapi/linux/netlink.h has them.
 
-use std::io;
+use std::{io, os::fd::OwnedFd};
 
+use rustix::net::{
+    AddressFamily, Protocol, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, socket_with,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub(super) const NLM_F_REQUEST: u16 = 1;
@@ -22,6 +25,19 @@ pub(super) struct Header {
     pub(super) flags: u16,
     pub(super) sequence: u32,
     pub(super) port: u32,
+}
+
+/// A socket that never waits and gets what the kernel tells these groups, a bit each; no protocol
+/// is `NETLINK_ROUTE`.
+pub(super) fn listen(
+    kind: SocketType,
+    protocol: Option<Protocol>,
+    groups: u32,
+) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::NETLINK, kind, flags, protocol)?;
+    bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+    Ok(socket)
 }
 
 /// The first message of some bytes, and what is behind it.

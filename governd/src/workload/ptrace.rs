@@ -8,13 +8,10 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use rustix::net::{
-    AddressFamily, SendFlags, SocketFlags, SocketType, bind, netlink, netlink::SocketAddrNetlink,
-    send, socket_with,
-};
+use rustix::net::{SendFlags, SocketType, netlink::CONNECTOR as PROTOCOL, send};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::netlink::{Header, NLMSG_DONE, split};
+use super::netlink::{self, Header, NLMSG_DONE, split};
 
 /// `CN_IDX_PROC` and `CN_VAL_PROC`: the connector's number, which is its group as well.
 const CONNECTOR: u32 = 1;
@@ -70,10 +67,7 @@ pub fn listen() -> io::Result<OwnedFd> {
     if !is_new_enough(&release.release().to_string_lossy()) {
         return Err(io::Error::from(io::ErrorKind::Unsupported));
     }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let protocol = Some(netlink::CONNECTOR);
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
-    bind(&socket, &SocketAddrNetlink::new(0, CONNECTOR))?;
+    let socket = netlink::listen(SocketType::DGRAM, Some(PROTOCOL), CONNECTOR)?;
     let body = [LISTEN, EVENT_PTRACE];
     let len = size_of_val(&body) as u16;
     let (connector, value) = (CONNECTOR, CONNECTOR);

@@ -21,6 +21,7 @@ use crate::workload::{
         ANSWER_BYTES_MAX, Header, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
         attribute, error, split,
     },
+    netns::{NetworkNamespace, VisitError, Visitor},
 };
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -162,6 +163,29 @@ struct PacketSocket {
 pub(super) struct Diag {
     socket: OwnedFd,
     sequence: u32,
+}
+
+/// What the kernel lists in a namespace for IPv4 and then for IPv6; nothing where that cannot be
+/// entered, or it does not tell.
+///
+/// # Errors
+/// The thread is in the wrong namespace.
+pub(super) fn of_both<T>(
+    visitor: &Visitor,
+    namespace: &NetworkNamespace,
+    list: impl Fn(&mut Diag, u8) -> io::Result<Vec<T>>,
+) -> Result<Vec<T>, VisitError> {
+    let listed = visitor.within(namespace, || {
+        let mut diag = Diag::open()?;
+        let mut all = list(&mut diag, INET)?;
+        all.extend(list(&mut diag, INET6)?);
+        io::Result::Ok(all)
+    });
+    match listed {
+        Ok(listed) => Ok(listed.unwrap_or_default()),
+        Err(VisitError::Enter(_)) => Ok(Vec::new()),
+        Err(error @ VisitError::Return(_)) => Err(error),
+    }
 }
 
 impl Diag {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    diag::{Diag, INET, INET6},
+    diag::{Diag, of_both},
     open_sockets,
 };
 use crate::workload::{
@@ -95,17 +95,7 @@ fn look(
     let pids = proc.pids();
     let (mut present, mut fresh) = (HashSet::new(), Vec::new());
     for namespace in lookout.look(proc, &pids, &mut HashSet::new()) {
-        let list = || -> io::Result<Vec<(u16, u64)>> {
-            let mut diag = Diag::open()?;
-            let mut found = diag.listeners(INET)?;
-            found.extend(diag.listeners(INET6)?);
-            Ok(found)
-        };
-        let listed = match visitor.within(&namespace, list) {
-            Ok(listed) => listed.unwrap_or_default(),
-            Err(VisitError::Enter(_)) => continue,
-            Err(error @ VisitError::Return(_)) => return Err(error),
-        };
+        let listed = of_both(visitor, &namespace, Diag::listeners)?;
         for (port, inode) in listed.into_iter().filter(|(port, _)| ports.contains(port)) {
             present.insert((namespace.inode, inode));
             if !known.contains(&(namespace.inode, inode)) {

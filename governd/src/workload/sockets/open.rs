@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    diag::{Diag, INET, INET6, Measured},
+    diag::{Diag, Measured, of_both},
     open_sockets,
 };
 use crate::workload::{
@@ -101,17 +101,7 @@ fn look(proc: &ProcFs, visitor: &Visitor, pids: &[u32]) -> Result<Vec<Open>, Vis
         return Ok(found);
     }
     for namespace in NetworkNamespace::of_processes(proc, pids.iter().copied(), &mut seen) {
-        let list = || -> io::Result<Vec<Measured>> {
-            let mut diag = Diag::open()?;
-            let mut all = diag.measured(INET)?;
-            all.extend(diag.measured(INET6)?);
-            Ok(all)
-        };
-        let listed = match visitor.within(&namespace, list) {
-            Ok(listed) => listed.unwrap_or_default(),
-            Err(VisitError::Enter(_)) => continue,
-            Err(error @ VisitError::Return(_)) => return Err(error),
-        };
+        let listed = of_both(visitor, &namespace, Diag::measured)?;
         for Measured { inode, peer, sent_bytes, received_bytes } in listed {
             // Inodes of sockets are of one file system for all namespaces.
             if let Some(pid) = owners.remove(&inode) {
