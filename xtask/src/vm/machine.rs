@@ -30,6 +30,8 @@ pub(super) struct Boot<'a> {
     pub(super) memory: &'a str,
     /// Of the kernel.
     pub(super) arguments: &'a str,
+    /// The file that the third serial line writes to.
+    pub(super) kept: Option<&'a Path>,
 }
 
 /// A line of the machine, and how long after its start it came.
@@ -75,7 +77,7 @@ pub(super) fn boot(boot: &Boot<'_>, limit: Duration) -> Result<Run> {
 }
 
 fn command(boot: &Boot<'_>) -> Result<Command> {
-    let Boot { kernel, initramfs, logs, cpu, memory, arguments } = boot;
+    let Boot { kernel, initramfs, logs, cpu, memory, arguments, kept } = boot;
     // `nice` would say only that it cannot run it, and that on its own stderr.
     place::program(QEMU)
         .with_context(|| format!("no {QEMU}; hint: as root, `cargo xtask setup --only vm`"))?;
@@ -94,6 +96,9 @@ fn command(boot: &Boot<'_>) -> Result<Command> {
         .args(["-serial", "stdio"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if let Some(kept) = kept {
+        command.arg("-serial").arg(format!("file:{}", kept.display()));
+    }
     Ok(command)
 }
 

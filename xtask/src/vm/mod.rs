@@ -219,6 +219,7 @@ fn try_on(
         cpu: release.cpu,
         memory: MEMORY,
         arguments: KERNEL_ARGUMENTS,
+        kept: None,
     };
     let outcome = machine::boot(&boot, limit);
     let outcome = outcome.map(|run| Outcome::of(&run, limit));

@@ -17,7 +17,7 @@ const LEFT_OUT: [&str; 6] = [
     "var/cache/apt",
     "var/lib/apt/lists",
 ];
-const MODE: u32 = 0o7777;
+pub(super) const MODE: u32 = 0o7777;
 
 /// The system of a suite: what was made before, unless `is_fresh` asks for a new one.
 pub(super) fn archive(suite: &str, folder: &Path, is_fresh: bool) -> Result<Archive> {
@@ -43,7 +43,7 @@ pub(super) fn archive(suite: &str, folder: &Path, is_fresh: bool) -> Result<Arch
 }
 
 /// Adds what is in a folder. Its path is relative to the root, and ends in a slash or is empty.
-fn add(archive: &mut Archive, root: &Path, folder: &str) -> Result<()> {
+pub(super) fn add(archive: &mut Archive, root: &Path, folder: &str) -> Result<()> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root.join(folder))? {
         names.push(entry?.file_name().into_string().ok().context("a name is not text")?);
