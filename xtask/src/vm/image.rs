@@ -26,12 +26,35 @@ const BUILT_IN: &[&str] = &[
     "CONFIG_TMPFS",
 ];
 
+/// Of a tree of modules: the network's, what these use, and what is built in.
+const MODULES: &[&str] = &[
+    "kernel/arch",
+    "kernel/crypto",
+    "kernel/drivers/net/dummy.ko",
+    "kernel/drivers/net/dummy.ko.xz",
+    "kernel/drivers/net/macvlan.ko",
+    "kernel/drivers/net/macvlan.ko.xz",
+    "kernel/drivers/net/tun.ko",
+    "kernel/drivers/net/tun.ko.xz",
+    "kernel/drivers/net/veth.ko",
+    "kernel/drivers/net/veth.ko.xz",
+    "kernel/drivers/net/vxlan",
+    "kernel/drivers/net/vxlan.ko",
+    "kernel/lib",
+    "kernel/net",
+    "modules.builtin",
+    "modules.builtin.modinfo",
+    "modules.order",
+];
+
 /// A kernel that can be booted.
 pub(super) struct Image {
     /// The compressed kernel.
     pub(super) vmlinuz: PathBuf,
     /// Where logs of its machine go.
     pub(super) folder: PathBuf,
+    /// The modules of its network, as the package has them: a folder with the kernel's name.
+    pub(super) modules: PathBuf,
     /// Version of the package.
     pub(super) version: String,
 }
@@ -51,8 +74,9 @@ pub(super) fn provide(release: &Release, is_fresh: bool) -> Result<Image> {
 
 fn stored(folder: &Path) -> Option<Image> {
     let version = fs::read_to_string(folder.join("version")).ok()?.trim().to_owned();
-    let vmlinuz = folder.join("vmlinuz");
-    vmlinuz.is_file().then(|| Image { vmlinuz, folder: folder.to_path_buf(), version })
+    let (vmlinuz, modules) = (folder.join("vmlinuz"), folder.join("modules"));
+    let is_whole = vmlinuz.is_file() && modules.is_dir();
+    is_whole.then(|| Image { vmlinuz, folder: folder.to_path_buf(), modules, version })
 }
 
 fn fetch(release: &Release, folder: &Path) -> Result<()> {
@@ -97,7 +121,27 @@ fn fetch(release: &Release, folder: &Path) -> Result<()> {
         let found = found.with_context(|| format!("{package} holds no {file}"))?;
         fs::rename(found, folder.join(file))?;
     }
+    let trees = ["lib/modules", "usr/lib/modules"].map(|tree| scratch.path().join(tree));
+    let tree = trees.iter().map(|tree| tree.join(kernel)).find(|tree| tree.join("kernel").is_dir());
+    let tree = tree.with_context(|| format!("{package} holds no modules"))?;
+    keep_modules(&tree, &folder.join("modules").join(kernel))
+        .with_context(|| format!("cannot keep the modules of {package}"))?;
     fs::write(folder.join("version"), version)?;
+    Ok(())
+}
+
+/// Moves what a lab's namespaces may need of a kernel's modules, which is a tenth of them.
+fn keep_modules(tree: &Path, to: &Path) -> Result<()> {
+    if let Some(modules) = to.parent().filter(|modules| modules.exists()) {
+        fs::remove_dir_all(modules)?;
+    }
+    for part in MODULES {
+        let (from, to) = (tree.join(part), to.join(part));
+        if from.exists() {
+            fs::create_dir_all(to.parent().context("a path without a folder")?)?;
+            fs::rename(from, to)?;
+        }
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! room `kernel`, then the machine ends. Not for: what needs a network or a distribution around it;
 //! the lab does that on the host's own kernel.
 
+mod bypass;
 mod cpio;
 mod image;
 mod init;
@@ -15,6 +16,7 @@ mod packages;
 mod page;
 mod release;
 mod step;
+mod system;
 
 use std::{
     fs,
@@ -49,11 +51,17 @@ pub(crate) struct Arguments {
     /// Look for newer packages instead of using those that were downloaded before
     #[arg(long)]
     fresh: bool,
-    /// Seconds that one machine may take [default: 3600, with `--packages` 7200]
+    /// Seconds that one machine may take [default: 3600, with `--packages` or `--bypass` 7200]
     #[arg(long, value_name = "SECONDS")]
     limit: Option<u64>,
+    /// Try techniques of the bypass table instead
+    #[arg(long, conflicts_with = "tests")]
+    bypass: bool,
+    /// Only techniques with this prefix; may be given again [default: one of each kind]
+    #[arg(long, value_name = "PREFIX", requires = "bypass")]
+    only: Vec<String>,
     /// Try the Debian package in whole systems instead
-    #[arg(long, conflicts_with_all = ["kernels", "tests"])]
+    #[arg(long, conflicts_with_all = ["kernels", "tests", "bypass"])]
     packages: bool,
     /// Only this system: debian-12 or debian-13; may be given again [default: all]
     #[arg(long = "system", value_name = "NAME", requires = "packages")]
@@ -118,8 +126,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let limit = limit.unwrap_or(SYSTEM_LIMIT);
         return packages::run(&arguments.systems, arguments.fresh, limit);
     }
-    let limit = limit.unwrap_or(LIMIT);
     let releases = release::chosen(&arguments.kernels)?;
+    if arguments.bypass {
+        setup::provide(&[Part::Build, Part::Test, Part::Vm])?;
+        let limit = limit.unwrap_or(SYSTEM_LIMIT);
+        return bypass::run(&releases, &arguments.only, arguments.fresh, limit);
+    }
+    let limit = limit.unwrap_or(LIMIT);
     setup::provide(&[Part::Build, Part::Vm])?;
     let folder = place::target()?.join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
@@ -169,7 +182,7 @@ fn archive(tests: Tests) -> Result<Vec<u8>> {
         Tests::All => &["kernel::"],
     };
     if !filters.is_empty() {
-        let host = test_program()?;
+        let host = test_program(&["--package", "governd", "--lib"])?;
         programs.push(Program { host, guest: "bin/governd-tests".to_owned() });
         // One after another: the machine has one processor.
         let arguments = ["governd-tests", "--include-ignored", "--test-threads=1"];
@@ -178,10 +191,10 @@ fn archive(tests: Tests) -> Result<Vec<u8>> {
     initramfs::build(&programs, &steps)
 }
 
-/// Builds the daemon's unit tests and returns their program.
-fn test_program() -> Result<PathBuf> {
+/// Builds the tests that cargo's arguments choose, and returns their program.
+fn test_program(chosen: &[&str]) -> Result<PathBuf> {
     let mut cargo = command::cargo()?;
-    cargo.args(["test", "--package", "governd", "--lib", "--no-run", "--message-format=json"]);
+    cargo.arg("test").args(chosen).args(["--no-run", "--message-format=json"]);
     say::note(command::text(&cargo));
     let messages = command::read(&mut cargo)?;
     test_program_of(&messages).context("cargo built no test program")

@@ -1,12 +1,16 @@
-//! The same system when its host was switched off and on again: what was on its disk is there, and nothing
-//! of what was in its kernel. The machine has no disk: before it ends, it hands over what a disk would keep.
+//! The same system when its host was switched off and on again: what was on its disk is there, and
+//! nothing of what was in its kernel. The machine has no disk: before it ends, it hands over what a
+//! disk would keep.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anyhow::{Context, Result};
 
-use super::{Script, system};
-use crate::{run, vm::cpio::Archive};
+use super::{CONTENTS, Script};
+use crate::{
+    run,
+    vm::{cpio::Archive, system},
+};
 
 /// What the system says before anything is asked of it, and after a person let the agent go.
 pub(super) const STEPS: &[Script] = &[
@@ -38,7 +42,7 @@ pub(super) fn archive(suite: &str, folder: &Path, package: &Path) -> Result<Arch
     fs::create_dir_all(&disk).with_context(|| format!("cannot write {}", disk.display()))?;
     run::read(run::command("dpkg-deb")?.arg("--extract").arg(package).arg(&disk))?;
     run::read(run::command("tar")?.arg("-xzf").arg(folder.join(KEPT)).arg("-C").arg(&disk))?;
-    let mut archive = system::archive(suite, folder, false)?;
+    let mut archive = system::archive(suite, CONTENTS, folder, false)?;
     system::add(&mut archive, &disk, "")?;
     let python = fs::canonicalize(folder.join("root").join(PYTHON)).context("no Python")?;
     let mode = fs::metadata(&python)?.permissions().mode() & system::MODE;

@@ -1,14 +1,14 @@
 //! `cargo xtask vm --packages`: governd's Debian package in real systems.
 //!
-//! Debian itself, made by debootstrap and booted with systemd in an emulated machine, goes through
-//! a package's life: install, enforce, hang, upgrade to another build with other tables and back
-//! under load, remove, purge; and then comes up once more as its disk was in between. Each step is a shell script in `steps/` that says what must hold. The
-//! packages hold development builds: what is tried here is the packing and the service. It takes
-//! many minutes and is not part of `cargo xtask ci`.
+//! Debian itself, made by debootstrap and booted with systemd in an emulated machine, goes
+//! through a package's life: install, enforce, hang, upgrade to another build with other tables
+//! and back under load, remove, purge; and then comes up once more as its disk was in between.
+//! Each step is a shell script in `steps/` that says what must hold. The packages hold
+//! development builds: what is tried here is the packing and the service. It takes many minutes
+//! and is not part of `cargo xtask ci`.
 
 mod again;
 mod next;
-mod system;
 
 use std::{
     fs,
@@ -25,6 +25,7 @@ use super::{
     outcome::Outcome,
     release::{self, Release},
     step::{self, Step},
+    system,
 };
 use crate::{
     dist, place, run, say,
@@ -69,6 +70,8 @@ const STEPS: &[Script] = &[
 const LOAD: &str = include_str!("steps/load.sh");
 const COUNTED: &str = include_str!("steps/counted.sh");
 
+/// A service manager, and what the steps use.
+const CONTENTS: &str = "iproute2,python3-minimal,systemd,systemd-sysv";
 /// A whole system is unpacked into memory.
 const MEMORY: &str = "3072M";
 /// The service manager is what the kernel starts.
@@ -117,7 +120,7 @@ pub(super) fn run(names: &[String], is_fresh: bool, limit: Duration) -> Result<(
     }
     if !failed.is_empty() {
         bail!(
-            "governd's package does not pass on {}; hint: steps.log below {} has what the steps said",
+            "governd's package does not pass on {}; hint: steps.log below {} has what was said",
             failed.join(", "),
             folder.display()
         );
@@ -166,7 +169,7 @@ fn try_on(
     let image = image::provide(release, is_fresh)?;
     let folder = folder.join(system.name);
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
-    let mut archive = system::archive(system.suite, &folder, is_fresh)?;
+    let mut archive = system::archive(system.suite, CONTENTS, &folder, is_fresh)?;
     for (path, package) in
         [("packages/old.deb", &packages.old), ("packages/new.deb", &packages.new)]
     {

@@ -4,10 +4,9 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::{run, say, setup::debian, vm::cpio::Archive};
+use super::cpio::Archive;
+use crate::{run, say, setup::debian};
 
-/// Beside what debootstrap calls minimal: a service manager, and what the steps use.
-const PACKAGES: &str = "iproute2,python3-minimal,systemd,systemd-sysv";
 /// Not needed to run, and a third of the whole.
 const LEFT_OUT: [&str; 6] = [
     "usr/share/doc",
@@ -19,8 +18,14 @@ const LEFT_OUT: [&str; 6] = [
 ];
 pub(super) const MODE: u32 = 0o7777;
 
-/// The system of a suite: what was made before, unless `is_fresh` asks for a new one.
-pub(super) fn archive(suite: &str, folder: &Path, is_fresh: bool) -> Result<Archive> {
+/// The system of a suite, with `packages` beside what debootstrap calls minimal: what was made
+/// before, unless `is_fresh` asks for a new one.
+pub(super) fn archive(
+    suite: &str,
+    packages: &str,
+    folder: &Path,
+    is_fresh: bool,
+) -> Result<Archive> {
     let root = folder.join("root");
     let is_whole = folder.join("root.whole");
     if is_fresh || !is_whole.exists() {
@@ -30,7 +35,7 @@ pub(super) fn archive(suite: &str, folder: &Path, is_fresh: bool) -> Result<Arch
         }
         let archive = debian::archive()?;
         let mut debootstrap = run::command("debootstrap")?;
-        debootstrap.args(["--variant=minbase", &format!("--include={PACKAGES}"), suite]);
+        debootstrap.args(["--variant=minbase", &format!("--include={packages}"), suite]);
         debootstrap.arg(&root).arg(archive);
         say::note(format_args!("making Debian's {suite} in {}", root.display()));
         run::read(&mut debootstrap)?;
@@ -42,22 +47,31 @@ pub(super) fn archive(suite: &str, folder: &Path, is_fresh: bool) -> Result<Arch
     Ok(archive)
 }
 
-/// Adds what is in a folder. Its path is relative to the root, and ends in a slash or is empty.
+/// Adds what is in a folder of a root. Its path is relative to the root, and ends in a slash or is
+/// empty.
 pub(super) fn add(archive: &mut Archive, root: &Path, folder: &str) -> Result<()> {
+    add_as(archive, &root.join(folder), folder, &LEFT_OUT)
+}
+
+/// Adds what is in a folder of the host as what is in `guest`, which ends in a slash.
+pub(super) fn add_tree(archive: &mut Archive, host: &Path, guest: &str) -> Result<()> {
+    add_as(archive, host, guest, &[])
+}
+
+fn add_as(archive: &mut Archive, host: &Path, guest: &str, left_out: &[&str]) -> Result<()> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(root.join(folder))? {
+    for entry in fs::read_dir(host).with_context(|| format!("cannot read {}", host.display()))? {
         names.push(entry?.file_name().into_string().ok().context("a name is not text")?);
     }
     names.sort();
     for name in names {
-        let path = format!("{folder}{name}");
-        let host = root.join(&path);
+        let (path, host) = (format!("{guest}{name}"), host.join(&name));
         let about = fs::symlink_metadata(&host)?;
-        if LEFT_OUT.contains(&path.as_str()) {
+        if left_out.contains(&path.as_str()) {
             archive.folder(&path)?;
         } else if about.is_dir() {
             archive.folder_with(&path, about.permissions().mode() & MODE)?;
-            add(archive, root, &format!("{path}/"))?;
+            add_as(archive, &host, &format!("{path}/"), left_out)?;
         } else if about.is_symlink() {
             let target = fs::read_link(&host)?;
             archive.link(&path, target.to_str().context("a link is not text")?)?;
