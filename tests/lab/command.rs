@@ -143,6 +143,7 @@ impl Running {
         if let Some(line) = self.stdout.iter().chain(&self.stderr).find(|line| fits(line)) {
             return Ok(line.clone());
         }
+        let limit = wait::allowed(limit);
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -189,6 +190,7 @@ impl Running {
     ///
     /// Fails, and kills it, when the limit is over.
     pub fn finish(mut self, limit: Duration) -> Result<Finished> {
+        let limit = wait::allowed(limit);
         let deadline = self.started.max(Instant::now()) + limit;
         let status = loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -1,7 +1,7 @@
 //! Waiting on a state, never on a time.
 
 use std::{
-    thread,
+    env, thread,
     time::{Duration, Instant},
 };
 
@@ -9,6 +9,9 @@ use anyhow::{Result, bail};
 
 /// How long a state may take to come about on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many times as slow as others a machine is, an emulated one for example.
+const SLOWNESS: &str = "GOVERND_TEST_SLOWNESS";
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -22,6 +25,7 @@ pub fn until<T>(
     limit: Duration,
     mut state: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
+    let limit = allowed(limit);
     let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = state()? {
@@ -32,4 +36,10 @@ pub fn until<T>(
         }
         thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// What this machine may take for what may take others `limit`.
+pub(crate) fn allowed(limit: Duration) -> Duration {
+    let slowness = env::var(SLOWNESS).ok().and_then(|text| text.parse().ok());
+    limit * slowness.unwrap_or(1).max(1)
 }
