@@ -70,6 +70,8 @@ shared! {
         pub sock_family: u32,
         /// `sock.sk_protocol`.
         pub sock_protocol: u32,
+        /// `sock.sk_write_queue.qlen`.
+        pub sock_queued: u32,
         /// The byte of `sock.sk_kern_sock`.
         pub sock_kernel: u32,
         /// Its bit in that byte: set if the kernel made the socket for itself.
@@ -78,6 +80,9 @@ shared! {
         pub tcp_mptcp: u32,
         /// Its bit in that byte, or 0 where the kernel has no MPTCP.
         pub tcp_mptcp_mask: u32,
+        /// `mptcp_subflow_context.conn`, or 0 where programs get from a path to its connection in
+        /// no way (before Linux 5.19, and on kernels without MPTCP).
+        pub path_connection: u32,
         /// `tcp_sock.bytes_received`.
         pub tcp_received: u32,
         /// `tcp_sock.bytes_acked`.

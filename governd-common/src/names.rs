@@ -211,9 +211,13 @@ pub mod program {
     pub const MEMORY_LOCK: &str = "memory_lock";
     /// `tp_btf/tcp_sendmsg_locked`, or `tp_btf/sock_send_length`.
     pub const TCP_SEND: &str = "tcp_send";
+    /// `tp_btf/sock_send_length`, where that is not [`TCP_SEND`]'s.
+    pub const ANY_SEND: &str = "any_send";
+    /// `tp_btf/mptcp_subflow_get_send`.
+    pub const PATH_SEND: &str = "path_send";
 
     /// All of them.
-    pub const ALL: [&str; 29] = [
+    pub const ALL: [&str; 31] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -243,6 +247,8 @@ pub mod program {
         PROCESS_EXIT,
         MEMORY_LOCK,
         TCP_SEND,
+        ANY_SEND,
+        PATH_SEND,
     ];
 }
 

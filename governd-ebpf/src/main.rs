@@ -44,6 +44,7 @@ mod limit;
 mod local;
 mod lsm;
 mod memory;
+mod multipath;
 mod outcome;
 mod owner;
 mod process;
@@ -256,6 +257,24 @@ fn memory_lock(context: RawTracePointContext) -> i32 {
 #[unsafe(link_section = "tp_btf/tcp_sendmsg_locked")]
 fn tcp_send(context: *mut c_void) -> i32 {
     sending::judge(&BtfTracePointContext::new(context));
+    0
+}
+
+/// Since Linux 6.3: any socket was given bytes to send. Where the program before is told of TCP
+/// alone, this one sees the rest.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sock_send_length")]
+fn any_send(context: *mut c_void) -> i32 {
+    sending::judge_any(&BtfTracePointContext::new(context));
+    0
+}
+
+/// Since Linux 5.13: one of the paths of a multipath connection is chosen, for what it has to send.
+/// The daemon loads it as it does those before.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/mptcp_subflow_get_send")]
+fn path_send(context: *mut c_void) -> i32 {
+    multipath::judge(&BtfTracePointContext::new(context));
     0
 }
 

@@ -38,6 +38,7 @@ use governd_common::{
 
 use crate::{
     emit::count,
+    multipath,
     outcome::Outcome,
     subject::{self, selector_subject, started_by},
     tables::{CGROUP_SUBJECTS, CGROUPS, SETTINGS, SOCKETS, View},
@@ -102,11 +103,20 @@ pub(crate) fn settle(
         claim.flags = socket_flag::FOREIGN;
         return take(view, skb, socket, &claim, owner);
     }
+    let above = multipath::owner_above(socket);
+    if !above.is_null() {
+        // SAFETY: not null; the storage lives as long as the connection, and that as this path.
+        let above = unsafe { &*above };
+        if above.subject != 0 && above.subject != owned_by {
+            claim = Claim { flags: socket_flag::FOREIGN, ..Claim::of(above) };
+            return take(view, skb, socket, &claim, owner);
+        }
+    }
     if owned_by != 0 {
         // SAFETY: not null, as it says whose it is.
         let stored = unsafe { &mut *stored };
         if stored.flags & socket_flag::QUEUED != 0 {
-            (claim.subject, claim.tgid, claim.root) = (owned_by, stored.tgid, stored.root);
+            claim = Claim::of(stored);
             return take(view, skb, socket, &claim, owner);
         }
         note_accepted(skb, socket, kind, stored);
@@ -155,6 +165,12 @@ struct Claim {
 
 impl Claim {
     const NONE: Self = Self { subject: 0, tgid: 0, root: 0, flags: 0 };
+
+    /// Of who owns already.
+    #[inline(always)]
+    fn of(owner: &SocketOwner) -> Self {
+        Self { subject: owner.subject, tgid: owner.tgid, root: owner.root, flags: 0 }
+    }
 }
 
 /// Whether the current task is the one that sends.

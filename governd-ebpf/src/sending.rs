@@ -1,9 +1,10 @@
-//! Bytes that a governed process queues in a connection of somebody else's.
+//! Bytes that a governed process queues in a socket of somebody else's.
 //!
 //! [`crate::owner`] sees who sends where a packet leaves in the sender's context. Queued bytes need
-//! not: those of a corked socket wait for a timer, and those for a full window for the peer. So a
-//! TCP socket that is nobody's, or another subject's, becomes the sender's as bytes are queued, and
-//! what it is connected to is judged at its next packet.
+//! not: those of a corked socket wait for a timer, those for a full window for the peer, and those
+//! of a datagram that is not whole for who completes it. So a socket that is nobody's, or another
+//! subject's, becomes the sender's as bytes are queued, and what it is connected to is judged at its
+//! next packet. Of a multipath connection that is the socket above its paths ([`crate::multipath`]).
 //!
 //! The program runs for every send on the host; nearly all are of processes that nobody tracks.
 
@@ -23,42 +24,81 @@ use crate::{
     emit::count,
     subject,
     tables::{SOCKETS, View},
-    task::SocketPointer,
+    task::{KnownSocket, PROTOCOL_MPTCP, PROTOCOL_TCP, SocketPointer},
 };
+
+/// A governed process that sends.
+pub(crate) struct Sends {
+    subject: u32,
+    tgid: u32,
+    root: u32,
+}
+
+impl Sends {
+    /// The current process, if it is governed.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        let tgid = subject::doer();
+        match subject::tracked(tgid) {
+            Some(task) => Some(Self { subject: task.subject, tgid, root: task.root }),
+            None if subject::is_lost(tgid) => {
+                Some(Self { subject: SocketOwner::LOST, tgid, root: 0 })
+            }
+            None => None,
+        }
+    }
+}
 
 /// `tcp_sendmsg_locked(sk, …)` and `sock_send_length(sk, …)`: the current task sends.
 #[inline(always)]
 pub(crate) fn judge(context: &BtfTracePointContext) {
-    let tgid = subject::doer();
-    let (subject, root) = match subject::tracked(tgid) {
-        Some(task) => (task.subject, task.root),
-        None if subject::is_lost(tgid) => (SocketOwner::LOST, 0),
-        None => return,
+    let Some(sends) = Sends::current() else {
+        return;
     };
     let socket: *mut c_void = context.arg(0);
-    let stored = storage(socket, ptr::null_mut(), 0);
-    // SAFETY: not null; the storage lives as long as the socket.
-    if !stored.is_null() && unsafe { (*stored).subject } == subject {
-        // This is nearly every send of an agent.
-        return;
-    }
-    let is_known = subject == SocketOwner::LOST
-        || View::current().is_some_and(|view| view.subject(subject).is_some());
-    if is_known {
-        take(socket, subject, tgid, root);
+    if !is_own(socket, &sends) {
+        take(socket, &sends);
     }
 }
 
-/// Makes the socket the sender's.
+/// `sock_send_length(sk, …)`, for all but TCP over one path: multipath connections, and sockets with
+/// a datagram that is not whole, which whoever has the socket may complete and send.
 #[inline(always)]
-fn take(socket: *mut c_void, subject: u32, tgid: u32, root: u32) {
+pub(crate) fn judge_any(context: &BtfTracePointContext) {
+    let socket = KnownSocket::new(context.arg(0));
+    let is_meant = match socket.protocol() {
+        PROTOCOL_TCP => false,
+        PROTOCOL_MPTCP => true,
+        _ => socket.is_inet() && socket.has_queued(),
+    };
+    if is_meant {
+        judge(context);
+    }
+}
+
+/// Whether the socket is the sender's already, which nearly every one of an agent is.
+#[inline(always)]
+pub(crate) fn is_own(socket: *mut c_void, sends: &Sends) -> bool {
+    let stored = storage(socket, ptr::null_mut(), 0);
+    // SAFETY: not null; the storage lives as long as the socket.
+    !stored.is_null() && unsafe { (*stored).subject } == sends.subject
+}
+
+/// Makes a socket the sender's, if the policy knows that one.
+#[inline(always)]
+pub(crate) fn take(socket: *mut c_void, &Sends { subject, tgid, root }: &Sends) {
+    let is_known = subject == SocketOwner::LOST
+        || View::current().is_some_and(|view| view.subject(subject).is_some());
+    if !is_known {
+        return;
+    }
     let pointer = SocketPointer::of_context(socket.cast_const());
-    let (Some(is_tcp), Some(is_kernels)) = (pointer.is_tcp(), pointer.is_kernels()) else {
+    let (Some(is_inet), Some(is_kernels)) = (pointer.is_inet(), pointer.is_kernels()) else {
         count(Loss::Read);
         return;
     };
     // A network file system sends in the context of who uses it.
-    if !is_tcp || is_kernels {
+    if !is_inet || is_kernels {
         return;
     }
     let mut owner = SocketOwner::unconnected(0, tgid, root);

@@ -25,13 +25,13 @@ use crate::{
     outcome::{EACCES, Fault, Outcome},
     subject::{self, Who},
     tables::{SOCKETS, View, is_quarantined},
+    task::PROTOCOL_MPTCP,
 };
 
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
 const PROTOCOL_TCP: u32 = 6;
 const PROTOCOL_UDP: u32 = 17;
-const PROTOCOL_MPTCP: u32 = 262;
 const EPROTONOSUPPORT: i32 = 93;
 
 /// Decides about a new socket, and gives the program's return value.
@@ -66,7 +66,7 @@ fn judge_governed(context: &SockContext, view: &View, who: &Who) -> Decision {
     let Some(settings) = view.subject(who.subject) else {
         return Decision::FAULT;
     };
-    let is_multipath = protocol(context) == PROTOCOL_MPTCP;
+    let is_multipath = protocol(context) == u32::from(PROTOCOL_MPTCP);
     let is_allowed = has_later_hooks(context)
         || (!is_multipath && settings.flags & subject_flag::RAW_SOCKETS != 0);
     let decision = Decision {

@@ -51,10 +51,12 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     sock_owned: 0,
     sock_family: 0,
     sock_protocol: 0,
+    sock_queued: 0,
     sock_kernel: 0,
     sock_kernel_mask: 0,
     tcp_mptcp: 0,
     tcp_mptcp_mask: 0,
+    path_connection: 0,
     tcp_received: 0,
     tcp_acked: 0,
     tcp_unacked: 0,
@@ -247,6 +249,12 @@ impl Binprm {
     }
 }
 
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+pub(crate) const PROTOCOL_TCP: u16 = 6;
+/// `IPPROTO_MPTCP` (include/uapi/linux/in.h).
+pub(crate) const PROTOCOL_MPTCP: u16 = 262;
+
 /// A `struct sock`.
 #[derive(Clone, Copy)]
 pub(crate) struct SocketPointer(*const c_void);
@@ -296,15 +304,11 @@ impl SocketPointer {
         field(self.0, layout!(sock_peer_v6)).map(Address::v6)
     }
 
-    /// Whether it is one of TCP over IPv4 or IPv6.
+    /// Whether it is one over IPv4 or IPv6.
     #[inline(always)]
-    pub(crate) fn is_tcp(self) -> Option<bool> {
-        const AF_INET: u16 = 2;
-        const AF_INET6: u16 = 10;
-        const PROTOCOL_TCP: u16 = 6;
+    pub(crate) fn is_inet(self) -> Option<bool> {
         let family: u16 = field(self.0, layout!(sock_family))?;
-        let protocol: u16 = field(self.0, layout!(sock_protocol))?;
-        Some((family == AF_INET || family == AF_INET6) && protocol == PROTOCOL_TCP)
+        Some(family == AF_INET || family == AF_INET6)
     }
 
     /// True for sockets that the kernel made for itself.
@@ -344,6 +348,49 @@ impl SocketPointer {
             .and_then(|user_ns| field::<u32>(user_ns, layout!(user_ns_level)));
         level == Some(0)
     }
+}
+
+/// A `struct sock` that the verifier knows as one.
+#[derive(Clone, Copy)]
+pub(crate) struct KnownSocket(*const c_void);
+
+impl KnownSocket {
+    pub(crate) fn new(socket: *const c_void) -> Self {
+        Self(socket)
+    }
+
+    #[inline(always)]
+    pub(crate) fn protocol(self) -> u16 {
+        self.in_place(layout!(sock_protocol))
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_inet(self) -> bool {
+        let family: u16 = self.in_place(layout!(sock_family));
+        family == AF_INET || family == AF_INET6
+    }
+
+    /// Whether something waits to be sent; of other sockets than TCP's, what is not whole.
+    #[inline(always)]
+    pub(crate) fn has_queued(self) -> bool {
+        self.in_place::<u32>(layout!(sock_queued)) != 0
+    }
+
+    #[inline(always)]
+    fn in_place<T: Copy>(self, offset: u32) -> T {
+        let place = self.0.cast::<u8>().wrapping_add(offset as usize);
+        // SAFETY: the kernel gives a socket that lives, and the verifier checks that a member of
+        // this size is there.
+        unsafe { ptr::read_volatile(place.cast::<T>()) }
+    }
+}
+
+/// The socket of the connection that a path belongs to (`struct mptcp_subflow_context`).
+#[inline(always)]
+pub(crate) fn connection_of(path: *const c_void) -> *mut c_void {
+    let place = path.cast::<u8>().wrapping_add(layout!(path_connection) as usize);
+    // SAFETY: the kernel gives a path that lives, and the verifier checks that the member is there.
+    unsafe { ptr::read_volatile(place.cast::<*mut c_void>()) }
 }
 
 /// Whether a packet's bytes are in pages that somebody else may still write: those of a file

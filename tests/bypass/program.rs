@@ -1,10 +1,17 @@
 //! The attempts and their library, where everybody can read them.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
-use governd_tests::{Lab, command::must, leftover};
+use governd_tests::{
+    Lab,
+    command::{Finished, Running, must},
+    leftover,
+};
 use tempfile::TempDir;
+
+/// How long the compiler may take for all of them, on a busy machine.
+const BUILD_LIMIT: Duration = Duration::from_secs(180);
 
 /// A copy of the attempts with the C files built: attempts run as nobody, who may not enter the
 /// workspace.
@@ -27,9 +34,12 @@ impl Programs {
         let python = files.path().join("venv/bin/python3");
         std::os::unix::fs::symlink("/usr/bin/python3", python)?;
         fs::create_dir(files.path().join("build"))?;
-        must("make", &["--silent", "--directory", &target, "--jobs", "2"]).context(
-            "building the techniques that are written in C; it needs gcc and liburing-dev",
-        )?;
+        let mut make = Command::new("make");
+        make.args(["--silent", "--directory", &target, "--jobs", "2"]);
+        Running::start(&mut make)?
+            .finish(BUILD_LIMIT)
+            .and_then(Finished::success)
+            .context("building the techniques that are written in C; it needs gcc and liburing-dev")?;
         Ok(Self(files))
     }
 

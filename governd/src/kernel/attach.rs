@@ -282,7 +282,7 @@ pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     let unix = unix::PROGRAMS.iter().map(|(name, _)| *name);
     let tails = tail::ALL.iter().map(|(_, _, name)| *name);
     let lsm = lsm::PROGRAMS.iter().map(|(name, _)| *name);
-    let unix = unix.chain([program::TCP_SEND]);
+    let unix = unix.chain([program::TCP_SEND, program::ANY_SEND, program::PATH_SEND]);
     PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(lsm).chain(tails).chain(AT_INTERFACES)
 }
 

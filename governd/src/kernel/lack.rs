@@ -33,17 +33,21 @@ pub enum Lack {
     MemoryLocks,
     /// A tracepoint at what a socket is given to send, since Linux 6.3.
     Sends,
+    /// A way from a path of a multipath connection to that one, since Linux 5.19; kernels without
+    /// multipath TCP have none, and need none.
+    Paths,
 }
 
 impl Lack {
     /// Everything that some kernel lacks.
-    pub const EVERY: [Self; 6] = [
+    pub const EVERY: [Self; 7] = [
         Self::Loops,
         Self::RefusalErrno,
         Self::Allocator,
         Self::LocalSockets,
         Self::MemoryLocks,
         Self::Sends,
+        Self::Paths,
     ];
 
     /// What the running kernel lacks.
@@ -63,6 +67,7 @@ impl Lack {
             Self::LocalSockets => layout.sock_addr_len == 0,
             Self::MemoryLocks => layout.mm_owner == 0,
             Self::Sends => layout.has_sends == 0,
+            Self::Paths => layout.path_connection == 0,
         };
         Self::EVERY.into_iter().filter(is_lacking).collect()
     }
@@ -76,6 +81,7 @@ impl Lack {
             Self::LocalSockets => "local-sockets",
             Self::MemoryLocks => "foreign-memory",
             Self::Sends => "foreign-sockets",
+            Self::Paths => "foreign-paths",
         }
     }
 
@@ -98,8 +104,12 @@ impl Lack {
                 "no program sees who writes another process's memory without tracing it"
             }
             Self::Sends => {
-                "what an agent queues in a connection that another process gave it, and that the \
-                 kernel sends later, is not seen as the agent's"
+                "what an agent queues in a socket that another process gave it, and that leaves \
+                 later, is not seen as the agent's"
+            }
+            Self::Paths => {
+                "what an agent gives to a multipath connection that another process gave it is not \
+                 seen as the agent's on paths that are opened later"
             }
         }
     }
@@ -112,7 +122,8 @@ impl Lack {
             Self::Allocator => "tables take what they hold",
             Self::LocalSockets => "agents reach the listed ones, and no others",
             Self::MemoryLocks => "who writes another process's memory makes it the agent's",
-            Self::Sends => "what an agent queues in another's connection makes that the agent's",
+            Self::Sends => "what an agent queues in another's socket makes that the agent's",
+            Self::Paths => "what an agent sends over several paths is the agent's on each",
         }
     }
 
@@ -138,6 +149,10 @@ impl Lack {
                 "use Linux 6.3 or later, or let agents reach no local socket by which descriptors \
                  are passed (`egress.unix`)"
             }
+            Self::Paths => {
+                "nothing to do where the kernel has no multipath TCP; else use Linux 5.19 or later, or \
+                 let agents reach no local socket by which descriptors are passed (`egress.unix`)"
+            }
         }
     }
 
@@ -153,7 +168,8 @@ impl Lack {
             ],
             Self::LocalSockets => &[program::CONNECT_UNIX, program::SENDMSG_UNIX],
             Self::MemoryLocks => &[program::MEMORY_LOCK],
-            Self::Sends => &[program::TCP_SEND],
+            Self::Sends => &[program::TCP_SEND, program::ANY_SEND],
+            Self::Paths => &[program::PATH_SEND],
             Self::RefusalErrno | Self::Allocator => &[],
         }
     }

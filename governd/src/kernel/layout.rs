@@ -58,10 +58,12 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         sock_owned: btf.offset("sock", "sk_lock.owned")?,
         sock_family: btf.offset("sock", "__sk_common.skc_family")?,
         sock_protocol: btf.offset("sock", "sk_protocol").unwrap_or_default(),
+        sock_queued: btf.offset("sock", "sk_write_queue.qlen")?,
         sock_kernel,
         sock_kernel_mask,
         tcp_mptcp,
         tcp_mptcp_mask,
+        path_connection: sending::paths(&btf).map_or(0, |(connection, _)| connection),
         tcp_received: btf.offset("tcp_sock", "bytes_received")?,
         tcp_acked: btf.offset("tcp_sock", "bytes_acked")?,
         tcp_unacked: btf.offset("tcp_sock", "snd_una")?,
@@ -76,7 +78,7 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         has_loops: u32::from(btf.has_name(LOOP)),
         has_allocator: u32::from(btf.has_name(ALLOCATOR)),
         has_current_task: u32::from(has_current_task()),
-        has_sends: u32::from(sending::kind(&btf).is_some()),
+        has_sends: u32::from(sending::queue_kind(&btf).is_some()),
     })
 }
 

@@ -39,7 +39,13 @@ fn what_the_doctor_would_call_degraded_on_older_kernels_is_and_the_rest_works() 
         return;
     }
     let own = layout::of_kernel().unwrap();
-    let older = KernelLayout { has_set_retval: 0, has_allocator: 0, has_current_task: 0, ..own };
+    let older = KernelLayout {
+        has_set_retval: 0,
+        has_allocator: 0,
+        has_current_task: 0,
+        path_connection: 0,
+        ..own
+    };
     doctor_tells_the_truth(older);
     doctor_tells_the_truth(KernelLayout { has_loops: 0, ..older });
 }
@@ -50,7 +56,8 @@ fn doctor_tells_the_truth(layout: KernelLayout) {
     let outcome = |name: &str| probes.iter().find(|probe| probe.name == name).unwrap().outcome;
     let host = Host::on(TestCgroup::new(), KernelOptions::default(), layout);
     assert_eq!(host.kernel.lacks(), lacks);
-    for lack in [Lack::Loops, Lack::RefusalErrno, Lack::Allocator, Lack::LocalSockets] {
+    for lack in [Lack::Loops, Lack::RefusalErrno, Lack::Allocator, Lack::LocalSockets, Lack::Paths]
+    {
         let expected = if lacks.contains(&lack) { Outcome::Degraded } else { Outcome::Ok };
         assert_eq!(outcome(lack.word()), expected, "{lack:?}");
     }
