@@ -36,10 +36,9 @@ impl Programs {
         fs::create_dir(files.path().join("build"))?;
         let mut make = Command::new("make");
         make.args(["--silent", "--directory", &target, "--jobs", "2"]);
-        Running::start(&mut make)?
-            .finish(BUILD_LIMIT)
-            .and_then(Finished::success)
-            .context("building the techniques that are written in C; it needs gcc and liburing-dev")?;
+        Running::start(&mut make)?.finish(BUILD_LIMIT).and_then(Finished::success).context(
+            "building the techniques that are written in C; it needs gcc and liburing-dev",
+        )?;
         Ok(Self(files))
     }
 
