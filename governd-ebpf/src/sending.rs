@@ -3,8 +3,9 @@
 //! [`crate::owner`] sees who sends where a packet leaves in the sender's context. Queued bytes need
 //! not: those of a corked socket wait for a timer, those for a full window for the peer, and those
 //! of a datagram that is not whole for who completes it. So a socket that is nobody's, or another
-//! subject's, becomes the sender's as bytes are queued, and what it is connected to is judged at its
-//! next packet. Of a multipath connection that is the socket above its paths ([`crate::multipath`]).
+//! subject's, becomes the sender's as bytes are queued, and what it is connected to is judged at
+//! its next packet. Of a multipath connection that is the socket above its paths
+//! ([`crate::multipath`]).
 //!
 //! The program runs for every send on the host; nearly all are of processes that nobody tracks.
 
@@ -61,8 +62,8 @@ pub(crate) fn judge(context: &BtfTracePointContext) {
     }
 }
 
-/// `sock_send_length(sk, …)`, for all but TCP over one path: multipath connections, and sockets with
-/// a datagram that is not whole, which whoever has the socket may complete and send.
+/// `sock_send_length(sk, …)`, for all but TCP over one path: multipath connections, and sockets
+/// with a datagram that is not whole, which whoever has the socket may complete and send.
 #[inline(always)]
 pub(crate) fn judge_any(context: &BtfTracePointContext) {
     let socket = KnownSocket::new(context.arg(0));

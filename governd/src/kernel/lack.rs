@@ -150,8 +150,9 @@ impl Lack {
                  are passed (`egress.unix`)"
             }
             Self::Paths => {
-                "nothing to do where the kernel has no multipath TCP; else use Linux 5.19 or later, or \
-                 let agents reach no local socket by which descriptors are passed (`egress.unix`)"
+                "nothing to do where the kernel has no multipath TCP; else use Linux 5.19 or \
+                 later, or let agents reach no local socket by which descriptors are passed \
+                 (`egress.unix`)"
             }
         }
     }

@@ -14,16 +14,7 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
     let (sock_kernel, sock_kernel_mask) = btf.bit("sock", "sk_kern_sock")?;
     // A kernel without MPTCP or IPv6 has their fields nowhere.
     let (tcp_mptcp, tcp_mptcp_mask) = btf.bit("tcp_sock", "is_mptcp").unwrap_or_default();
-    // Before, the tracepoint looks up the path of a cgroup each time (mm/mmap_lock.c), and so does
-    // a kernel that does not say what is its argument.
-    let tells_of_locks = btf.offset("trace_event_raw_mmap_lock", "memcg_id").is_ok();
-    // Which calls write is known of x86-64 alone.
-    let registers = btf.offset("pt_regs", "orig_ax").ok().zip(btf.offset("pt_regs", "ip").ok());
-    let (regs_call, regs_place) = registers.filter(|_| tells_of_locks).unwrap_or_default();
-    let mm_owner = match registers {
-        Some(_) if tells_of_locks => btf.offset("mm_struct", "owner").unwrap_or_default(),
-        _ => 0,
-    };
+    let (mm_owner, regs_call, regs_place) = of_memory_locks(&btf);
     Ok(KernelLayout {
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_pid: btf.offset("task_struct", "pid")?,
@@ -80,6 +71,20 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         has_current_task: u32::from(has_current_task()),
         has_sends: u32::from(sending::queue_kind(&btf).is_some()),
     })
+}
+
+/// What the program at the lock of a process's memory has to know: its owner, and of the registers
+/// the number of the system call and where the program is. Nothing where that tells too little.
+fn of_memory_locks(btf: &Btf) -> (u32, u32, u32) {
+    // Before, the tracepoint looks up the path of a cgroup each time (mm/mmap_lock.c), and so does
+    // a kernel that does not say what is its argument.
+    let tells_of_locks = btf.offset("trace_event_raw_mmap_lock", "memcg_id").is_ok();
+    // Which calls write is known of x86-64 alone.
+    let registers = btf.offset("pt_regs", "orig_ax").ok().zip(btf.offset("pt_regs", "ip").ok());
+    let Some((regs_call, regs_place)) = registers.filter(|_| tells_of_locks) else {
+        return (0, 0, 0);
+    };
+    (btf.offset("mm_struct", "owner").unwrap_or_default(), regs_call, regs_place)
 }
 
 /// The helper by which programs choose the error of a refused call, since Linux 5.18; asked by name
