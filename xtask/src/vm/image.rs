@@ -244,6 +244,8 @@ mod tests {
         fs::write(folder.path().join("vmlinuz"), "").unwrap();
         assert!(stored(folder.path()).is_none(), "the version comes last");
         fs::write(folder.path().join("version"), "1-2\n").unwrap();
+        assert!(stored(folder.path()).is_none(), "without modules");
+        fs::create_dir(folder.path().join("modules")).unwrap();
         assert_eq!(stored(folder.path()).unwrap().version, "1-2");
     }
 }
