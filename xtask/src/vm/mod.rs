@@ -104,10 +104,11 @@ const LIMIT: Duration = Duration::from_secs(3_600);
 /// The same for one that boots a whole system.
 const SYSTEM_LIMIT: Duration = Duration::from_secs(7_200);
 const MEMORY: &str = "1536M";
-/// Warnings are for the log, and a panic ends the machine at once. Of the security modules, BPF is
+/// Warnings are for the log, and a panic ends the machine at once. On a busy host an emulated timer
+/// comes too late for the kernel's look whether there is one. Of the security modules, BPF is
 /// one that distributions leave out. What follows `--` are the
 /// arguments of PID 1.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=5 panic=-1 \
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=5 panic=-1 no_timer_check \
                                 lsm=landlock,lockdown,yama,apparmor,bpf -- vm-init";
 
 /// Runs as PID 1 of a machine.

@@ -7,7 +7,7 @@ FORBIDDEN=192.0.2.66
 AGENT=/opt/agents/aider
 PINS=/sys/fs/bpf/governd
 # Seconds that an emulator may take for what takes one.
-PATIENCE=600
+PATIENCE=1800
 
 fail() {
     echo "failed: $*"
