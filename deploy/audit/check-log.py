@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Checks a whole log of governd. It needs Python and openssl, and nothing of governd.
 
-usage: check-log.py [--mirror DIRECTORY] PLACE KEY [RECEIPT]
+usage: check-log.py [--mirror DIRECTORY] [--rotations FILE] PLACE KEY [RECEIPT]
 
 PLACE is a log, such as /var/lib/governd/log, a file that `governd audit export` wrote, or the URL of a log that
 `governd sink publish` wrote (C2SP tlog-tiles);
 KEY the text of the host's key.pub, or that file; RECEIPT a file that `governd sink receipt` wrote. Every root is
-computed from the records and compared with every checkpoint, and every signature is checked. With --mirror what is
+computed from the records and compared with every checkpoint, and every signature is checked. Where the key was
+replaced, the file `rotations` of the log or beside the published checkpoint leads from any of its keys to the others;
+of an extract it has to be named. With --mirror what is
 read from a URL is kept, and what was kept before must be its beginning. Prints how far the log is signed and exits
 with 0, or says what is wrong and exits with 1.
 """
-import base64, hashlib, os, struct, subprocess, sys, tempfile, urllib.error, urllib.request
+import base64, hashlib, json, os, struct, subprocess, sys, tempfile, urllib.error, urllib.request
 
 def sha256(data):
     return hashlib.sha256(data).digest()
@@ -69,6 +71,38 @@ class Key:
                 return int(size), base64.b64decode(root)
         raise AssertionError(f"the checkpoint of {size} records is not signed by this key")
 
+class Keys:
+    """Every key of a log of which one is known; each is named by a record that the one before it signed."""
+    def __init__(self, known, rotations):
+        self.name, self.keys, mark = known.strip().split("+")[0], [(0, known.strip())], "c2sp.org/tlog-proof@v1\n"
+        self.records = {}
+        for at, proof in enumerate(rotations.split(mark)[1:]):
+            (extra, index, *path), note = proof.split("\n\n", 1)[0].split("\n"), proof.split("\n\n", 1)[1]
+            record, index = base64.b64decode(extra.removeprefix("extra ")), int(index.removeprefix("index "))
+            said = json.loads(record)["unmapped"]["governd"]["rotation"]
+            self.keys = self.keys if at else [(0, said["from"])]
+            assert said["from"] == self.keys[-1][1] and said["to"].split("+")[0] == self.name, "a key does not follow"
+            text = f"governd.dev/key-rotation@v1\n{index}\n{said['from']}\n{said['to']}\n".encode()
+            assert Key(said["to"]).verify(text, base64.b64decode(said["agreement"])), "a key has not agreed"
+            tree = Tree(index, [base64.b64decode(node) for node in reversed(path)])
+            assert len(path) == bin(index).count("1"), "the path of a rotation is another"
+            tree.push(record)
+            assert Key(said["from"]).open(note) == (index + 1, tree.root()), "a rotation is not proven"
+            self.keys.append((index + 1, said["to"]))
+            self.records[index] = record
+        assert known.strip() in [key for _, key in self.keys], "the key is none of those that signed this log"
+        self.keys = [(behind, Key(key)) for behind, key in self.keys]
+
+    def open(self, note):
+        """A larger checkpoint than that behind the record that replaced a key is the next one's to sign."""
+        size = int(note.split("\n")[1])
+        return [key for behind, key in self.keys if size > behind or not behind][-1].open(note)
+
+    def see(self, index, line):
+        """The records that replace keys are those that these were replaced by."""
+        is_one = b'"rotation":{"agreement":' in line
+        assert not is_one or self.records.get(index) == line, f"record {index} replaces a key, and its proof is gone"
+
 def notes(text):
     """Signed notes that stand one after the other: each ends with its line of a signature."""
     parts = text.split("\n\n")
@@ -93,6 +127,7 @@ def check(directory, key, receipt):
         with open(os.path.join(directory, f"{base:020}.checkpoints"), encoding="utf-8") as file:
             signed = [key.open(note) for note in notes(file.read())]
         for line in lines:
+            key.see(tree.size, line)
             tree.push(line)
             while signed and signed[0][0] == tree.size:
                 assert signed.pop(0)[1] == tree.root(), f"the first {tree.size} records are not those that were signed"
@@ -173,6 +208,7 @@ def check_published(url, mirror, key, receipt):
         width = min(256, size - 256 * number)
         hashes = b""
         for record in entries(place.tile("entries", number, width)):
+            key.see(tree.size, record)
             hashes += sha256(b"\0" + record)
             tree.push(record)
             if tree.size in wanted:
@@ -199,19 +235,31 @@ def tile_root(tile):
         nodes = [sha256(b"\1" + left + right) for left, right in zip(nodes[::2], nodes[1::2])]
     return nodes[0]
 
+def rotations_of(place, named):
+    """What is at the place or in the file that is named; nothing, where the key was never replaced."""
+    try:
+        if not named and "://" in place:
+            return Published(place, None).get("rotations").decode()
+        with open(named or os.path.join(place, "rotations"), encoding="utf-8") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError, urllib.error.URLError):
+        assert not named, f"{named} is not there"
+        return ""
+
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    mirror = None
-    if arguments[:1] == ["--mirror"]:
-        _, mirror, *arguments = arguments
+    mirror = rotations = None
+    while arguments[0] in ("--mirror", "--rotations"):
+        option, value, *arguments = arguments
+        mirror, rotations = (value, rotations) if option == "--mirror" else (mirror, value)
     place, key, *receipt = arguments
     try:
-        key = Key(open(key).read() if os.path.exists(key) else key)
+        key = Keys(open(key).read() if os.path.exists(key) else key, rotations_of(place, rotations))
         receipt = key.open(open(receipt[0], encoding="utf-8").read()) if receipt else None
         is_url = "://" in place
         if os.path.isfile(place):
             print(check_extract(place, key))
         else:
             print(check_published(place, mirror, key, receipt) if is_url else check(place, key, receipt))
-    except (AssertionError, ValueError, IndexError, OSError, struct.error, urllib.error.URLError) as error:
+    except (AssertionError, ValueError, IndexError, KeyError, OSError, struct.error, urllib.error.URLError) as error:
         sys.exit(f"not as signed: {error}")

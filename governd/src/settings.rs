@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use governd_common::verdict::Mode;
 
-use crate::{app::metrics::Address, workload::pods::PodSource};
+use crate::{app::metrics::Address, audit::log::Keep, workload::pods::PodSource};
 
 pub use crate::workload::host::HOST_FILE;
 
@@ -38,8 +38,8 @@ pub struct Settings {
     pub catalog: PathBuf,
     /// Directory of the log and the inventory.
     pub state_dir: PathBuf,
-    /// Bytes that the log may have.
-    pub log_bytes_max: u64,
+    /// Which records of the log go.
+    pub keep: Keep,
     /// File that says where records go beside the log.
     pub exporters: PathBuf,
     /// Where metrics are served; nowhere if it is empty.

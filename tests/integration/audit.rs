@@ -25,6 +25,7 @@ use crate::{
 
 pub(crate) const TESTS: &[Test] = &[
     ("audit::a_record_is_proven_to_an_outsider", a_record_is_proven_to_an_outsider),
+    ("audit::the_key_is_replaced_while_the_daemon_runs", the_key_is_replaced),
     ("audit::questions_find_their_records", questions_find_their_records),
     ("audit::without_a_log_ai_is_denied", without_a_log_ai_is_denied),
     ("audit::what_a_full_disk_refused_is_counted", what_a_full_disk_refused_is_counted),
@@ -49,6 +50,48 @@ fn checked(place: &Place, proof: &Path, key: &Path) -> Result<(Finished, Finishe
     let governd = run(governd.arg(key).arg(proof))?;
     let script = run(Command::new("python3").arg(SCRIPT).arg(proof).arg(key))?;
     Ok((governd, script))
+}
+
+fn the_key_is_replaced(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "rotated")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &["allow: [left.example]"]))?;
+    let daemon = place.start()?;
+    let log = place.state().join("log");
+    let first = fs::read_to_string(log.join("key.pub"))?;
+    let socket = place.socket().display().to_string();
+    let said = audit(&place, &["rotate-key", "--socket", &socket])?.success()?;
+    let second = fs::read_to_string(log.join("key.pub"))?;
+    ensure!(said == second && first != second, "{said} and {first}");
+    client::flow(lab, Family::V4, "tcp", site::EXFIL.name, 1)?;
+    let record = place.record("the rotation", |each| {
+        record::text(each, "/api/operation") == "audit.rotate-key"
+    })?;
+    let to = record::text(&record, "/unmapped/governd/rotation/to");
+    ensure!(to == second.trim() && record::text(&record, "/actor/user/uid") == "0", "{record}");
+    daemon.kill()?;
+    let daemon = place.start()?;
+    daemon.stop()?;
+    // Without a daemon it is the same.
+    let said = audit(&place, &["rotate-key", "--socket", &socket])?.success()?;
+    ensure!(said == fs::read_to_string(log.join("key.pub"))? && said != second, "{said}");
+
+    let (proof, rotations) = (place.state().join("proof"), log.join("rotations"));
+    let index = record::number(&record, "/metadata/sequence").context("no sequence")?.to_string();
+    let name = proof.display().to_string();
+    audit(&place, &["prove", &index, "--output", &name])?.success()?;
+    for key in [&first, &second, &said] {
+        let key = key.trim();
+        audit(&place, &["verify", "--key", key])?.success()?;
+        run(Command::new("python3").arg(LOG_SCRIPT).arg(&log).arg(key))?.success()?;
+        let mut script = Command::new("python3");
+        run(script.arg(SCRIPT).arg(&proof).arg(key).arg(&rotations))?.success()?;
+        let mut check = place.command(["audit", "check-proof", "--key", key, "--rotations"]);
+        run(check.arg(&rotations).arg(&proof))?.success()?;
+    }
+    let mut check = place.command(["audit", "check-proof", "--key", first.trim()]);
+    let alone = run(check.arg(&proof))?;
+    ensure!(alone.code == Some(EXIT_NO), "proven without what leads to the key: {alone}");
+    Ok(())
 }
 
 fn a_record_is_proven_to_an_outsider(lab: &Lab) -> Result<()> {

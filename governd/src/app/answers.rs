@@ -1,6 +1,6 @@
 //! Answers to the command line.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use governd_common::{limits, verdict::Mode};
 use serde::Serialize;
@@ -50,11 +50,9 @@ impl Engine {
             }
             Request::Erase { user, before_ms } => {
                 let erased = self.journal.erase(Erasure { user, before_ms }, self.by(peer));
-                tokio::spawn(async move {
-                    let erased = erased.await;
-                    send(answer, erased.map_or_else(failed, |count| ok(&count)));
-                });
+                send_later(answer, erased);
             }
+            Request::RotateKey => send_later(answer, self.journal.rotate(self.by(peer))),
             Request::Explain { pid, destination } => {
                 let explained = self.explain(pid, &destination);
                 send(answer, explained);
@@ -232,6 +230,17 @@ pub(super) fn failed(error: impl std::error::Error) -> Reply {
 
 fn send(answer: oneshot::Sender<Answer>, value: Reply) {
     reply(answer, Answer::Reply(value));
+}
+
+/// Answers once something that takes its time is done.
+fn send_later<T: Serialize>(
+    answer: oneshot::Sender<Answer>,
+    value: impl Future<Output = io::Result<T>> + Send + 'static,
+) {
+    tokio::spawn(async move {
+        let value = value.await;
+        send(answer, value.map_or_else(failed, |value| ok(&value)));
+    });
 }
 
 fn reply(answer: oneshot::Sender<Answer>, value: Answer) {

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use super::{controls, sinking};
 use crate::{
     audit::{
-        log::{KeeperOptions, OpenError},
+        log::{Keep, KeeperOptions, OpenError},
         record::personal::Erasure,
     },
     control::server::Peer,
@@ -28,7 +28,7 @@ pub enum EraseError {
 /// The log is in use, or cannot be read or written.
 pub async fn erase(state_dir: &Path, which: Erasure) -> Result<u64, EraseError> {
     // Nothing but what is meant goes, whatever size the daemon keeps the log at.
-    let options = KeeperOptions { log_bytes_max: u64::MAX, ..KeeperOptions::default() };
+    let options = KeeperOptions { keep: Keep::ALL, ..KeeperOptions::default() };
     let journal = sinking::open_log_with(state_dir, options)?;
     let uid = rustix::process::getuid().as_raw();
     let by = controls::by(Peer { uid, pid: Some(std::process::id()) });

@@ -145,6 +145,17 @@ impl Journal {
         }
     }
 
+    /// Has another key sign the log from here on, which somebody wants; gives that key.
+    pub fn rotate(&self, by: By) -> impl Future<Output = io::Result<String>> + Send + use<> {
+        let keeper = Arc::clone(&self.keeper);
+        async move {
+            let message = format!("uid {} replaces the key that signs the log", by.uid);
+            let control = changed("audit.rotate-key", by, message);
+            let work = task::spawn_blocking(move || keeper.rotate(control));
+            Ok(work.await.map_err(io::Error::other)??.to_string())
+        }
+    }
+
     /// Whether the log cannot be written.
     pub fn is_failing(&self) -> bool {
         self.keeper.trouble().is_some()
@@ -196,8 +207,15 @@ fn erase(keeper: &Keeper, directory: &Path, which: Erasure, by: By) -> io::Resul
         which.before_ms.and_then(|ms| Timestamp::from_millisecond(ms.try_into().ok()?).ok());
     let before = before.map_or_else(String::new, |time| format!(" logged before {time}"));
     let message = format!("uid {} erases {count} values{of}{before} beside the log", by.uid);
-    let record = Control {
-        operation: "audit.erase",
+    let record = changed("audit.erase", by, message);
+    let (gone, written) = keeper.erase(which.clone(), Record::Control(record))?;
+    Ok(gone + log::erase_before(&Disk, directory, written, &which)?)
+}
+
+/// Somebody changes something about the log.
+fn changed(operation: &'static str, by: By, message: String) -> Control {
+    Control {
+        operation,
         ruling: Ruling::Changed,
         agent: None,
         destination: None,
@@ -205,9 +223,7 @@ fn erase(keeper: &Keeper, directory: &Path, which: Erasure, by: By) -> io::Resul
         by: Some(by),
         actor: None,
         message: message.into(),
-    };
-    let (gone, written) = keeper.erase(which.clone(), Record::Control(record))?;
-    Ok(gone + log::erase_before(&Disk, directory, written, &which)?)
+    }
 }
 
 fn commit_times(durations: &CommitDurations) -> CommitTimes {

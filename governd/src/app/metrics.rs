@@ -6,7 +6,9 @@
 
 mod families;
 mod server;
+mod sink;
 #[cfg(test)]
 mod tests;
 
 pub use server::{Address, AddressError, MetricsError, Server};
+pub use sink::OfSink;

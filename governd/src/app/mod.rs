@@ -37,6 +37,7 @@ mod proof;
 mod quarantine;
 mod quic;
 pub mod replay;
+pub mod rotating;
 pub mod rulebook;
 mod selftest;
 pub mod sinking;
@@ -424,8 +425,9 @@ fn open_journal(
     let directory = settings.state_dir.join("log");
     let (log, opened) = Log::open(Disk, Options::new(&directory))?;
     let context = context(host, lacks);
-    let options =
-        KeeperOptions { log_bytes_max: settings.log_bytes_max, ..KeeperOptions::default() };
+    // What a sink lacks stays, and nobody knows yet what that is.
+    let needed = if uplink::is_enrolled(&settings.state_dir) { 0 } else { u64::MAX };
+    let options = KeeperOptions { keep: settings.keep, needed, ..KeeperOptions::default() };
     Ok((Journal::start(log, directory, context, options)?, opened))
 }
 

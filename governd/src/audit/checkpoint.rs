@@ -128,9 +128,39 @@ impl Verifier {
         outcome.map(|()| checkpoint)
     }
 
+    /// Whether a text has this key's signature, which is in base64.
+    pub fn check_text(&self, text: &str, signature: &str) -> bool {
+        let key = UnparsedPublicKey::new(&ED25519, &self.public_key);
+        let signature = BASE64.decode(signature);
+        signature.is_ok_and(|signature| key.verify(text.as_bytes(), &signature).is_ok())
+    }
+
     fn id(&self) -> [u8; KEY_ID_BYTES] {
         let hash = sha256(&[self.name.as_bytes(), b"\n", &[ALGORITHM_ED25519], &self.public_key]);
         hash.first_chunk().copied().unwrap_or_default()
+    }
+}
+
+/// What tells whether a checkpoint is its log's: a key, or all keys that a log had.
+pub trait Opens {
+    /// The log's name.
+    fn name(&self) -> &str;
+
+    /// Opens a signed note: the checkpoint in it, once the log's signature is checked.
+    ///
+    /// # Errors
+    ///
+    /// If it is malformed, of another log, or not signed by the key that signs such a size.
+    fn open(&self, note: &str) -> Result<Checkpoint, NoteError>;
+}
+
+impl Opens for Verifier {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn open(&self, note: &str) -> Result<Checkpoint, NoteError> {
+        self.open(note)
     }
 }
 
@@ -183,6 +213,11 @@ impl Signer {
     /// The public key.
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
+    }
+
+    /// The signature of a text that is no checkpoint, in base64.
+    pub fn sign_text(&self, text: &str) -> String {
+        BASE64.encode(self.pair.sign(text.as_bytes()))
     }
 
     /// Signs a size and root of this key's log: a note that ends in a newline.

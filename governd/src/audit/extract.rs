@@ -23,7 +23,7 @@ use std::{fmt, ops::Range};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use super::{
-    checkpoint::{Checkpoint, NoteError, Verifier, note_len},
+    checkpoint::{Checkpoint, NoteError, Opens, note_len},
     tree::{Frontier, Hash, leaf_hash},
 };
 
@@ -124,7 +124,7 @@ impl Head {
     /// # Errors
     ///
     /// If the checkpoint is not the key's, or the head does not fit it.
-    pub fn check(&self, key: &Verifier) -> Result<Check, ExtractError> {
+    pub fn check(&self, key: &dyn Opens) -> Result<Check, ExtractError> {
         let checkpoint = key.open(&self.checkpoint)?;
         let Range { start, end } = self.range;
         if start >= end || end > checkpoint.size {
@@ -194,7 +194,10 @@ impl Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{checkpoint::Signer, tree};
+    use crate::audit::{
+        checkpoint::{Signer, Verifier},
+        tree,
+    };
 
     fn leaves(size: u64) -> Vec<Hash> {
         (0..size).map(|n| leaf_hash(n.to_string().as_bytes())).collect()

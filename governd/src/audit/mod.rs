@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod cosign;
 pub mod export;
 pub mod extract;
+pub mod keys;
 pub mod log;
 pub mod proof;
 pub mod record;

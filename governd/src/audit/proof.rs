@@ -7,7 +7,7 @@ use std::fmt;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use super::{
-    checkpoint::{Checkpoint, NoteError, Verifier},
+    checkpoint::{Checkpoint, NoteError, Opens},
     tree::{Frontier, Hash, ProofError, leaf_hash, verify_inclusion},
 };
 
@@ -85,12 +85,24 @@ impl Proof {
     /// # Errors
     ///
     /// If it is not proven.
-    pub fn check(&self, key: &Verifier) -> Result<Checkpoint, CheckError> {
+    pub fn check(&self, key: &dyn Opens) -> Result<Checkpoint, CheckError> {
         let checkpoint = key.open(&self.checkpoint)?;
         let leaf = leaf_hash(&self.record);
         verify_inclusion(&leaf, self.index, checkpoint.size, &self.hashes, &checkpoint.root)?;
         Ok(checkpoint)
     }
+}
+
+/// The proofs in a text that has several, one after the other.
+pub fn each(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        // Nothing in a proof begins a line so, but its first.
+        let next = rest.get(1..)?.find(&format!("\n{HEADER}\n")).map(|at| at + "\n".len() + 1);
+        let (proof, behind) = rest.split_at_checked(next.unwrap_or(rest.len()))?;
+        rest = behind;
+        Some(proof)
+    })
 }
 
 impl fmt::Display for Proof {
@@ -178,6 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::audit::checkpoint::Verifier;
     use crate::audit::{checkpoint::Signer, tree};
 
     fn leaves(count: u64) -> Vec<Hash> {

@@ -13,12 +13,13 @@ use governd_common::{
 };
 use uuid::Uuid;
 
-use super::canonical;
+use super::{canonical, keys::Handover};
 use crate::core::process::{Ancestor, Process};
 
 pub use control::{By, Control, Ruling};
 pub use host::Host;
 pub use personal::{Token, Tokens};
+pub use retention::Retention;
 pub use subject::Subject;
 
 mod control;
@@ -36,6 +37,7 @@ pub mod personal;
 mod policy;
 mod query;
 mod redact;
+mod retention;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -377,6 +379,8 @@ pub struct Deleted {
     pub records: u64,
     /// Bytes of their files.
     pub bytes: u64,
+    /// Whether some of them should have been kept for longer, and there was no room.
+    pub is_early: bool,
 }
 
 /// How sure a finding is.
@@ -440,6 +444,8 @@ pub enum Record {
     Finding(Finding),
     /// Somebody decided something, or is asked to.
     Control(Control),
+    /// Somebody has another key sign the log from here on.
+    Rotation(Control, Handover),
 }
 
 impl Record {
@@ -465,7 +471,10 @@ impl Record {
             Self::Loss(loss) => loss::write(o, loss, host, stamp),
             Self::Deleted(deleted) => deleted::write(o, deleted, host, stamp),
             Self::Finding(finding) => finding::write(o, finding, host, stamp),
-            Self::Control(control) => control::write(o, control, host, stamp),
+            Self::Control(control) => control::write(o, control, None, host, stamp),
+            Self::Rotation(control, handover) => {
+                control::write(o, control, Some(handover), host, stamp);
+            }
         });
         fit::fit(line);
     }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use super::{
     checkpoint::{Checkpoint, NoteError},
+    keys::Keys,
     tree::{Frontier, Hash, leaf_hash},
 };
 
@@ -31,6 +32,14 @@ pub enum Fault {
     /// Checkpoints do not grow.
     #[error("behind a checkpoint out of order")]
     Order,
+    /// A record that replaces the key which signs the log, without the proof of that being kept; or
+    /// the proof is of another record.
+    #[error("not what the proofs of the log's keys say")]
+    Key,
+    /// The proofs of the log's keys cannot be followed, so that nothing can be said of what they
+    /// signed.
+    #[error("behind keys of which one does not follow the other, or none is the one that is known")]
+    Keys,
     /// Whole records that no checkpoint covers. A crash can leave them at the end of the log; the
     /// next start signs them.
     #[error("not covered by a checkpoint")]
@@ -74,6 +83,8 @@ pub struct Verification {
     /// The first record, and whether a record tells why those before are not there.
     first: u64,
     is_told: bool,
+    /// What signs the log.
+    keys: Option<Keys>,
     /// The tree of the lines so far.
     tree: Frontier,
     /// The tree that the last checkpoint that holds has signed.
@@ -102,6 +113,8 @@ struct Place {
     indexed: Option<Indexed>,
     /// Whether the number that the record gives itself is its index.
     in_order: bool,
+    /// Whether it says of the log's keys what is known of them.
+    agrees: bool,
 }
 
 impl Place {
@@ -155,6 +168,16 @@ impl Verification {
         self.is_told = true;
     }
 
+    /// Records that replace keys have to be those that these were replaced by.
+    pub fn signed_by(&mut self, keys: Keys) {
+        self.keys = Some(keys);
+    }
+
+    /// The keys cannot be followed.
+    pub fn keys_fail(&mut self) {
+        self.fail(0, Fault::Keys);
+    }
+
     /// The next record: its line and what the index has for it; `None` for what is not there.
     pub fn record(&mut self, line: Option<&[u8]>, indexed: Option<Indexed>) {
         if !self.goes_on() {
@@ -169,7 +192,8 @@ impl Verification {
         self.is_told |= self.first > 0 && kept_from.is_some_and(|from| from >= self.first);
         let in_order = line.and_then(own_number).is_none_or(|number| number == index);
         let leaf = line.map(leaf_hash);
-        self.places.push(Place { line: leaf, indexed, in_order });
+        let agrees = self.keys.as_ref().is_none_or(|keys| keys.agree_with(line, index));
+        self.places.push(Place { line: leaf, indexed, in_order, agrees });
         self.tree.push(leaf.unwrap_or_else(|| leaf_hash(b"")));
         self.look_ahead();
     }
@@ -242,6 +266,10 @@ impl Verification {
         if let Some(first) = self.first_misfit() {
             return self.fail(first, Fault::Index);
         }
+        let mut places = (self.signed.size()..).zip(&self.places);
+        if let Some((first, _)) = places.find(|(_, place)| !place.agrees) {
+            return self.fail(first, Fault::Key);
+        }
         self.signed = self.tree.clone();
         self.places.clear();
         self.checkpoints += 1;
@@ -284,7 +312,7 @@ fn own_number(line: &[u8]) -> Option<u64> {
 
 /// The number behind a name in a record's line. Such bytes cannot stand inside a JSON string, where
 /// the quotes would be escaped.
-fn number(line: &[u8], name: &str) -> Option<u64> {
+pub(super) fn number(line: &[u8], name: &str) -> Option<u64> {
     let line = std::str::from_utf8(line).ok()?;
     let (_, rest) = line.split_once(name)?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;

@@ -5,7 +5,8 @@
 //! it, or that somebody writes in its name.
 
 use super::{
-    checkpoint::{Checkpoint, NoteError, Verifier},
+    checkpoint::{Checkpoint, NoteError, Opens},
+    keys::{Handover, Keys, KeysError},
     tree::{Frontier, Hash},
 };
 
@@ -81,6 +82,20 @@ pub enum Refusal {
         /// The first that differs.
         index: u64,
     },
+    /// A record that replaces the key of the log has others behind it, which another key signs.
+    #[error("record {index} replaces the log's key and is not the last of its batch")]
+    Behind {
+        /// The record.
+        index: u64,
+    },
+    /// A record replaces the key of the log and may not; or one that did is another now.
+    #[error("record {index} is not what replaces the log's key: {why}")]
+    Key {
+        /// The record.
+        index: u64,
+        /// Why not.
+        why: KeysError,
+    },
     /// The records do not lead to the root that the host signed.
     #[error("the records up to {size} do not lead to the root that the host signed")]
     Root {
@@ -96,9 +111,10 @@ impl Refusal {
             Self::Note(_)
             | Self::Fork { .. }
             | Self::Root { .. }
+            | Self::Key { .. }
             | Self::Lost { .. }
             | Self::Rewind { .. } => true,
-            Self::Bounds { .. } | Self::Gap { .. } => false,
+            Self::Bounds { .. } | Self::Gap { .. } | Self::Behind { .. } => false,
         }
     }
 
@@ -106,7 +122,8 @@ impl Refusal {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Note(_) => "signature",
-            Self::Bounds { .. } => "bounds",
+            Self::Bounds { .. } | Self::Behind { .. } => "bounds",
+            Self::Key { .. } => "key",
             Self::Gap { .. } => "gap",
             Self::Lost { .. } => "lost",
             Self::Rewind { .. } => "rewind",
@@ -125,7 +142,7 @@ impl Refusal {
 pub fn judge(
     known: &Frontier,
     overlap: &[Hash],
-    key: &Verifier,
+    key: &dyn Opens,
     batch: Batch<'_>,
 ) -> Result<Step, Refusal> {
     let Batch { first, leaves, note, before } = batch;
@@ -164,6 +181,34 @@ pub fn judge(
         return Err(Refusal::Root { size });
     }
     Ok(Step { checkpoint, frontier, known: repeated, begins: begins.cloned() })
+}
+
+/// The record by which a batch replaces the key of its log, which is its last, and what it says.
+///
+/// # Errors
+///
+/// If there are records behind it, or the record where a key was replaced is not the one that did.
+pub fn rotation<'l>(
+    keys: &Keys,
+    first: u64,
+    lines: impl Iterator<Item = &'l str>,
+) -> Result<Option<(&'l str, Handover)>, Refusal> {
+    let mut found = None;
+    for (index, line) in (first..).zip(lines) {
+        if let Some((_, Handover { at, .. })) = found {
+            return Err(Refusal::Behind { index: at });
+        }
+        let (is_one, known) = (Handover::is_in(line), keys.record_at(index));
+        if !is_one && known.is_none() {
+            continue;
+        }
+        let refused = |why| Refusal::Key { index, why };
+        if known.is_some_and(|known| known != line.as_bytes()) {
+            return Err(refused(KeysError::Record(index)));
+        }
+        found = Some((line, Handover::of(line.as_bytes(), index).map_err(refused)?));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

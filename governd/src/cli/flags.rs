@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     app::metrics::Address,
-    audit::record::personal::Erasure,
+    audit::{log::Keep, record::personal::Erasure},
     cli::audit::moment,
     settings::{self, PolicySource, Settings},
     workload::pods::PodSource,
@@ -106,6 +106,10 @@ pub(super) struct Daemon {
         value_parser = size
     )]
     log_max: u64,
+    /// Delete records after so many days, if each of those that go with them has been kept for as
+    /// long as its `retention` says (six months, or two years); without it only for want of room.
+    #[arg(long, env = "GOVERND_LOG_DAYS", value_name = "DAYS")]
+    log_days: Option<u32>,
     /// File that says where records go beside the log: files, syslog, OTLP, webhooks, NATS.
     #[arg(
         long,
@@ -149,7 +153,7 @@ impl Daemon {
             host_file: self.host.host_file,
             catalog: self.catalog.catalog,
             state_dir: self.state_dir,
-            log_bytes_max: self.log_max,
+            keep: Keep { bytes_max: self.log_max, days: self.log_days },
             exporters: self.exporters,
             metrics: self.metrics,
             pods,

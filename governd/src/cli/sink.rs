@@ -22,10 +22,15 @@ use super::{
     unwritable,
 };
 use crate::{
-    app::{confinement, sinking, uplink},
+    app::{
+        confinement,
+        metrics::{self, Address, OfSink},
+        sinking, uplink,
+    },
     audit::{canonical::integer, verify::Wrong},
     sink::{
         authority::{self, Authority, AuthorityError},
+        counts::Counts,
         server,
         store::{Host, Store, StoreError},
         tiles::{self, PublishError},
@@ -96,6 +101,9 @@ struct Run {
     /// Address and port to listen on.
     #[arg(long, env = "GOVERND_SINK_LISTEN", value_name = "ADDRESS", default_value = LISTEN)]
     listen: SocketAddr,
+    /// Serve metrics there: `unix:PATH`, or an address of this host such as `127.0.0.1:9465`.
+    #[arg(long, env = "GOVERND_METRICS", value_name = "ADDRESS", value_delimiter = ',')]
+    metrics: Vec<Address>,
 }
 
 #[derive(Args, Debug)]
@@ -205,8 +213,17 @@ impl Run {
             let mut terminate =
                 tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
                     .map_err(|error| Failure::plain(Exit::Environment, error))?;
+            let counts = Arc::<Counts>::default();
+            let source = OfSink::new(self.place.dir.clone(), Arc::clone(&counts));
+            for metrics in &self.metrics {
+                let served = metrics::Server::bind(metrics).map_err(|error| {
+                    let hint = "name another address or socket with --metrics";
+                    Failure::new(Exit::Environment, error, hint)
+                })?;
+                tokio::spawn(served.serve(source.clone()));
+            }
             tokio::select! {
-                served = server::serve(listener, authority, store, tell) => {
+                served = server::serve_counted(listener, authority, store, tell, counts) => {
                     served.map_err(|error| Failure::plain(Exit::Environment, error))?;
                 }
                 _ = tokio::signal::ctrl_c() => (),
@@ -257,7 +274,7 @@ impl Hosts {
                     "findings": findings,
                     "first": integer(host.first),
                     "host": host.name,
-                    "key": host.key.to_string(),
+                    "key": host.keys.current().to_string(),
                     "records": integer(host.size - host.first),
                     "seen_s": integer(host.seen_s),
                 });

@@ -101,6 +101,8 @@ pub enum Request {
         /// Of records that were logged before this time, in milliseconds since the epoch.
         before_ms: Option<u64>,
     },
+    /// Has another key sign the log from here on: that key, as text. Only root may ask.
+    RotateKey,
     /// End. Only root may ask for it; who agrees does not answer, and closes the connection at its
     /// end.
     Stop {

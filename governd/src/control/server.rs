@@ -185,7 +185,9 @@ async fn serve_client(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Resu
         Ok(request) => request,
         Err(error) => return write_reply(&mut writer, &bad_request(&error)).await,
     };
-    if matches!(request, Request::Stop { .. } | Request::Erase { .. }) && !is_root {
+    let is_for_root =
+        matches!(request, Request::Stop { .. } | Request::Erase { .. } | Request::RotateKey);
+    if is_for_root && !is_root {
         return write_reply(&mut writer, &not_root()).await;
     }
     let (answer, answered) = oneshot::channel();

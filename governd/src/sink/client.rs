@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     answer::Answer,
     authority::fingerprint,
+    counts::Counts,
     keeper::{Ask, Call, Fingerprint},
     pack::{self, PackError},
     wire,
@@ -43,6 +44,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest body of a small request, in bytes.
 const SMALL_BYTES_MAX: usize = 4_096;
+/// Longest of one to be let in, in bytes: a log has 256 keys at most, and each a proof.
+const ENROLL_BYTES_MAX: usize = 1 << 20;
+/// Of these, beyond small ones, at once.
+const LONG_ENROLLS_MAX: usize = 4;
 /// Requests of one connection at once.
 const STREAMS_MAX: u32 = 4;
 /// Longest header of a request, in bytes.
@@ -59,6 +64,7 @@ const KIB: usize = 1_024;
 pub(super) struct Limits {
     bodies: Arc<Semaphore>,
     batches: Arc<Semaphore>,
+    long_enrolls: Arc<Semaphore>,
 }
 
 impl Default for Limits {
@@ -66,6 +72,7 @@ impl Default for Limits {
         Self {
             bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
             batches: Arc::new(Semaphore::new(BATCHES_MAX)),
+            long_enrolls: Arc::new(Semaphore::new(LONG_ENROLLS_MAX)),
         }
     }
 }
@@ -79,11 +86,17 @@ pub(super) struct Client {
     who: Fingerprint,
     /// The name of the host, once it is known that it is one.
     host: Arc<OnceCell<String>>,
+    counts: Arc<Counts>,
 }
 
 impl Client {
-    pub(super) fn new(calls: mpsc::Sender<Call>, limits: Limits, address: IpAddr) -> Self {
-        Self { calls, limits, address, who: None, host: Arc::default() }
+    pub(super) fn new(
+        calls: mpsc::Sender<Call>,
+        limits: Limits,
+        address: IpAddr,
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self { calls, limits, address, who: None, host: Arc::default(), counts }
     }
 
     /// Speaks until the client has gone. It has left the door once it has shown a certificate.
@@ -146,6 +159,7 @@ impl Client {
 
     /// Has it recorded that something was refused.
     async fn tell(&self, what: &str, detail: &str) {
+        self.counts.refused(what);
         let who = self.host.get().cloned().unwrap_or_else(|| self.address.to_string());
         // It ends with the sink.
         self.calls.send(Call::refused(who, what, detail)).await.ok();
@@ -159,7 +173,7 @@ impl Client {
         }
         match path.as_str() {
             wire::ENROLL if is_post => {
-                let body = self.read(request, SMALL_BYTES_MAX).await?;
+                let body = self.read_enroll(request).await?;
                 self.call(Ask::Enroll(parse(&body)?)).await
             }
             wire::RENEW if is_post => {
@@ -222,6 +236,19 @@ impl Client {
         let call = Call::Ask { who: self.who, what, reply };
         self.calls.send(call).await.map_err(|_| Answer::unavailable())?;
         answer.await.map_err(|_| Answer::unavailable())
+    }
+
+    /// A request to be let in. It is long where the log's key was replaced often; few of those are
+    /// read at once, since anybody may send one.
+    async fn read_enroll(&self, request: Request<Incoming>) -> Result<Bytes, Answer> {
+        let announced = request.body().size_hint().upper();
+        let is_small = announced.is_some_and(|bytes| bytes <= SMALL_BYTES_MAX as u64);
+        if is_small {
+            return self.read(request, SMALL_BYTES_MAX).await;
+        }
+        let place = self.limits.long_enrolls.acquire().await;
+        let _place = place.map_err(|_| Answer::unavailable())?;
+        self.read(request, ENROLL_BYTES_MAX).await
     }
 
     /// A body of at most so many bytes.

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -15,6 +15,7 @@ use super::{
     alarm,
     answer::Answer,
     authority::{Authority, is_old},
+    counts::Counts,
     notice::{Notice, Tell, Weight},
     pack::{self, Unpacked},
     store::{AppendError, Arrival, EnrollError, Host, SILENT, Store, StoreError},
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::audit::{
     checkpoint::Verifier,
+    keys::Keys,
     tree::{Frontier, Hash},
     witness::Refusal,
 };
@@ -86,10 +88,16 @@ pub(super) struct Keeper {
     refusals: HashMap<(String, String), (String, u64)>,
     /// Before this nobody could be heard, in seconds since 1970.
     started_s: u64,
+    counts: Arc<Counts>,
 }
 
 impl Keeper {
-    pub(super) fn new(store: Store, authority: Arc<Authority>, tell: Tell) -> Self {
+    pub(super) fn new(
+        store: Store,
+        authority: Arc<Authority>,
+        tell: Tell,
+        counts: Arc<Counts>,
+    ) -> Self {
         Self {
             store,
             authority,
@@ -100,6 +108,7 @@ impl Keeper {
             sessions: HashMap::new(),
             refusals: HashMap::new(),
             started_s: now_s(),
+            counts,
         }
     }
 
@@ -136,9 +145,10 @@ impl Keeper {
         if appends.is_empty() {
             return;
         }
-        let mut waiting = Waiting::new();
+        let (mut waiting, begin) = (Waiting::new(), Instant::now());
         if let Err(error) = self.append_all(appends, &mut waiting) {
             self.store.roll_back();
+            self.counts.store_failed();
             // What is remembered may be ahead of what is stored.
             self.hosts.clear();
             self.notices.clear();
@@ -146,6 +156,7 @@ impl Keeper {
                 *answer = failed(&error);
             }
         }
+        self.counts.durable(begin.elapsed());
         self.tell_all();
         for (reply, answer) in waiting {
             reply.send(answer).ok();
@@ -217,16 +228,20 @@ impl Keeper {
     }
 
     fn enroll(&mut self, request: &Enroll) -> Answer {
-        let Enroll { secret, log_key, public_key } = request;
+        let Enroll { secret, log_key, rotations, public_key } = request;
         let Ok(key) = Verifier::parse(log_key) else {
             return Answer::malformed(&"log_key is no key in signed-note form");
+        };
+        let keys = match Keys::parse(&key, rotations) {
+            Ok(keys) => keys,
+            Err(error) => return Answer::malformed(&error),
         };
         let Ok(point) = BASE64.decode(public_key) else {
             return Answer::malformed(&"public_key is not base64");
         };
         let authority = Arc::clone(&self.authority);
         let issue = |host: &str| authority.issue(host, &point);
-        let issued = self.store.enroll(secret, &key, now_s(), issue);
+        let issued = self.store.enroll(secret, &keys, now_s(), issue);
         self.issued(issued)
     }
 
@@ -299,6 +314,7 @@ impl Keeper {
                         self.alarm(&host, &kind, &title)?;
                     }
                 }
+                self.counts.stored(host.size.saturating_sub(size), body.len());
                 self.heard(&host)?;
                 self.hosts.insert(host.id, host);
                 Ok(Answer::of(&Appended { receipt, renew }))
@@ -383,13 +399,13 @@ fn tree(size: u64, peaks: &[String]) -> Option<Frontier> {
 
 const fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::Bounds { .. } => StatusCode::BAD_REQUEST,
+        Refusal::Bounds { .. } | Refusal::Behind { .. } => StatusCode::BAD_REQUEST,
         Refusal::Gap { .. }
         | Refusal::Lost { .. }
         | Refusal::Rewind { .. }
         | Refusal::Fork { .. }
         | Refusal::Root { .. } => StatusCode::CONFLICT,
-        Refusal::Note(_) => StatusCode::FORBIDDEN,
+        Refusal::Note(_) | Refusal::Key { .. } => StatusCode::FORBIDDEN,
     }
 }
 
@@ -415,11 +431,11 @@ mod tests {
         let mut store = Store::open(directory.path()).unwrap();
         let key = Signer::new("governd/host", [1; 32]).unwrap();
         store.add_token("secret", "web-1", u64::from(u32::MAX)).unwrap();
-        store.enroll("secret", key.verifier(), 1, |_| Ok(((), [7; 32]))).unwrap();
+        store.enroll("secret", &key.verifier().clone().into(), 1, |_| Ok(((), [7; 32]))).unwrap();
         let authority = Arc::new(Authority::open(directory.path()).unwrap());
         let (told, notices) = channel();
         let tell: Tell = Arc::new(move |notice| told.send(notice).unwrap());
-        (directory, Keeper::new(store, authority, tell), notices)
+        (directory, Keeper::new(store, authority, tell, Arc::default()), notices)
     }
 
     #[test]

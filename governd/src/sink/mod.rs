@@ -6,6 +6,7 @@ mod alarm;
 mod answer;
 pub mod authority;
 mod client;
+pub mod counts;
 mod doorkeeper;
 pub mod files;
 mod keeper;

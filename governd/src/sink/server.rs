@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     authority::Authority,
     client::{Client, Limits},
+    counts::Counts,
     doorkeeper::Doorkeeper,
     keeper::{self, Call, Keeper},
     notice::Tell,
@@ -41,11 +42,26 @@ pub async fn serve(
     store: Store,
     tell: Tell,
 ) -> io::Result<()> {
+    serve_counted(listener, authority, store, tell, Arc::default()).await
+}
+
+/// The same; somebody else looks at what it counts.
+///
+/// # Errors
+/// If no thread can be had for the store.
+pub async fn serve_counted(
+    listener: TcpListener,
+    authority: Arc<Authority>,
+    store: Store,
+    tell: Tell,
+    counts: Arc<Counts>,
+) -> io::Result<()> {
     let (calls, queue) = mpsc::channel(keeper::CALLS_MAX);
     let acceptor = TlsAcceptor::from(authority.server());
-    thread::Builder::new()
-        .name("sink-store".to_owned())
-        .spawn(move || Keeper::new(store, authority, tell).run(queue))?;
+    thread::Builder::new().name("sink-store".to_owned()).spawn({
+        let counts = Arc::clone(&counts);
+        move || Keeper::new(store, authority, tell, counts).run(queue)
+    })?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let limits = Limits::default();
     let (leave, mut left) = mpsc::unbounded_channel::<IpAddr>();
@@ -60,14 +76,19 @@ pub async fn serve(
                 };
                 if !door.admits(address.ip()) {
                     let (what, detail) = ("busy", "there are too many connections from there");
+                    counts.refused(what);
                     // What does not fit waits for its next turn: it will not be alone.
                     calls.try_send(Call::refused(address.ip().to_string(), what, detail)).ok();
                     continue;
                 }
-                let client = Client::new(calls.clone(), limits.clone(), address.ip());
+                let counts = Arc::clone(&counts);
+                let (calls, limits) = (calls.clone(), limits.clone());
+                let client = Client::new(calls, limits, address.ip(), Arc::clone(&counts));
                 let (acceptor, leave) = (acceptor.clone(), leave.clone());
+                counts.came();
                 tokio::spawn(async move {
                     client.converse(stream, acceptor, leave).await;
+                    counts.went();
                     drop(place);
                 });
             }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::store::{Host, Store, StoreError};
-use crate::audit::tree::{HASH_BYTES, Hash, root};
+use crate::audit::{
+    checkpoint::Opens as _,
+    tree::{HASH_BYTES, Hash, root},
+};
 
 use super::pack;
 
@@ -19,6 +22,8 @@ const WIDTH: u64 = 256;
 /// Each level of tiles has the roots of the tiles below: as many bits of an index.
 const LEVEL_BITS: u32 = WIDTH.trailing_zeros();
 const CHECKPOINT: &str = "checkpoint";
+/// How the key that signs the checkpoint came from those before it, as the host keeps it.
+const ROTATIONS: &str = "rotations";
 const NEW_SUFFIX: &str = "new";
 
 /// Why a tree is not published.
@@ -51,14 +56,14 @@ pub fn publish(store: &Store, host: &Host, directory: &Path) -> Result<u64, Publ
     let directory = directory.join(file_name(&host.name));
     let place = Place { directory };
     let Some((receipt, signed)) =
-        host.receipt.as_ref().and_then(|receipt| Some((receipt, host.key.open(receipt).ok()?)))
+        host.receipt.as_ref().and_then(|receipt| Some((receipt, host.keys.open(receipt).ok()?)))
     else {
         return Ok(0);
     };
     let path = place.directory.join(CHECKPOINT);
     let before = match fs::read_to_string(&path) {
         // One that is not this host's says nothing of what is there.
-        Ok(text) => host.key.open(&text).map_or(0, |checkpoint| checkpoint.size),
+        Ok(text) => host.keys.open(&text).map_or(0, |checkpoint| checkpoint.size),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(source) => return Err(PublishError::File { path, source }),
     };
@@ -68,6 +73,11 @@ pub fn publish(store: &Store, host: &Host, directory: &Path) -> Result<u64, Publ
     place.write_records(store, host, before, signed.size)?;
     place.write_levels(before, signed.size)?;
     place.sync()?;
+    let rotations = host.keys.to_string();
+    if !rotations.is_empty() {
+        place.write(ROTATIONS, rotations.as_bytes())?;
+        place.sync()?;
+    }
     place.write(CHECKPOINT, receipt.as_bytes())?;
     place.sync()?;
     place.clean(before, signed.size)?;
@@ -279,7 +289,9 @@ mod tests {
         let signer = Signer::new("governd/host", [1; 32]).unwrap();
         let cosigner = Cosigner::new("sink.example", [2; 32]).unwrap();
         store.add_token("secret", "web-1", 10).unwrap();
-        store.enroll("secret", signer.verifier(), 1, |_| Ok(((), [7; 32]))).unwrap();
+        store
+            .enroll("secret", &signer.verifier().clone().into(), 1, |_| Ok(((), [7; 32])))
+            .unwrap();
         let mut host = store.hosts().unwrap().pop().unwrap();
         let (tiles, mirror) = (state.path().join("tiles"), state.path().join("mirror"));
         let mut tree = Frontier::default();

@@ -43,6 +43,9 @@ pub struct Enroll {
     pub secret: String,
     /// The key that signs the host's log, in signed-note's form.
     pub log_key: String,
+    /// Where that key replaced others: the proofs of the records that say so, one after the other.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rotations: String,
     /// The P-256 public key of the certificate to be made: an uncompressed point, in base64.
     pub public_key: String,
 }

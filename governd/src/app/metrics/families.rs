@@ -19,8 +19,20 @@ const PREFIX: &str = "governd";
 /// # Errors
 /// None in practice: writing to a string does not fail.
 pub(super) fn text(report: &StatusReport) -> Result<String, fmt::Error> {
+    let commits = Some(report.log.commits.clone());
+    encode(families(report), commits)
+}
+
+/// The text of families, and of how long commits took.
+///
+/// # Errors
+/// None in practice: writing to a string does not fail.
+pub(super) fn encode(
+    families: Vec<Family>,
+    commits: Option<CommitTimes>,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix(PREFIX);
-    let families = Families { families: families(report), commits: report.log.commits.clone() };
+    let families = Families { families, commits };
     registry.register_collector(Box::new(families));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
@@ -30,11 +42,11 @@ pub(super) fn text(report: &StatusReport) -> Result<String, fmt::Error> {
 #[derive(Debug)]
 struct Families {
     families: Vec<Family>,
-    commits: CommitTimes,
+    commits: Option<CommitTimes>,
 }
 
 #[derive(Debug)]
-struct Family {
+pub(super) struct Family {
     name: &'static str,
     help: &'static str,
     values: Values,
@@ -48,7 +60,7 @@ enum Values {
     Gauges(Vec<(Labels, f64)>),
 }
 
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
 
 impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
@@ -77,7 +89,9 @@ impl Collector for Families {
                 }
             }
         }
-        let CommitTimes { sum_s, counts, longer } = &self.commits;
+        let Some(CommitTimes { sum_s, counts, longer }) = &self.commits else {
+            return Ok(());
+        };
         let mut buckets = counts.clone();
         buckets.push((f64::MAX, *longer));
         let count = buckets.iter().map(|(_, count)| count).sum();
@@ -88,11 +102,11 @@ impl Collector for Families {
     }
 }
 
-fn counter(name: &'static str, help: &'static str, value: u64) -> Family {
+pub(super) fn counter(name: &'static str, help: &'static str, value: u64) -> Family {
     Family { name, help, values: Values::Counters(vec![(Vec::new(), value)]) }
 }
 
-fn counters(
+pub(super) fn counters(
     name: &'static str,
     help: &'static str,
     samples: impl IntoIterator<Item = (Labels, u64)>,
@@ -100,11 +114,11 @@ fn counters(
     Family { name, help, values: Values::Counters(samples.into_iter().collect()) }
 }
 
-fn gauge(name: &'static str, help: &'static str, value: u64) -> Family {
+pub(super) fn gauge(name: &'static str, help: &'static str, value: u64) -> Family {
     gauges(name, help, [(Vec::new(), value)])
 }
 
-fn gauges(
+pub(super) fn gauges(
     name: &'static str,
     help: &'static str,
     samples: impl IntoIterator<Item = (Labels, u64)>,

@@ -88,6 +88,18 @@ pub struct MetricsError {
     source: io::Error,
 }
 
+/// Where the text of the metrics comes from.
+pub trait Source: Clone + Send + Sync + 'static {
+    /// The text; `None` if there is none now.
+    fn text(&self) -> impl Future<Output = Option<String>> + Send;
+}
+
+impl Source for mpsc::Sender<Call> {
+    async fn text(&self) -> Option<String> {
+        families::text(&report(self).await?).ok()
+    }
+}
+
 /// A bound listener.
 #[derive(Debug)]
 pub struct Server {
@@ -126,22 +138,22 @@ impl Server {
     }
 
     /// Answers until the task is ended.
-    pub async fn serve(self, calls: mpsc::Sender<Call>) {
+    pub async fn serve(self, source: impl Source) {
         let room = Arc::new(Semaphore::new(CLIENTS_MAX));
         loop {
             // It is never closed.
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let calls = calls.clone();
+            let source = source.clone();
             let accepted = match &self.listener {
                 Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
                     tokio::spawn(async move {
-                        answer(stream, calls).await;
+                        answer(stream, source).await;
                         drop(permit);
                     })
                 }),
                 Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     tokio::spawn(async move {
-                        answer(stream, calls).await;
+                        answer(stream, source).await;
                         drop(permit);
                     })
                 }),
@@ -176,10 +188,10 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: S, calls: mpsc::Sender<Call>) {
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: S, source: impl Source) {
     let service = service_fn(move |request| {
-        let calls = calls.clone();
-        async move { respond(&request, &calls).await }
+        let source = source.clone();
+        async move { respond(&request, &source).await }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -193,7 +205,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: S, calls: mpsc::Sende
 
 async fn respond(
     request: &Request<Incoming>,
-    calls: &mpsc::Sender<Call>,
+    source: &impl Source,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
     let plain = |status: StatusCode, text: &'static str| {
         Response::builder().status(status).body(Full::from(text))
@@ -204,8 +216,7 @@ async fn respond(
     if request.method() != Method::GET {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "metrics are read with GET\n");
     }
-    let text = timeout(TIMEOUT, report(calls)).await.ok().flatten();
-    let text = text.and_then(|report| families::text(&report).ok());
+    let text = timeout(TIMEOUT, source.text()).await.ok().flatten();
     match text {
         Some(text) => Response::builder().header(CONTENT_TYPE, OPENMETRICS).body(Full::from(text)),
         None => plain(StatusCode::SERVICE_UNAVAILABLE, "the daemon does not answer\n"),

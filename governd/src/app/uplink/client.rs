@@ -34,7 +34,7 @@ const AGENT: &str = concat!("governd/", env!("CARGO_PKG_VERSION"));
 
 /// Why a request came to nothing.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub enum Trouble {
     /// The sink cannot be reached, or does not answer as a sink does.
     Unreachable(String),
     /// The sink refuses.
@@ -51,7 +51,7 @@ impl fmt::Display for Trouble {
 }
 
 /// A connection to one sink, and nobody else in its place.
-pub(super) struct Client {
+pub struct Client {
     runtime: Runtime,
     tls: TlsConnector,
     name: ServerName<'static>,
@@ -74,7 +74,10 @@ impl Drop for Open {
 impl Client {
     /// For the sink at `name:port` that has a certificate of an authority; the own certificate and
     /// key, in PEM, if there are any.
-    pub(super) fn new(sink: &str, ca: &str, own: Option<(&str, &str)>) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// The address or what the sink gave cannot be used.
+    pub fn new(sink: &str, ca: &str, own: Option<(&str, &str)>) -> Result<Self, String> {
         let address = sink.trim().to_owned();
         let (host, _) = address.rsplit_once(':').ok_or("the sink's address has no port")?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -85,15 +88,19 @@ impl Client {
         Ok(Self { runtime, tls, name, address, open: None })
     }
 
-    pub(super) fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Trouble> {
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// The sink cannot be reached, or refuses.
+    pub fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Trouble> {
         self.request(Method::GET, path, Vec::new())
     }
 
-    pub(super) fn post<T: DeserializeOwned>(
-        &mut self,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<T, Trouble> {
+    /// Sends something.
+    ///
+    /// # Errors
+    /// The sink cannot be reached, or refuses.
+    pub fn post<T: DeserializeOwned>(&mut self, path: &str, body: Vec<u8>) -> Result<T, Trouble> {
         self.request(Method::POST, path, body)
     }
 

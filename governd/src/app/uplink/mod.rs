@@ -4,7 +4,7 @@
 //! The sink says how far it is, so nothing has to be remembered here. What it acknowledges comes
 //! back as a receipt: the checkpoint with the sink's cosignature, which is kept beside the log.
 
-mod client;
+pub mod client;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -31,6 +31,7 @@ use super::{exporting::Stats, journal::Journal};
 use crate::{
     audit::{
         cosign::{CosignError, Witness},
+        keys::KeysError,
         log::{self, Disk, Progress, ReadError},
     },
     control::protocol::ExporterStatus,
@@ -82,6 +83,9 @@ pub enum UplinkError {
     /// The log has no key.
     #[error("this host has no log yet")]
     Log(#[from] ReadError),
+    /// Its keys do not follow each other.
+    #[error("this host's log is not what it signed")]
+    Keys(#[from] KeysError),
     /// No key or connection can be had.
     #[error("cannot make a key")]
     Key(#[from] AuthorityError),
@@ -103,6 +107,7 @@ impl UplinkError {
             Self::Token => "take the whole line that `governd sink token` printed",
             Self::File { .. } => "run it as root, or name the state directory with --state-dir",
             Self::Log(_) => "start governd once, which makes the log and its key",
+            Self::Keys(_) => "`governd audit verify` says what is wrong with it",
             Self::Key(_) => "try again once the system has started",
             Self::Tls(_) | Self::Witness(_) => "enroll again with a new token",
             Self::Sink(_) => "check that the sink runs and that the token is new and unused",
@@ -124,11 +129,15 @@ pub fn enroll(state_dir: &Path, token: &str) -> Result<String, UplinkError> {
     let bytes = BASE64URL.decode(token.trim()).map_err(|_| UplinkError::Token)?;
     let ticket = serde_json::from_slice(&bytes).map_err(|_| UplinkError::Token)?;
     let Ticket { sink, ca, secret } = ticket;
-    let log_key = log::public_key(&Disk, &state_dir.join(LOG_DIRECTORY))?.to_string();
+    let log = state_dir.join(LOG_DIRECTORY);
+    let known = log::public_key(&Disk, &log)?;
+    let keys = log::keys(&Disk, &log, &known)?;
+    let (log_key, rotations) = (known.to_string(), keys?.to_string());
     let (key, point) = authority::host_key()?;
     let public_key = BASE64.encode(point);
     let mut client = Client::new(&sink, &ca, None).map_err(UplinkError::Tls)?;
-    let request = serde_json::to_vec(&Enroll { secret, log_key, public_key }).unwrap_or_default();
+    let request =
+        serde_json::to_vec(&Enroll { secret, log_key, rotations, public_key }).unwrap_or_default();
     let answer = client.post(wire::ENROLL, request);
     let Enrolled { certificate, witness } =
         answer.map_err(|trouble| UplinkError::Sink(trouble.to_string()))?;
@@ -144,6 +153,11 @@ pub fn enroll(state_dir: &Path, token: &str) -> Result<String, UplinkError> {
         files::write(&path, &text).map_err(file(path))?;
     }
     Ok(sink)
+}
+
+/// Whether a sink takes this host's log.
+pub fn is_enrolled(state_dir: &Path) -> bool {
+    state_dir.join(DIRECTORY).join(ADDRESS).exists()
 }
 
 /// What the sink said last: the receipt, and who cosigned it. `None` where there is none yet.

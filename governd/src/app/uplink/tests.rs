@@ -19,11 +19,12 @@ use super::{
 
 mod hostile;
 mod kills;
+mod rotation;
 use crate::{
     app::journal::Journal,
     audit::{
         checkpoint::Signer,
-        log::{self, Disk, KeeperOptions, Log, Options, Reader},
+        log::{self, Disk, Keep, KeeperOptions, Log, Options, Reader},
         record::{By, Context, Control, Lifecycle, Phase, Record, Ruling, personal::Erasure},
     },
     sink::{
@@ -38,6 +39,12 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 const HOST: &str = "host-a";
 const FAR: u64 = 1 << 40;
+
+/// How long the sink is away; `GOVERND_TEST_AWAY_S` has it away for longer.
+fn away() -> Duration {
+    let seconds = std::env::var("GOVERND_TEST_AWAY_S").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or_default())
+}
 
 struct Sink {
     directory: TempDir,
@@ -181,7 +188,7 @@ fn append(journal: &Journal, pids: std::ops::Range<u32>) {
 fn a_log_reaches_the_sink_once_and_in_order_although_the_sink_is_away_for_a_while() {
     let mut sink = Sink::new();
     let state = tempfile::tempdir().unwrap();
-    let journal = journal(state.path());
+    let journal = journal_with(state.path(), KeeperOptions::default(), 1 << 16);
     append(&journal, 0..100);
     assert!(Uplink::start(state.path(), &journal).unwrap().is_none());
     enroll(state.path(), &sink.token("first")).unwrap();
@@ -193,12 +200,19 @@ fn a_log_reaches_the_sink_once_and_in_order_although_the_sink_is_away_for_a_whil
     sink.stop();
     append(&journal, 100..150);
     until("the status", || uplink.status().failing.is_some());
+    let (begin, mut next) = (Instant::now(), 150);
+    while begin.elapsed() < away() {
+        append(&journal, next..next + 50);
+        next += 50;
+        thread::sleep(Duration::from_millis(200));
+    }
     sink.start();
     let size = journal.progress().durable();
     sink.wait_for(size);
     until("the status", || uplink.status().behind == 0);
     let status = uplink.status();
     assert_eq!(status.failing, None);
+    println!("{size} records, away for {:?}, {} failures", begin.elapsed(), status.failures);
     assert!(status.failures > 0 && (first..=size).contains(&status.delivered), "{status:?}");
     drop(uplink);
 
@@ -471,7 +485,8 @@ fn a_host_that_has_nothing_to_say_says_so() {
 
 /// A log whose segments are all but the last ones deleted when it is opened.
 fn short(state: &Path) -> Journal {
-    let options = KeeperOptions { log_bytes_max: 1, ..KeeperOptions::default() };
+    let options =
+        KeeperOptions { keep: Keep { bytes_max: 1, days: None }, ..KeeperOptions::default() };
     let journal = journal_of(state, options);
     append(&journal, 500..501);
     until("old segments are gone", || log::beginning(&Disk, &state.join("log")).unwrap().is_some());

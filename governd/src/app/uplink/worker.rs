@@ -16,6 +16,7 @@ use super::{Place, client::Trouble};
 use crate::{
     app::{backoff, exporting::Stats, journal::Journal},
     audit::{
+        keys::Handover,
         log::{Disk, Note, Notes, Progress, Reader, Values, beginning},
         tree::Frontier,
     },
@@ -176,9 +177,19 @@ impl Worker {
             // The least that can be sent is what one checkpoint covers.
             let is_least = limit == first;
             limit = first;
-            if let Some(lines) = self.lines(first, &note, is_least)? {
+            let Some(lines) = self.lines(first, &note, is_least)? else {
+                continue;
+            };
+            let Some(end) = rotated(first, &lines).filter(|end| *end < note.size) else {
                 return Ok(Some((note, lines)));
-            }
+            };
+            // What comes behind is signed by another key.
+            let note = self.notes.after(end - 1, end).map_err(|error| error.to_string())?;
+            let Some(note) = note.filter(|note| note.size == end) else {
+                return Err(format!("no checkpoint of {end} records is there"));
+            };
+            let lines = self.lines(first, &note, true)?;
+            return Ok(lines.map(|lines| (note, lines)));
         }
     }
 
@@ -251,4 +262,11 @@ impl Worker {
         self.attempts = self.attempts.saturating_add(1);
         backoff::pause(self.attempts)
     }
+}
+
+/// Index behind the first record that replaces the key of the log.
+fn rotated(first: u64, lines: &[u8]) -> Option<u64> {
+    let mut each = (first..).zip(lines.split(|byte| *byte == b'\n'));
+    let found = each.find(|(_, line)| std::str::from_utf8(line).is_ok_and(Handover::is_in));
+    found.map(|(index, _)| index + 1)
 }

@@ -6,15 +6,18 @@ use std::{
 };
 
 use super::{
-    AppendError, BATCH_RECORDS_MAX, CommitError, OpenError, Options, VALUES_BYTES_MAX, key,
+    AppendError, BATCH_RECORDS_MAX, CommitError, Keep, OpenError, Options, ReadError,
+    VALUES_BYTES_MAX, inspect, key,
     recovery::{Found, Recovery},
     retention::{self, Surplus},
+    rotation::{self, Successor},
     segment::{self, Segment},
     storage::{Disk, Filesystem},
     values::Sealer,
 };
 use crate::audit::{
     checkpoint::{Signer, Verifier},
+    keys::Keys,
     record::{
         RECORD_BYTES_MAX, Tokens,
         personal::{self, Erasure},
@@ -46,15 +49,21 @@ pub struct Damage {
 
 /// The log, opened for writing by its only writer.
 pub struct Log<F: Filesystem = Disk> {
-    filesystem: F,
-    options: Options,
+    pub(super) filesystem: F,
+    pub(super) options: Options,
     segment: Segment<F::File>,
     /// Whether a failed commit may have left something behind what is durable.
     dirty: bool,
-    batch: Batch,
+    /// Whether the files of the next segment may have been made for a batch that was taken back.
+    pub(super) is_begun: bool,
+    pub(super) batch: Batch,
     /// The tree of the durable records.
-    tree: Frontier,
-    signer: Signer,
+    pub(super) tree: Frontier,
+    pub(super) signer: Signer,
+    /// That key, and those that it replaced.
+    pub(super) keys: Keys,
+    /// The key that is about to replace it.
+    pub(super) successor: Option<Successor>,
     /// Size of the last durable checkpoint.
     signed: u64,
     /// Held, never read.
@@ -63,12 +72,12 @@ pub struct Log<F: Filesystem = Disk> {
 
 /// Lines that are not durable yet.
 #[derive(Default)]
-struct Batch {
-    lines: Vec<u8>,
+pub(super) struct Batch {
+    pub(super) lines: Vec<u8>,
     /// Offset behind each line's newline in `lines`, and its hash.
-    entries: Vec<(u64, Hash)>,
+    pub(super) entries: Vec<(u64, Hash)>,
     /// What stands beside them.
-    sealer: Sealer,
+    pub(super) sealer: Sealer,
     /// Whether the last values could not be kept, so that their record cannot be either.
     is_unsealed: bool,
 }
@@ -92,15 +101,28 @@ impl<F: Filesystem> Log<F> {
         })?;
         let signer =
             key::load(&filesystem, directory).map_err(unusable("read or create the key"))?;
-        let recovery = Recovery { filesystem: &filesystem, directory, key: signer.verifier() };
+        let keys = keys_beside(&filesystem, directory, &signer);
+        let keys = keys.map_err(unusable("follow the rotations of its key"))?;
+        let recovery = Recovery { filesystem: &filesystem, directory, keys: &keys };
         let found = recovery.run().map_err(unusable("read or create the last segment"))?;
         let Found { segment, tree, signed, opened } = found;
-        let batch = Batch::default();
-        let dirty = false;
-        Ok((
-            Self { filesystem, options, segment, dirty, batch, tree, signer, signed, _lock: lock },
-            opened,
-        ))
+        let successor = rotation::resume(&filesystem, directory, &signer, segment.end());
+        let successor = successor.map_err(unusable("read or forget the next key"))?;
+        let log = Self {
+            filesystem,
+            options,
+            segment,
+            dirty: false,
+            is_begun: false,
+            batch: Batch::default(),
+            tree,
+            signer,
+            keys,
+            successor,
+            signed,
+            _lock: lock,
+        };
+        Ok((log, opened))
     }
 
     /// Index that the next record gets.
@@ -113,7 +135,7 @@ impl<F: Filesystem> Log<F> {
         self.segment.end()
     }
 
-    /// The key that checks the log's checkpoints.
+    /// The key that checks the log's next checkpoint.
     pub fn verifier(&self) -> &Verifier {
         self.signer.verifier()
     }
@@ -183,18 +205,33 @@ impl<F: Filesystem> Log<F> {
         // What an earlier commit, or a crash, left unsigned: a batch begins only behind a
         // checkpoint, so that none can be taken away unseen.
         self.sign()?;
+        self.hand_over()?;
         if !self.batch.entries.is_empty() {
             self.write_batch()?;
             self.sign()?;
+            self.hand_over()?;
         }
         Ok(self.durable())
     }
 
-    /// What should be deleted so that all files together have at most so many bytes: of records
-    /// below an index.
-    pub(super) fn surplus(&self, bytes_max: u64, below: u64) -> io::Result<Option<Surplus>> {
+    /// Cuts what failed commits left behind what is durable.
+    pub(super) fn trim(&mut self) -> Result<(), CommitError> {
+        if self.dirty {
+            self.segment.trim().map_err(at(&self.options.directory))?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// What should be deleted of records below an index.
+    pub(super) fn surplus(
+        &self,
+        keep: Keep,
+        below: u64,
+        now_ms: u64,
+    ) -> io::Result<Option<Surplus>> {
         let below = below.min(self.signed);
-        retention::surplus(&self.filesystem, &self.options.directory, bytes_max, below)
+        retention::surplus(&self.filesystem, &self.options.directory, keep, below, now_ms)
     }
 
     /// Deletes the segments before an index; a durable record must tell so.
@@ -215,22 +252,20 @@ impl<F: Filesystem> Log<F> {
     }
 
     fn write_batch(&mut self) -> Result<(), CommitError> {
-        let directory = self.options.directory.as_path();
         let bytes_max = self.options.segment_bytes_max;
         let grown = self.segment.bytes + self.batch.lines.len() as u64;
         let values = self.segment.values_bytes + self.batch.sealer.lines.len() as u64;
         // Who shows records has the values of a segment in memory.
         let is_full = grown > bytes_max || values > bytes_max.min(VALUES_BYTES_MAX);
-        if self.segment.records > 0 && is_full {
-            if self.dirty {
-                self.segment.trim().map_err(at(directory))?;
-                self.dirty = false;
-            }
+        if self.segment.records > 0 && (is_full || self.is_begun) {
+            self.trim()?;
+            let directory = self.options.directory.as_path();
             let next = Segment::create(&self.filesystem, directory, self.tree.clone());
             self.segment = next.map_err(at(directory))?;
         }
+        self.is_begun = false;
         self.dirty = true;
-        let path = segment::data_path(directory, self.segment.base);
+        let path = segment::data_path(&self.options.directory, self.segment.base);
         let Batch { lines, entries, sealer, .. } = &self.batch;
         self.segment.write(lines, entries, &sealer.lines).map_err(at(&path))?;
         for (_, leaf) in self.batch.entries.drain(..) {
@@ -243,6 +278,20 @@ impl<F: Filesystem> Log<F> {
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> CommitError {
+/// Every key of a log that a key signs.
+fn keys_beside<F: Filesystem>(
+    filesystem: &F,
+    directory: &Path,
+    signer: &Signer,
+) -> io::Result<Keys> {
+    let keys = inspect::keys(filesystem, directory, signer.verifier());
+    let keys = keys.map_err(|error| match error {
+        ReadError::Io { source, .. } => source,
+        damaged @ ReadError::Damaged { .. } => io::Error::other(damaged),
+    });
+    keys?.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> CommitError {
     move |source| CommitError { path: path.to_owned(), source }
 }

@@ -13,7 +13,7 @@ use super::{
     storage::Filesystem,
 };
 use crate::audit::{
-    checkpoint::Verifier,
+    checkpoint::Opens,
     extract::{self, ExtractError, Head},
     tree::Frontier,
 };
@@ -62,13 +62,13 @@ pub fn export<F: Filesystem>(
     filesystem: &F,
     directory: &Path,
     range: Range<u64>,
-    key: &Verifier,
+    key: &dyn Opens,
     to: &mut impl Write,
 ) -> Result<(), ExportError> {
     let last = range.end.saturating_sub(1);
     let note = Notes::new(filesystem.clone(), directory).after(last, range.end)?;
     let signed = note.as_ref().map_or(0, |note| note.size);
-    let unsigned = ProveError::Unsigned { index: last, signed, key: key.clone() };
+    let unsigned = ProveError::Unsigned { index: last, signed, log: key.name().to_owned() };
     let note = note.filter(|note| note.size >= range.end && !range.is_empty()).ok_or(unsigned)?;
     let size = key.open(&note.text).map_err(ExtractError::from)?.size;
     let (before, behind) = around(filesystem, directory, &range, size)?;

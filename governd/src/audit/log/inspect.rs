@@ -11,7 +11,8 @@ use super::{
     storage::Filesystem,
 };
 use crate::audit::{
-    checkpoint::{Checkpoint, NoteError, Verifier, note_len},
+    checkpoint::{Checkpoint, NoteError, Opens as _, Verifier, note_len},
+    keys::{Keys, KeysError},
     verify::{Indexed, Report, Verification},
 };
 
@@ -30,7 +31,28 @@ pub fn public_key<F: Filesystem>(filesystem: &F, directory: &Path) -> Result<Ver
     parsed.map_err(|source| ReadError::Io { path, source })
 }
 
-/// Verifies a log against the key that signs its checkpoints.
+/// All keys of a log of which one is known, by what lies beside it; or why they do not follow each
+/// other.
+///
+/// # Errors
+///
+/// If the file of rotations is there and cannot be read.
+pub fn keys<F: Filesystem>(
+    filesystem: &F,
+    directory: &Path,
+    known: &Verifier,
+) -> Result<Result<Keys, KeysError>, ReadError> {
+    let path = directory.join(key::ROTATIONS_FILE);
+    let rotations = match filesystem.open(&path).and_then(|file| read_whole(&file)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(source) => return Err(ReadError::Io { path, source }),
+    };
+    // What is no text is no proof either.
+    Ok(Keys::parse(known, &String::from_utf8_lossy(&rotations)))
+}
+
+/// Verifies a log against a key that signs its checkpoints, or signed them until it was replaced.
 ///
 /// # Errors
 ///
@@ -40,17 +62,23 @@ pub fn verify<F: Filesystem>(
     directory: &Path,
     key: &Verifier,
 ) -> Result<Report, ReadError> {
+    let keys = keys(filesystem, directory, key)?;
     let unreadable = |source| ReadError::Io { path: directory.to_owned(), source };
     let is_live = is_live(filesystem, directory).map_err(unreadable)?;
     let (_, bases) = retention::split(filesystem, directory).map_err(unreadable)?;
     let mut verification = Verification::default();
+    match &keys {
+        Ok(keys) => verification.signed_by(keys.clone()),
+        Err(_) => verification.keys_fail(),
+    }
+    let keys = keys.unwrap_or_else(|_| Keys::from(key.clone()));
     for (position, base) in bases.iter().enumerate() {
         if !verification.goes_on() {
             break;
         }
         let may_grow = is_live && position + 1 == bases.len();
         let files = Files::read(filesystem, directory, *base)?;
-        files.feed(&mut verification, *base, key, may_grow);
+        files.feed(&mut verification, *base, &keys, may_grow);
     }
     Ok(verification.finish(is_live))
 }
@@ -87,7 +115,7 @@ impl Files {
         Ok(Self { notes, index, data })
     }
 
-    fn feed(&self, verification: &mut Verification, base: u64, key: &Verifier, may_grow: bool) {
+    fn feed(&self, verification: &mut Verification, base: u64, key: &Keys, may_grow: bool) {
         let (notes, notes_rest) = notes(&self.notes, key);
         verification.segment(base, parse_header(&self.index, base).as_ref(), notes);
         let entries = decode_all(&self.index, base);
@@ -133,14 +161,14 @@ fn lines(data: &[u8]) -> (Vec<Line<'_>>, bool) {
 }
 
 /// The checkpoints of a file, opened, and whether there is something behind them.
-fn notes(bytes: &[u8], key: &Verifier) -> (Vec<Result<Checkpoint, NoteError>>, bool) {
+fn notes(bytes: &[u8], key: &Keys) -> (Vec<Result<Checkpoint, NoteError>>, bool) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return (notes_of_text(&String::from_utf8_lossy(bytes), key).0, true);
     };
     notes_of_text(text, key)
 }
 
-fn notes_of_text(text: &str, key: &Verifier) -> (Vec<Result<Checkpoint, NoteError>>, bool) {
+fn notes_of_text(text: &str, key: &Keys) -> (Vec<Result<Checkpoint, NoteError>>, bool) {
     let mut notes = Vec::new();
     let mut rest = text;
     while let Some((note, behind)) = note_len(rest).and_then(|len| rest.split_at_checked(len)) {

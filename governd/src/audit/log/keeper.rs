@@ -16,17 +16,19 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{
-    CommitDurations, CommitError, Filesystem, LOG_BYTES_MAX, Log, PENDING_BYTES_MAX,
-    durations::CommitTimes, retention::Surplus,
+    CommitDurations, CommitError, Filesystem, Keep, Log, PENDING_BYTES_MAX, durations::CommitTimes,
+    retention::Surplus,
 };
-use crate::audit::record::{
-    Context, Deleted, Host, Loss, LossSource, Record, Stamp, Tokens,
-    personal::{self, Erasure, Values},
+use crate::audit::{
+    checkpoint::Verifier,
+    record::{
+        Context, Control, Deleted, Host, Loss, LossSource, Record, Stamp, Tokens,
+        personal::{self, Erasure, Values},
+    },
 };
 
 /// Longest wait while nothing is pending.
 const IDLE: Duration = Duration::from_secs(3_600);
-
 /// How often it is looked whether the log has become too large.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -56,11 +58,9 @@ impl Fresh<'_> {
 
 /// Time between commits in a flood: a sync costs as much for one record as for many.
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
-
 /// How long records gather in the queue once it is empty: waking for each of a flood costs more
 /// than writing it.
 const GATHER: Duration = Duration::from_millis(1);
-
 /// Records that are taken before it is looked whether a commit is due.
 const BURST_RECORDS_MAX: usize = 256;
 
@@ -71,8 +71,10 @@ pub struct KeeperOptions {
     pub interval: Duration,
     /// Records that wait for the thread; more are refused and counted.
     pub queue_records_max: usize,
-    /// Bytes that all files of the log may have; the oldest segments go when they have more.
-    pub log_bytes_max: u64,
+    /// Which records go.
+    pub keep: Keep,
+    /// Records from this one on stay until somebody says what else is needed.
+    pub needed: u64,
 }
 
 impl Default for KeeperOptions {
@@ -80,7 +82,8 @@ impl Default for KeeperOptions {
         Self {
             interval: Duration::from_secs(1),
             queue_records_max: 65_536,
-            log_bytes_max: LOG_BYTES_MAX,
+            keep: Keep::default(),
+            needed: u64::MAX,
         }
     }
 }
@@ -125,6 +128,7 @@ enum Order {
     Record { time_ms: u64, record: Box<Record> },
     Commit { done: SyncSender<u64> },
     Erase { which: Erasure, record: Box<Record>, done: SyncSender<io::Result<(u64, u64)>> },
+    Rotate { control: Box<Control>, done: SyncSender<io::Result<Verifier>> },
 }
 
 /// What the thread and its handle both see.
@@ -149,7 +153,6 @@ impl Keeper {
     /// Starts the thread.
     ///
     /// # Errors
-    ///
     /// If the system gives no thread.
     pub fn spawn<F>(
         log: Log<F>,
@@ -163,7 +166,7 @@ impl Keeper {
     {
         let shared = Arc::new(Shared::default());
         shared.durable.store(log.durable(), Ordering::Relaxed);
-        shared.needed.store(u64::MAX, Ordering::Relaxed);
+        shared.needed.store(options.needed, Ordering::Relaxed);
         let (orders, receiver) = mpsc::sync_channel(options.queue_records_max);
         let worker = Worker::new(log, context, options, Arc::clone(&shared), observer);
         let thread = thread::Builder::new().name("governd-log".to_owned());
@@ -174,7 +177,6 @@ impl Keeper {
     /// Hands over a record of something that happened at a time, in milliseconds since the epoch.
     ///
     /// # Errors
-    ///
     /// If too many wait already or the log is closed. The record is lost, and counted.
     pub fn append(&self, time_ms: u64, record: Record) -> Result<(), Refused> {
         let order = Order::Record { time_ms, record: Box::new(record) };
@@ -206,14 +208,25 @@ impl Keeper {
     /// before is durable, and this record, which says so. Gives what [`Log::erase`] gives.
     ///
     /// # Errors
-    ///
     /// If the log is closed, or the disk refuses.
     pub fn erase(&self, which: Erasure, record: Record) -> io::Result<(u64, u64)> {
+        self.ask(|done| Order::Erase { which, record: Box::new(record), done })
+    }
+
+    fn ask<T>(&self, order: impl FnOnce(SyncSender<io::Result<T>>) -> Order) -> io::Result<T> {
         let closed = || io::Error::other("the log is closed");
         let (done, answer) = mpsc::sync_channel(1);
-        let order = Order::Erase { which, record: Box::new(record), done };
-        self.orders.as_ref().ok_or_else(closed)?.send(order).map_err(|_| closed())?;
+        self.orders.as_ref().ok_or_else(closed)?.send(order(done)).map_err(|_| closed())?;
         answer.recv().map_err(|_| closed())?
+    }
+
+    /// Has another key sign what comes behind everything handed over before and a record of it,
+    /// which is made from this. Gives the new key.
+    ///
+    /// # Errors
+    /// If the log is closed, or the disk refuses.
+    pub fn rotate(&self, control: Control) -> io::Result<Verifier> {
+        self.ask(|done| Order::Rotate { control: Box::new(control), done })
     }
 
     /// Index behind the last durable record.
@@ -256,7 +269,6 @@ impl Keeper {
     /// Commits what waits, ends the thread, and says the index behind the last durable record.
     ///
     /// # Errors
-    ///
     /// If the last commit failed: what waited is lost.
     pub fn close(mut self) -> Result<u64, CommitError> {
         let durable = self.durable();
@@ -358,16 +370,11 @@ impl<F: Filesystem> Worker<F> {
                 let committed = self.commit();
                 if committed.is_ok() {
                     self.retain();
-                }
-                if committed.is_ok() && done.send(self.log.durable()).is_err() {
-                    tracing::debug!("nobody waits for this commit any more");
+                    answer(&done, self.log.durable());
                 }
             }
-            Order::Erase { which, record, done } => {
-                if done.send(self.erase(&which, &record)).is_err() {
-                    tracing::debug!("nobody waits for this erasure any more");
-                }
-            }
+            Order::Erase { which, record, done } => answer(&done, self.erase(&which, &record)),
+            Order::Rotate { control, done } => answer(&done, self.rotate(*control)),
         }
     }
 
@@ -378,6 +385,15 @@ impl<F: Filesystem> Worker<F> {
         self.log.erase(which)
     }
 
+    fn rotate(&mut self, control: Control) -> io::Result<Verifier> {
+        self.commit().map_err(io::Error::other)?;
+        let handover = self.log.begin_rotation().map_err(io::Error::other)?;
+        self.take(now_ms(), &Record::Rotation(control, handover));
+        self.log.rotate().map_err(io::Error::other)?;
+        self.commit().map_err(io::Error::other)?;
+        Ok(self.log.verifier().clone())
+    }
+
     /// Deletes the oldest segments of a log that has become too large; a record says so first.
     fn retain(&mut self) {
         if self.retained.is_some_and(|last| last.elapsed() < RETENTION_INTERVAL) {
@@ -385,13 +401,13 @@ impl<F: Filesystem> Worker<F> {
         }
         self.retained = Some(Instant::now());
         let needed = self.shared.needed.load(Ordering::Relaxed);
-        let surplus = match self.log.surplus(self.options.log_bytes_max, needed) {
+        let surplus = match self.log.surplus(self.options.keep, needed, now_ms()) {
             Ok(Some(surplus)) => surplus,
             Ok(None) => return,
             Err(error) => return tracing::warn!(%error, "the log's size cannot be read"),
         };
-        let Surplus { kept_from, records, bytes } = surplus;
-        self.take(now_ms(), &Record::Deleted(Deleted { kept_from, records, bytes }));
+        let Surplus { kept_from, records, bytes, is_early } = surplus;
+        self.take(now_ms(), &Record::Deleted(Deleted { kept_from, records, bytes, is_early }));
         if self.commit_once().is_err() {
             return;
         }
@@ -468,6 +484,12 @@ impl<F: Filesystem> Worker<F> {
             }
         }
         committed
+    }
+}
+
+fn answer<T>(done: &SyncSender<T>, value: T) {
+    if done.send(value).is_err() {
+        tracing::debug!("nobody waits for this any more");
     }
 }
 

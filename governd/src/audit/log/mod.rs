@@ -27,6 +27,8 @@
 //! 00000000000000000000.checkpoints    signed notes, one for each commit
 //! 00000000000000000000.values   what stands beside the records and can be erased (`values`)
 //! key, key.pub                  the host's signing key, and what checks it
+//! key.next                      the key that is about to replace it (`rotation`)
+//! rotations                     proofs of the records by which keys were replaced
 //! ```
 //!
 //! An index entry holds the offset behind the record's newline, the record's position in its batch,
@@ -59,6 +61,9 @@ mod restart_tests;
 mod retention;
 #[cfg(test)]
 mod retention_tests;
+mod rotation;
+#[cfg(test)]
+mod rotation_tests;
 mod segment;
 #[cfg(test)]
 mod sim;
@@ -76,7 +81,7 @@ pub use self::{
     cursor::Cursor,
     durations::{COMMIT_BOUNDS_S, CommitDurations},
     extract::{ExportError, export},
-    inspect::{public_key, verify},
+    inspect::{keys, public_key, verify},
     keeper::{Fresh, Keeper, KeeperOptions, Observer, Progress, Refused},
     notes::{Note, Notes, beginning, note_after, root_at},
     prove::{ProveError, prove},
@@ -103,6 +108,27 @@ const _: () = {
 
 /// Bytes that all files of a log may have together, by default.
 pub const LOG_BYTES_MAX: u64 = 10 * 1_024 * 1_024 * 1_024;
+
+/// Which records go. Only whole segments do, the oldest first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Keep {
+    /// Bytes that all files of the log may have: the oldest segments go when they have more.
+    pub bytes_max: u64,
+    /// Segments go that are older than so many days, and than the retention of each of their
+    /// records says; `None` keeps them while there is room.
+    pub days: Option<u32>,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { bytes_max: LOG_BYTES_MAX, days: None }
+    }
+}
+
+impl Keep {
+    /// Everything.
+    pub const ALL: Self = Self { bytes_max: u64::MAX, days: None };
+}
 
 /// Where the log is and how large its parts become.
 #[derive(Clone, Debug)]

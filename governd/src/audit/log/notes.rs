@@ -164,6 +164,15 @@ pub fn root_at<F: Filesystem>(
     directory: &Path,
     size: u64,
 ) -> Result<Option<Hash>, ReadError> {
+    Ok(tree_at(filesystem, directory, size)?.map(|tree| tree.root()))
+}
+
+/// The tree whose root [`root_at`] gives.
+pub(super) fn tree_at<F: Filesystem>(
+    filesystem: &F,
+    directory: &Path,
+    size: u64,
+) -> Result<Option<Frontier>, ReadError> {
     let unreadable = |source| ReadError::Io { path: directory.to_owned(), source };
     let bases = segment::bases(filesystem, directory).map_err(unreadable)?;
     let mut tree = None;
@@ -187,7 +196,7 @@ pub fn root_at<F: Filesystem>(
         }
         tree = Some(frontier);
     }
-    Ok(tree.filter(|tree| tree.size() == size).map(|tree| tree.root()))
+    Ok(tree.filter(|tree| tree.size() == size))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
     storage::Filesystem,
 };
 use crate::audit::{
-    checkpoint::{Checkpoint, Verifier, note_len},
+    checkpoint::{Checkpoint, Opens, note_len},
     proof::{CheckError, Path, Proof},
 };
 
@@ -19,14 +19,14 @@ pub enum ProveError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// No checkpoint of this key covers the record.
-    #[error("record {index} is not among the {signed} records that {} signed", key.name())]
+    #[error("record {index} is not among the {signed} records that {log} signed")]
     Unsigned {
         /// The record.
         index: u64,
         /// Records that the last good checkpoint covers.
         signed: u64,
         /// Whose checkpoints were looked for.
-        key: Verifier,
+        log: String,
     },
     /// Records before the checkpoint are not there.
     #[error("records are missing or unreadable before record {before}")]
@@ -64,13 +64,13 @@ pub fn prove<F: Filesystem + Clone>(
     filesystem: &F,
     directory: &FilePath,
     index: u64,
-    key: &Verifier,
+    key: &dyn Opens,
 ) -> Result<Proof, ProveError> {
     let unreadable = |source| ReadError::Io { path: directory.to_owned(), source };
     let (_, bases) = retention::split(filesystem, directory).map_err(unreadable)?;
     let last = last_checkpoint(filesystem, directory, &bases, key)?;
     let size = last.as_ref().map_or(0, |(_, checkpoint)| checkpoint.size);
-    let unsigned = || ProveError::Unsigned { index, signed: size, key: key.clone() };
+    let unsigned = || ProveError::Unsigned { index, signed: size, log: key.name().to_owned() };
     let mut path = Path::new(index, size).ok_or_else(unsigned)?;
     let (checkpoint, _) = last.ok_or_else(unsigned)?;
     let mut next = 0;
@@ -107,7 +107,7 @@ fn last_checkpoint<F: Filesystem>(
     filesystem: &F,
     directory: &FilePath,
     bases: &[u64],
-    key: &Verifier,
+    key: &dyn Opens,
 ) -> Result<Option<(String, Checkpoint)>, ReadError> {
     for base in bases.iter().rev() {
         let path = segment::notes_path(directory, *base);

@@ -9,7 +9,8 @@ use super::{
     values,
 };
 use crate::audit::{
-    checkpoint::{Checkpoint, Verifier, note_len},
+    checkpoint::{Checkpoint, Opens as _, note_len},
+    keys::Keys,
     tree::{Frontier, Hash, leaf_hash},
 };
 
@@ -17,7 +18,7 @@ use crate::audit::{
 pub(super) struct Recovery<'a, F> {
     pub(super) filesystem: &'a F,
     pub(super) directory: &'a Path,
-    pub(super) key: &'a Verifier,
+    pub(super) keys: &'a Keys,
 }
 
 /// What it found.
@@ -147,7 +148,7 @@ impl<F: Filesystem> Recovery<'_, F> {
         Ok(tree)
     }
 
-    /// The last checkpoint of the log that its key signed.
+    /// The last checkpoint of the log that its keys signed.
     fn last_checkpoint(&self, bases: &[u64]) -> io::Result<Option<Checkpoint>> {
         for base in bases.iter().rev() {
             let file = match self.filesystem.open(&segment::notes_path(self.directory, *base)) {
@@ -156,13 +157,13 @@ impl<F: Filesystem> Recovery<'_, F> {
             };
             let text = read_text(&file)?;
             if let (_, Some(note)) = self.last_note(&text) {
-                return Ok(self.key.open(note).ok());
+                return Ok(self.keys.open(note).ok());
             }
         }
         Ok(None)
     }
 
-    /// Where the last note that the key signed ends, and that note. Without one, whole notes are
+    /// Where the last note that the keys signed ends, and that note. Without one, whole notes are
     /// kept as they are.
     fn last_note<'t>(&self, text: &'t str) -> (usize, Option<&'t str>) {
         let mut notes = Vec::new();
@@ -175,7 +176,7 @@ impl<F: Filesystem> Recovery<'_, F> {
         }
         for (start, len) in notes.into_iter().rev() {
             let note = text.get(start..start + len).unwrap_or_default();
-            if self.key.open(note).is_ok() {
+            if self.keys.open(note).is_ok() {
                 return (start + len, Some(note));
             }
         }

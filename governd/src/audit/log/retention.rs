@@ -1,8 +1,9 @@
-//! Which segments may go when the log is larger than it should be, and how they go.
+//! Which segments may go, and how they go.
 //!
-//! Whole segments go, the oldest first, never the one that is written. That they went is a record
-//! before they do, so that what was deleted by rule is told from what somebody took away: the log
-//! then verifies from its first segment on.
+//! Whole segments go, the oldest first, never the one that is written: where there is too much,
+//! and, if that is wanted, where the last record is older than the retention of every record in it.
+//! That they went is a record before they do, so that what was deleted by rule is told from what
+//! somebody took away: the log then verifies from its first segment on.
 
 use std::{
     io,
@@ -10,10 +11,20 @@ use std::{
 };
 
 use super::{
-    segment,
-    storage::{File, Filesystem},
+    Keep, segment,
+    storage::{File, Filesystem, read_up_to},
     values,
 };
+use crate::audit::{
+    record::{RECORD_BYTES_MAX, Retention},
+    verify::number,
+};
+
+const DAY_MS: u64 = 24 * 3_600 * 1_000;
+/// As records have it.
+const LOGGED: &str = "\"logged_time\":";
+/// Bytes of lines that are looked at at once.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Segments that should go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +35,8 @@ pub(super) struct Surplus {
     pub(super) records: u64,
     /// Bytes of their files.
     pub(super) bytes: u64,
+    /// Whether some of them go before their time.
+    pub(super) is_early: bool,
 }
 
 fn paths(directory: &Path, base: u64) -> [PathBuf; 4] {
@@ -67,13 +80,13 @@ pub(super) fn split<F: Filesystem>(
     Ok((gone, kept))
 }
 
-/// What should go so that all files together have at most so many bytes; only segments of which
-/// every record is below an index.
+/// What should go; only segments of which every record is below an index.
 pub(super) fn surplus<F: Filesystem>(
     filesystem: &F,
     directory: &Path,
-    bytes_max: u64,
+    keep: Keep,
     below: u64,
+    now_ms: u64,
 ) -> io::Result<Option<Surplus>> {
     let (_, bases) = split(filesystem, directory)?;
     let mut sizes = Vec::with_capacity(bases.len());
@@ -86,16 +99,60 @@ pub(super) fn surplus<F: Filesystem>(
     }
     let mut total: u64 = sizes.iter().sum();
     let (mut surplus, first) = (None, bases.first().copied().unwrap_or(0));
-    let mut gone = 0;
-    for (next, bytes) in bases.iter().skip(1).zip(&sizes) {
-        if total <= bytes_max || *next > below {
+    let (mut gone, mut is_early) = (0, false);
+    for ((base, next), bytes) in bases.iter().zip(bases.iter().skip(1)).zip(&sizes) {
+        let is_too_much = total > keep.bytes_max;
+        if *next > below || !(is_too_much || keep.days.is_some()) {
             break;
         }
+        let days = age_days(filesystem, directory, *base, now_ms)?;
+        let is_over = |least: u32| days.is_some_and(|days| days >= u64::from(least));
+        let shortest = Retention::HalfYear.days();
+        // What is too young for the shortest need not be read.
+        let has_time = is_over(shortest) && is_over(longest(filesystem, directory, *base)?.days());
+        let is_old = has_time && keep.days.is_some_and(is_over);
+        if !(is_too_much || is_old) {
+            break;
+        }
+        is_early |= !has_time;
         total -= bytes;
         gone += bytes;
-        surplus = Some(Surplus { kept_from: *next, records: next - first, bytes: gone });
+        surplus = Some(Surplus { kept_from: *next, records: next - first, bytes: gone, is_early });
     }
     Ok(surplus)
+}
+
+/// Days since the last record of a segment was logged; `None` if it does not say so.
+fn age_days<F: Filesystem>(
+    filesystem: &F,
+    directory: &Path,
+    base: u64,
+    now_ms: u64,
+) -> io::Result<Option<u64>> {
+    let data = filesystem.open(&segment::data_path(directory, base))?;
+    let start = data.size()?.saturating_sub(RECORD_BYTES_MAX as u64 + 1);
+    let tail = read_up_to(&data, RECORD_BYTES_MAX + 1, start)?;
+    let last = tail.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
+    let logged_ms = last.and_then(|line| number(line, LOGGED));
+    Ok(logged_ms.map(|logged_ms| now_ms.saturating_sub(logged_ms) / DAY_MS))
+}
+
+/// The longest retention that a record of a segment says.
+fn longest<F: Filesystem>(filesystem: &F, directory: &Path, base: u64) -> io::Result<Retention> {
+    let data = filesystem.open(&segment::data_path(directory, base))?;
+    let wanted = format!("\"retention\":\"{}\"", Retention::TwoYears.word());
+    let mut offset = 0;
+    loop {
+        let chunk = read_up_to(&data, CHUNK_BYTES, offset)?;
+        if chunk.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
+            return Ok(Retention::TwoYears);
+        }
+        if chunk.len() < CHUNK_BYTES {
+            return Ok(Retention::HalfYear);
+        }
+        // One that lies across the border is in the next chunk as a whole.
+        offset += (CHUNK_BYTES - wanted.len()) as u64;
+    }
 }
 
 /// Deletes the segments before an index, and what an earlier deletion left of others.

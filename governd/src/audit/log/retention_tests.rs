@@ -5,14 +5,14 @@ use std::{path::Path, time::Duration};
 use governd_common::verdict::Mode;
 
 use super::{
-    Disk, Keeper, KeeperOptions, Log, Options, Reader, prove, public_key,
+    Disk, Keep, Keeper, KeeperOptions, Log, Options, Reader, prove, public_key,
     retention::{delete, split, surplus},
     segment,
     sim::Sim,
     verify,
 };
 use crate::audit::{
-    record::{Context, Lifecycle, Phase, Record},
+    record::{Context, Lifecycle, Phase, Record, Retention},
     verify::{Fault, Report, Wrong},
 };
 
@@ -51,7 +51,8 @@ fn the_oldest_whole_segments_go_and_never_what_is_needed_or_written() {
     let bases = filled(&sim, told(60, 0));
     let last = *bases.last().unwrap();
     assert!(bases.len() > 5, "{bases:?}");
-    let surplus = |bytes_max, below| surplus(&sim, directory, bytes_max, below).unwrap();
+    let keep = |bytes_max| Keep { bytes_max, days: None };
+    let surplus = |bytes_max, below| surplus(&sim, directory, keep(bytes_max), below, 0).unwrap();
     assert_eq!(surplus(u64::MAX, u64::MAX), None);
     assert_eq!(surplus(0, 0), None);
     assert_eq!(surplus(0, bases[1] - 1), None);
@@ -129,10 +130,11 @@ fn a_keeper_keeps_its_log_small_and_says_so() {
         version: "0.1.0".into(),
         degraded: [].into(),
     };
-    let keep = |log_bytes_max, needed: Option<u64>| {
+    let run = |bytes_max, needed: Option<u64>| {
+        let keep = Keep { bytes_max, days: None };
         let (log, _) = Log::open(Disk, options.clone()).unwrap();
         let interval = Duration::from_millis(1);
-        let options = KeeperOptions { interval, log_bytes_max, ..KeeperOptions::default() };
+        let options = KeeperOptions { interval, keep, ..KeeperOptions::default() };
         let keeper = Keeper::spawn(log, context.clone(), options, Box::new(|_, _| ())).unwrap();
         if let Some(index) = needed {
             keeper.progress().keep_from(index);
@@ -150,16 +152,65 @@ fn a_keeper_keeps_its_log_small_and_says_so() {
         assert_eq!(report.wrong, None);
         report.first
     };
-    assert_eq!(keep(u64::MAX, None), 0);
-    assert_eq!(keep(1, Some(0)), 0);
-    let first = keep(1, Some(90));
+    assert_eq!(run(u64::MAX, None), 0);
+    assert_eq!(run(1, Some(0)), 0);
+    let first = run(1, Some(90));
     assert!(0 < first && first <= 90, "{first}");
     let mut reader = Reader::new(Disk, state.path(), 0);
     let mut told = 0;
     while let Some(line) = reader.read().unwrap() {
         let record: serde_json::Value = serde_json::from_slice(&line.bytes).unwrap();
-        let own = &record["unmapped"]["governd"]["retention"];
+        let own = &record["unmapped"]["governd"]["deleted"];
         told += u64::from(own["kept_from"] == first && own["records"] == first);
     }
     assert_eq!(told, 1);
+}
+
+const DAY_MS: u64 = 24 * 3_600 * 1_000;
+
+/// Records of one class or the other, one a day from day 1 on.
+fn daily(days: u64, of_two_years: impl Fn(u64) -> bool) -> impl Iterator<Item = String> {
+    (1..=days).map(move |day| {
+        let class = if of_two_years(day) { Retention::TwoYears } else { Retention::HalfYear };
+        format!(
+            "{{\"metadata\":{{\"logged_time\":{},\"sequence\":{}}},\"retention\":\"{}\"}}",
+            day * DAY_MS,
+            day - 1,
+            class.word()
+        )
+    })
+}
+
+#[test]
+fn what_is_past_its_retention_goes_where_that_is_wanted_and_early_only_for_want_of_room() {
+    let directory = Path::new(DIRECTORY);
+    let kept_from = |sim: &Sim, days, bytes_max, today: u64| {
+        let keep = Keep { bytes_max, days };
+        let found = surplus(sim, directory, keep, u64::MAX, today * DAY_MS).unwrap();
+        found.map_or((0, false), |found| (found.kept_from, found.is_early))
+    };
+    let sim = Sim::default();
+    let bases = filled(&sim, daily(60, |_| false));
+    // The last record of the first segments is that of the day that the next begins with.
+    let is_next = |at: usize, index: u64| index == bases[at];
+    for (today, want) in [(bases[1] + 183, 0), (bases[1] + 184, 1), (bases[3] + 184, 3)] {
+        assert_eq!(kept_from(&sim, None, u64::MAX, today), (0, false));
+        let (index, is_early) = kept_from(&sim, Some(1), u64::MAX, today);
+        assert!(is_next(want, index) && !is_early, "{today}: {index}");
+    }
+    // As long as is wanted, and never less than the records say.
+    assert_eq!(kept_from(&sim, Some(400), u64::MAX, bases[1] + 399), (0, false));
+    assert!(is_next(1, kept_from(&sim, Some(400), u64::MAX, bases[1] + 400).0));
+    let mixed = Sim::default();
+    let second = bases[1] + 1;
+    assert_eq!(filled(&mixed, daily(60, move |day| day == second))[1], bases[1]);
+    for (today, want) in [(bases[5] + 184, bases[1]), (bases[1] + 731, bases[1])] {
+        assert_eq!(kept_from(&mixed, Some(1), u64::MAX, today).0, want, "{today}");
+    }
+    assert!(kept_from(&mixed, Some(1), u64::MAX, bases[2] + 732).0 > bases[1]);
+    // Want of room comes first, and is told.
+    assert!(kept_from(&sim, None, 1, bases[1] + 100).1);
+    let last = *bases.last().unwrap();
+    assert_eq!(kept_from(&sim, None, 1, 60 + 184), (last, false));
+    assert!(kept_from(&mixed, None, 1, 60 + 184).1);
 }

@@ -268,8 +268,10 @@ impl<F: File> Segment<F> {
 
     /// Cuts what failed commits left behind the durable records and checkpoints.
     pub(super) fn trim(&self) -> io::Result<()> {
-        self.files.data.set_size(self.bytes)?;
+        // Entries first: one without its line would be damage.
         self.files.index.set_size(entry_offset(self.records))?;
+        self.files.index.sync()?;
+        self.files.data.set_size(self.bytes)?;
         self.files.notes.set_size(self.notes_bytes)?;
         self.files.values.set_size(self.values_bytes)?;
         self.files.values.sync()?;

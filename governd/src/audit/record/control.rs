@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    Actor, Host, Stamp,
+    Actor, Host, Retention, Stamp,
     object::{self, Class},
 };
-use crate::audit::canonical::{Object, Shown};
+use crate::audit::{
+    canonical::{Object, Shown},
+    keys::{self, Handover},
+};
 
 /// What was decided about what somebody asked for, or ordered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,7 +89,13 @@ const fn ruled(ruling: Ruling) -> (u8, u8, u8) {
     }
 }
 
-pub(super) fn write(o: &mut Object<'_>, control: &Control, host: &Host, stamp: &Stamp) {
+pub(super) fn write(
+    o: &mut Object<'_>,
+    control: &Control,
+    rotation: Option<&Handover>,
+    host: &Host,
+    stamp: &Stamp,
+) {
     let Control { operation, ruling, agent, destination, correlation, message, .. } = control;
     let is_new = matches!(ruling, Ruling::Delayed | Ruling::Approved | Ruling::Quarantined);
     let activity = if is_new { ACTIVITY_CREATE } else { ACTIVITY_UPDATE };
@@ -116,7 +125,12 @@ pub(super) fn write(o: &mut Object<'_>, control: &Control, host: &Host, stamp: &
         .with("status_id", if has_failed { STATUS_FAILURE } else { STATUS_SUCCESS })
         .with("time", stamp.time_ms)
         .with("type_uid", class.type_uid());
-    object::unmapped(o, |o| own(o, control));
+    object::unmapped(o, |o| {
+        own(o, control);
+        if let Some(handover) = rotation {
+            keys::write(o, handover);
+        }
+    });
 }
 
 fn who(o: &mut Object<'_>, control: &Control, host: &Host, stamp: &Stamp) {
@@ -140,5 +154,6 @@ fn own(o: &mut Object<'_>, control: &Control) {
         o.objects("lineage", actor.lineage.iter(), object::ancestor);
     }
     o.maybe("login_uid", by.as_ref().and_then(|by| by.login_uid))
-        .maybe("request", correlation.as_deref());
+        .maybe("request", correlation.as_deref())
+        .with("retention", Retention::TwoYears.word());
 }

@@ -1,7 +1,7 @@
 //! A DNS answer that bound addresses to a name: DNS Activity, 4003.
 
 use super::{
-    DnsAnswer, Host, Stamp,
+    DnsAnswer, Host, Retention, Stamp,
     object::{self, Class},
 };
 use crate::audit::canonical::{Object, Shown};
@@ -56,11 +56,9 @@ fn own(o: &mut Object<'_>, answer: &DnsAnswer) {
     if let Some(actor) = &answer.actor {
         o.objects("lineage", actor.lineage.iter(), object::ancestor);
     }
-    o.object("policy", |o| object::policy(o, &answer.policy)).maybe_object(
-        "process",
-        answer.actor.as_ref(),
-        object::process_facts,
-    );
+    o.object("policy", |o| object::policy(o, &answer.policy))
+        .maybe_object("process", answer.actor.as_ref(), object::process_facts)
+        .with("retention", Retention::HalfYear.word());
 }
 
 /// What is asked.

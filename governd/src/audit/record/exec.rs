@@ -1,7 +1,7 @@
 //! A tracked process executed a file: Process Activity, 1007.
 
 use super::{
-    Exec, Host, Stamp,
+    Exec, Host, Retention, Stamp,
     object::{self, Class},
 };
 use crate::audit::canonical::{Object, Shown};
@@ -31,7 +31,8 @@ pub(super) fn write(o: &mut Object<'_>, exec: &Exec, host: &Host, stamp: &Stamp)
         o.object("agent", |o| object::agent(o, &exec.subject))
             .objects("lineage", exec.actor.lineage.iter(), object::ancestor)
             .object("policy", |o| object::policy(o, &exec.policy))
-            .object("process", |o| object::process_facts(o, &exec.actor));
+            .object("process", |o| object::process_facts(o, &exec.actor))
+            .with("retention", Retention::HalfYear.word());
     });
 }
 

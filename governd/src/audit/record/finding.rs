@@ -1,7 +1,7 @@
 //! What governd found out: Detection Finding, 2004.
 
 use super::{
-    Confidence, Finding, Host, Stamp, flow,
+    Confidence, Finding, Host, Retention, Stamp, flow,
     object::{self, Class},
 };
 use crate::audit::canonical::Object;
@@ -69,5 +69,6 @@ fn own(o: &mut Object<'_>, finding: &Finding) {
     }
     o.maybe_object("name", to, flow::name)
         .maybe_object("process", finding.actor.as_ref(), object::process_facts)
+        .with("retention", Retention::TwoYears.word())
         .maybe("service", to.and_then(|to| to.service.as_deref()));
 }

@@ -11,7 +11,7 @@ use governd_common::{
 };
 
 use super::{
-    Decision, Destination, Evidence, Flow, Host, Repeated, RuleRef, Stamp,
+    Decision, Destination, Evidence, Flow, Host, Repeated, Retention, RuleRef, Stamp,
     object::{self, Class},
 };
 use crate::audit::canonical::{Object, Shown};
@@ -208,6 +208,7 @@ pub(super) fn own(o: &mut Object<'_>, flow: &Flow, host: &Host) {
         .maybe_object("name", to, name)
         .maybe("path", flow.path.as_deref())
         .object("process", |o| object::process_facts(o, &flow.actor))
+        .with("retention", Retention::HalfYear.word())
         .maybe("service", to.and_then(|to| to.service.as_deref()));
 }
 

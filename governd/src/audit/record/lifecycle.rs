@@ -1,7 +1,7 @@
 //! governd started or stopped: Application Lifecycle, 6002.
 
 use super::{
-    Degraded, Host, Lifecycle, Phase, Stamp,
+    Degraded, Host, Lifecycle, Phase, Retention, Stamp,
     flow::mode_word,
     object::{self, Class},
 };
@@ -53,6 +53,7 @@ fn own(o: &mut Object<'_>, lifecycle: &Lifecycle, degraded: &[Degraded]) {
         .with("pid", *pid)
         .maybe_object("policy", policy.as_ref(), object::policy)
         .maybe("reason", stop.map(|(reason, _)| reason))
+        .with("retention", Retention::TwoYears.word())
         .maybe("stays_attached", stop.map(|(_, stays)| stays));
 }
 

@@ -6,7 +6,7 @@
 //! sockets that could not be ended: nothing gets out of them.
 
 use super::{
-    Host, Loss, LossSource, Stamp,
+    Host, Loss, LossSource, Retention, Stamp,
     object::{self, Class},
 };
 use crate::audit::canonical::Object;
@@ -50,7 +50,8 @@ pub(super) fn write(o: &mut Object<'_>, loss: &Loss, host: &Host, stamp: &Stamp)
                 .with("place", place)
                 .with("reason", loss.source.word())
                 .with("since", loss.since_ms);
-        });
+        })
+        .with("retention", Retention::TwoYears.word());
     });
 }
 

@@ -190,7 +190,8 @@ impl Record {
     /// The values that stand beside this record.
     pub fn values(&self) -> Values<'_> {
         let (by, actor) = match self {
-            Self::Control(Control { by, actor, .. }) => (by.as_ref(), actor.as_ref()),
+            Self::Control(Control { by, actor, .. })
+            | Self::Rotation(Control { by, actor, .. }, _) => (by.as_ref(), actor.as_ref()),
             Self::Flow(flow) => (None, Some(&flow.actor)),
             Self::Repeated(repeated) => (None, Some(&repeated.flow.actor)),
             Self::Dns(answer) => (None, answer.actor.as_ref()),

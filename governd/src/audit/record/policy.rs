@@ -4,7 +4,7 @@
 //! in, while this is an operation somebody asked for, on named resources, with an outcome.
 
 use super::{
-    Host, PolicyChange, PolicyOutcome, Stamp,
+    Host, PolicyChange, PolicyOutcome, Retention, Stamp,
     object::{self, Class},
 };
 use crate::audit::canonical::Object;
@@ -49,11 +49,13 @@ fn own(o: &mut Object<'_>, change: &PolicyChange) {
             .with("outcome", "installed")
             .maybe_object("policy", policy, object::policy)
             .maybe_object("previous", previous.as_ref(), object::policy)
+            .with("retention", Retention::TwoYears.word())
             .with("rules", *rules),
         PolicyOutcome::Refused { errors } => o
             .list("errors", errors.iter().map(String::as_str))
             .with("outcome", "refused")
-            .maybe_object("policy", policy, object::policy),
+            .maybe_object("policy", policy, object::policy)
+            .with("retention", Retention::TwoYears.word()),
     };
 }
 

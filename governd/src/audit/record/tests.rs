@@ -464,7 +464,12 @@ fn minimal() -> Vec<Record> {
         Record::Loss(lost(LossSource::Queue)),
         Record::Loss(lost(LossSource::TornTail)),
         Record::Loss(lost(LossSource::Export)),
-        Record::Deleted(Deleted { kept_from: 4_096, records: 4_096, bytes: 64 << 20 }),
+        Record::Deleted(Deleted {
+            kept_from: 4_096,
+            records: 4_096,
+            bytes: 64 << 20,
+            is_early: false,
+        }),
         Record::Loss(lost(LossSource::Killed)),
         Record::Loss(lost(LossSource::Undestroyed)),
         Record::Finding(Finding {

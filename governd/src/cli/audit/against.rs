@@ -10,7 +10,7 @@ use crate::{
     app::uplink,
     audit::{
         canonical::integer,
-        checkpoint::Verifier,
+        checkpoint::Opens as _,
         log::{self, Disk},
     },
     cli::{
@@ -33,7 +33,7 @@ pub(super) struct Receipt {
 }
 
 /// Compares the log with a receipt.
-pub(super) fn judge(log: &Log, key: &Verifier, name: &str) -> Result<Receipt, Failure> {
+pub(super) fn judge(log: &Log, name: &str) -> Result<Receipt, Failure> {
     let hint = "`governd enroll` lets a sink take this host's log; its receipt is there when the \
                 sink has taken the first records";
     let broken = |error: anyhow::Error| Failure::new(Exit::Environment, error, hint);
@@ -50,7 +50,7 @@ pub(super) fn judge(log: &Log, key: &Verifier, name: &str) -> Result<Receipt, Fa
         broken(anyhow!("the receipt is not to be trusted: {error}"))
     };
     let time_s = witness.check(&receipt).map_err(|error| untrusted(&error))?;
-    let seen = key.open(&receipt).map_err(|error| untrusted(&error))?;
+    let seen = log.keys()?.open(&receipt).map_err(|error| untrusted(&error))?;
     let root = log::root_at(&Disk, &log.directory(), seen.size).map_err(unreadable)?;
     Ok(Receipt { size: seen.size, time_s, is_kept: root == Some(seen.root) })
 }

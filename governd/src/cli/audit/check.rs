@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Outcome, extract, named_key};
+use super::{Outcome, extract, named_keys};
 use crate::{
     audit::{canonical::integer, checkpoint::Checkpoint, proof::Proof},
     cli::{
@@ -31,6 +31,10 @@ pub(super) struct CheckProof {
     /// where the proof comes from.
     #[arg(long, value_name = "KEY")]
     key: String,
+    /// The file `rotations` that lies beside the log, where the key was replaced since it was
+    /// noted.
+    #[arg(long, value_name = "FILE")]
+    rotations: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -39,12 +43,12 @@ pub(super) struct CheckProof {
 impl CheckProof {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
-        let key = named_key(&self.key)?;
+        let keys = named_keys(&self.key, self.rotations.as_deref())?;
         if extract::is_one(&self.file) {
-            return extract::check(&self.file, &key, &printer);
+            return extract::check(&self.file, &keys, &printer);
         }
         let proof = read(&self.file)?;
-        let checked = proof.check(&key);
+        let checked = proof.check(&keys);
         let record = String::from_utf8_lossy(&proof.record);
         match (&checked, printer.is_json()) {
             (Ok(checkpoint), true) => printer.value(&value(&proof, Ok(checkpoint))),

@@ -49,7 +49,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(self) -> Outcome {
-        let key = self.log.key()?;
+        let keys = self.log.keys()?;
         let directory = self.log.directory();
         let range = self.range()?;
         if range.is_empty() {
@@ -65,7 +65,7 @@ impl Export {
         // Records name people and what they ran.
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file);
         let mut file = BufWriter::new(file.map_err(|error| unwritten(error.into()))?);
-        let exported = log::export(&Disk, &directory, range.clone(), &key, &mut file);
+        let exported = log::export(&Disk, &directory, range.clone(), &keys, &mut file);
         let written = exported.map_err(|error| {
             let hint = error.hint();
             Failure::new(Exit::Environment, error, hint)

@@ -12,7 +12,7 @@ use super::Outcome;
 use crate::{
     audit::{
         canonical::integer,
-        checkpoint::{Checkpoint, Verifier},
+        checkpoint::{Checkpoint, Opens},
         extract::{Check, HEAD_BYTES_MAX, Head, MARK},
         record::RECORD_BYTES_MAX,
     },
@@ -31,7 +31,7 @@ pub(super) fn is_one(path: &Path) -> bool {
 }
 
 /// Checks it against the key, and says what it proves.
-pub(super) fn check(path: &Path, key: &Verifier, printer: &Printer) -> Outcome {
+pub(super) fn check(path: &Path, key: &dyn Opens, printer: &Printer) -> Outcome {
     let unreadable = |error: io::Error| {
         let error = anyhow::Error::from(error).context(format!("cannot read {}", path.display()));
         Failure::new(Exit::Usage, error, "give a file that `governd audit export` wrote")

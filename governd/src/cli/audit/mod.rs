@@ -11,6 +11,7 @@ use super::{
 use crate::{
     audit::{
         checkpoint::Verifier,
+        keys::Keys,
         log::{self, Disk, ReadError},
     },
     settings,
@@ -23,6 +24,7 @@ mod export;
 mod extract;
 mod prove;
 mod query;
+mod rotate;
 mod verify;
 
 pub(super) use query::moment;
@@ -48,6 +50,8 @@ enum Verb {
     Erase(erase::Erase),
     /// Search the records: a table, JSON or CSV.
     Query(query::Query),
+    /// Have another key sign the log from here on; a record that the old key signs names it.
+    RotateKey(rotate::RotateKey),
 }
 
 impl Audit {
@@ -59,6 +63,7 @@ impl Audit {
             Verb::Export(export) => export.run(),
             Verb::Erase(erase) => erase.run(),
             Verb::Query(query) => query.run(),
+            Verb::RotateKey(rotate) => rotate.run(),
         }
     }
 }
@@ -86,6 +91,29 @@ impl Log {
             None => log::public_key(&Disk, &self.directory()).map_err(unreadable),
         }
     }
+
+    /// All keys of the log, by what lies beside it, if that one is among them.
+    fn keys(&self) -> Result<Keys, Failure> {
+        let known = self.key()?;
+        log::keys(&Disk, &self.directory(), &known).map_err(unreadable)?.map_err(|error| {
+            let hint = "`governd audit verify` says what is wrong with the log";
+            Failure::new(Exit::No, error, hint)
+        })
+    }
+}
+
+/// The keys of a log of which one is known, by a file with the proofs of their rotations.
+fn named_keys(key: &str, rotations: Option<&Path>) -> Result<Keys, Failure> {
+    let known = named_key(key)?;
+    let Some(path) = rotations else {
+        return Ok(known.into());
+    };
+    let text = std::fs::read_to_string(path).map_err(anyhow::Error::from);
+    let keys = text.and_then(|text| Ok(Keys::parse(&known, &text)?));
+    keys.map_err(|error| {
+        let error = error.context(format!("cannot follow the keys in {}", path.display()));
+        Failure::new(Exit::No, error, "give the file `rotations` that lies beside the log")
+    })
 }
 
 /// A key as given, or the one in the file of that name.

@@ -75,8 +75,8 @@ impl Id {
 
 impl Prove {
     pub(super) fn run(self) -> Outcome {
-        let key = self.log.key()?;
-        let proof = log::prove(&Disk, &self.log.directory(), self.id.index(), &key);
+        let keys = self.log.keys()?;
+        let proof = log::prove(&Disk, &self.log.directory(), self.id.index(), &keys);
         let proof = proof.map_err(|error| {
             let hint = error.hint();
             Failure::new(Exit::Environment, error, hint)

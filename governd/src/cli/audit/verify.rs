@@ -37,7 +37,7 @@ impl Verify {
         let printer = Printer::new(self.json);
         let key = self.log.key()?;
         let report = log::verify(&Disk, &self.log.directory(), &key).map_err(unreadable)?;
-        let receipt = self.against.as_deref().map(|name| against::judge(&self.log, &key, name));
+        let receipt = self.against.as_deref().map(|name| against::judge(&self.log, name));
         let receipt = receipt.transpose()?;
         if printer.is_json() {
             let mut value = value(&report, &key);

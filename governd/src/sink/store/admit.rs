@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{Host, Store, StoreError, integer};
 use crate::{
-    audit::{checkpoint::Verifier, tree::sha256},
+    audit::{keys::Keys, tree::sha256},
     sink::authority::AuthorityError,
 };
 
@@ -50,7 +50,7 @@ impl Store {
     pub fn enroll<T>(
         &mut self,
         secret: &str,
-        key: &Verifier,
+        keys: &Keys,
         now_s: u64,
         issue: impl FnOnce(&str) -> Result<(T, [u8; 32]), AuthorityError>,
     ) -> Result<T, EnrollError> {
@@ -65,7 +65,7 @@ impl Store {
             .optional()
             .map_err(StoreError::from)?
             .ok_or(EnrollError::Token)?;
-        let id = admit(&change, &name, key, now_s)?;
+        let id = admit(&change, &name, keys, now_s)?;
         let (made, fingerprint) = issue(&name)?;
         add_certificate(&change, &fingerprint, id, now_s).map_err(StoreError::from)?;
         change.commit().map_err(StoreError::from)?;
@@ -123,10 +123,10 @@ fn add_certificate(
 fn admit(
     change: &Transaction<'_>,
     name: &str,
-    key: &Verifier,
+    keys: &Keys,
     now_s: u64,
 ) -> Result<i64, EnrollError> {
-    let key = key.to_string();
+    let (key, rotations) = (keys.current().to_string(), keys.to_string());
     let other = change
         .query_row("SELECT name FROM host WHERE log_key = ?1 AND name != ?2", [&key, name], |row| {
             row.get::<_, String>(0)
@@ -143,13 +143,14 @@ fn admit(
         .optional()
         .map_err(StoreError::from)?;
     match known {
-        Some((_, other)) if other != key => Err(EnrollError::OtherLog(name.to_owned())),
-        Some((id, _)) => Ok(id),
+        // A key that was replaced since the last batch becomes known with the record that says so.
+        Some((id, known)) if keys.each().any(|(_, key)| key.to_string() == known) => Ok(id),
+        Some(_) => Err(EnrollError::OtherLog(name.to_owned())),
         None => {
             change
                 .execute(
-                    "INSERT INTO host (name, log_key, seen_s) VALUES (?1, ?2, ?3)",
-                    params![name, key, integer(now_s)],
+                    "INSERT INTO host (name, log_key, rotations, seen_s) VALUES (?1, ?2, ?3, ?4)",
+                    params![name, key, rotations, integer(now_s)],
                 )
                 .map_err(StoreError::from)?;
             Ok(change.last_insert_rowid())

@@ -6,6 +6,7 @@ use super::{Host, Store, StoreError, hashes, integer};
 use crate::{
     audit::{
         cosign::Cosigner,
+        keys::Handover,
         record::personal::{Token, Value},
         tree::{Frontier, Hash},
         witness::{self, Batch, Refusal, Step},
@@ -72,8 +73,21 @@ impl Store {
         let Arrival { first, lines, frame, leaves, note, before, beside } = arrival;
         let overlap = self.overlap(host, first, leaves.len())?;
         let batch = Batch { first, leaves, note, before };
-        let step = witness::judge(&host.tree, &overlap, &host.key, batch)?;
+        let rotation = rotation(host, &arrival)?;
+        let step = witness::judge(&host.tree, &overlap, &host.keys, batch)?;
         let Step { checkpoint, frontier, known, begins } = step;
+        if let Some((line, handover)) = rotation.filter(|_| known < leaves.len()) {
+            let before = begins.as_ref().unwrap_or(&host.tree).clone();
+            let between = leaves.get(known..leaves.len() - 1).unwrap_or_default();
+            let mut host_keys = host.keys.clone();
+            let proof = handover.proof(line.as_bytes(), &grown(before, between), note);
+            if host_keys.record_at(handover.at).is_none() {
+                let refused = |why| Refusal::Key { index: handover.at, why };
+                host_keys.push(proof).map_err(refused)?;
+                host.keys = host_keys;
+                self.update_keys(host)?;
+            }
+        }
         let receipt = cosigner.cosign(note, now_s);
         let new = leaves.get(known..).unwrap_or_default();
         if let Some(before) = begins {
@@ -108,6 +122,14 @@ impl Store {
         (host.size, host.tree, host.seen_s) = (frontier.size(), frontier, now_s);
         self.update(host)?;
         Ok(receipt)
+    }
+
+    fn update_keys(&self, host: &Host) -> Result<(), StoreError> {
+        let text = "UPDATE host SET log_key = ?2, rotations = ?3 WHERE id = ?1";
+        let mut query = self.connection.prepare_cached(text)?;
+        let Host { id, keys, .. } = host;
+        query.execute(params![id, keys.current().to_string(), keys.to_string()])?;
+        Ok(())
     }
 
     fn update(&self, host: &Host) -> Result<(), StoreError> {
@@ -170,6 +192,24 @@ impl Store {
         let leaves = hashes(&leaves).ok_or_else(|| StoreError::Damaged(host.name.clone()))?;
         Ok(Some(Stored { first: first.unsigned_abs(), note, leaves, frame }))
     }
+}
+
+/// The record by which a batch replaces its log's key.
+fn rotation<'a>(
+    host: &Host,
+    arrival: &Arrival<'a>,
+) -> Result<Option<(&'a str, Handover)>, Refusal> {
+    let Arrival { first, lines, leaves, .. } = *arrival;
+    let is_one = Handover::is_in(lines);
+    if !is_one && !host.keys.changed_in(first..first + leaves.len() as u64) {
+        return Ok(None);
+    }
+    witness::rotation(&host.keys, first, pack::each(lines))
+}
+
+fn grown(mut tree: Frontier, leaves: &[Hash]) -> Frontier {
+    leaves.iter().for_each(|leaf| tree.push(*leaf));
+    tree
 }
 
 /// Compressing fails only for want of memory.

@@ -219,7 +219,9 @@ mod tests {
         let mut store = Store::open(directory.path()).unwrap();
         let signer = Signer::new("governd/host", [1; 32]).unwrap();
         store.add_token("secret", "web-1", 10).unwrap();
-        store.enroll("secret", signer.verifier(), 1, |_| Ok(((), [7; 32]))).unwrap();
+        store
+            .enroll("secret", &signer.verifier().clone().into(), 1, |_| Ok(((), [7; 32])))
+            .unwrap();
         let cosigner = Cosigner::new("sink.example", [2; 32]).unwrap();
         Sink { directory, store, signer, cosigner }
     }
@@ -283,7 +285,8 @@ mod tests {
     #[test]
     fn a_store_of_the_version_before_is_brought_up() {
         let sink = sink();
-        let back = "DROP TABLE beside; DROP TABLE told; PRAGMA user_version = 2;";
+        let back = "DROP TABLE beside; DROP TABLE told; \
+                    ALTER TABLE host DROP COLUMN rotations; PRAGMA user_version = 2;";
         sink.store.connection.execute_batch(back).unwrap();
         drop(Store::open(sink.directory.path()).unwrap());
         sink.send(&[value("dana", 1)]);

@@ -27,6 +27,7 @@ pub use self::{
 };
 use crate::audit::{
     checkpoint::Verifier,
+    keys::Keys,
     tree::{Frontier, HASH_BYTES, Hash},
 };
 
@@ -34,10 +35,11 @@ const FILE: &str = "sink.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// `governd` in the file's header.
 const APPLICATION_ID: i32 = 0x676f_7665;
-const VERSION: i32 = 3;
-/// The version that is brought up to this one.
-const BEFORE: i32 = 2;
-/// What it did not have.
+const VERSION: i32 = 4;
+/// The first version that is brought up to this one.
+const FIRST_VERSION: i32 = 2;
+const FIRST_WITH_BESIDE: i32 = 3;
+/// What that one has beyond the first.
 const BESIDE: &str = "
 CREATE TABLE beside (
     host INTEGER NOT NULL REFERENCES host(id),
@@ -52,6 +54,8 @@ CREATE TABLE told (
     detail TEXT NOT NULL
 ) STRICT;
 ";
+/// What this version has beyond that.
+const ROTATIONS: &str = "ALTER TABLE host ADD COLUMN rotations TEXT NOT NULL DEFAULT '';";
 const SCHEMA: &str = "
 CREATE TABLE host (
     id INTEGER PRIMARY KEY,
@@ -124,8 +128,8 @@ pub struct Host {
     pub id: i64,
     /// Its name.
     pub name: String,
-    /// What signs its log.
-    pub key: Verifier,
+    /// What signs its log, and did.
+    pub keys: Keys,
     /// The first record of it: those before were gone at the first contact.
     pub first: u64,
     /// Index behind its last record.
@@ -160,7 +164,7 @@ impl Store {
             .map_err(file)?;
         let version: i32 =
             connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(file)?;
-        if !matches!(version, 0 | BEFORE | VERSION) {
+        if !matches!(version, 0 | FIRST_VERSION..=VERSION) {
             return Err(StoreError::Version(path));
         }
         if version != VERSION {
@@ -169,7 +173,10 @@ impl Store {
                 made.execute_batch(SCHEMA).map_err(file)?;
                 made.pragma_update(None, "application_id", APPLICATION_ID).map_err(file)?;
             }
-            made.execute_batch(BESIDE).map_err(file)?;
+            if version < FIRST_WITH_BESIDE {
+                made.execute_batch(BESIDE).map_err(file)?;
+            }
+            made.execute_batch(ROTATIONS).map_err(file)?;
             made.pragma_update(None, "user_version", VERSION).map_err(file)?;
             made.commit().map_err(file)?;
         }
@@ -209,7 +216,8 @@ impl Store {
     }
 
     fn select(&self, which: &str, values: impl Params) -> Result<Vec<Host>, StoreError> {
-        let columns = "id, name, log_key, first, first_peaks, size, peaks, receipt, seen_s";
+        let columns = "id, name, log_key, first, first_peaks, size, peaks, receipt, seen_s, \
+                       rotations";
         let text = format!("SELECT {columns} FROM host {which}");
         let mut query = self.connection.prepare_cached(&text)?;
         let rows = query.query_map(values, |row| {
@@ -218,17 +226,21 @@ impl Store {
                 (row.get::<_, i64>(3)?, row.get::<_, Vec<u8>>(4)?),
                 (row.get::<_, i64>(5)?, row.get::<_, Vec<u8>>(6)?),
                 (row.get::<_, Option<String>>(7)?, row.get::<_, i64>(8)?),
+                row.get::<_, String>(9)?,
             ))
         })?;
         rows.map(|row| {
-            let ((id, name, key), (first, first_peaks), (size, peaks), (receipt, seen)) = row?;
+            let (host, (first, first_peaks), (size, peaks), (receipt, seen), rotations) = row?;
+            let (id, name, key) = host;
             let (first, size) = (first.unsigned_abs(), size.unsigned_abs());
             let trees = tree(first, &first_peaks).zip(tree(size, &peaks));
-            let (Some((before, tree)), Ok(key)) = (trees, Verifier::parse(&key)) else {
+            let key = Verifier::parse(&key).ok();
+            let keys = key.and_then(|key| Keys::parse(&key, &rotations).ok());
+            let (Some((before, tree)), Some(keys)) = (trees, keys) else {
                 return Err(StoreError::Damaged(name));
             };
             let seen_s = seen.unsigned_abs();
-            Ok(Host { id, name, key, first, size, receipt, seen_s, before, tree })
+            Ok(Host { id, name, keys, first, size, receipt, seen_s, before, tree })
         })
         .collect()
     }

@@ -54,7 +54,7 @@ fn fill() -> (TempDir, Store) {
     let mut store = Store::open(directory.path()).unwrap();
     let signer = Signer::new("governd/host", [1; 32]).unwrap();
     store.add_token("secret", "web-1", 10).unwrap();
-    store.enroll("secret", signer.verifier(), 1, |_| Ok(((), [7; 32]))).unwrap();
+    store.enroll("secret", &signer.verifier().clone().into(), 1, |_| Ok(((), [7; 32]))).unwrap();
     let mut host = store.hosts().unwrap().pop().unwrap();
     let mut tree = Frontier::default();
     (0..FIRST).for_each(|index| tree.push(leaf_hash(line(index).trim_end().as_bytes())));

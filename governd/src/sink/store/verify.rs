@@ -5,6 +5,7 @@ use rusqlite::params;
 use super::{Host, Store, StoreError, hashes};
 use crate::{
     audit::{
+        checkpoint::Opens as _,
         cosign::Witness,
         tree::{Frontier, leaf_hash},
         verify::{Fault, Indexed, Report, Verification, Wrong},
@@ -27,6 +28,7 @@ impl Store {
         let mut tree = host.before.clone();
         let mut hole = None;
         verification.tell();
+        verification.signed_by(host.keys.clone());
         while verification.goes_on()
             && let Some(row) = rows.next()?
         {
@@ -38,7 +40,7 @@ impl Store {
             }
             let (note, leaves) = (row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?);
             let frame = row.get::<_, Vec<u8>>(3)?;
-            verification.segment(first, Some(&tree), [host.key.open(&note)]);
+            verification.segment(first, Some(&tree), [host.keys.open(&note)]);
             feed(&mut verification, &mut tree, &leaves, &frame);
         }
         let mut report = verification.finish(false);
@@ -72,7 +74,7 @@ fn whole(host: &Host, witness: &Witness, tree: &Frontier) -> Option<Wrong> {
     let Some(receipt) = &host.receipt else {
         return if end > host.first { at(host.first, Fault::Unsigned) } else { None };
     };
-    match host.key.open(receipt) {
+    match host.keys.open(receipt) {
         Err(error) => return at(end, Fault::Checkpoint(error)),
         Ok(signed) if signed.size > end => return at(end, Fault::Missing),
         Ok(signed) if signed.size < end => return at(signed.size, Fault::Unsigned),
