@@ -316,7 +316,9 @@ impl Engine {
         self.save_inventory();
         self.refresh_catalogue();
         self.pass_approvals();
-        self.host = HostFacts::read(&self.paths);
+        if !self.host.is_current(&self.paths) {
+            self.host = HostFacts::read(&self.paths);
+        }
         if self.rulebook.is_stale(&self.host) {
             self.reload();
         }

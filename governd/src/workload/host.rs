@@ -1,11 +1,18 @@
 //! Facts of the host: what compiling a policy asks ([`Host`]), and what records say about it.
 
 use std::{
+    fs::{self, File},
     io,
     net::IpAddr,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     str::FromStr as _,
     sync::Arc,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    time::Timespec,
 };
 
 use crate::policy::{
@@ -58,16 +65,51 @@ pub struct HostFacts {
     mounts: Mounts,
     cgroups: CgroupTree,
     labels: Result<HostLabels, Diagnostic>,
+    /// What the files were like that were read.
+    stamps: Vec<Option<Stamp>>,
+    /// Says when the mounts are not those any more (proc_pid_mountinfo(5)).
+    mounts_file: Option<Arc<File>>,
+}
+
+/// Inode, length and the times of the last changes of contents and of anything.
+type Stamp = (u64, u64, (i64, i64), (i64, i64));
+
+/// Files that the host is read from, but for those that the kernel makes up.
+const FILES: [&str; 5] = [
+    "etc/hostname",
+    "etc/machine-id",
+    "etc/passwd",
+    "etc/resolv.conf",
+    "run/systemd/resolve/resolv.conf",
+];
+
+fn stamps(paths: &HostPaths) -> Vec<Option<Stamp>> {
+    let files = FILES.iter().map(|name| paths.root.join(name)).chain([paths.labels.clone()]);
+    let stamp = |file: PathBuf| {
+        let found = fs::metadata(file).ok()?;
+        let contents = (found.mtime(), found.mtime_nsec());
+        Some((found.ino(), found.len(), contents, (found.ctime(), found.ctime_nsec())))
+    };
+    files.map(stamp).collect()
+}
+
+fn host_name(paths: &HostPaths) -> String {
+    read::first_line(&paths.root.join("proc/sys/kernel/hostname"))
+        .or_else(|| read::first_line(&paths.root.join("etc/hostname")))
+        .unwrap_or_else(|| "localhost".to_owned())
 }
 
 impl HostFacts {
     /// Reads the host. What cannot be read is missing: no resolver, no user, no id.
     pub fn read(paths: &HostPaths) -> Self {
         let file = |name: &str| paths.root.join(name);
-        let name = read::first_line(&file("proc/sys/kernel/hostname"))
-            .or_else(|| read::first_line(&file("etc/hostname")))
-            .unwrap_or_else(|| "localhost".to_owned());
+        let name = host_name(paths);
+        // Before they are read: what changes meanwhile is read again.
+        let stamps = stamps(paths);
+        let mounts_file = File::open(file("proc/self/mountinfo")).ok().map(Arc::new);
         Self {
+            stamps,
+            mounts_file,
             search_domains: search_domains(&paths.root, &name),
             name,
             machine_id: read::first_line(&file("etc/machine-id")),
@@ -79,6 +121,17 @@ impl HostFacts {
             cgroups: CgroupTree::new(&paths.cgroup),
             labels: labels(&paths.labels),
         }
+    }
+
+    /// Whether reading the host again would give the same: nothing that was read has changed.
+    pub fn is_current(&self, paths: &HostPaths) -> bool {
+        let has_same_mounts = self.mounts_file.as_ref().is_some_and(|file| {
+            let mut mounts = PollFd::new(&**file, PollFlags::PRI);
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let polled = poll(std::slice::from_mut(&mut mounts), Some(&now));
+            polled.is_ok() && !mounts.revents().contains(PollFlags::PRI)
+        });
+        has_same_mounts && stamps(paths) == self.stamps && host_name(paths) == self.name
     }
 
     /// The same as another host of this name would be.
@@ -256,6 +309,44 @@ mod tests {
         };
         let facts = HostFacts::read(&paths);
         (dir, facts)
+    }
+
+    #[test]
+    fn a_host_is_read_again_when_a_file_or_a_mount_changes() {
+        let (dir, _) = host();
+        let root = dir.path();
+        let paths = HostPaths {
+            root: root.to_owned(),
+            cgroup: root.join("cgroup"),
+            labels: root.join("etc/governd/host.toml"),
+        };
+        fs::create_dir_all(root.join("proc/self")).unwrap();
+        fs::write(root.join("proc/self/mountinfo"), "").unwrap();
+        for name in ["etc/passwd", "etc/resolv.conf", "etc/governd/host.toml"] {
+            let facts = HostFacts::read(&paths);
+            assert!(facts.is_current(&paths), "{name}");
+            fs::write(root.join(name), "changed = 1").unwrap();
+            assert!(!facts.is_current(&paths), "{name}");
+        }
+        let facts = HostFacts::read(&paths);
+        fs::write(root.join("proc/sys/kernel/hostname"), "web-2").unwrap();
+        assert!(!facts.is_current(&paths));
+        // The kernel tells of mounts of the real host.
+        let real = HostPaths { root: PathBuf::from("/"), ..paths };
+        let facts = HostFacts::read(&real);
+        assert!(facts.is_current(&real));
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let mount = |arguments: &[&str]| {
+            let done = std::process::Command::new(arguments[0]).args(&arguments[1..]).status();
+            assert!(done.unwrap().success(), "{arguments:?}");
+        };
+        let target = root.to_str().unwrap();
+        mount(&["mount", "-t", "tmpfs", "none", target]);
+        let is_current = facts.is_current(&real);
+        mount(&["umount", target]);
+        assert!(!is_current);
     }
 
     #[test]

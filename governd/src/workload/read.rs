@@ -6,9 +6,13 @@ use std::{
     path::Path,
 };
 
+/// What most files have place in. Their length is not known before, and with less place they are
+/// read in small pieces.
+const USUAL_BYTES: usize = 4_096;
+
 /// Reads at most `bytes_max` bytes; what is beyond is left out.
 pub(super) fn bytes(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut contents = Vec::new();
+    let mut contents = Vec::with_capacity(bytes_max.min(USUAL_BYTES));
     File::open(path)?.take(bytes_max as u64).read_to_end(&mut contents)?;
     Ok(contents)
 }
