@@ -102,6 +102,12 @@ shared! {
         pub sock_net: u32,
         /// `net.user_ns`.
         pub net_user_ns: u32,
+        /// `task_struct.cred`.
+        pub task_cred: u32,
+        /// `cred.user_ns`.
+        pub cred_user_ns: u32,
+        /// `user_namespace.owner`: the user that made it.
+        pub user_ns_owner: u32,
         /// `user_namespace.level`: 0 is the initial one.
         pub user_ns_level: u32,
         /// 1 where `bpf_set_retval` exists (Linux 5.18), else 0 and a refused connect gives EPERM.

@@ -66,6 +66,9 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     sock_addr_len: 0,
     sock_net: 0,
     net_user_ns: 0,
+    task_cred: 0,
+    cred_user_ns: 0,
+    user_ns_owner: 0,
     user_ns_level: 0,
     has_set_retval: 0,
     has_loops: 0,
@@ -180,6 +183,18 @@ impl TaskPointer {
             return None;
         }
         field(cgroup, layout!(cgroup_ancestor_ids) + level * size_of::<u64>() as u32)
+    }
+
+    /// Whether the task is in a user namespace that only root can have made. In one that anybody
+    /// makes, he may mount whatever he likes over any name.
+    #[inline(always)]
+    pub(crate) fn is_where_root_mounts(self) -> Option<bool> {
+        const ROOT: u32 = 0;
+        let cred: *const c_void = field(self.0, layout!(task_cred))?;
+        let user_ns: *const c_void = field(cred, layout!(cred_user_ns))?;
+        let level: u32 = field(user_ns, layout!(user_ns_level))?;
+        let owner: u32 = field(user_ns, layout!(user_ns_owner))?;
+        Some(level == 0 || owner == ROOT)
     }
 
     /// The process that a memory is of; null for one that has ended.

@@ -2,7 +2,8 @@
 //!
 //! A container engine, a proxy or a bus does what it is asked over a local socket, as a process of
 //! its own. The hook sees the address as it was given, and symbolic links and `..` lead anywhere;
-//! so what may be reached is a list of whole addresses, and everything else is refused.
+//! so what may be reached is a list of whole addresses, and everything else is refused. A name says
+//! nothing where anybody may mount: there no path is listed.
 
 use aya_ebpf::{
     btf_maps::lpm_trie::Key, helpers::generated::bpf_probe_read_kernel, programs::SockAddrContext,
@@ -21,7 +22,7 @@ use crate::{
     outcome::Outcome,
     subject::{self, Who},
     tables::{EVENTS, SOCKET_PATHS, View, is_quarantined},
-    task::LocalAddress,
+    task::{LocalAddress, TaskPointer},
 };
 
 /// Decides about a local address, and gives the program's return value.
@@ -48,7 +49,8 @@ pub(crate) fn judge(context: &SockAddrContext) -> i32 {
     let key = SocketPathKey::new(view.slot, who.subject);
     let mut key = Key::new(size_of::<SocketPathKey>() as u32 * 8, key);
     let len = read(context, &mut key.data);
-    if len != 0 && !is_quarantined && is_listed_for(&view, who.subject, settings, &mut key) {
+    let is_known = len != 0 && !is_quarantined && means_something(&key.data);
+    if is_known && is_listed_for(&view, who.subject, settings, &mut key) {
         return Outcome::Pass.answer();
     }
     report(&view, &who, &key.data, len, settings);
@@ -81,6 +83,17 @@ fn read(context: &SockAddrContext, key: &mut SocketPathKey) -> u32 {
         key.abstract_len = len as u8;
     }
     len
+}
+
+/// Whether the name stands for the same socket as it does for who wrote the list. An abstract one
+/// belongs to the network namespace, and is no path.
+#[inline(always)]
+fn means_something(key: &SocketPathKey) -> bool {
+    key.path[0] == 0
+        || TaskPointer::current().is_where_root_mounts().unwrap_or_else(|| {
+            count(Loss::Read);
+            false
+        })
 }
 
 /// Whether every agent that the subject stands for may reach it. Those that are only monitored do
