@@ -11,9 +11,12 @@ pub mod map {
     pub const SETTINGS: &str = "SETTINGS";
     /// Hash of tgid to [`crate::table::Task`].
     pub const TASKS: &str = "TASKS";
-    /// Array of [`crate::table::LostBlock`], indexed by tgid / `PIDS_PER_BLOCK`: descendants of
+    /// Array of [`crate::table::PidBlock`], indexed by tgid / `PIDS_PER_BLOCK`: descendants of
     /// tracked processes that found `TASKS` full.
     pub const UNTRACKED: &str = "UNTRACKED";
+    /// Array of [`crate::table::PidBlock`], by tgid as well: processes that are in `TASKS` or
+    /// `UNTRACKED`, and some that were. User space writes it in place.
+    pub const WATCHED: &str = "WATCHED";
     /// Hash of [`crate::key::ExeKey`] to [`crate::table::SelectorSet`].
     pub const EXES: &str = "EXES";
     /// Hash of [`crate::key::UidKey`] to [`crate::table::SelectorSet`].
@@ -104,7 +107,7 @@ pub mod map {
     pub const READ: &str = "READ";
 
     /// All that programs use.
-    pub const ALL: [&str; 42] = [
+    pub const ALL: [&str; 43] = [
         ACTIVE,
         RULE_HITS,
         GRANTS,
@@ -115,6 +118,7 @@ pub mod map {
         SETTINGS,
         TASKS,
         UNTRACKED,
+        WATCHED,
         EXES,
         UIDS,
         CGROUPS,

@@ -248,9 +248,9 @@ shared! {
 }
 
 shared! {
-    /// Marks of the processes of [`PIDS_PER_BLOCK`] consecutive ids: a byte is 1 while a process is
-    /// the descendant of a tracked one and could not be tracked itself.
-    pub struct LostBlock {
+    /// Marks of the processes of [`PIDS_PER_BLOCK`] consecutive ids: a byte is 1 while what the map
+    /// says is so of a process.
+    pub struct PidBlock {
         /// The marks.
         pub marks: [u8; PIDS_PER_BLOCK],
     }

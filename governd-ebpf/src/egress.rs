@@ -32,12 +32,12 @@ use governd_common::{
 use crate::{
     again,
     emit::{self, Wake},
-    hits, limit,
+    hits, limit, multipath,
     outcome::Outcome,
     owner,
     skb::{InPlace, PLAIN_V4, Part},
-    state::{self, End},
-    tables::{FLOWS, SOCKETS, View, is_quarantined},
+    state, subject,
+    tables::{View, is_quarantined},
     tails,
 };
 
@@ -63,14 +63,18 @@ pub(crate) struct Packet {
 /// Decides about a packet, and gives the program's return value.
 #[inline(always)]
 pub(crate) fn judge(context: &SkBuffContext) -> i32 {
+    let view = View::current();
+    let mut owner = state::stored_of_packet(context);
+    if owner.is_null() && is_nobodys(context, view.as_ref()) {
+        // This is nearly every packet of who is no agent.
+        return Outcome::Pass as i32;
+    }
     let socket = state::socket(context);
     if socket.is_null() {
         return Outcome::Pass as i32;
     }
     // SAFETY: a full socket, as the helper has just said.
     let kind = unsafe { ptr::read_volatile(&raw const (*socket).type_) };
-    let view = View::current();
-    let mut owner = state::stored(context, socket, End::Sender, &SOCKETS, &FLOWS);
     if !state::is_replay()
         && let Some(view) = &view
         && view.has(settings_flag::HAS_AGENTS)
@@ -80,7 +84,6 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
             return Outcome::Refuse as i32;
         }
     }
-    // This is nearly every packet of who is no agent.
     if owner.is_null() {
         return Outcome::Pass as i32;
     }
@@ -94,6 +97,19 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
         return Outcome::Refuse as i32;
     }
     leave(context, kind, owner) as i32
+}
+
+/// Whether a packet can be of nobody's interest, if nothing is stored of its socket.
+#[inline(always)]
+fn is_nobodys(context: &SkBuffContext, view: Option<&View>) -> bool {
+    match view {
+        Some(view) if view.has(settings_flag::HAS_AGENTS) && !state::is_replay() => {
+            !view.has(settings_flag::HAS_CGROUPS)
+                && !subject::is_watched(subject::doer())
+                && multipath::owner_above(state::any_socket(context)).is_null()
+        }
+        _ => true,
+    }
 }
 
 /// Leaves what other programs look at to them.

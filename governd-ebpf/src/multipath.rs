@@ -45,10 +45,10 @@ pub(crate) fn judge(context: &BtfTracePointContext) {
 /// The owner of the connection that the socket is a path of, or null.
 #[inline(always)]
 pub(crate) fn owner_above(socket: *mut bpf_sock) -> *mut SocketOwner {
-    if layout!(path_connection) == 0 {
+    if layout!(path_connection) == 0 || socket.is_null() {
         return ptr::null_mut();
     }
-    // SAFETY: a full socket; the helper gives null for what is no path. The map is that of socket
+    // SAFETY: the helper gives null for what is no full socket, or no path. The map is that of socket
     // storage, and the connection lives as long as its paths.
     unsafe {
         let above: *mut c_void = bpf_skc_to_mptcp_sock(socket.cast()).cast();

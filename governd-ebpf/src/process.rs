@@ -44,11 +44,15 @@ pub(crate) fn fork(context: &RawTracePointContext) {
     // The task that forks is the current one, also where the child gets another parent
     // (CLONE_PARENT).
     let tgid = subject::current_tgid();
-    let Some(task) = subject::tracked(tgid) else {
+    let Some(task) = subject::entry(tgid) else {
         // What an earlier process with this id left behind, while no program ran, is not its own.
-        subject::mark_lost(child_tgid, subject::is_lost(tgid));
-        if subject::tracked(child_tgid).is_some() {
+        if subject::entry(child_tgid).is_some() {
             forget(child_tgid);
+        }
+        if subject::is_lost(tgid) {
+            subject::mark_lost(child_tgid, true);
+        } else {
+            subject::unwatch(child_tgid);
         }
         return;
     };
@@ -77,13 +81,13 @@ pub(crate) fn exec(context: &RawTracePointContext) {
     // the stack, which verifiers up to Linux 6.12 refuse as a read of what was never written.
     let Some(view) = View::current() else {
         // Without a policy nobody becomes somebody, and who was somebody stays it.
-        if let Some(tracked) = subject::tracked(tgid) {
+        if let Some(tracked) = subject::entry(tgid) {
             let who = Who { tgid, subject: tracked.subject, root: tracked.root, is_lost: false };
             report_exec(task, binprm, executable, 0, &who);
         }
         return;
     };
-    let who = match subject::tracked(tgid) {
+    let who = match subject::entry(tgid) {
         Some(task) => {
             let mut who = Who { tgid, subject: task.subject, root: task.root, is_lost: false };
             subject::delegate(&view, &mut who, executable);
@@ -168,11 +172,12 @@ pub(crate) fn exit(context: &RawTracePointContext) {
     if !is_last {
         return;
     }
-    subject::mark_lost(tgid, false);
-    let Some(task) = subject::tracked(tgid) else {
+    let Some(task) = subject::entry(tgid) else {
+        subject::unwatch(tgid);
         return;
     };
     forget(tgid);
+    subject::unwatch(tgid);
     let generation = View::current().map_or(0, |view| view.generation);
     let who = Who { tgid, subject: task.subject, root: task.root, is_lost: false };
     let header = emit::header(EventKind::Exit, 0, generation, &who);

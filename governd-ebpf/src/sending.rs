@@ -7,7 +7,7 @@
 //! its next packet. Of a multipath connection that is the socket above its paths
 //! ([`crate::multipath`]).
 //!
-//! The program runs for every send on the host; nearly all are of processes that nobody tracks.
+//! The program runs for every send on the host; nearly all are of processes that nobody watches.
 
 use core::{ffi::c_void, ptr};
 
@@ -40,7 +40,11 @@ impl Sends {
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
         let tgid = subject::doer();
-        match subject::tracked(tgid) {
+        if !subject::is_watched(tgid) {
+            // This is nearly every send.
+            return None;
+        }
+        match subject::entry(tgid) {
             Some(task) => Some(Self { subject: task.subject, tgid, root: task.root }),
             None if subject::is_lost(tgid) => {
                 Some(Self { subject: SocketOwner::LOST, tgid, root: 0 })

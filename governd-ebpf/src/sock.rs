@@ -37,8 +37,8 @@ const EPROTONOSUPPORT: i32 = 93;
 /// Decides about a new socket, and gives the program's return value.
 #[inline(always)]
 pub(crate) fn judge(context: &SockContext) -> i32 {
-    let tgid = subject::current_tgid();
     let Some(view) = View::current() else {
+        let tgid = subject::current_tgid();
         if subject::tracked(tgid).is_none() && !subject::is_lost(tgid) {
             return Outcome::Pass.answer();
         }

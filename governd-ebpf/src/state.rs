@@ -83,12 +83,34 @@ impl<V> Storage<V> for SocketStorage<V> {}
 /// The full socket that the packet belongs to, or null.
 #[inline(always)]
 pub(crate) fn socket(context: &SkBuffContext) -> *mut bpf_sock {
-    let skb: *mut __sk_buff = context.skb.skb;
-    // SAFETY: the kernel fills the context; the helper checks the socket.
-    unsafe {
-        let socket = (*skb).__bindgen_anon_2.sk;
-        if socket.is_null() { ptr::null_mut() } else { bpf_sk_fullsock(socket) }
+    let socket = any_socket(context);
+    // SAFETY: the helper checks the socket.
+    if socket.is_null() { socket } else { unsafe { bpf_sk_fullsock(socket) } }
+}
+
+/// What is stored for the socket that sends the packet, or null. The helper checks by itself that
+/// it is a full one.
+#[inline(always)]
+pub(crate) fn stored_of_packet(context: &SkBuffContext) -> *mut SocketOwner {
+    if is_replay() {
+        return stored_by_flow(context, End::Sender, &FLOWS);
     }
+    let socket = any_socket(context);
+    if socket.is_null() {
+        return ptr::null_mut();
+    }
+    let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
+    // SAFETY: the map is that of socket storage.
+    unsafe { bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), 0) }.cast()
+}
+
+/// The socket that the packet belongs to, or null; only helpers that check that by themselves take
+/// it as a full one.
+#[inline(always)]
+pub(crate) fn any_socket(context: &SkBuffContext) -> *mut bpf_sock {
+    let skb: *mut __sk_buff = context.skb.skb;
+    // SAFETY: the kernel fills the context.
+    unsafe { (*skb).__bindgen_anon_2.sk }
 }
 
 /// What is stored for the packet's full socket, or null. It lives as long as the socket.

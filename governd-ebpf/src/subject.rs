@@ -4,6 +4,11 @@
 //! user and cgroup, where the policy has selectors that its exec could not have answered already.
 //! A descendant of a tracked process that found the task map full is lost: it has no subject, and
 //! is nobody's to let through.
+//!
+//! Nearly every process is neither, and a byte says so: it is set before a process comes into
+//! either map, and reset when the process ends.
+
+use core::ptr;
 
 use aya_ebpf::{
     bindings::BPF_ANY,
@@ -16,7 +21,7 @@ use governd_common::{
     decide::Tables,
     key::{BindingKey, CgroupKey, DelegationKey, ExeKey, SubjectKey, UidKey},
     limits::{CGROUP_DEPTH_MAX, PIDS_PER_BLOCK, SELECTORS_MAX},
-    table::{SelectorSet, Task, settings_flag},
+    table::{PidBlock, SelectorSet, Task, settings_flag},
     verdict::Loss,
 };
 
@@ -24,7 +29,7 @@ use crate::{
     emit::count,
     tables::{
         CGROUPS, DELEGATIONS, EXES, PARENTS, RESOLVER_EXES, SELECTORS, SETTINGS, TASKS, UIDS,
-        UNTRACKED, View,
+        UNTRACKED, View, WATCHED,
     },
     task::{self, Executable, TaskPointer, layout},
 };
@@ -52,9 +57,30 @@ pub(crate) fn current_tgid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
+/// Whether a process may be tracked or lost; most are neither, and nothing more is to be looked up.
+#[inline(always)]
+pub(crate) fn is_watched(tgid: u32) -> bool {
+    // SAFETY: the index is masked to the block.
+    WATCHED.get_ptr_mut(block_of(tgid)).is_none_or(|block| unsafe { *mark_in(block, tgid) } != 0)
+}
+
+#[inline(always)]
+fn watch(tgid: u32, watched: bool) {
+    if let Some(block) = WATCHED.get_ptr_mut(block_of(tgid)) {
+        // SAFETY: the index is masked to the block; one byte belongs to one process.
+        unsafe { ptr::write_volatile(mark_in(block, tgid), u8::from(watched)) };
+    }
+}
+
 /// The task map's entry of a process.
 #[inline(always)]
 pub(crate) fn tracked(tgid: u32) -> Option<Task> {
+    if is_watched(tgid) { entry(tgid) } else { None }
+}
+
+/// The same, whatever the byte says: an earlier daemon's programs may have had none.
+#[inline(always)]
+pub(crate) fn entry(tgid: u32) -> Option<Task> {
     // SAFETY: copied at once. An entry goes when its process ends, which the current one has not.
     unsafe { TASKS.get(tgid) }.copied()
 }
@@ -84,14 +110,18 @@ extern "C" fn traced_doer() -> u32 {
 /// The current process, under a policy.
 #[inline(always)]
 pub(crate) fn current(view: &View) -> Who {
-    let tgid = current_tgid();
-    if let Some(task) = tracked(doer()) {
-        // A subject that the policy no longer has is not registered any more.
-        if view.subject(task.subject).is_some() {
-            return Who { tgid, subject: task.subject, root: task.root, is_lost: false };
+    let untraced = task::untraced_tgid();
+    let tgid = untraced.unwrap_or_else(|| current_tgid());
+    let doer = untraced.unwrap_or_else(|| traced_doer());
+    if doer != tgid || is_watched(doer) {
+        if let Some(task) = entry(doer) {
+            // A subject that the policy no longer has is not registered any more.
+            if view.subject(task.subject).is_some() {
+                return Who { tgid, subject: task.subject, root: task.root, is_lost: false };
+            }
+        } else if is_lost(tgid) {
+            return Who { is_lost: true, ..Who::unregistered(tgid) };
         }
-    } else if is_lost(tgid) {
-        return Who { is_lost: true, ..Who::unregistered(tgid) };
     }
     if !view.has(settings_flag::CLASSIFY_AT_CONNECT) {
         return Who::unregistered(tgid);
@@ -139,6 +169,7 @@ extern "C" fn delegated(slot: u32, subject: u32, device: u32, inode: u64) -> u32
 /// Enters a process into the task map.
 #[inline(always)]
 pub(crate) fn track(tgid: u32, subject: u32, root: u32) -> Result<(), i32> {
+    watch(tgid, true);
     // SAFETY: the helper only reads the clock.
     let since_ns = unsafe { bpf_ktime_get_boot_ns() };
     let tracked = TASKS.insert(tgid, Task { subject, root, since_ns }, BPF_ANY as u64);
@@ -148,26 +179,39 @@ pub(crate) fn track(tgid: u32, subject: u32, root: u32) -> Result<(), i32> {
     tracked
 }
 
-/// The mark of a process, if its id is one that can exist.
+/// Where the marks of a process are; ids that cannot exist have none.
 #[inline(always)]
-fn mark(tgid: u32) -> Option<*mut u8> {
-    let block = UNTRACKED.get_ptr_mut(tgid / PIDS_PER_BLOCK as u32)?;
-    let index = tgid as usize & (PIDS_PER_BLOCK - 1);
-    Some(block.cast::<u8>().wrapping_add(index))
+const fn block_of(tgid: u32) -> u32 {
+    tgid / PIDS_PER_BLOCK as u32
+}
+
+#[inline(always)]
+fn mark_in(block: *mut PidBlock, tgid: u32) -> *mut u8 {
+    block.cast::<u8>().wrapping_add(tgid as usize & (PIDS_PER_BLOCK - 1))
 }
 
 #[inline(always)]
 pub(crate) fn is_lost(tgid: u32) -> bool {
     // SAFETY: the index is masked to the block.
-    mark(tgid).is_some_and(|mark| unsafe { *mark } != 0)
+    UNTRACKED.get_ptr_mut(block_of(tgid)).is_some_and(|block| unsafe { *mark_in(block, tgid) } != 0)
 }
 
 #[inline(always)]
 pub(crate) fn mark_lost(tgid: u32, lost: bool) {
-    if let Some(mark) = mark(tgid) {
-        // SAFETY: the index is masked to the block; one byte belongs to one process.
-        unsafe { *mark = u8::from(lost) };
+    if lost {
+        watch(tgid, true);
     }
+    if let Some(block) = UNTRACKED.get_ptr_mut(block_of(tgid)) {
+        // SAFETY: the index is masked to the block; one byte belongs to one process.
+        unsafe { *mark_in(block, tgid) = u8::from(lost) };
+    }
+}
+
+/// A process that is neither tracked nor lost: one that begins, or that ends.
+#[inline(always)]
+pub(crate) fn unwatch(tgid: u32) {
+    mark_lost(tgid, false);
+    watch(tgid, false);
 }
 
 /// For whom the answer to a query of the subject counts: for the whole host where the current

@@ -6,7 +6,9 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
+    bindings::{
+        BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE,
+    },
     btf_maps::{
         Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage,
         lpm_trie::Key,
@@ -31,7 +33,7 @@ use governd_common::{
     },
     names::tail,
     table::{
-        BEGINNING_BYTES, Binding, CgroupSubject, LostBlock, Pending, QuicFlow, RuleBlock, RuleHits,
+        BEGINNING_BYTES, Binding, CgroupSubject, Pending, PidBlock, QuicFlow, RuleBlock, RuleHits,
         SelectorSet, Settings, SocketOwner, Subject, Task, settings_flag,
     },
     verdict::Loss,
@@ -47,6 +49,7 @@ use crate::{
 
 pub(crate) const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 const SLOTS: usize = 2;
+const PID_BLOCKS: usize = PIDS_MAX as usize / PIDS_PER_BLOCK;
 
 #[btf_map]
 pub(crate) static ACTIVE: Array<u64, 1> = Array::new();
@@ -55,8 +58,9 @@ pub(crate) static SETTINGS: Array<Settings, SLOTS> = Array::new();
 #[btf_map]
 pub(crate) static TASKS: HashMap<u32, Task, { TASKS_MAX as usize }> = HashMap::new();
 #[btf_map]
-pub(crate) static UNTRACKED: Array<LostBlock, { PIDS_MAX as usize / PIDS_PER_BLOCK }> =
-    Array::new();
+pub(crate) static UNTRACKED: Array<PidBlock, PID_BLOCKS> = Array::new();
+#[btf_map]
+pub(crate) static WATCHED: Array<PidBlock, PID_BLOCKS, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
 pub(crate) static EXES: HashMap<ExeKey, SelectorSet, { EXES_MAX as usize }, ON_DEMAND> =
     HashMap::new();

@@ -92,28 +92,35 @@ pub(crate) use layout;
 /// in place, which takes a tenth of the time that copying does.
 #[inline(always)]
 pub(crate) fn untraced_tgid() -> Option<u32> {
-    if layout!(has_current_task) == 0 || in_current::<u32>(layout!(task_ptrace)) != 0 {
+    if layout!(has_current_task) == 0 {
         return None;
     }
-    Some(in_current(layout!(task_tgid)))
+    let current = current();
+    if in_current::<u32>(current, layout!(task_ptrace)) != 0 {
+        return None;
+    }
+    Some(in_current(current, layout!(task_tgid)))
 }
 
 /// The current process's memory, a `struct mm_struct`; null for kernel threads. Only for programs
 /// that need a kernel with [`KernelLayout::has_current_task`].
 #[inline(always)]
 pub(crate) fn current_memory() -> *const c_void {
-    in_current(layout!(task_mm))
+    in_current(current(), layout!(task_mm))
+}
+
+#[inline(always)]
+fn current() -> *const u8 {
+    // SAFETY: the helper only gives the address of the current task.
+    unsafe { bpf_get_current_task_btf() }.cast::<u8>().cast_const()
 }
 
 /// A field of the current task, which is a number or a pointer.
 #[inline(always)]
-fn in_current<T: Copy>(offset: u32) -> T {
+fn in_current<T: Copy>(current: *const u8, offset: u32) -> T {
     // SAFETY: the current task lives while it runs, and the verifier checks that a field of this
     // size is there.
-    unsafe {
-        let task = bpf_get_current_task_btf().cast::<u8>();
-        ptr::read_volatile(task.wrapping_add(offset as usize).cast::<T>())
-    }
+    unsafe { ptr::read_volatile(current.wrapping_add(offset as usize).cast::<T>()) }
 }
 
 /// A `struct task_struct`.

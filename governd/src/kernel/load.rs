@@ -122,6 +122,10 @@ impl Kernel {
         let links = Links::attach(&mut ebpf, &place, &lacks)?;
         let mut tables = PolicyTables::take(&mut ebpf)?;
         tables.count_from(generation);
+        if tables.generation > 0 {
+            // Only now do programs mark everybody whom a tracked process starts.
+            tables.watch_all()?;
+        }
         let meter = pinned.as_mut().and_then(|pinned| pinned.handover.take_meter());
         let events = Some(Events::take(&mut ebpf, meter.unwrap_or_default())?);
         let (cgroup, canary) = (path, None);

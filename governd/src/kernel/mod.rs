@@ -36,6 +36,7 @@ mod status;
 mod sys;
 mod tables;
 mod unix;
+mod watched;
 
 #[cfg(test)]
 mod tests;

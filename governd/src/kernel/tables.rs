@@ -25,8 +25,8 @@ use governd_common::{
     limits::{NAME_KEY_BYTES, SELECTOR_WORDS, SELECTORS_MAX, SOCKET_PATH_BYTES_MAX},
     names::map,
     table::{
-        Binding, QuicFlow, RuleBlock, RuleHits, SelectorSet, Settings, SocketOwner, Subject, Task,
-        socket_path,
+        Binding, PidBlock, QuicFlow, RuleBlock, RuleHits, SelectorSet, Settings, SocketOwner,
+        Subject, Task, socket_path,
     },
     verdict::Loss,
 };
@@ -41,6 +41,7 @@ use super::{
     pod::Shared,
     settings,
     slotted::Slotted,
+    watched::Watched,
 };
 use crate::policy::image::{LocalSocket, TableImage};
 
@@ -70,7 +71,9 @@ pub(crate) struct PolicyTables {
     pub(super) socket_paths: Slotted<SocketPaths, LpmKey<Shared<SocketPathKey>>>,
     pub(super) resolver_exes: Slotted<Hash<ExeKey, u32>, Shared<ExeKey>>,
     pub(super) resolvers: Slotted<Hash<ResolverKey, u32>, Shared<ResolverKey>>,
-    tasks: HashMap<MapData, u32, Shared<Task>>,
+    pub(super) tasks: HashMap<MapData, u32, Shared<Task>>,
+    pub(super) untracked: Array<MapData, Shared<PidBlock>>,
+    pub(super) watched: Watched,
     pub(super) bindings: Hash<BindingKey, Shared<Binding>>,
     bound: Array<MapData, u8>,
     pub(super) quic_flows: HashMap<MapData, Shared<QuicKey>, Shared<QuicFlow>>,
@@ -108,6 +111,8 @@ impl PolicyTables {
             resolver_exes: Slotted::take(ebpf, map::RESOLVER_EXES)?,
             resolvers: Slotted::take(ebpf, map::RESOLVERS)?,
             tasks: open(ebpf, map::TASKS)?,
+            untracked: open(ebpf, map::UNTRACKED)?,
+            watched: Watched::take(ebpf)?,
             bindings: open(ebpf, map::BINDINGS)?,
             bound: open(ebpf, map::BOUND)?,
             quic_flows: open(ebpf, map::QUIC_FLOWS)?,
@@ -300,43 +305,6 @@ impl Kernel {
     /// Generation in force; 0 before the first policy.
     pub fn generation(&self) -> u64 {
         self.tables.generation
-    }
-
-    /// Tracked processes by tgid.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn tasks(&self) -> Result<Vec<(u32, Task)>, KernelError> {
-        read_all(&self.tables.tasks, map::TASKS)
-    }
-
-    /// What a process is tracked as.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn task(&self, tgid: u32) -> Result<Option<Task>, KernelError> {
-        match self.tables.tasks.get(&tgid, 0) {
-            Ok(Shared(task)) => Ok(Some(task)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(KernelError::map("read", map::TASKS)(error)),
-        }
-    }
-
-    /// Tracks a process that ran before its policy came into force.
-    ///
-    /// # Errors
-    /// If the table is full.
-    pub fn set_task(&mut self, tgid: u32, task: Task) -> Result<(), KernelError> {
-        let stored = self.tables.tasks.insert(tgid, Shared(task), 0);
-        stored.map_err(KernelError::map("write", map::TASKS))
-    }
-
-    /// Stops tracking a process; no error if it was not tracked.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn remove_task(&mut self, tgid: u32) -> Result<(), KernelError> {
-        removed(self.tables.tasks.remove(&tgid)).map_err(KernelError::map("write", map::TASKS))
     }
 
     /// What addresses stand for, as DNS taught it.

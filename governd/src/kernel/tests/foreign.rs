@@ -14,7 +14,8 @@ use std::{
 use governd_common::{
     event::{FlowEvent, Hook},
     key::BindingKey,
-    table::{Binding, BoundSet, Task, entry_flag, subject_flag},
+    limits::PIDS_PER_BLOCK,
+    table::{Binding, BoundSet, PidBlock, Task, entry_flag, subject_flag},
     verdict::{Mode, Reason, Verdict},
 };
 use tempfile::TempDir;
@@ -24,7 +25,7 @@ use super::{
     host::{EPERM, Host, TestCgroup, destination, is_root, wait_for},
     image::{AGENT, FIRST_SET, Policy},
 };
-use crate::kernel::KernelOptions;
+use crate::kernel::{Kernel, KernelOptions, pod::Shared};
 
 const EVERY_PORT: (u16, u16) = (0, u16::MAX);
 const JUDGE_ACCEPTED: u16 = subject_flag::JUDGE_ACCEPTED;
@@ -273,31 +274,63 @@ fn a_connection_that_is_older_than_the_programs_is_judged_at_its_next_packet() {
         return;
     }
     for is_allowed in [false, true] {
-        for is_tracked in [false, true] {
-            let silence = if is_allowed { SENDER_END } else { RETRANSMISSIONS };
+        for known in Known::ALL {
+            let is_refused = !is_allowed || known == Known::Lost;
+            let silence = if is_refused { RETRANSMISSIONS } else { SENDER_END };
             let (mut host, data, outcome) = older_than_programs(silence, |host, cgroup, pid| {
-                // By its cgroup, or as a process that the daemon found running.
-                let of = |cgroup| Policy::of_cgroup(cgroup, Mode::Enforce);
-                let mut policy = if is_tracked { of(1) } else { of(cgroup) };
+                let mut policy = match known {
+                    Known::ByCgroup => Policy::of_cgroup(cgroup, Mode::Enforce),
+                    _ => Policy::of_exe((0, 1), Mode::Enforce),
+                };
                 if is_allowed {
                     policy = policy.network(Verdict::Allow, "127.0.0.1", EVERY_PORT, 0);
                 }
                 host.kernel.install(&policy.image).unwrap();
-                if is_tracked {
-                    let task = Task { subject: AGENT, root: pid, since_ns: 0 };
-                    host.kernel.set_task(pid, task).unwrap();
-                }
+                known.tell(&mut host.kernel, pid);
             });
             assert_eq!(outcome, "ok");
             let flows = egress(&mut host);
             let refused: Vec<_> =
                 flows.iter().map(|flow| (flow.reason, flow.header.subject)).collect();
-            if is_allowed {
-                assert!(!data.is_empty());
-                assert_eq!(refused, []);
-            } else {
-                assert_eq!(data, b"", "tracked: {is_tracked}");
-                assert_eq!(refused, [(Reason::NoRule as u8, AGENT)], "tracked: {is_tracked}");
+            let is_reported = is_refused && known != Known::Lost;
+            let reported = is_reported.then_some((Reason::NoRule as u8, AGENT));
+            assert_eq!(data.is_empty(), is_refused, "{known:?}");
+            assert_eq!(refused, Vec::from_iter(reported), "{known:?}");
+        }
+    }
+}
+
+/// How the programs know a process that runs already.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Known {
+    ByCgroup,
+    /// The daemon found it.
+    Tracked,
+    /// As above, under programs that had no bytes of who is watched.
+    TrackedEarlier,
+    /// It could not be tracked, under such programs.
+    Lost,
+}
+
+impl Known {
+    const ALL: [Self; 4] = [Self::ByCgroup, Self::Tracked, Self::TrackedEarlier, Self::Lost];
+
+    fn tell(self, kernel: &mut Kernel, pid: u32) {
+        let task = Task { subject: AGENT, root: pid, since_ns: 0 };
+        let tables = &mut kernel.tables;
+        match self {
+            Self::ByCgroup => {}
+            Self::Tracked => kernel.set_task(pid, task).unwrap(),
+            Self::TrackedEarlier => {
+                tables.tasks.insert(pid, Shared(task), 0).unwrap();
+                tables.watch_all().unwrap();
+            }
+            Self::Lost => {
+                let (block, at) = (pid / PIDS_PER_BLOCK as u32, pid as usize % PIDS_PER_BLOCK);
+                let mut marks = [0; PIDS_PER_BLOCK];
+                marks[at] = 1;
+                tables.untracked.set(block, Shared(PidBlock { marks }), 0).unwrap();
+                tables.watch_all().unwrap();
             }
         }
     }
