@@ -67,6 +67,8 @@ impl Beside {
 /// One figure: batches of all variants, round by round.
 pub(super) struct Figure {
     pub(super) work: Work,
+    /// Attached and detached in turns: with what is attached to the whole host.
+    in_turns: bool,
     variants: Vec<(String, Vec<f64>)>,
 }
 
@@ -102,7 +104,29 @@ impl Row<'_> {
 
 impl Figure {
     pub(super) fn new(work: Work, labels: impl IntoIterator<Item = String>) -> Self {
-        Self { work, variants: labels.into_iter().map(|label| (label, Vec::new())).collect() }
+        let variants = labels.into_iter().map(|label| (label, Vec::new())).collect();
+        Self { work, in_turns: false, variants }
+    }
+
+    /// One of which the variants are measured in turns.
+    pub(super) fn in_turns(work: Work, labels: impl IntoIterator<Item = String>) -> Self {
+        Self { in_turns: true, ..Self::new(work, labels) }
+    }
+
+    /// Its title in the report.
+    pub(super) fn title(&self) -> String {
+        let title = self.work.title();
+        if self.in_turns {
+            format!("{title}, attached and detached in turns")
+        } else {
+            title.to_owned()
+        }
+    }
+
+    /// Its word in names of files.
+    pub(super) fn word(&self) -> String {
+        let word = self.work.word();
+        if self.in_turns { format!("{word}-in-turns") } else { word.to_owned() }
     }
 
     /// Takes a round: a value for each variant.

@@ -3,8 +3,8 @@
 //! Every variant has its measured process in a cgroup of its own, all at the same time; each round
 //! asks every one of them for a batch, one after the other, so that whatever else the machine does
 //! hits all alike. A cost is the median over rounds of the difference to "nothing attached" in the
-//! same round. What is attached to the whole host (the tracepoints of processes) is measured by
-//! attaching and detaching in turns instead.
+//! same round. Some programs are attached to the whole host, or to every interface, and run for
+//! "nothing attached", too: so everything is also measured by attaching and detaching in turns.
 
 mod daemon;
 mod field;
@@ -47,6 +47,8 @@ const RULES_SWAPPED: usize = 10_000;
 const SWAPS: usize = 6;
 /// Turns of attaching and detaching.
 const TURNS: usize = 10;
+/// Batches of each work in a turn.
+const BATCHES: usize = 5;
 /// Processes on the host while the daemon has nothing to do, and for how long it has not.
 const PROCESSES: usize = 500;
 /// Processes on a host that has many: half are older than the daemon, half are an agent's.
@@ -77,7 +79,7 @@ pub(crate) struct Arguments {
 /// A part of the bench.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 enum Part {
-    /// Fork and exec, and the start of the daemon
+    /// Fork and exec, the network, and the start of the daemon, attached and detached
     Turns,
     /// The network, all variants side by side
     Beside,
@@ -158,7 +160,11 @@ impl Bench {
         let (cgroup, namespace) = (Cgroup::create("turns")?, Namespace::create("turns")?);
         let place = self.place("turns", RULES_USUAL)?;
         let attached = format!("governd, {} rules", figure::grouped(RULES_USUAL as f64));
-        let mut figure = Figure::new(Work::ForkExec, [figure::NOTHING.to_owned(), attached]);
+        let mut forks = Figure::in_turns(Work::ForkExec, [figure::NOTHING.to_owned(), attached]);
+        let [other, agent] =
+            [figure::OTHER, figure::AGENT].map(|who| figure::governd(RULES_USUAL, who));
+        let labels = [figure::NOTHING.to_owned(), other, agent];
+        let mut figures = Work::BESIDE.map(|work| Figure::in_turns(work, labels.clone()));
         let mut worker = Worker::start(&self.other, &cgroup, &namespace)?;
         let mut starts = Vec::new();
         for turn in 0..TURNS {
@@ -166,13 +172,21 @@ impl Bench {
             // What was attached in the turn before is still being freed, which is work, too.
             thread::sleep(SETTLE);
             let nothing = worker.measure(Work::ForkExec)?;
+            let nothings = measure_each(&mut worker)?;
             let (daemon, took) = place.start(cgroup.path())?;
+            let mut agent = Worker::start(&self.agent, &cgroup, &namespace)?;
             thread::sleep(SETTLE);
-            figure.round(vec![nothing, worker.measure(Work::ForkExec)?]);
+            forks.round(vec![nothing, worker.measure(Work::ForkExec)?]);
+            let (others, agents) = (measure_each(&mut worker)?, measure_each(&mut agent)?);
+            for (index, figure) in figures.iter_mut().enumerate() {
+                let all = [&nothings, &others, &agents];
+                figure.round(all.iter().filter_map(|values| values.get(index).copied()).collect());
+            }
             starts.push(took.as_secs_f64() * 1e3);
-            drop(daemon);
+            drop((agent, daemon));
         }
-        report.figures.push(figure);
+        report.figures.push(forks);
+        report.figures.extend(figures);
         let title = "start to policy in force, 1,000 rules";
         report.singles.push(Single::new(title, "ms", Some(300.0), starts));
         Ok(())
@@ -255,6 +269,16 @@ impl Bench {
         report.singles.push(Single::new(title, "MB", Some(60.0), vec![megabytes]));
         Ok(())
     }
+}
+
+/// What a worker takes for each work of the network: the median of some batches.
+fn measure_each(worker: &mut Worker) -> Result<Vec<f64>> {
+    let mut medians = Vec::new();
+    for work in Work::BESIDE {
+        let batches = (0..BATCHES).map(|_| worker.measure(work)).collect::<Result<Vec<_>>>()?;
+        medians.push(stats::median(&batches).context("no batches")?);
+    }
+    Ok(medians)
 }
 
 fn run_cargo(package: &str) -> Result<()> {

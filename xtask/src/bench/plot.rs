@@ -24,7 +24,7 @@ pub(super) fn svg(figure: &Figure) -> String {
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
          <text x=\"10\" y=\"24\" font-size=\"15\" font-weight=\"bold\">{}: time of one, in ns\
          </text>\n",
-        figure.work.title()
+        figure.title()
     );
     for (position, row) in rows.iter().enumerate() {
         let top = HEAD_HEIGHT + ROW_HEIGHT * position as f64;

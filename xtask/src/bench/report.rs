@@ -59,7 +59,7 @@ impl Report {
         let folder = root.join(FOLDER);
         fs::create_dir_all(&folder)?;
         for figure in &self.figures {
-            put(&folder.join(format!("{}.svg", figure.work.word())), &plot::svg(figure))?;
+            put(&folder.join(format!("{}.svg", figure.word())), &plot::svg(figure))?;
         }
         let json = serde_json::to_string_pretty(&self.json())?;
         put(&folder.join("results.json"), &format!("{json}\n"))?;
@@ -87,7 +87,7 @@ impl Report {
 }
 
 fn table(figure: &Figure) -> String {
-    let (title, word) = (figure.work.title(), figure.work.word());
+    let (title, word) = (figure.title(), figure.word());
     let mut text = format!(
         "\n### {title}\n\n![{title}](performance/{word}.svg)\n\n\
          | variant | ns | added | half of the rounds between | ratio | goal | reached |\n\
@@ -156,7 +156,7 @@ fn figure_json(figure: &Figure) -> Value {
             })
         })
         .collect();
-    json!({"figure": figure.work.word(), "title": figure.work.title(), "variants": variants})
+    json!({"figure": figure.word(), "title": figure.title(), "variants": variants})
 }
 
 fn single_json(single: &Single) -> Value {
