@@ -48,8 +48,8 @@ pub(crate) fn owner_above(socket: *mut bpf_sock) -> *mut SocketOwner {
     if layout!(path_connection) == 0 || socket.is_null() {
         return ptr::null_mut();
     }
-    // SAFETY: the helper gives null for what is no full socket, or no path. The map is that of socket
-    // storage, and the connection lives as long as its paths.
+    // SAFETY: the helper gives null for what is no full socket, or no path. The map is that of
+    // socket storage, and the connection lives as long as its paths.
     unsafe {
         let above: *mut c_void = bpf_skc_to_mptcp_sock(socket.cast()).cast();
         if above.is_null() {
