@@ -14,4 +14,4 @@ def f():
         except OSError as e: print(e)
         os._exit(0)
     os.wait()
-attempt(f)
+attempt(apart(f))

@@ -10,4 +10,4 @@ def f():
     L = ctypes.CDLL(None, use_errno=True)
     if L.unshare(0x10000000 | 0x02000000): cannot(os.strerror(ctypes.get_errno()))
     s = socket.socket(); s.settimeout(3); s.connect((FORB, P_TCP)); talk(s)
-attempt(f)
+attempt(apart(f))
