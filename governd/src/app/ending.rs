@@ -64,6 +64,7 @@ impl Engine {
         }
         self.look_last();
         self.release_last();
+        self.pass_notices(true);
         self.record_phase(Phase::Stop { reason: Arc::from(reason), stays_attached });
         self.close_inventory();
         self.keep_rule_hits(true);

@@ -45,6 +45,7 @@ use crate::{
     },
     core::{
         classify::{Candidate, Classifier, TaskChange, reconcile},
+        notices::Notices,
         said,
         state::{Command, Input, State},
     },
@@ -102,6 +103,7 @@ pub struct Engine {
     pub(super) lost: Vec<(Loss, u64)>,
     pub(super) started: Instant,
     pub(super) events: EventStatus,
+    pub(super) notices: Notices,
     pub(super) pressure: Pressure,
     pub(super) taken: Option<Taken>,
     pub(super) proof: Proof,
@@ -261,6 +263,7 @@ impl Engine {
         for command in self.state.step(input) {
             match command {
                 Command::Record(record, time_ns) => {
+                    self.look_at_notices(&record);
                     let queued = self.journal.queued();
                     if let Some(record) = self.pressure.take(*record, time_ns, queued) {
                         self.journal.record(record, time_ns);
@@ -303,6 +306,7 @@ impl Engine {
             Err(error) => tracing::warn!(%error, "loss counters cannot be read"),
         }
         self.pass_controls();
+        self.pass_notices(false);
         self.keep_rule_hits(false);
         self.follow_log();
         self.selftest_if_due();
@@ -387,6 +391,7 @@ impl Engine {
         self.state.names.settle(set_of);
         self.track(&policy)?;
         let sources = self.rulebook.files().to_vec();
+        self.notices.install(&policy);
         self.step(Input::Installed { policy, generation, sources });
         self.judge_quic_again();
         self.discover_registered();

@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use crate::{
     audit::log::{Disk, ReadError, Reader},
-    policy::observed::{FlowKey, Observed},
+    policy::{
+        image::AgentFacts,
+        observed::{FlowKey, Observed},
+    },
 };
 
 /// Kinds of flows that are kept; more are counted.
@@ -63,6 +66,9 @@ fn observed(line: &[u8], since_ms: i64) -> Option<Observed> {
     let address = record.pointer("/dst_endpoint/ip")?.as_str()?.parse().ok()?;
     let key = FlowKey {
         agent: text("/unmapped/governd/agent/name")?,
+        started_by: AgentFacts::started_by_of(
+            text("/unmapped/governd/agent/started_by").as_deref(),
+        ),
         exe: text("/actor/process/file/path"),
         user: text("/actor/process/user/name").or_else(|| text("/actor/process/user/uid")),
         name: text("/unmapped/governd/name/value"),
@@ -107,6 +113,7 @@ mod tests {
         let flow = read(ALLOWED, 0).unwrap();
         let key = FlowKey {
             agent: "invoice-bot".into(),
+            started_by: Vec::new(),
             exe: Some("/opt/invoice-bot/bin/python3".into()),
             user: Some("svc-invoice".into()),
             name: Some("api.openai.com".into()),

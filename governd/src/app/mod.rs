@@ -32,6 +32,7 @@ mod lifecycle;
 mod limits;
 pub mod metrics;
 mod modes;
+mod notices;
 mod pressure;
 mod proof;
 mod quarantine;
@@ -236,8 +237,7 @@ impl App {
         let proc = || ProcFs::new(Path::new("/proc"));
         let processes =
             ProcessTable::new(proc(), CgroupTree::new(&mount), Path::new("/etc/passwd"));
-        let services = KnownServices::of(&catalog);
-        let mut state = State::new(Arc::new(Compiled::default()), services);
+        let mut state = State::new(Arc::new(Compiled::default()), KnownServices::of(&catalog));
         state.set_lost(&kernel.recorded()?);
         let mut engine = Engine {
             frames: guard_frames(&mut kernel, proc()),
@@ -260,6 +260,7 @@ impl App {
             lost: Vec::new(),
             started,
             events: Default::default(),
+            notices: Default::default(),
             pressure: Default::default(),
             taken: None,
             proof: Default::default(),

@@ -8,6 +8,7 @@ pub mod inventory;
 mod local;
 pub mod modes;
 pub mod names;
+pub mod notices;
 pub mod process;
 pub mod recent;
 pub mod said;

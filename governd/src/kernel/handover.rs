@@ -2,7 +2,10 @@
 //! sets, which tasks, sockets and bindings hold, how much of what was lost is recorded, and how
 //! much was read. They live exactly as long as the maps that they explain.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_HASH};
@@ -19,6 +22,9 @@ use crate::policy::ids::{Ids, Numbered};
 const SUBJECT: u8 = b'a';
 const SET: u8 = b's';
 
+/// Entries that one call writes.
+const AT_ONCE: usize = 4_096;
+
 type IdKey = [u8; 1 + ID_TEXT_BYTES_MAX];
 /// How many, and when that was recorded, in milliseconds since the epoch.
 type Recorded = [u64; 2];
@@ -33,6 +39,7 @@ pub(super) const MAPS: [(&str, [u32; 4]); 3] = [
 /// The maps, open.
 pub(super) struct Handover {
     ids: HashMap<MapData, IdKey, u32>,
+    ids_fd: OwnedFd,
     recorded: HashMap<MapData, u32, Recorded>,
     /// Until the events have it.
     meter: Option<Meter>,
@@ -44,9 +51,9 @@ impl Handover {
     /// Takes the maps that are pinned in a directory; makes them where there are none.
     pub(super) fn take(directory: &Path) -> Result<Self, KernelError> {
         let [ids, recorded, read] = MAPS;
-        let (ids, recorded) = (take(directory, ids)?, take(directory, recorded)?);
-        let meter = Some(Meter::open(take(directory, read)?)?);
-        let mut handover = Self { ids, recorded, meter, written: Numbered::default() };
+        let ((ids, ids_fd), (recorded, _)) = (take(directory, ids)?, take(directory, recorded)?);
+        let meter = Some(Meter::open(take(directory, read)?.0)?);
+        let mut handover = Self { ids, ids_fd, recorded, meter, written: Numbered::default() };
         handover.written = handover.ids()?.numbered();
         Ok(handover)
     }
@@ -71,10 +78,22 @@ impl Handover {
 
     /// Writes the numbers that were given since. Those of a policy must be written before it is.
     pub(super) fn keep(&mut self, ids: &Ids) -> Result<(), KernelError> {
-        for (is_subject, text, number) in ids.since(&self.written) {
-            let key = id_key(is_subject, text)?;
-            let stored = self.ids.insert(key, number, 0);
-            stored.map_err(KernelError::map("write", map::IDS))?;
+        for some in ids.since(&self.written).chunks(AT_ONCE) {
+            let keys: Result<Vec<IdKey>, KernelError> =
+                some.iter().map(|(is_subject, text, _)| id_key(*is_subject, text)).collect();
+            let (keys, numbers) = (keys?, some.iter().map(|(_, _, number)| *number));
+            let numbers: Vec<u32> = numbers.collect();
+            match sys::put_entries(self.ids_fd.as_fd(), &keys, &numbers) {
+                Err(error) if sys::is_unsupported(&error) => {}
+                put => {
+                    put.map_err(|error| KernelError::map("write", map::IDS)(error.into()))?;
+                    continue;
+                }
+            }
+            for (key, number) in keys.into_iter().zip(numbers) {
+                let stored = self.ids.insert(key, number, 0);
+                stored.map_err(KernelError::map("write", map::IDS))?;
+            }
         }
         self.written = ids.numbered();
         Ok(())
@@ -120,7 +139,7 @@ fn id_key(is_subject: bool, text: &str) -> Result<IdKey, KernelError> {
 fn take<K: aya::Pod, V: aya::Pod>(
     directory: &Path,
     (name, [key_bytes, value_bytes, entries, flags]): (&'static str, [u32; 4]),
-) -> Result<HashMap<MapData, K, V>, KernelError> {
+) -> Result<(HashMap<MapData, K, V>, OwnedFd), KernelError> {
     let path = directory.join(name);
     let data = if path.exists() {
         MapData::from_pin(&path).map_err(KernelError::map("open", name))?
@@ -131,6 +150,8 @@ fn take<K: aya::Pod, V: aya::Pod>(
         sys::pin(data.fd().as_fd(), &path).map_err(KernelError::pin(&path))?;
         data
     };
+    let fd = data.fd().as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|error| KernelError::map("open", name)(error.into()))?;
     let map = Map::from_map_data(data).and_then(HashMap::try_from);
-    map.map_err(KernelError::map("open", name))
+    Ok((map.map_err(KernelError::map("open", name))?, fd))
 }

@@ -1,15 +1,14 @@
 //! Whether the policy tables hold what was written into them, and nothing else.
 //!
-//! Who is root can write any map: that cannot be refused, but it is seen. When a policy was
-//! written, its slot of each table is read back into one number, a sum over its entries, in which
-//! an entry that is missing, changed or added shows. From then on the tables are read again, some
-//! entries at a time so that it costs nothing, and at the end of each table the sum has to be the
-//! same.
+//! Who is root can write any map: that cannot be refused, but it is seen. What is written into a
+//! slot of a table adds up to one number, a sum over its entries, in which an entry that is
+//! missing, changed or added shows. When the policy is in force, the tables are read, some entries
+//! at a time so that it costs nothing, and at the end of each table the sum has to be the same.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use aya::maps::{MapData, MapError};
@@ -24,8 +23,6 @@ const LOOKED_AT: u32 = 256;
 const BATCH: u32 = 1_024;
 /// And at least: the kernel reads whole buckets.
 const BATCH_MIN: u32 = 64;
-/// What older kernels say of tries (`ENOTSUPP`, include/linux/errno.h).
-const UNSUPPORTED: i32 = 524;
 
 /// What was written, beside the tables with slots.
 pub(super) struct Known {
@@ -74,24 +71,29 @@ impl Seal {
         })
     }
 
-    /// What the table holds for a policy now is right. `is_of` tells the policy's keys.
-    pub(super) fn close(&mut self, is_of: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+    /// What an entry adds to the sum.
+    pub(super) fn part(&self, key: &[u8], value: &[u8]) -> u64 {
+        self.hasher.hash_one((key, value))
+    }
+
+    /// The entries of the policy that is now in force add up to this.
+    pub(super) fn close(&mut self, sum: u64) {
         self.walk = Walk::default();
-        self.sum = None;
-        let whole = loop {
-            match self.read(BATCH, &is_of) {
-                Ok((_, Some(sum))) => break sum,
-                Ok((_, None)) => {}
-                Err(error) if error.raw_os_error() == Some(UNSUPPORTED) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        };
-        self.sum = Some(whole);
-        Ok(())
+        self.sum = Some(sum);
+    }
+
+    /// The map.
+    pub(super) fn map(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+
+    /// Bytes of a key and of a value.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.key_bytes, self.value_bytes)
     }
 
     /// Reads on, and takes what it read from the budget. At the end of the table it says whether
-    /// that is still what was written.
+    /// that is what was written. `is_of` tells the policy's keys.
     pub(super) fn look(
         &mut self,
         budget: &mut u32,
@@ -100,7 +102,14 @@ impl Seal {
         let Some(expected) = self.sum else {
             return Ok(Some(true));
         };
-        let (read, sum) = self.read((*budget).clamp(BATCH_MIN, BATCH), is_of)?;
+        let (read, sum) = match self.read((*budget).clamp(BATCH_MIN, BATCH), is_of) {
+            // Older kernels cannot read tries so.
+            Err(error) if sys::is_unsupported(&error) => {
+                self.sum = None;
+                return Ok(Some(true));
+            }
+            read => read?,
+        };
         *budget = budget.saturating_sub(read.max(1));
         Ok(sum.map(|sum| sum == expected))
     }
@@ -118,7 +127,8 @@ impl Seal {
         let read = sys::next_entries(self.map.as_fd(), &mut self.walk.cursor, places, entries_max)?;
         let found = keys.chunks_exact(self.key_bytes).zip(values.chunks_exact(self.value_bytes));
         for entry in found.take(read as usize).filter(|(key, _)| is_of(key)) {
-            self.walk.sum = self.walk.sum.wrapping_add(self.hasher.hash_one(entry));
+            let (key, value) = entry;
+            self.walk.sum = self.walk.sum.wrapping_add(self.part(key, value));
         }
         let is_whole = self.walk.cursor.is_empty();
         Ok((read, is_whole.then(|| std::mem::take(&mut self.walk).sum)))
@@ -127,9 +137,9 @@ impl Seal {
 
 impl PolicyTables {
     /// What was written into a slot is right, and these are its settings.
-    pub(super) fn seal(&mut self, slot: u32, settings: Settings) -> Result<(), KernelError> {
+    pub(super) fn seal(&mut self, slot: u32, settings: Settings) {
         self.known.settings = settings;
-        self.sealed().into_iter().try_for_each(|table| table.seal(slot))
+        self.sealed().into_iter().for_each(|table| table.seal(slot));
     }
 
     /// The tables that hold a policy.

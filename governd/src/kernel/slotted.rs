@@ -15,10 +15,13 @@ use super::{
     KernelError,
     intact::Seal,
     pod::Shared,
+    sys,
     tables::{open, removed},
 };
 
 const SLOTS: u32 = 2;
+/// Entries that one call writes: enough that the call costs nothing, and few to hold twice.
+const AT_ONCE: usize = 4_096;
 
 /// A key that begins with the slot.
 pub(super) trait InSlot: aya::Pod {
@@ -57,7 +60,7 @@ impl<K: InSlot> InSlot for LpmKey<K> {
 
 /// Something that holds entries: a hash or a trie.
 pub(super) trait Store<K> {
-    type Value;
+    type Value: aya::Pod;
     fn put(&mut self, key: &K, value: Self::Value) -> Result<(), MapError>;
     fn remove(&mut self, key: &K) -> Result<(), MapError>;
     fn all(&self) -> Result<Vec<K>, MapError>;
@@ -102,14 +105,16 @@ pub(super) struct Slotted<M, K> {
     /// Entries that one policy may have, so that the next one fits beside it.
     room: u32,
     written: [Vec<K>; SLOTS as usize],
+    /// What was written into each slot, added up.
+    sums: [u64; SLOTS as usize],
     seal: Seal,
 }
 
 /// A table that can be looked at.
 pub(super) trait Sealed {
     fn name(&self) -> &'static str;
-    /// What the slot holds now is right.
-    fn seal(&mut self, slot: u32) -> Result<(), KernelError>;
+    /// What was written into the slot is what it has to hold.
+    fn seal(&mut self, slot: u32);
     /// Reads on; at the end of the table it says whether the slot holds what it did.
     fn look(&mut self, slot: u32, budget: &mut u32) -> Result<Option<bool>, KernelError>;
     /// Reads which keys there are, whoever wrote them.
@@ -132,9 +137,9 @@ impl<M: Store<K>, K: InSlot> Sealed for Slotted<M, K> {
         self.name
     }
 
-    fn seal(&mut self, slot: u32) -> Result<(), KernelError> {
-        let closed = self.seal.close(|key| is_of::<K>(key, slot));
-        closed.map_err(unread(self.name))
+    fn seal(&mut self, slot: u32) {
+        let [even, odd] = self.sums;
+        self.seal.close(if slot & 1 == 0 { even } else { odd });
     }
 
     fn look(&mut self, slot: u32, budget: &mut u32) -> Result<Option<bool>, KernelError> {
@@ -168,7 +173,8 @@ impl<M: Store<K>, K: InSlot> Slotted<M, K> {
         let seal = Seal::new(data).map_err(unread(name))?;
         let room = entries / SLOTS;
         let map: M = open(ebpf, name)?;
-        let mut table = Self { map, name, room, written: [Vec::new(), Vec::new()], seal };
+        let (written, sums) = ([Vec::new(), Vec::new()], [0; SLOTS as usize]);
+        let mut table = Self { map, name, room, written, sums, seal };
         table.reread()?;
         Ok(table)
     }
@@ -191,24 +197,72 @@ impl<M: Store<K>, K: InSlot> Slotted<M, K> {
         if slot & 1 == 0 { even } else { odd }
     }
 
+    /// Writes entries, each key once.
     pub(super) fn fill(
         &mut self,
         slot: u32,
         entries: impl Iterator<Item = (K, M::Value)>,
     ) -> Result<(), KernelError> {
-        for (key, value) in entries {
-            let stored = self.map.put(&key, value);
-            stored.map_err(KernelError::map("write", self.name))?;
-            self.keys(slot).push(key);
+        let mut entries = entries.peekable();
+        while entries.peek().is_some() {
+            let (keys, values): (Vec<K>, Vec<M::Value>) = entries.by_ref().take(AT_ONCE).unzip();
+            let sum = keys.iter().zip(&values).fold(0_u64, |sum, (key, value)| {
+                sum.wrapping_add(self.seal.part(bytes_of(key), bytes_of(value)))
+            });
+            // What is there in part has to be taken out again.
+            self.keys(slot).extend_from_slice(&keys);
+            let total = self.sum(slot);
+            *total = total.wrapping_add(sum);
+            self.put_all(&keys, values)?;
         }
         Ok(())
     }
 
+    fn put_all(&mut self, keys: &[K], values: Vec<M::Value>) -> Result<(), KernelError> {
+        if self.seal.sizes() == (size_of::<K>(), size_of::<M::Value>()) {
+            match sys::put_entries(self.seal.map(), keys, &values) {
+                Err(error) if sys::is_unsupported(&error) => {}
+                put => return put.map_err(|error| self.unwritten(error)),
+            }
+        }
+        for (key, value) in keys.iter().zip(values) {
+            let stored = self.map.put(key, value);
+            stored.map_err(KernelError::map("write", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Takes everything out of a slot.
     pub(super) fn empty(&mut self, slot: u32) -> Result<(), KernelError> {
+        *self.sum(slot) = 0;
+        if self.seal.sizes().0 == size_of::<K>()
+            && sys::remove_entries(self.seal.map(), self.written(slot)).is_ok()
+        {
+            *self.keys(slot) = Vec::new();
+            return Ok(());
+        }
+        // Or one by one, where some are gone already.
         while let Some(key) = self.keys(slot).last().copied() {
             removed(self.map.remove(&key)).map_err(KernelError::map("write", self.name))?;
             self.keys(slot).pop();
         }
         Ok(())
     }
+
+    fn sum(&mut self, slot: u32) -> &mut u64 {
+        let [even, odd] = &mut self.sums;
+        if slot & 1 == 0 { even } else { odd }
+    }
+
+    fn unwritten(&self, error: io::Error) -> KernelError {
+        KernelError::map("write", self.name)(error.into())
+    }
+}
+
+/// The bytes of a key or value, as the kernel gives them back.
+fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
+    // SAFETY: keys and values of maps are shared types, integers, and packed keys of tries made of
+    // those: zerocopy has checked that none has padding, so every byte is initialised. The slice
+    // lives as long as the borrow.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }

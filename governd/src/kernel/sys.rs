@@ -19,6 +19,8 @@ pub(super) enum Command {
     ObjGet = 7,
     RawTracepointOpen = 17,
     MapLookupBatch = 24,
+    MapUpdateBatch = 26,
+    MapDeleteBatch = 27,
     LinkCreate = 28,
     LinkUpdate = 29,
 }
@@ -46,6 +48,56 @@ pub(super) fn bpf<T>(command: Command, attributes: &T) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
+/// The member `batch` of `union bpf_attr`.
+#[repr(C)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// What kernels say of a command that a kind of map does not have (`ENOTSUPP`,
+/// include/linux/errno.h), or that they do not know.
+pub(super) fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(524 | libc::EINVAL))
+}
+
+/// Writes entries of a map in one call. The caller's keys and values are as large as the map's.
+pub(super) fn put_entries<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> io::Result<()> {
+    let count = keys.len().min(values.len());
+    all_of(Command::MapUpdateBatch, map, (keys.as_ptr() as u64, values.as_ptr() as u64), count)
+}
+
+/// Takes entries out of a map in one call; ends with an error at the first that is not there.
+pub(super) fn remove_entries<K: aya::Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
+    all_of(Command::MapDeleteBatch, map, (keys.as_ptr() as u64, 0), keys.len())
+}
+
+fn all_of(
+    command: Command,
+    map: BorrowedFd<'_>,
+    (keys, values): (u64, u64),
+    count: usize,
+) -> io::Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let count = u32::try_from(count).map_err(io::Error::other)?;
+    let map_fd = map.as_raw_fd().cast_unsigned();
+    let (in_batch, out_batch, elem_flags, flags) = (0, 0, 0, 0);
+    let attributes = Batch { in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags };
+    bpf(command, &attributes).map(|_| ())
+}
+
 /// Reads entries of a hash or a trie from where the last call stopped; `cursor` is empty before the
 /// first, and afterwards as long as there are more. Gives how many were read: their keys and values
 /// lie one behind the other.
@@ -55,18 +107,6 @@ pub(super) fn next_entries(
     (keys, values): (&mut [u8], &mut [u8]),
     entries_max: u32,
 ) -> io::Result<u32> {
-    /// The member `batch` of `union bpf_attr`.
-    #[repr(C)]
-    struct Batch {
-        in_batch: u64,
-        out_batch: u64,
-        keys: u64,
-        values: u64,
-        count: u32,
-        map_fd: u32,
-        elem_flags: u64,
-        flags: u64,
-    }
     // A trie's place is a key, a hash's a number of a bucket.
     let mut next = vec![0_u8; keys.len().max(size_of::<u64>())];
     let in_batch = if cursor.is_empty() { 0 } else { cursor.as_ptr() as u64 };

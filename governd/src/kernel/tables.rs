@@ -151,7 +151,7 @@ impl PolicyTables {
             self.mark_all_bound()?;
             self.is_first = false;
         }
-        self.seal(slot, settings::of(generation, image))?;
+        self.seal(slot, settings::of(generation, image));
         let stored = self.active.set(0, generation, 0);
         stored.map_err(KernelError::map("write", map::ACTIVE))?;
         self.generation = generation;
@@ -252,8 +252,9 @@ impl PolicyTables {
             .iter()
             .map(|address| (Shared(ResolverKey { slot, address: *address }), 1));
         self.resolvers.fill(slot, resolvers)?;
+        let sockets: HashSet<_> = image.local_sockets.iter().collect();
         let sockets =
-            image.local_sockets.iter().map(|(subject, socket)| socket_key(slot, *subject, socket));
+            sockets.into_iter().map(|(subject, socket)| socket_key(slot, *subject, socket));
         self.socket_paths.fill(slot, sockets)?;
         let key = |subject: &u32| Shared(SubjectKey { slot, subject: *subject });
         let limits = image.limits.iter().map(|(subject, limits)| (key(subject), Shared(*limits)));

@@ -14,6 +14,7 @@ use super::{
     value::{
         self, Delegation, Fault, Posture, Questions, Target, Tier, Verify,
         approval::{Day, Fallback, Risk},
+        idn,
         local::{self, LocalSockets},
         name::{self, HostGlob, HostPattern},
         network::Network,
@@ -304,6 +305,9 @@ impl Checker<'_> {
         if tier.verdict() == Verdict::Allow {
             self.warn_wide(&list);
         }
+        if tier.opens() {
+            self.warn_mixed(&list);
+        }
         if tier == Tier::Approve && verify == Verify::Sni {
             let message = "which connections to grant cannot be told before their first bytes";
             let hint = "leave `verify` out of a rule with `approve`, or say `dns`";
@@ -350,7 +354,7 @@ impl Checker<'_> {
 
     /// Warns of wildcards under which anybody can get a name.
     fn warn_wide(&mut self, list: &Located<Vec<Located<String>>>) {
-        for one in &list.value {
+        for one in list.value.iter().filter(|one| one.value.starts_with('*')) {
             if let Ok(Target::Name(pattern)) = Target::parse(&one.value)
                 && pattern.is_wildcard()
             {
@@ -368,6 +372,23 @@ impl Checker<'_> {
                 };
                 let hint = format!("name the domain that is meant, such as *.your-name.{base}");
                 let warning = Diagnostic::warning(code, &self.place(one), message);
+                self.out.push(warning.hint(hint));
+            }
+        }
+    }
+
+    /// Warns of names with letters that pass for others.
+    fn warn_mixed(&mut self, list: &Located<Vec<Located<String>>>) {
+        let is_international = |text: &str| !text.is_ascii() || text.contains("xn--");
+        for one in list.value.iter().filter(|one| is_international(&one.value)) {
+            if let Ok(Target::Name(pattern)) = Target::parse(&one.value)
+                && let Some(label) = idn::mixed_label(pattern.base())
+            {
+                let message =
+                    format!("`{label}` has letters of several alphabets, which look alike");
+                let hint =
+                    format!("it is {pattern}; make sure that this is the name that is meant");
+                let warning = Diagnostic::warning(Code::MixedScript, &self.place(one), message);
                 self.out.push(warning.hint(hint));
             }
         }

@@ -73,6 +73,8 @@ codes! {
     Limit => "limit",
     /// A field that has to be there.
     MissingField => "missing-field",
+    /// A name with letters of alphabets that look alike.
+    MixedScript => "mixed-script",
     /// A sponsor that is no person.
     NotAPerson => "not-a-person",
     /// Nobody is said to have approved an agent.

@@ -191,10 +191,18 @@ pub struct AgentFacts {
 }
 
 impl AgentFacts {
+    /// Between the names of those that started an agent, in words.
+    const AND: &str = " and ";
+
     /// Who started it, such as `coder and runner`; `None` if nobody counts as that.
     pub fn started_by_words(&self) -> Option<String> {
         let names: Vec<&str> = self.started_by.iter().map(|name| &**name).collect();
-        (!names.is_empty()).then(|| names.join(" and "))
+        (!names.is_empty()).then(|| names.join(Self::AND))
+    }
+
+    /// The names in such words.
+    pub fn started_by_of(words: Option<&str>) -> Vec<Arc<str>> {
+        words.into_iter().flat_map(|words| words.split(Self::AND)).map(Arc::from).collect()
     }
 
     /// A subject of which no more than its name and mode is known.

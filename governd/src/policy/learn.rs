@@ -220,6 +220,7 @@ mod tests {
         Observed {
             key: FlowKey {
                 agent: agent.into(),
+                started_by: Vec::new(),
                 exe: Some(exe.into()),
                 user: Some("svc".into()),
                 name: name.map(Into::into),

@@ -32,6 +32,7 @@ pub mod value;
 
 mod check;
 mod groups;
+mod lineage;
 mod load;
 mod report;
 mod whole;

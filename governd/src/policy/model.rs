@@ -59,6 +59,8 @@ pub struct Case {
     pub place: Place,
     /// Who connects.
     pub who: Who,
+    /// Agents that started it, the first one first.
+    pub started_by: Vec<Arc<str>>,
     /// Where to.
     pub destination: Destination,
     /// The address that DNS gave to the destination, if it is a name.

@@ -7,6 +7,8 @@ use std::{net::IpAddr, sync::Arc};
 pub struct FlowKey {
     /// The agent, or `unregistered`.
     pub agent: Arc<str>,
+    /// Agents that had started it, in the order of their names.
+    pub started_by: Vec<Arc<str>>,
     /// Path of the executable, where it was known.
     pub exe: Option<Arc<str>>,
     /// User, by name or number, where it was known.

@@ -6,21 +6,23 @@
 //! member of a region stands for all of it, and is asked of both policies.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use governd_common::{
     address::Address,
     decide::{Decision, Tables as _},
-    table::set_id,
+    table::{RuleEntry, Subject, set_id},
     verdict::{Mode, Verdict},
 };
 use serde::Serialize;
 
 use super::{
     image::Compiled,
+    lineage::{self, Lineage},
     observed::Observed,
     tables::ImageTables,
     value::{Target, mode_word, name::HostPattern, network::Network, verdict_word},
@@ -41,9 +43,17 @@ const SPECIAL_PORTS: [u16; 3] = [53, 80, 443];
 pub struct AgentChange {
     /// The agent, or `unregistered`.
     pub agent: String,
+    /// Agents that started it, the first one first, if this is about what they start: it reaches
+    /// what all of them may. Absent, it runs by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub started_by: Vec<String>,
+    /// The subjects that are compared, in the old policy and in the new one.
+    #[serde(skip)]
+    pub subjects: (u32, u32),
     /// Its owner, in the new policy or else in the old one.
     pub owner: Option<String>,
-    /// `new`, `gone` or `kept`. Without a document its processes are unregistered ones.
+    /// `new`, `gone` or `kept`. Without a document its processes are unregistered ones; what other
+    /// agents start is theirs.
     pub presence: &'static str,
     /// Mode before and after.
     pub mode: (&'static str, &'static str),
@@ -72,6 +82,9 @@ pub struct Reach {
 pub struct FlowChange {
     /// The agent as it was then.
     pub agent: String,
+    /// Agents that had started it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub started_by: Vec<String>,
     /// Where it went, in words.
     pub destination: String,
     /// Verdict of the new policy.
@@ -89,8 +102,37 @@ pub fn changes(old: &Compiled, new: &Compiled) -> Vec<AgentChange> {
     let subjects = old.agents.iter().chain(&new.agents).map(|agent| agent.subject);
     let subjects: BTreeSet<u32> = subjects.collect();
     let (mut before, mut after) = (Side::new(old), Side::new(new));
-    let change = |subject| agent_change(&mut before, &mut after, subject);
-    subjects.into_iter().filter_map(change).collect()
+    let mut found = Vec::new();
+    for subject in subjects {
+        before.subject = if old.agent(subject).is_some() { subject } else { 0 };
+        after.subject = if new.agent(subject).is_some() { subject } else { 0 };
+        found.extend(change(&mut before, &mut after, &[subject]));
+    }
+    let lineages: BTreeSet<Lineage> =
+        lineage::all(old).into_iter().chain(lineage::all(new)).collect();
+    let mut known = HashMap::new();
+    for lineage in lineages {
+        before.subject = lineage::end(&old.image, &lineage);
+        after.subject = lineage::end(&new.image, &lineage);
+        if !decide_alike(&before, &after, &mut known) {
+            found.extend(change(&mut before, &mut after, &lineage));
+        }
+    }
+    found
+}
+
+/// Whether two policies have the same agents decide about a subject, each by the same rules; that
+/// is said of one agent by its own change.
+fn decide_alike(before: &Side<'_>, after: &Side<'_>, known: &mut HashMap<u32, bool>) -> bool {
+    let (old, new) = (before.members(), after.members());
+    let is_alone = |side: &Side<'_>| side.subject == 0 || side.is_alone();
+    old == new
+        && (is_alone(before) && is_alone(after)
+            || new.iter().all(|member| {
+                *known
+                    .entry(*member)
+                    .or_insert_with(|| before.rules(*member) == after.rules(*member))
+            }))
 }
 
 /// Which of the observed flows the new policy decides otherwise than the old one.
@@ -102,6 +144,7 @@ pub fn flow_changes(old: &Compiled, new: &Compiled, flows: &[Observed]) -> Vec<F
         if was.verdict != is.verdict {
             found.push(FlowChange {
                 agent: flow.key.agent.to_string(),
+                started_by: flow.key.started_by.iter().map(ToString::to_string).collect(),
                 destination: in_words(flow),
                 verdict: verdict_word(is.verdict),
                 rule: after.rule(is),
@@ -127,24 +170,31 @@ fn in_words(flow: &Observed) -> String {
     format!("{host} port {}/{protocol}", key.port)
 }
 
-fn agent_change(before: &mut Side<'_>, after: &mut Side<'_>, subject: u32) -> Option<AgentChange> {
-    let (old, new) = (before.compiled.agent(subject), after.compiled.agent(subject));
-    let presence = match (old, new) {
-        (None, _) => "new",
-        (_, None) => "gone",
+/// What changes for the last agent of a lineage, which ends as the subjects that both are asked
+/// for.
+fn change(before: &mut Side<'_>, after: &mut Side<'_>, lineage: &[u32]) -> Option<AgentChange> {
+    let (agent, above) = lineage.split_last()?;
+    let facts = |side: &Side<'_>, subject: u32| side.compiled.agent(subject).cloned();
+    let is_it = |side: &Side<'_>| match above {
+        [] => side.compiled.agent(*agent).is_some(),
+        _ => side.subject != 0,
+    };
+    let presence = match (is_it(before), is_it(after)) {
+        (false, _) => "new",
+        (_, false) => "gone",
         _ => "kept",
     };
-    before.subject = if old.is_some() { subject } else { 0 };
-    after.subject = if new.is_some() { subject } else { 0 };
-    let facts = new.or(old)?;
-    let mode = |facts: Option<&super::image::AgentFacts>, side: &Side<'_>| {
-        let unregistered = side.compiled.agent(0);
-        facts.or(unregistered).map_or(Mode::Monitor, |facts| facts.mode)
+    let own = facts(after, *agent).or_else(|| facts(before, *agent))?;
+    let mode = |side: &Side<'_>| {
+        side.compiled.agent(side.subject).map_or(Mode::Monitor, |facts| facts.mode)
     };
-    let mode = (mode(old, before), mode(new, after));
+    let mode = (mode(before), mode(after));
+    let named = above.iter().filter_map(|one| facts(after, *one).or_else(|| facts(before, *one)));
     let mut change = AgentChange {
-        agent: facts.name.to_string(),
-        owner: facts.owner.as_ref().map(ToString::to_string),
+        agent: own.name.to_string(),
+        started_by: named.map(|facts| facts.name.to_string()).collect(),
+        subjects: (before.subject, after.subject),
+        owner: own.owner.as_ref().map(ToString::to_string),
         presence,
         mode: (mode_word(mode.0), mode_word(mode.1)),
         gains: Vec::new(),
@@ -298,6 +348,15 @@ pub(super) fn spread<K: Clone + Ord>(
     joined.map(|((key, ports), protocols)| Spread { key, ports, protocols }).collect()
 }
 
+/// What decides for an agent, as far as two policies can be compared in it.
+#[derive(PartialEq)]
+struct AgentRules {
+    /// Mode, default and flags.
+    settings: Option<(u8, u8, u16)>,
+    blocks: Vec<(u32, Vec<RuleEntry>)>,
+    resolvers: Vec<[u8; 16]>,
+}
+
 /// One of the policies, asked for one subject.
 pub(super) struct Side<'a> {
     compiled: &'a Compiled,
@@ -310,24 +369,60 @@ impl<'a> Side<'a> {
         Self { compiled, tables: ImageTables::new(&compiled.image), subject: 0 }
     }
 
+    fn settings(&self) -> Option<&Subject> {
+        self.tables.subject(self.subject)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.settings().is_none_or(Subject::is_alone)
+    }
+
+    /// Agents whose rules count for the subject.
+    fn members(&self) -> Vec<u32> {
+        let members = self.settings().map_or(Subject::ALONE, |it| it.members_or(self.subject));
+        let more = members.into_iter().skip(1).filter(|member| *member != 0);
+        members.first().copied().into_iter().chain(more).collect()
+    }
+
+    /// All that an agent's decisions come from, whatever its rules are called.
+    fn rules(&self, agent: u32) -> AgentRules {
+        let image = &self.compiled.image;
+        let settings = self.tables.subject(agent).map(|it| Subject { default_rule: 0, ..*it });
+        let settings = settings.map(|it| (it.mode, it.default_verdict, it.flags));
+        let own = image.blocks.iter().filter(|(subject, ..)| *subject == agent);
+        let mut blocks: Vec<(u32, Vec<RuleEntry>)> = own
+            .map(|(_, set, block)| {
+                let entries = block.entries.iter().take(block.len as usize);
+                (*set, entries.map(|entry| RuleEntry { rule: 0, ..*entry }).collect())
+            })
+            .collect();
+        blocks.sort_unstable_by_key(|(set, _)| *set);
+        let resolvers = image.resolvers.iter().map(|address| address.bytes).collect();
+        AgentRules { settings, blocks, resolvers }
+    }
+
     /// Destinations that rules of the subject are about.
     fn targets(&self) -> impl Iterator<Item = Target> {
-        let own = self.compiled.image.blocks.iter().filter(|block| block.0 == self.subject);
+        let members = self.members();
+        let own = self.compiled.image.blocks.iter();
+        let own = own.filter(move |block| members.contains(&block.0));
         let texts = own.filter_map(|(_, set, _)| self.compiled.sets.get(set));
         texts.filter_map(|text| Target::parse(text).ok())
     }
 
     /// Where ranges of ports begin, or what is after them begins.
     fn port_starts(&self, member: &Member, starts: &mut BTreeSet<u16>) {
-        let set = match member {
-            Member::Name(name) => self.tables.name_set(name),
-            Member::Address(address) => self.tables.network(self.subject, &Address::from(*address)),
-        };
-        for set in set.into_iter().chain([set_id::ANY_ADDRESS]) {
-            let Some(block) = self.tables.block(self.subject, set) else { continue };
-            for entry in block.entries.iter().take(block.len as usize) {
-                starts.insert(entry.port_first);
-                starts.extend(entry.port_last.checked_add(1));
+        for agent in self.members() {
+            let set = match member {
+                Member::Name(name) => self.tables.name_set(name),
+                Member::Address(address) => self.tables.network(agent, &Address::from(*address)),
+            };
+            for set in set.into_iter().chain([set_id::ANY_ADDRESS]) {
+                let Some(block) = self.tables.block(agent, set) else { continue };
+                for entry in block.entries.iter().take(block.len as usize) {
+                    starts.insert(entry.port_first);
+                    starts.extend(entry.port_last.checked_add(1));
+                }
             }
         }
     }
@@ -342,8 +437,14 @@ impl<'a> Side<'a> {
 
     fn observed(&mut self, flow: &Observed) -> Decision {
         let key = &flow.key;
-        let agent = self.compiled.agents.iter().find(|agent| agent.name == key.agent);
-        let subject = agent.map_or(0, |agent| agent.subject);
+        let numbers: HashMap<&str, u32> =
+            self.compiled.agents.iter().map(|agent| (&*agent.name, agent.subject)).collect();
+        let number = |name: &Arc<str>| numbers.get(&**name).copied();
+        let above: Vec<u32> = key.started_by.iter().filter_map(number).collect();
+        let subject = match (number(&key.agent), above.as_slice()) {
+            (agent, []) => agent.unwrap_or(0),
+            (agent, above) => lineage::end_of_any(&self.compiled.image, above, agent.unwrap_or(0)),
+        };
         let asker = Asker { subject, port: key.port, protocol: key.protocol };
         match &key.name {
             Some(name) => asker.to_name(&mut self.tables, name, Some(key.address)),

@@ -19,6 +19,7 @@ use super::{
     host::{Host, HostLabels},
     ids::Ids,
     image::{Compiled, TableImage},
+    lineage,
     load::Documents,
     model::{Case, TestProcess, Who},
     tables::ImageTables,
@@ -27,6 +28,7 @@ use super::{
         verdict_word,
     },
     whole::Asker,
+    words,
 };
 
 /// What became of a case.
@@ -43,6 +45,9 @@ pub struct Outcome {
     pub place: Place,
     /// Who it is, `unregistered` or an agent.
     pub agent: String,
+    /// Agents that started it, and whose policies hold, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub started_by: Vec<String>,
     /// Where to, in words.
     pub destination: String,
     /// What the policy decides: `allow` or `deny`.
@@ -98,16 +103,7 @@ impl Bench {
 
     fn outcome(&self, test: &str, number: usize, case: &Case) -> Outcome {
         let mut faults = Vec::new();
-        let subject = match &case.who {
-            Who::Process(process) => self.host.classify(&self.compiled.image, process),
-            Who::Agent(name) => {
-                let agent = self.compiled.agents.iter().find(|agent| agent.name == *name);
-                if agent.is_none() {
-                    faults.push(format!("no agent is called {name}"));
-                }
-                agent.map_or(0, |agent| agent.subject)
-            }
-        };
+        let subject = self.subject(case, &mut faults);
         let answer = self.ask(subject, case);
         let rule = self.compiled.rule(answer.decision.rule);
         let rule = rule.map_or_else(|| "none".to_owned(), |rule| rule.id.to_string());
@@ -125,11 +121,51 @@ impl Bench {
             passed: faults.is_empty(),
             place: case.place.clone(),
             agent: answer.agent.name.to_string(),
+            started_by: answer.agent.started_by.iter().map(ToString::to_string).collect(),
             destination: answer.destination,
             verdict: verdict_word(verdict),
             rule,
             faults,
         }
+    }
+
+    /// Who a case is about, as those begin one after the other that it names.
+    fn subject(&self, case: &Case, faults: &mut Vec<String>) -> u32 {
+        let image = &self.compiled.image;
+        let mut above = 0;
+        for (index, name) in case.started_by.iter().enumerate() {
+            let Some(agent) = self.agent(name, faults) else { return 0 };
+            let subject = lineage::step(image, above, agent);
+            let others = case.started_by.get(..index).unwrap_or_default();
+            if self.compiled.registered(subject) != agent {
+                faults.push(not_recognised(name, others));
+                return 0;
+            }
+            above = subject;
+        }
+        match &case.who {
+            Who::Process(process) => {
+                let agent = self.host.classify(image, process, above);
+                agent.map_or(above, |agent| lineage::step(image, above, agent))
+            }
+            Who::Agent(name) if case.started_by.is_empty() => self.agent(name, faults).unwrap_or(0),
+            Who::Agent(name) => {
+                let Some(agent) = self.agent(name, faults) else { return 0 };
+                let subject = lineage::step(image, above, agent);
+                if self.compiled.registered(subject) != agent {
+                    faults.push(not_recognised(name, &case.started_by));
+                }
+                subject
+            }
+        }
+    }
+
+    fn agent(&self, name: &Arc<str>, faults: &mut Vec<String>) -> Option<u32> {
+        let agent = self.compiled.agents.iter().find(|agent| agent.name == *name);
+        if agent.is_none() {
+            faults.push(format!("no agent is called {name}"));
+        }
+        agent.map(|agent| agent.subject)
     }
 
     fn ask(&self, subject: u32, case: &Case) -> Answer {
@@ -158,11 +194,24 @@ impl Bench {
     }
 }
 
+fn not_recognised(agent: &str, started_by: &[Arc<str>]) -> String {
+    match words::list(&started_by.iter().map(|name| &**name).collect::<Vec<_>>()) {
+        others if others.is_empty() => {
+            format!("{agent} is recognised only where its parent started it")
+        }
+        others => format!("{agent} is not recognised where {others} started it"),
+    }
+}
+
 impl Outcome {
     /// The outcome in one line, with what is wrong on lines of its own.
     pub fn words(&self) -> Vec<String> {
-        let Self { test, case, agent, destination, verdict, rule, .. } = self;
-        let head = format!("{test}/{case}: {agent} to {destination}: {verdict} by {rule}");
+        let Self { test, case, agent, started_by, destination, verdict, rule, .. } = self;
+        let others = match started_by.as_slice() {
+            [] => String::new(),
+            others => format!(", started by {}", others.join(" and ")),
+        };
+        let head = format!("{test}/{case}: {agent}{others} to {destination}: {verdict} by {rule}");
         let faults = self.faults.iter().map(|fault| format!("  {}: {fault}", self.place));
         std::iter::once(head).chain(faults).collect()
     }
@@ -184,9 +233,9 @@ struct Numbers {
 }
 
 impl NamedHost {
-    /// The subject of a process, as the kernel finds it: the first selector that all of executable,
-    /// user and cgroup allow.
-    fn classify(&self, image: &TableImage, process: &TestProcess) -> u32 {
+    /// The agent of a process, as the kernel finds it: the first selector that all of executable,
+    /// user, cgroup and the subject that started it allow.
+    fn classify(&self, image: &TableImage, process: &TestProcess, above: u32) -> Option<u32> {
         let TestProcess { exe, user, cgroup } = process;
         let [any_exe, any_user, any_cgroup] = image.any;
         let exe = exe.as_ref().and_then(|exe| self.executable(exe.path()));
@@ -203,13 +252,16 @@ impl NamedHost {
         }
         let exes = exe.map_or(any_exe, |(_, set)| *set);
         let users = user.map_or(any_user, |(_, set)| *set);
+        let started = |by: u32| image.parents.iter().find(|(subject, _)| *subject == by);
+        let started = started(above).or_else(|| started(0)).map(|(_, set)| set);
         let words = (0..SELECTOR_WORDS).filter_map(|index| {
             let word = |set: &SelectorSet| set.words.get(index).copied().unwrap_or(0);
             let all = word(&exes) & word(&users) & word(&cgroups);
+            let all = all & started.map_or(u64::MAX, word);
             (all != 0).then(|| index * 64 + all.trailing_zeros() as usize)
         });
         let first = words.min().and_then(|selector| image.selectors.get(selector));
-        first.copied().unwrap_or(0)
+        first.copied()
     }
 
     /// Numbers of the cgroups of the documents that a cgroup is, or is in.

@@ -24,6 +24,10 @@ use super::{
     },
 };
 
+mod runs;
+
+use runs::Runs;
+
 /// A value of a document.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -73,12 +77,20 @@ pub(crate) fn read(file: &Arc<str>, bytes: &[u8], out: &mut Diagnostics) -> Vec<
     let Some(text) = checked_text(file, bytes, out) else {
         return Vec::new();
     };
-    match serde_saphyr::from_multiple_with_options::<Spanned<Raw>>(text, options()) {
-        Ok(raws) => {
-            let mut reader = Reader { file, text, out, is_clean: true };
-            let nodes = raws.into_iter().map(|raw| reader.node(raw)).collect();
-            if reader.is_clean { nodes } else { Vec::new() }
+    let (left, runs) = Runs::cut(text);
+    if !runs.is_empty()
+        && let Ok(raws) = serde_saphyr::from_multiple_with_options(&left, options())
+    {
+        let mut found = Diagnostics::default();
+        let mut reader = Reader::new(file, &left, &mut found, runs);
+        let nodes = reader.nodes(raws);
+        if reader.runs.is_empty() && reader.count <= NODES_PER_SOURCE_MAX {
+            out.extend(found);
+            return nodes;
         }
+    }
+    match serde_saphyr::from_multiple_with_options(text, options()) {
+        Ok(raws) => Reader::new(file, text, out, Runs::default()).nodes(raws),
         Err(error) => {
             out.push(yaml_diagnostic(file, text, error.without_snippet()));
             Vec::new()
@@ -226,10 +238,45 @@ struct Reader<'a> {
     text: &'a str,
     out: &'a mut Diagnostics,
     is_clean: bool,
+    /// What was left out of the text.
+    runs: Runs<'a>,
+    /// Nodes so far.
+    count: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(file: &'a Arc<str>, text: &'a str, out: &'a mut Diagnostics, runs: Runs<'a>) -> Self {
+        Self { file, text, out, is_clean: true, runs, count: 0 }
+    }
+
+    fn nodes(&mut self, raws: Vec<Spanned<Raw>>) -> Vec<Node> {
+        let nodes = raws.into_iter().map(|raw| self.node(raw)).collect();
+        if self.is_clean { nodes } else { Vec::new() }
+    }
+
+    /// Items of a list, and behind the first of a run those that were left out.
+    fn items(&mut self, raws: Vec<Spanned<Raw>>) -> Vec<Node> {
+        let mut items = Vec::with_capacity(raws.len());
+        for raw in raws {
+            let node = self.node(raw);
+            let run = match &node.value {
+                Value::Text(text) => self.runs.take(node.line, node.column, text),
+                _ => None,
+            };
+            let (mut line, column) = (node.line, node.column);
+            items.push(node);
+            for word in run.into_iter().flat_map(|run| run.rest) {
+                line += 1;
+                let value = Value::Text(word.to_owned());
+                items.push(Node { line, column, value, reported: Cell::new(false) });
+                self.count += 1;
+            }
+        }
+        items
+    }
+
     fn node(&mut self, raw: Spanned<Raw>) -> Node {
+        self.count += 1;
         let Spanned { value, referenced, defined } = raw;
         let location =
             if matches!(value, Raw::Map(_) | Raw::Seq(_)) { referenced } else { defined };
@@ -239,7 +286,7 @@ impl Reader<'_> {
                 let node = |(key, value)| (self.key(key), self.node(value));
                 Value::Map(entries.into_iter().map(node).collect())
             }
-            Raw::Seq(items) => Value::Seq(items.into_iter().map(|item| self.node(item)).collect()),
+            Raw::Seq(items) => Value::Seq(self.items(items)),
             Raw::Text(text) => {
                 // Escapes (`"\u202e"`) and multi-line text are seen only here.
                 if let Some(bad) = text.chars().find(|one| deceives(*one) && *one != '\n') {
@@ -349,5 +396,109 @@ impl<'de> Visitor<'de> for RawVisitor {
             entries.push(entry);
         }
         Ok(Raw::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    fn parsed(file: &Arc<str>, text: &str) -> Option<Vec<Node>> {
+        let raws = serde_saphyr::from_multiple_with_options(text, options()).ok()?;
+        let mut out = Diagnostics::default();
+        Some(Reader::new(file, text, &mut out, Runs::default()).nodes(raws))
+    }
+
+    /// Places and values.
+    fn words(nodes: &[Node], out: &mut Vec<String>) {
+        for Node { line, column, value, .. } in nodes {
+            match value {
+                Value::Map(entries) => {
+                    out.push(format!("{line}:{column} map {}", entries.len()));
+                    for (key, value) in entries {
+                        out.push(format!("{}:{} {:?}", key.line, key.column, key.value));
+                        words(std::slice::from_ref(value), out);
+                    }
+                }
+                Value::Seq(items) => {
+                    out.push(format!("{line}:{column} list {}", items.len()));
+                    words(items, out);
+                }
+                other => out.push(format!("{line}:{column} {other:?}")),
+            }
+        }
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        let run = ("[0-9a-z]{1,3}\\.[0-9a-zE./-]{1,3}", select(vec![1_usize, 17, 18, 19, 40]))
+            .prop_map(|(word, times)| format!("- {word}\n").repeat(times));
+        let other = select(vec![
+            "- - a.b\n",
+            "- a.b: c\n",
+            "a.b:\n",
+            "- |\n",
+            "  more.text\n",
+            "- 'a.b\n",
+            "'\n",
+            "# c\n",
+            "\n",
+            "---\n",
+            "- [a.b,\n",
+            "]\n",
+            "- a.b # c\n",
+            "- text\n",
+        ]);
+        let some = prop_oneof![3 => run, 2 => other.prop_map(str::to_owned)];
+        (select(vec!["", "  "]), some).prop_map(|(indent, lines)| {
+            lines.lines().map(|line| format!("{indent}{line}\n")).collect::<String>()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn lists_are_read_as_the_parser_reads_them(lines in vec(line(), 0..8)) {
+            let file: Arc<str> = "p.yaml".into();
+            let text = lines.concat();
+            let mut out = Diagnostics::default();
+            let found = read(&file, text.as_bytes(), &mut out);
+            let expected = parsed(&file, &text);
+            prop_assert_eq!(out.has_errors(), expected.is_none(), "{}", text);
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            words(&found, &mut one);
+            words(&expected.unwrap_or_default(), &mut other);
+            prop_assert_eq!(one, other, "{}", text);
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_for_the_parser_counts_as_nodes_all_the_same() {
+        let file: Arc<str> = "p.yaml".into();
+        let run = "- a.b\n".repeat(100_000);
+        let read_with = |others: usize| {
+            let text = format!("a:\n{run}b: [{}1]\n", "1,".repeat(others));
+            let mut out = Diagnostics::default();
+            (read(&file, text.as_bytes(), &mut out).len(), out.has_errors())
+        };
+        // The parser alone would be shown too few of them to refuse either.
+        assert_eq!(read_with(NODES_PER_SOURCE_MAX - 100_100), (1, false));
+        assert_eq!(read_with(NODES_PER_SOURCE_MAX - 99_900), (0, true));
+    }
+
+    #[test]
+    fn a_list_of_names_is_read_without_the_parser_where_it_is_one() {
+        let file: Arc<str> = "p.yaml".into();
+        let lines = "  - a.example\n".repeat(100);
+        let (left, runs) = Runs::cut(&lines);
+        assert!(!runs.is_empty() && left.split_whitespace().count() == 4);
+        for text in [format!("a:\n{lines}"), format!("a: |\n{lines}"), format!("a: '\n{lines}'\n")]
+        {
+            let found = read(&file, text.as_bytes(), &mut Diagnostics::default());
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            words(&found, &mut one);
+            words(&parsed(&file, &text).unwrap(), &mut other);
+            assert_eq!(one, other, "{text}");
+        }
     }
 }

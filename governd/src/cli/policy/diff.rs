@@ -96,21 +96,23 @@ fn lines(report: &Report, sides: (&Compiled, &Compiled), printer: &Printer) -> V
     let Report { agents, flows } = report;
     let mut lines = Vec::new();
     for change in agents {
-        let AgentChange { agent, owner, presence, mode, gains, loses } = change;
+        let AgentChange { agent, started_by, subjects, owner, presence, mode, gains, loses } =
+            change;
         let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
+        let others = started_by_words(started_by);
         let word = match *presence {
             "new" => format!("is new, in mode {}", mode.1),
             "gone" => "is gone: its processes are no agent's any more".to_owned(),
             _ => String::new(),
         };
-        lines.push(format!("{agent}{owner} {word}").trim_end().to_owned());
+        lines.push(format!("{agent}{owner}{others} {word}").trim_end().to_owned());
         let whole = match *presence {
-            "new" => Some((sides.1, Tone::Warn, "may reach")),
-            "gone" => Some((sides.0, Tone::Good, "reached")),
+            "new" => Some((sides.1, subjects.1, Tone::Warn, "may reach")),
+            "gone" => Some((sides.0, subjects.0, Tone::Good, "reached")),
             _ => None,
         };
-        if let Some((compiled, tone, word)) = whole {
-            lines.extend(opened(compiled, agent, printer.paint(tone, word)));
+        if let Some((compiled, subject, tone, word)) = whole {
+            lines.extend(opened(compiled, subject, printer.paint(tone, word)));
             continue;
         }
         if mode.0 != mode.1 {
@@ -121,12 +123,13 @@ fn lines(report: &Report, sides: (&Compiled, &Compiled), printer: &Printer) -> V
             lines.push(format!("  {} {reach}", printer.paint(tone, word)));
         }
     }
-    for FlowChange { agent, destination, verdict, rule, count, last_ms } in flows {
+    for FlowChange { agent, started_by, destination, verdict, rule, count, last_ms } in flows {
+        let others = started_by_words(started_by);
         let last = Timestamp::from_millisecond(i64::try_from(*last_ms).unwrap_or(i64::MAX));
         let last = last.unwrap_or_default();
         lines.push(format!(
-            "seen {count} times, last {last:.0}: {agent} to {destination} becomes {verdict}, \
-             by {rule}"
+            "seen {count} times, last {last:.0}: {agent}{others} to {destination} becomes \
+             {verdict}, by {rule}"
         ));
     }
     if lines.is_empty() {
@@ -135,10 +138,14 @@ fn lines(report: &Report, sides: (&Compiled, &Compiled), printer: &Printer) -> V
     lines
 }
 
+fn started_by_words(agents: &[String]) -> String {
+    if agents.is_empty() { String::new() } else { format!(", started by {}", agents.join(" and ")) }
+}
+
 /// What an agent may reach by a policy, with or without a person. What a comparison with processes
 /// that are no agent would say is longer than the catalogue.
-fn opened(compiled: &Compiled, agent: &str, word: impl Display) -> Vec<String> {
-    let facts = compiled.agents.iter().find(|facts| *facts.name == *agent);
+fn opened(compiled: &Compiled, subject: u32, word: impl Display) -> Vec<String> {
+    let facts = compiled.agent(subject);
     let rows = facts.map_or_else(Vec::new, |facts| effective(compiled, facts).destinations);
     let open = rows.iter().filter(|row| !matches!(row.tier, "deny" | "halt"));
     let lines: Vec<String> = open

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     super::{
         document::{
-            Scalar,
+            OneOrMany, Scalar,
             case::{CaseDocument, PolicyTestDocument, ProcessDocument, TestSpec},
         },
         explain::Destination,
@@ -42,7 +42,8 @@ impl Checker<'_> {
 
     fn case(&mut self, case: Located<CaseDocument>) -> Option<Case> {
         let place = self.place(&case);
-        let CaseDocument { agent, process, to, address, port, protocol, expect, rule } = case.value;
+        let CaseDocument { agent, process, started_by, to, address, port, protocol, expect, rule } =
+            case.value;
         let who = self.who(agent, process, &place);
         let to = self.required(to, "to", &place);
         let destination = to.and_then(|to| self.parse(&to, destination));
@@ -57,6 +58,7 @@ impl Checker<'_> {
         Some(Case {
             place,
             who: who?,
+            started_by: started_by.map_or_else(Vec::new, names),
             destination: destination?,
             address,
             port: port.unwrap_or(PORT_HTTPS),
@@ -94,6 +96,13 @@ impl Checker<'_> {
             user: user.and_then(|user| self.parse(&user, User::parse)),
             cgroup: cgroup.and_then(|cgroup| self.parse(&cgroup, Cgroup::parse)),
         }))
+    }
+}
+
+fn names(list: Located<OneOrMany>) -> Vec<Arc<str>> {
+    match list.value {
+        OneOrMany::One(name) => vec![name.into()],
+        OneOrMany::Many(names) => names.into_iter().map(|name| name.value.into()).collect(),
     }
 }
 

@@ -74,6 +74,27 @@ pub(super) fn block(claims: &[Claim<'_>]) -> Result<RuleBlock, TooMany> {
     Ok(block)
 }
 
+/// Blocks, one after the other: most are like the one before.
+#[derive(Default)]
+pub(super) struct Latest<'a> {
+    claims: Vec<Claim<'a>>,
+    block: Option<RuleBlock>,
+}
+
+impl<'a> Latest<'a> {
+    /// As [`block`].
+    pub(super) fn block(&mut self, claims: &[Claim<'a>]) -> Result<RuleBlock, TooMany> {
+        if let Some(block) = self.block.filter(|_| self.claims == claims) {
+            return Ok(block);
+        }
+        let block = block(claims)?;
+        self.claims.clear();
+        self.claims.extend_from_slice(claims);
+        self.block = Some(block);
+        Ok(block)
+    }
+}
+
 /// No port is between these: the entry only says that the name may be asked for.
 const NO_PORT: (u16, u16) = (1, 0);
 

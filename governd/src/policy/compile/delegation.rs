@@ -62,8 +62,18 @@ impl Chain {
     }
 }
 
-/// Finds the chains of a policy, and gives them subjects. False if there are more than can be kept.
-pub(super) fn chain(compiled: &mut Compiled, ids: &mut Ids, recognised: &Recognised) -> bool {
+/// What could not be kept.
+#[derive(Debug, Default)]
+pub(super) struct Cut {
+    /// There are more chains than have a place.
+    pub(super) is_many: bool,
+    /// Agents whose documents name a member of a chain as their parent that has as many as there
+    /// can be, and the members of one such chain.
+    pub(super) deep: BTreeMap<u32, Vec<u32>>,
+}
+
+/// Finds the chains of a policy, and gives them subjects.
+pub(super) fn chain(compiled: &mut Compiled, ids: &mut Ids, recognised: &Recognised) -> Cut {
     let names: HashMap<u32, Arc<str>> =
         compiled.agents.iter().map(|one| (one.subject, Arc::clone(&one.name))).collect();
     // One is the daemon's own.
@@ -77,7 +87,7 @@ pub(super) fn chain(compiled: &mut Compiled, ids: &mut Ids, recognised: &Recogni
         known: HashMap::new(),
         alone: BTreeSet::new(),
         delegations: Vec::new(),
-        is_whole: true,
+        cut: Cut::default(),
     };
     let mut level: Vec<(Chain, u32)> = recognised
         .entries
@@ -95,7 +105,7 @@ pub(super) fn chain(compiled: &mut Compiled, ids: &mut Ids, recognised: &Recogni
         }
         level = next;
     }
-    let Search { known, delegations, is_whole, .. } = search;
+    let Search { known, delegations, cut, .. } = search;
     compiled.image.delegations = delegations;
     compiled.image.delegations.sort_unstable();
     let chains = known.into_iter().map(|(chain, subject)| (subject, chain.members().collect()));
@@ -106,7 +116,7 @@ pub(super) fn chain(compiled: &mut Compiled, ids: &mut Ids, recognised: &Recogni
         add(compiled, subject, &members);
     }
     settle(compiled);
-    is_whole
+    cut
 }
 
 struct Search<'a> {
@@ -118,7 +128,7 @@ struct Search<'a> {
     /// Agents that can be what they are without others.
     alone: BTreeSet<u32>,
     delegations: Vec<((u32, u32), u32)>,
-    is_whole: bool,
+    cut: Cut,
 }
 
 impl Search<'_> {
@@ -142,6 +152,9 @@ impl Search<'_> {
             }
             let started = chain.start(*agent, &self.recognised.own);
             if started.above.len() >= MEMBERS_MAX {
+                if names_member {
+                    self.cut.deep.entry(*agent).or_insert_with(|| chain.members().collect());
+                }
                 continue;
             }
             let found = match self.known.get(&started) {
@@ -153,7 +166,7 @@ impl Search<'_> {
                     *agent
                 }
                 None if self.known.len() >= self.room => {
-                    self.is_whole = false;
+                    self.cut.is_many = true;
                     continue;
                 }
                 None => {
@@ -166,7 +179,7 @@ impl Search<'_> {
             if self.delegations.len() < DELEGATIONS_MAX as usize / 2 {
                 self.delegations.push(((subject, *agent), found));
             } else {
-                self.is_whole = false;
+                self.cut.is_many = true;
             }
         }
     }

@@ -18,7 +18,11 @@ mod selectors;
 pub mod specificity;
 mod unregistered;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 use governd_common::{
     address::Address,
@@ -80,7 +84,7 @@ pub struct Endpoint {
 }
 
 /// One rule on one target, for one subject.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Claim<'a> {
     subject: u32,
     rule: u32,
@@ -338,33 +342,39 @@ impl<'a> Compiler<'a, '_> {
 
     /// Names, networks and their blocks.
     fn tables(&mut self) {
-        let mut nodes = names::nodes(&self.names, self.granted);
-        nodes.extend(networks::nodes(
-            &self.networks,
-            &networks::granted(self.granted, &self.compiled.agents),
-        ));
-        let Compiled { image, sets, .. } = &mut self.compiled;
-        for node in &nodes {
-            let (text, set) = self.ids.set(&node.key.to_string());
-            match &node.key {
-                Target::Name(pattern) => image.names.push((pattern.trie_key(), set)),
-                Target::Network(network) => {
+        let addresses = networks::granted(self.granted, &self.compiled.agents);
+        let Self { ids, out, compiled, places, names, networks, granted, .. } = self;
+        let Compiled { image, sets, .. } = compiled;
+        let mut latest = blocks::Latest::default();
+        let mut written = String::new();
+        let mut node = |key: Key<'_>, claims: &mut [Claim<'a>]| {
+            written.clear();
+            // Writing into a string cannot fail.
+            write!(written, "{key}").ok();
+            let (text, set) = ids.set(&written);
+            match key {
+                Key::Name(pattern) => image.names.push((pattern.trie_key(), set)),
+                Key::Network(subject, network) => {
                     let (address, prefix) = (network.mapped_address(), network.mapped_prefix());
-                    let networks = node.subjects.iter().map(|one| (*one, address, prefix, set));
-                    image.networks.extend(networks);
+                    image.networks.push((subject, address, prefix, set));
                 }
             }
             sets.insert(set, text);
-            for (subject, claims) in &node.claims {
-                match blocks::block(claims) {
-                    Ok(block) => image.blocks.push((*subject, set, block)),
+            // Those of one subject stay in their order.
+            claims.sort_by_key(|claim| claim.subject);
+            for own in claims.chunk_by(|one, other| one.subject == other.subject) {
+                let subject = own.first().map_or(0, |claim| claim.subject);
+                match latest.block(own) {
+                    Ok(block) => image.blocks.push((subject, set, block)),
                     Err(many) => {
-                        let place = self.places.get(many.rule as usize).cloned().flatten();
-                        self.out.push(many.diagnostic(&node.key, place));
+                        let place = places.get(many.rule as usize).cloned().flatten();
+                        out.push(many.diagnostic(&key, place));
                     }
                 }
             }
-        }
+        };
+        names::nodes(names, granted, &mut node);
+        networks::nodes(networks, &addresses, &mut node);
         self.any_address();
         let TableImage { names, networks, blocks, .. } = &self.compiled.image;
         let counts = [
@@ -426,12 +436,20 @@ impl<'a> Compiler<'a, '_> {
     }
 }
 
-/// A node of a trie: what the kernel finds, and who has rules there.
-struct Node<'a> {
-    key: Target,
-    /// Subjects for which a network is a node; unused for names, whose trie is for all.
-    subjects: Vec<u32>,
-    claims: Vec<(u32, Vec<Claim<'a>>)>,
+/// A node of a trie: what the kernel finds. The trie of networks is each subject's own.
+#[derive(Clone, Copy)]
+enum Key<'k> {
+    Name(&'k HostPattern),
+    Network(u32, &'k Network),
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(pattern) => pattern.fmt(f),
+            Self::Network(_, network) => network.fmt(f),
+        }
+    }
 }
 
 /// The empty block: nothing matches.

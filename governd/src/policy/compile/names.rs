@@ -1,11 +1,8 @@
 //! Nodes of the name trie.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use super::{Claim, Node};
+use super::{Claim, Key};
 use crate::policy::value::{Target, name::HostPattern};
 
 /// One node for each pattern and each name that is granted, with
@@ -13,37 +10,36 @@ use crate::policy::value::{Target, name::HostPattern};
 pub(super) fn nodes<'a>(
     claims: &[(HostPattern, Claim<'a>)],
     granted: &[(Arc<str>, Target)],
-) -> Vec<Node<'a>> {
-    let mut own: BTreeMap<&HostPattern, Vec<Claim<'a>>> = BTreeMap::new();
-    for (pattern, claim) in claims {
-        if !claim.ports.is_empty() || claim.is_question {
-            own.entry(pattern).or_default().push(*claim);
-        }
-    }
-    for (_, target) in granted {
-        if let Target::Name(pattern) = target {
-            own.entry(pattern).or_default();
-        }
-    }
-    let wildcards: HashMap<&str, &Vec<Claim<'a>>> = own
+    found: &mut impl FnMut(Key<'_>, &mut [Claim<'a>]),
+) {
+    let mut own: Vec<(&HostPattern, Option<Claim<'a>>)> = claims
         .iter()
-        .filter(|(pattern, _)| pattern.is_wildcard())
-        .map(|(pattern, claims)| (pattern.base(), claims))
+        .filter(|(_, claim)| !claim.ports.is_empty() || claim.is_question)
+        .map(|(pattern, claim)| (pattern, Some(*claim)))
         .collect();
-    let node = |(pattern, claims): (&&HostPattern, &Vec<Claim<'a>>)| {
-        let above = above(pattern.base()).filter_map(|base| wildcards.get(base));
-        let all = claims.iter().chain(above.flat_map(|claims| claims.iter()));
-        let mut by_subject: BTreeMap<u32, Vec<Claim<'a>>> = BTreeMap::new();
-        for claim in all {
-            by_subject.entry(claim.subject).or_default().push(*claim);
+    own.extend(granted.iter().filter_map(|(_, target)| match target {
+        Target::Name(pattern) => Some((pattern, None)),
+        Target::Network(_) => None,
+    }));
+    // Those of one pattern stay in their order.
+    own.sort_by_key(|(one, _)| *one);
+    let mut wildcards: HashMap<&str, &[(&HostPattern, Option<Claim<'a>>)]> = HashMap::new();
+    for same in own.chunk_by(|(one, _), (other, _)| one == other) {
+        if let Some((pattern, _)) = same.first().filter(|(pattern, _)| pattern.is_wildcard()) {
+            wildcards.insert(pattern.base(), same);
         }
-        Node {
-            key: Target::Name((*pattern).clone()),
-            subjects: Vec::new(),
-            claims: by_subject.into_iter().collect(),
+    }
+    let mut all: Vec<Claim<'a>> = Vec::new();
+    for same in own.chunk_by(|(one, _), (other, _)| one == other) {
+        let Some((pattern, _)) = same.first() else { continue };
+        all.clear();
+        all.extend(same.iter().filter_map(|(_, claim)| *claim));
+        for base in above(pattern.base()) {
+            let around = wildcards.get(base).copied().unwrap_or_default();
+            all.extend(around.iter().filter_map(|(_, claim)| *claim));
         }
-    };
-    own.iter().map(node).collect()
+        found(Key::Name(pattern), &mut all);
+    }
 }
 
 /// The names above one: `example.com`, then `com`, for `api.example.com`.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Claim, Node};
+use super::{Claim, Key};
 use crate::policy::{
     image::AgentFacts,
     value::{Target, network::Network},
@@ -20,7 +20,8 @@ use crate::policy::{
 pub(super) fn nodes<'a>(
     claims: &[(Network, Claim<'a>)],
     granted: &[(u32, Network)],
-) -> Vec<Node<'a>> {
+    found: &mut impl FnMut(Key<'_>, &mut [Claim<'a>]),
+) {
     let mut trees: BTreeMap<u32, BTreeMap<Network, Vec<Claim<'a>>>> = BTreeMap::new();
     for (network, claim) in claims.iter().filter(|(_, claim)| !claim.ports.is_empty()) {
         let tree = trees.entry(claim.subject).or_default();
@@ -34,7 +35,9 @@ pub(super) fn nodes<'a>(
             tree.entry(*network).or_default();
         }
     }
-    trees.into_iter().flat_map(|(subject, tree)| nested(subject, tree)).collect()
+    for (subject, tree) in trees {
+        nested(subject, tree, found);
+    }
 }
 
 /// Addresses that are granted, by subject.
@@ -54,20 +57,21 @@ pub(super) fn granted(
 
 /// The order of networks (family, address, then prefix length) puts each right after those that
 /// hold it: a stack of the open ones is all that is needed.
-fn nested<'a>(subject: u32, tree: BTreeMap<Network, Vec<Claim<'a>>>) -> Vec<Node<'a>> {
+fn nested<'a>(
+    subject: u32,
+    tree: BTreeMap<Network, Vec<Claim<'a>>>,
+    found: &mut impl FnMut(Key<'_>, &mut [Claim<'a>]),
+) {
     let mut open: Vec<(Network, Vec<Claim<'a>>)> = Vec::new();
-    let mut nodes = Vec::with_capacity(tree.len());
     for (network, own) in tree {
         while open.last().is_some_and(|(around, _)| !around.holds(&network)) {
             open.pop();
         }
         let mut all = own;
         all.extend(open.last().iter().flat_map(|(_, claims)| claims.iter().copied()));
-        let claims = if all.is_empty() { Vec::new() } else { vec![(subject, all.clone())] };
+        found(Key::Network(subject, &network), &mut all);
         open.push((network, all));
-        nodes.push(Node { key: Target::Network(network), subjects: vec![subject], claims });
     }
-    nodes
 }
 
 impl Network {

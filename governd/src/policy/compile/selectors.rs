@@ -11,13 +11,13 @@ use std::{
 };
 
 use governd_common::{
-    limits::{SELECTOR_WORDS, SELECTORS_MAX},
+    limits::{MEMBERS_MAX, SELECTOR_WORDS, SELECTORS_MAX},
     table::{SelectorSet, Subject, settings_flag},
 };
 
 use super::{
     Compiler,
-    delegation::{self, CHAINS_MAX, Recognised},
+    delegation::{self, CHAINS_MAX, Cut, Recognised},
 };
 use crate::policy::{
     diagnostic::{Code, Diagnostic, Diagnostics, Place},
@@ -26,6 +26,7 @@ use crate::policy::{
     limits::{CGROUPS_MAX, EXES_MAX, UIDS_MAX},
     model::{Agent, Match, Placed, Policy},
     value::process::{Executable, User},
+    words,
 };
 
 /// A match entry, with what the host says about it. `None` is: it says nothing about that.
@@ -179,9 +180,9 @@ impl Compiler<'_, '_> {
             }
             parents.push(parent);
         }
-        let is_whole =
-            delegation::chain(&mut self.compiled, self.ids, &Recognised { own, entries });
-        if !is_whole {
+        let cut = delegation::chain(&mut self.compiled, self.ids, &Recognised { own, entries });
+        self.too_deep(&cut, selectors, &parents);
+        if cut.is_many {
             let place = Place { file: "the policy".into(), line: 0, column: 0 };
             let message = format!(
                 "more agents could start one another here than {CHAINS_MAX} ways of it that can be \
@@ -196,6 +197,32 @@ impl Compiler<'_, '_> {
         } else {
             Vec::new()
         };
+    }
+
+    /// Warns of parents below which there is no place for another agent.
+    fn too_deep(&mut self, cut: &Cut, selectors: &[Selector<'_>], parents: &[Option<u32>]) {
+        for (agent, members) in &cut.deep {
+            let mut entries = selectors.iter().zip(parents).filter(|(it, _)| it.subject == *agent);
+            let named = entries.find_map(|(selector, parent)| {
+                parent.filter(|parent| members.contains(parent))?;
+                Some((&selector.agent.name, selector.entry.parent.as_ref()?))
+            });
+            let Some((name, parent)) = named else { continue };
+            let names: Vec<&str> = members
+                .iter()
+                .filter_map(|member| self.compiled.agent(*member))
+                .map(|facts| &*facts.name)
+                .collect();
+            let message = format!(
+                "`{name}` is not recognised where {} started it: a process has at most \
+                 {MEMBERS_MAX} agents",
+                words::list(&names)
+            );
+            let hint = "it stays what it is there, and reaches no more than that; have fewer \
+                        documents between it and the first one";
+            let warning = Diagnostic::warning(Code::Limit, &parent.place, message);
+            self.out.push(warning.hint(hint));
+        }
     }
 
     fn bitmaps(&mut self, selectors: &[Selector<'_>]) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{API_VERSION, Metadata, Scalar};
+use super::{API_VERSION, Metadata, OneOrMany, Scalar};
 use crate::policy::shape::Located;
 
 /// What a policy is expected to decide. `governd policy test` runs it; nothing else reads it.
@@ -57,6 +57,9 @@ pub struct CaseDocument {
     /// A process, to be recognised by the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Located<ProcessDocument>>,
+    /// Agents that started it, by name, the first one first; nobody, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<Located<OneOrMany>>,
     /// Name or address.
     #[schemars(required)]
     pub to: Option<Located<String>>,

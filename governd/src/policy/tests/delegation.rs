@@ -203,6 +203,11 @@ fn chains_end_where_they_are_too_long_or_too_many_and_that_is_told() {
     let longest = compiled.started.iter().map(|facts| facts.started_by.len()).max();
     assert_eq!(longest, Some(3));
     assert!(!starts(&compiled).iter().any(|one| one.contains("a4")));
+    let told: Vec<String> = compiled.warnings.iter().map(ToString::to_string).collect();
+    let told = told.iter().filter(|one| one.contains("a process has at most 4 agents"));
+    let expected = "policy.yaml:43:30: warning[limit]: `a4` is not recognised where `a0`, `a1`, \
+                    `a2` and `a3` started it: a process has at most 4 agents";
+    assert_eq!(told.map(|one| one.lines().next().unwrap()).collect::<Vec<_>>(), [expected]);
 }
 
 #[test]

@@ -78,6 +78,12 @@ fn rows() -> Vec<(&'static str, String)> {
             "  - '*'\n  - api.*.com\n  - '*foo.com'\n  - a..b\n  - bücher.example\n  - 'a b.com'\n",
             "  - 1.2.3.4.5\n  - example.123\n  - ''\n",
         ))),
+        ("international names", rules(concat!(
+            "- allow:\n  - bücher.example\n  - '*.münchen.example'\n  - שaלום.example\n  - pay\u{ad}pal.com\n",
+            "  - b\u{fc}cher。example\n  - ü\u{fffd}.example\n  - שלום.1a\n  - 1.2.3.\u{661}\n",
+        ))),
+        ("letters of several alphabets", rules("- allow: [pаypal.com, '*.xn--pypal-4ve.com', bücher.example]\n- deny: [pаypal.net]")),
+        ("a name that is too long over the wire", rules("- allow: [üüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüü.example]")),
         ("bad networks", rules(concat!(
             "- allow:\n  - 10.0.0.0/33\n  - 10.0.0.1/8\n  - 10.0.0.256\n  - 10.0.0.0/255.0.0.0\n",
             "  - 2001:db8::1/32\n  - fe80::1%eth0\n  - '2001:db8::/129'\n  - '[::1]:80'\n  - '::ffff:10.0.0.1/104'\n",

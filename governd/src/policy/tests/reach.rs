@@ -13,7 +13,7 @@ use crate::policy::{
     compile::Surroundings,
     ids::Ids,
     image::Compiled,
-    load,
+    lineage, load,
     observed::{FlowKey, Observed},
     reach::{AgentChange, changes, flow_changes},
     tables::ImageTables,
@@ -42,14 +42,15 @@ fn verdict(compiled: &Compiled, subject: u32, to: &Where, port: u16, protocol: u
 /// What a policy has rules of the subject on.
 fn targets(compiled: &Compiled, subject: u32) -> Vec<String> {
     let subject = compiled.agent(subject).map_or(0, |agent| agent.subject);
-    let blocks = compiled.image.blocks.iter().filter(|block| block.0 == subject);
+    let members: Vec<u32> = compiled.members(subject).map(|facts| facts.subject).collect();
+    let blocks = compiled.image.blocks.iter().filter(|block| members.contains(&block.0));
     blocks.filter_map(|block| compiled.sets.get(&block.1)).map(|text| text.to_string()).collect()
 }
 
 /// The entry of a report that has to speak of a destination.
-fn entry(old: &Compiled, new: &Compiled, subject: u32, to: &Where) -> String {
-    let mut all = targets(old, subject);
-    all.extend(targets(new, subject));
+fn entry(old: &Compiled, new: &Compiled, (before, after): (u32, u32), to: &Where) -> String {
+    let mut all = targets(old, before);
+    all.extend(targets(new, after));
     let parsed = all.iter().map(|text| Target::parse(text).unwrap());
     match to {
         Where::Name(name) => {
@@ -87,7 +88,7 @@ fn entry(old: &Compiled, new: &Compiled, subject: u32, to: &Where) -> String {
 /// Whether the report says that a pair is gained or lost.
 fn reported(
     report: &[AgentChange],
-    agent: &str,
+    (agent, started_by): (&str, &[String]),
     entry: &str,
     port: u16,
     protocol: u8,
@@ -97,7 +98,8 @@ fn reported(
         17 => "udp",
         _ => "other",
     };
-    let change = report.iter().find(|change| change.agent == agent)?;
+    let is_it = |change: &&AgentChange| change.agent == agent && change.started_by == started_by;
+    let change = report.iter().find(is_it)?;
     let has = |list: &[crate::policy::reach::Reach]| {
         list.iter().any(|one| {
             one.destination == entry
@@ -113,10 +115,14 @@ fn reported(
     }
 }
 
-fn pair() -> impl Strategy<Value = (Option<usize>, Where, u16, u8)> {
+/// Who, and who started it, if that is another agent; where to.
+type Pair = (Option<usize>, Option<usize>, Where, u16, u8);
+
+fn pair() -> impl Strategy<Value = Pair> {
     let to = prop_oneof![name().prop_map(Where::Name), address().prop_map(Where::Address)];
     let ports = select(vec![0_u16, 1, 53, 80, 443, 444, 500, 65_535]);
-    (prop::option::weighted(0.85, 0..3_usize), to, ports, select(vec![6_u8, 17, 132]))
+    let agent = || prop::option::weighted(0.85, 0..3_usize);
+    (agent(), agent(), to, ports, select(vec![6_u8, 17, 132]))
 }
 
 proptest! {
@@ -133,21 +139,33 @@ proptest! {
             return Err(TestCaseError::reject("more port ranges than a block holds"));
         };
         let report = changes(&before, &after);
-        for (agent, to, port, protocol) in pairs {
-            let subject = agent.map_or(0, |agent| subjects[agent]);
-            if before.agent(subject).is_none() && after.agent(subject).is_none() {
+        for (agent, by, to, port, protocol) in pairs {
+            let by = by.filter(|by| agent.is_some_and(|agent| agent != *by));
+            let lineage: Vec<u32> = by.into_iter().chain(agent).map(|one| subjects[one]).collect();
+            let subject = |policy: &Compiled| match lineage.as_slice() {
+                [] => 0,
+                [agent] => policy.agent(*agent).map_or(0, |_| *agent),
+                several => lineage::end(&policy.image, several),
+            };
+            let (old_one, new_one) = (subject(&before), subject(&after));
+            let is_known = |policy: &Compiled, subject: u32| match lineage.len() {
+                2 => policy.members(subject).count() == 2,
+                _ => lineage.is_empty() || subject != 0,
+            };
+            if !is_known(&before, old_one) && !is_known(&after, new_one) {
                 continue;
             }
-            let was = verdict(&before, subject, &to, port, protocol);
-            let is = verdict(&after, subject, &to, port, protocol);
+            let was = verdict(&before, old_one, &to, port, protocol);
+            let is = verdict(&after, new_one, &to, port, protocol);
             let expected = (was != is).then_some(is == Verdict::Allow);
             let agent = agent.map_or_else(
                 || "unregistered".to_owned(), |agent| format!("agent-{agent}")
             );
-            let entry = entry(&before, &after, subject, &to);
-            let found = reported(&report, &agent, &entry, port, protocol);
-            prop_assert_eq!(found, expected, "{} {:?} {} {}:{}\n{}\n---\n{}\n{:#?}",
-                agent, to, entry, port, protocol, old.yaml(), new.yaml(), report);
+            let by: Vec<String> = by.iter().map(|by| format!("agent-{by}")).collect();
+            let entry = entry(&before, &after, (old_one, new_one), &to);
+            let found = reported(&report, (&agent, &by), &entry, port, protocol);
+            prop_assert_eq!(found, expected, "{} {:?} {:?} {} {}:{}\n{}\n---\n{}\n{:#?}",
+                agent, by, to, entry, port, protocol, old.yaml(), new.yaml(), report);
         }
     }
 }
@@ -174,8 +192,9 @@ fn compile(text: &str, ids: &mut Ids) -> Compiled {
 fn words(report: &[AgentChange]) -> String {
     let mut out = String::new();
     for change in report {
-        let AgentChange { agent, presence, mode, gains, loses, .. } = change;
-        out += &format!("{agent} {presence} {} {}\n", mode.0, mode.1);
+        let AgentChange { agent, started_by, presence, mode, gains, loses, .. } = change;
+        let by = started_by.iter().map(|by| format!(" by {by}")).collect::<String>();
+        out += &format!("{agent}{by} {presence} {} {}\n", mode.0, mode.1);
         out.extend(gains.iter().map(|one| format!("gains {one}\n")));
         out.extend(loses.iter().map(|one| format!("loses {one}\n")));
     }
@@ -206,6 +225,7 @@ fn flows_that_would_be_decided_otherwise_are_found() {
     let flow = |agent: &str, name: Option<&str>, address: &str, port: u16| Observed {
         key: FlowKey {
             agent: agent.into(),
+            started_by: Vec::new(),
             exe: None,
             user: None,
             name: name.map(Into::into),
@@ -238,4 +258,74 @@ fn flows_that_would_be_decided_otherwise_are_found() {
             "bot api.anthropic.com port 443/tcp allow bot/egress/1",
         ]
     );
+}
+
+/// Two agents; the second is recognised below the first only, if so.
+fn two(coder: &str, tool: &str, is_below: bool) -> String {
+    let agent = |name: &str, parent: &str, rules: &str| {
+        format!(
+            "apiVersion: governd.dev/v1\nkind: Agent\nmetadata: {{name: {name}}}\nspec:\n  owner: \
+             {{name: Dana, mail: d@acme.example}}\n  match: [{{exe: /{name}{parent}}}]\n  egress: \
+             {{rules: [{{allow: [{rules}]}}]}}\n---\n"
+        )
+    };
+    let parent = if is_below { ", parent: coder" } else { "" };
+    agent("coder", "", coder) + &agent("tool", parent, tool)
+}
+
+fn compile_two(text: &str, ids: &mut Ids) -> Compiled {
+    let host = TestHost::new(&[("/coder", 1), ("/tool", 2)]);
+    let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
+    load(&[("p.yaml", text)]).unwrap().compile(&around, ids).unwrap()
+}
+
+#[test]
+fn what_agents_start_gains_and_loses_what_all_of_them_may() {
+    let mut ids = Ids::default();
+    let old = compile_two(&two("a.example, b.example", "b.example, c.example", true), &mut ids);
+    let same = compile_two(&two("a.example, b.example", "b.example, c.example", true), &mut ids);
+    assert!(changes(&old, &same).is_empty());
+    // What the tool may by itself makes no difference as long as the coder may not.
+    let new = compile_two(&two("a.example, c.example", "b.example, c.example", true), &mut ids);
+    assert_eq!(
+        words(&changes(&old, &new)),
+        "coder kept monitor monitor\n\
+         gains c.example every port/tcp, by coder/egress/1\n\
+         loses b.example every port/tcp, by coder/default\n\
+         tool by coder kept monitor monitor\n\
+         gains c.example every port/tcp, by coder/egress/1\n\
+         loses b.example every port/tcp, by coder/default\n"
+    );
+    // A document for what the coder starts takes away from that.
+    let alone = two("a.example, b.example", "", true);
+    let (alone, _) = alone.split_once("---").unwrap();
+    let alone = compile_two(alone, &mut ids);
+    let report = changes(&alone, &old);
+    let of_both = report.iter().find(|change| change.started_by == ["coder"]).unwrap();
+    assert_eq!((of_both.presence, of_both.gains.len()), ("kept", 0));
+    let lost: Vec<String> = of_both.loses.iter().map(ToString::to_string).collect();
+    assert_eq!(lost, ["a.example every port/tcp, by tool/default"]);
+
+    // Flows are tried as what started them says.
+    let mut flow = Observed {
+        key: FlowKey {
+            agent: "tool".into(),
+            started_by: vec!["coder".into()],
+            exe: None,
+            user: None,
+            name: Some("b.example".into()),
+            address: "192.0.2.1".parse().unwrap(),
+            port: 443,
+            protocol: 6,
+        },
+        count: 1,
+        last_ms: 1,
+        owner: None,
+        was_refused: false,
+    };
+    let found = flow_changes(&old, &new, std::slice::from_ref(&flow));
+    let found: Vec<_> = found.iter().map(|one| (one.verdict, &*one.rule)).collect();
+    assert_eq!(found, [("deny", "coder/default")]);
+    flow.key.started_by.clear();
+    assert!(flow_changes(&old, &new, &[flow]).is_empty());
 }

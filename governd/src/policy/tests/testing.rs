@@ -64,6 +64,47 @@ fn cases_say_who_a_process_is_and_what_is_decided() {
 }
 
 #[test]
+fn cases_say_who_started_a_process() {
+    let agents = ["coder", "tool", "deep", "last", "fifth"];
+    let allowed = ["a.example, b.example", "b.example", "b.example", "b.example", "b.example"];
+    let mut text = String::new();
+    for (index, (name, names)) in agents.iter().zip(allowed).enumerate() {
+        let parent = match index.checked_sub(1).and_then(|above| agents.get(above)) {
+            Some(parent) => format!(", parent: {parent}"),
+            None => String::new(),
+        };
+        write!(
+            text,
+            "apiVersion: governd.dev/v1\nkind: Agent\nmetadata: {{name: {name}}}\nspec:\n  owner: \
+             {{name: Dana, mail: d@acme.example}}\n  match: [{{exe: /{name}{parent}}}]\n  egress: \
+             {{rules: [{{allow: [{names}]}}]}}\n---\n"
+        )
+        .unwrap();
+    }
+    let cases = [
+        "{process: {exe: /tool}, started_by: coder, to: b.example, expect: allow}",
+        "{process: {exe: /tool}, started_by: coder, to: a.example, expect: deny, rule: tool/default}",
+        "{process: {exe: /tool}, to: a.example, expect: allow, rule: unregistered/default}",
+        "{process: {exe: /bin/sh}, started_by: [coder, tool], to: a.example, expect: deny}",
+        "{agent: deep, started_by: [coder, tool], to: b.example, expect: allow}",
+        "{agent: fifth, started_by: [coder, tool, deep, last], to: b.example, expect: allow}",
+        "{agent: tool, started_by: [deep], to: b.example, expect: allow}",
+        "{agent: coder, started_by: [nobody], to: b.example, expect: allow}",
+    ];
+    text.push_str(
+        "apiVersion: governd.dev/v1\nkind: PolicyTest\nmetadata: {name: t}\nspec:\n  cases:\n",
+    );
+    cases.iter().for_each(|case| writeln!(text, "  - {case}").unwrap());
+    let documents = load(&[("p.yaml", text)]).unwrap_or_else(|bad| panic!("{bad}"));
+    let mut out = String::new();
+    for outcome in run(&documents, &[]).unwrap() {
+        let word = if outcome.passed { "ok" } else { "FAILED" };
+        writeln!(out, "{word} {}", outcome.words().join("\n")).unwrap();
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
 fn cases_that_cannot_be_read_are_explained() {
     insta::assert_snapshot!(outcomes(concat!(
         "  - {to: api.acme.example, expect: allow}\n",

@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod group;
+pub(crate) mod idn;
 pub mod label;
 pub mod limit;
 pub mod local;
@@ -12,7 +13,6 @@ pub mod process;
 pub mod time;
 
 mod fault;
-mod punycode;
 
 pub use fault::Fault;
 

@@ -1,10 +1,10 @@
 //! Host names and wildcards.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use governd_common::limits::NAME_BYTES_MAX;
 
-use super::{Fault, punycode};
+use super::{Fault, idn};
 use crate::policy::{
     diagnostic::Code,
     limits::{AGENT_NAME_BYTES_MAX, LABEL_BYTES_MAX},
@@ -15,13 +15,12 @@ use crate::policy::{
 /// `*.example.com` matches one or more labels below `example.com`, and never `example.com`.
 #[derive(Clone, Debug, Eq, PartialEq, Hash, Ord, PartialOrd)]
 pub struct HostPattern {
-    base: Box<str>,
+    base: Arc<str>,
     is_wildcard: bool,
 }
 
 impl HostPattern {
-    /// Parses `api.example.com` or `*.example.com`. International names have to be given as
-    /// A-labels; the hint of the error has them.
+    /// Parses `api.example.com` or `*.example.com`. International names become A-labels.
     ///
     /// # Errors
     /// What is wrong with it, and what was perhaps meant.
@@ -34,6 +33,8 @@ impl HostPattern {
             None => (name, false),
         };
         refuse_star(text, base)?;
+        let ascii = if base.is_ascii() { None } else { Some(idn::to_ascii(text, base)?) };
+        let base = ascii.as_deref().unwrap_or(base);
         for label in base.split('.') {
             check_label(text, label)?;
         }
@@ -137,21 +138,14 @@ fn check_label(text: &str, label: &str) -> Result<(), Fault> {
     if label.is_empty() {
         return bad(format!("`{text}` has an empty label"), "remove the extra dot");
     }
-    if !label.is_ascii() {
-        let labels: Option<Vec<String>> = text.split('.').map(punycode::a_label).collect();
-        let hint = match labels {
-            Some(labels) => format!("write it as it goes over the wire: {}", labels.join(".")),
-            None => "write it as it goes over the wire, in A-labels (xn--…)".to_owned(),
-        };
-        return bad(format!("`{text}` is not ASCII"), hint);
-    }
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if let Some(other) = label.bytes().find(|byte| !is_fine(*byte)) {
         let message = format!("`{text}` has `{}` in it", char::from(other));
         return bad(message, "a host name has letters, digits, `-` and `_`");
     }
     if label.len() > LABEL_BYTES_MAX {
-        let message = format!("`{text}` has a label of more than {LABEL_BYTES_MAX} bytes");
+        let wire = if text.is_ascii() { "" } else { ", as it goes over the wire" };
+        let message = format!("`{text}` has a label of more than {LABEL_BYTES_MAX} bytes{wire}");
         return bad(message, "shorten it");
     }
     Ok(())
