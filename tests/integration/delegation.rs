@@ -1,6 +1,6 @@
 //! Agents that others start: what both may do, and no more, whatever becomes of the process.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::net::UnixListener, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use governd_tests::{
@@ -19,6 +19,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("delegation::a_document_that_goes_away_leaves_the_other", a_document_goes_away),
     ("delegation::own_rights_are_those_of_the_one_that_is_started", own_rights),
     ("delegation::quarantine_and_limits_hold_for_what_is_started", quarantine_and_limits),
+    ("delegation::questions_sockets_and_quic_are_what_both_may", questions_sockets_and_quic),
+    ("delegation::bytes_are_counted_for_each", bytes_are_counted),
 ];
 
 const CODER: &str = "coder";
@@ -252,6 +254,145 @@ fn quarantine_and_limits(lab: &Lab) -> Result<()> {
     ensure!(!found.contains("reached"), "the coder is quarantined by what it started: {found}");
     let found = agents.run(lab, &agents.tool, "")?;
     ensure!(found == TOOLS, "the tool is not: {found}");
+    let list = place.ask(&["quarantine"])?.success()?;
+    ensure!(list.contains(CODER) && !list.contains(TOOL), "{list}");
+    daemon.stop()?;
+    Ok(())
+}
+
+/// What is asked: a name, a local socket, or a QUIC server of a name.
+const ASKING: &str = r#"
+import os, socket, sys
+def ask(what):
+    kind, _, to = what.partition("=")
+    if kind == "name":
+        socket.getaddrinfo(to, 9, socket.AF_INET)
+    elif kind == "unix":
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(to)
+    elif kind == "quic":
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.connect((to, 443))
+    elif kind == "bytes":
+        host, count = to.split(":")
+        with socket.create_connection((host, 7), 10) as one:
+            one.sendall(b"x" * int(count))
+            left = int(count)
+            while left:
+                left -= len(one.recv(65536))
+words = []
+for what in sys.argv[1:]:
+    try:
+        ask(what)
+        words.append("yes")
+    # Of a question that was refused, the resolver only says that there is no answer.
+    except (PermissionError, socket.gaierror):
+        words.append("no")
+    except OSError as error:
+        words.append(os.strerror(error.errno) if error.errno else str(error))
+print(" ".join(words))
+"#;
+/// Has its first argument run the rest of them.
+const STARTING: &str = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)";
+
+impl Agents {
+    /// What comes of questions of the coder, or of the tool that it starts.
+    fn ask(&self, lab: &Lab, is_started: bool, what: &[&str]) -> Result<String> {
+        let mut client = lab.client(Family::V4, &self.coder);
+        if is_started {
+            client = client.args(["-c", STARTING]).arg(&self.tool);
+        }
+        let said = client.args(["-c", ASKING]).args(what).run()?.success()?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// A policy of both with fields of their `egress` and rules of each.
+    fn differing(&self, egress: [&str; 2], rules: [&str; 2]) -> String {
+        let agents = [(CODER, &self.coder), (TOOL, &self.tool)];
+        let of = |((name, exe), (egress, rule)): ((&str, &PathBuf), (&str, &str))| {
+            let selector = format!("{{exe: {}}}", exe.display());
+            policy::agent(name, &selector, &[rule])
+                .replace("    dns: any\n", &format!("    {egress}\n"))
+        };
+        let rows = agents.into_iter().zip(egress.into_iter().zip(rules));
+        policy::host("enforce") + &rows.map(of).collect::<String>()
+    }
+}
+
+/// The `egress` and the rules of both, what is asked, and what comes of it for the coder and for
+/// the tool that it starts.
+type AskingRow<'a> = ([&'a str; 2], [&'a str; 2], &'a [&'a str], &'a str, &'a str);
+
+fn questions_sockets_and_quic(lab: &Lab) -> Result<()> {
+    let (place, agents) = (Place::new(lab, "delegation-asking")?, Agents::new(lab)?);
+    let sockets = ["one", "two", "three"].map(|name| place.state().with_file_name(name));
+    let _listening: Vec<UnixListener> =
+        sockets.iter().map(UnixListener::bind).collect::<Result<_, _>>()?;
+    let [one, two, three] = sockets.map(|path| path.display().to_string());
+    let names = NAMES.map(|name| format!("name={name}"));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let unix = [&one, &two, &three].map(|path| format!("unix={path}"));
+    let unix: Vec<&str> = unix.iter().map(String::as_str).collect();
+    let [named, quic] = ["name", "quic"].map(|kind| format!("{kind}={}", site::BOTH.name));
+    let allow = |one: site::Site| {
+        let (one, two) = (one.name, site::BOTH.name);
+        format!("allow: [{one}, {two}]\n        verify: dns")
+    };
+    let (left, right) = (allow(site::LEFT), allow(site::RIGHT));
+    let with_quic = |rule: &str| format!("{rule}\n        quic: allow");
+    let (left_quic, right_quic) = (with_quic(&left), with_quic(&right));
+    let (restrict, any) = ("dns: restrict", "dns: any");
+    let listed = |list: &str| format!("dns: any\n    unix: [{list}]");
+    let (ones, twos) = (listed(&format!("{one}, {two}")), listed(&format!("{two}, {three}")));
+    let rows: [AskingRow<'_>; 6] = [
+        ([restrict, restrict], [&left, &right], &names, "yes yes no no", "no yes no no"),
+        ([restrict, any], [&left, &right], &names, "yes yes no no", "yes yes no no"),
+        ([any, restrict], [&left, &right], &names, "yes yes yes yes", "no yes yes no"),
+        ([&ones, &twos], [&left, &right], &unix, "yes yes no", "no yes no"),
+        ([any, any], [&left_quic, &right], &[&named, &quic], "yes yes", "yes no"),
+        ([any, any], [&left_quic, &right_quic], &[&named, &quic], "yes yes", "yes yes"),
+    ];
+    for (egress, rules, what, of_coder, of_both) in rows {
+        place.write_policy(&agents.differing(egress, rules))?;
+        let daemon = place.start()?;
+        let found = [false, true].map(|is_started| agents.ask(lab, is_started, what));
+        let [alone, both] = found;
+        let (alone, both) = (alone?, both?);
+        ensure!(alone == of_coder, "{egress:?} {rules:?}, the coder: {alone}");
+        ensure!(both == of_both, "{egress:?} {rules:?}, the tool that it starts: {both}");
+        daemon.stop()?;
+    }
+    Ok(())
+}
+
+/// Bytes that the coder and what it starts may send and receive, and a part of them.
+const BYTES: usize = 400_000;
+const SOME: usize = 150_000;
+
+fn bytes_are_counted(lab: &Lab) -> Result<()> {
+    let (place, agents) = (Place::new(lab, "delegation-bytes")?, Agents::new(lab)?);
+    let rule = format!("allow: [\"{}\"]", site::LEFT.v4());
+    let text = agents.differing(["dns: any", "dns: any"], [&rule, &rule]);
+    let head = format!("name: {CODER}}}\nspec:\n");
+    let limits = format!("{head}  limits: {{halt: {{bytes_per_hour: {BYTES}}}}}\n");
+    place.write_policy(&text.replacen(&head, &limits, 1))?;
+    let daemon = place.start()?;
+    let some = format!("bytes={}:{SOME}", site::LEFT.v4());
+    // Each goes out and comes back.
+    ensure!(agents.ask(lab, true, &[&some])? == "yes", "it is within the limit");
+    let used = |daemon: &Daemon<'_>| -> Result<u64> {
+        let status = daemon.status()?;
+        let agents = status.pointer("/agents").and_then(Value::as_array).context("no agents")?;
+        let coder = agents.iter().find(|one| record::text(one, "/name") == CODER);
+        let used = coder.and_then(|one| one.pointer("/limits/0/used")?.as_u64());
+        used.with_context(|| format!("no limit of the coder in {status}"))
+    };
+    let counted = used(&daemon)?;
+    ensure!(counted >= 2 * SOME as u64, "the coder's limit has {counted} bytes of what it started");
+    wait::until("the end of both", wait::PATIENCE, || {
+        Ok((agents.ask(lab, true, &[&some])? == "no").then_some(()))
+    })?;
+    ensure!(agents.ask(lab, false, &[&some])? == "no", "the coder goes on");
     let list = place.ask(&["quarantine"])?.success()?;
     ensure!(list.contains(CODER) && !list.contains(TOOL), "{list}");
     daemon.stop()?;

@@ -29,10 +29,12 @@ mod lifecycle;
 mod limits;
 mod monitor;
 mod newcomer;
+mod notices;
 mod odd;
 mod policy;
 mod power;
 mod proof;
+mod quarantine;
 mod recall;
 mod record;
 mod swap;
@@ -47,6 +49,8 @@ const SUBJECTS: &[&[Test]] = &[
     monitor::TESTS,
     swap::TESTS,
     controls::TESTS,
+    quarantine::TESTS,
+    notices::TESTS,
     delegation::TESTS,
     limits::TESTS,
     approval::TESTS,

@@ -217,6 +217,17 @@ impl Place {
         Ok(finished)
     }
 
+    /// Takes everything of an ended daemon out of the kernel without asking it, as a reboot does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if something stays.
+    pub fn forget_kernel(&self) -> Result<()> {
+        leftover::unpin(&self.pins)?;
+        ensure!(!self.pins.exists(), "{} is left", self.pins.display());
+        Ok(())
+    }
+
     /// Every record in the log, oldest first.
     ///
     /// # Errors

@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{
-    command::{must, run},
-    wait,
-};
+use crate::{command::run, wait};
 
 /// The `fdinfo` line of a program array (`BPF_MAP_TYPE_PROG_ARRAY`, include/uapi/linux/bpf.h).
 const PROGRAM_ARRAY: [&str; 2] = ["map_type:", "3"];
@@ -89,8 +86,16 @@ impl Residue {
     }
 }
 
+/// What there is of a kind. `bpftool` fails where another process takes away what it is about to
+/// show; then it is asked again.
 fn listed(kind: &str) -> Result<BTreeSet<u64>> {
-    let text = must("bpftool", &["-j", kind, "show"])?;
+    let mut said = String::new();
+    let text = wait::until("a list of bpftool", wait::PATIENCE, || {
+        let finished = run(Command::new("bpftool").args(["-j", kind, "show"]))?;
+        said = finished.to_string();
+        Ok(finished.success().ok())
+    })
+    .with_context(|| format!("bpftool {kind} show: {said}"))?;
     let listed: serde_json::Value = serde_json::from_str(&text).context("reading bpftool")?;
     let entries = listed.as_array().into_iter().flatten();
     Ok(entries.filter_map(|entry| entry.get("id")?.as_u64()).collect())
