@@ -111,7 +111,7 @@ extern "C" fn traced_doer() -> u32 {
 #[inline(always)]
 pub(crate) fn current(view: &View) -> Who {
     let untraced = task::untraced_tgid();
-    let tgid = untraced.unwrap_or_else(|| current_tgid());
+    let tgid = untraced.unwrap_or_else(current_tgid);
     let doer = untraced.unwrap_or_else(|| traced_doer());
     if doer != tgid || is_watched(doer) {
         if let Some(task) = entry(doer) {
