@@ -5,27 +5,18 @@
 //! one core can do whatever else the machine does.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
+mod sample;
+
 use std::{
     fs,
     io::{self, Write as _},
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use governd::{
-    audit::{
-        log::{self, Disk, Keeper, KeeperOptions, Log, Options, PENDING_BYTES_MAX, Refused},
-        record::{
-            Actor, Context, Decision, Destination, Evidence, Flow, Host, PolicyRef, Record,
-            RuleRef, Stamp, Subject, Tokens,
-        },
-    },
-    core::process::{Ancestor, Exe, Process},
-};
-use governd_common::{
-    event::Hook,
-    verdict::{Mode, Reason, Verdict},
+use governd::audit::{
+    log::{self, Disk, Keeper, KeeperOptions, Log, Options, PENDING_BYTES_MAX, Refused},
+    record::{Host, Stamp, Tokens},
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -92,7 +83,7 @@ fn lines(directory: &std::path::Path, line_bytes: usize) {
 }
 
 fn records() {
-    let (host, record, mut line) = (Host::new(context()), record(), String::new());
+    let (host, record, mut line) = (Host::new(sample::context()), sample::record(), String::new());
     measure("decisions made lines", || {
         for sequence in 0..u64::from(RECORDS) {
             let stamp = Stamp {
@@ -110,8 +101,8 @@ fn records() {
 fn kept(directory: &std::path::Path) {
     let (log, _) = Log::open(Disk, Options::new(directory)).unwrap();
     let options = KeeperOptions { interval: COMMIT_INTERVAL, ..KeeperOptions::default() };
-    let keeper = Keeper::spawn(log, context(), options, Box::new(|_, _| ())).unwrap();
-    let record = record();
+    let keeper = Keeper::spawn(log, sample::context(), options, Box::new(|_, _| ())).unwrap();
+    let record = sample::record();
     measure("decisions made durable records", || {
         for _ in 0..RECORDS {
             while keeper.append(1_763_640_000_101, record.clone()) == Err(Refused::QueueFull) {
@@ -121,67 +112,4 @@ fn kept(directory: &std::path::Path) {
         keeper.commit(Duration::from_secs(600)).unwrap();
     });
     keeper.close().unwrap();
-}
-
-fn context() -> Context {
-    Context {
-        hostname: "host-a.example".into(),
-        machine_id: Some("5c0f3a4e5c0f3a4e5c0f3a4e5c0f3a4e".into()),
-        boot_id: "8f0b8f0b-0000-4000-8000-00000000008f".into(),
-        booted_ms: 1_763_600_000_000,
-        kernel: "6.18.44".into(),
-        version: "0.1.0".into(),
-        degraded: [].into(),
-    }
-}
-
-fn record() -> Record {
-    let process = Process {
-        pid: 4_242,
-        started_ns: 39_000_123_456_789,
-        parent: Some(4_200),
-        name: "python3".to_owned(),
-        exe: Some(Exe { path: "/opt/bot/bin/python3".into(), device: 8 << 20 | 1, inode: 131_072 }),
-        args: Some(["python3".to_owned(), "-m".to_owned(), "bot".to_owned()].into()),
-        uid: Some(1_001),
-        user: Some("svc-bot".into()),
-        gid: Some(1_001),
-        cgroup_id: Some(5_555),
-        cgroup: Some("/system.slice/bot.service".into()),
-        ..Process::default()
-    };
-    let shell = Ancestor { pid: 4_200, name: "bash".to_owned(), exe: Some("/usr/bin/bash".into()) };
-    let init = Ancestor { pid: 1, name: "systemd".to_owned(), exe: None };
-    Record::Flow(Flow {
-        actor: Actor { process: Arc::new(process), lineage: [shell, init].into() },
-        subject: Subject {
-            id: 3,
-            agent: "bot".into(),
-            owner: Some("Dana Smith <dana@acme.example>".into()),
-            sponsor: Some("Lee Wong <lee@acme.example>".into()),
-            ..Subject::default()
-        },
-        decision: Decision {
-            verdict: Verdict::Deny,
-            reason: Reason::NoRule,
-            mode: Mode::Enforce,
-            rule: Some(RuleRef { id: "bot/egress/default".into(), text: "deny the rest".into() }),
-            policy: PolicyRef {
-                digest: format!("sha256:{}", "cd".repeat(32)).into(),
-                generation: 17,
-            },
-        },
-        hook: Hook::Connect,
-        destination: Some(Destination {
-            address: [203, 0, 113, 9].into(),
-            port: 443,
-            name: Some("api.openai.com".into()),
-            evidence: Evidence::Dns,
-            service: Some("openai".into()),
-            said: None,
-        }),
-        path: None,
-        protocol: 6,
-        cookie: 77_123,
-    })
 }
