@@ -247,8 +247,9 @@ fn without_a_log_ai_is_denied(lab: &Lab) -> Result<()> {
 
 fn what_a_full_disk_refused_is_counted(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "refused")?;
-    // Room for what waits in memory meanwhile.
-    let small = Small::over(place.state(), 64)?;
+    // Room for what waits in memory meanwhile, and for what a client tries that a slow machine lets
+    // go on for a minute: a disk that is full to the end tells nothing.
+    let small = Small::over(place.state(), 256)?;
     crash::policy_of(lab, &place)?;
     let daemon = place.start()?;
     small.fill()?;
