@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod against;
+mod change;
 mod check;
 mod erase;
 mod export;

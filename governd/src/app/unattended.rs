@@ -1,0 +1,49 @@
+//! What people do to a log that no daemon writes.
+
+use std::{io, path::Path};
+
+use super::{controls, journal::Journal, sinking};
+use crate::{
+    audit::{
+        log::{Keep, KeeperOptions, OpenError},
+        record::{By, personal::Erasure},
+    },
+    control::server::Peer,
+};
+
+/// A log without a daemon, and who has it.
+pub struct Unattended {
+    journal: Journal,
+    by: By,
+}
+
+impl Unattended {
+    /// Opens the log of a state directory for the user who asks.
+    ///
+    /// # Errors
+    /// The log is in use, or cannot be read.
+    pub fn open(state_dir: &Path) -> Result<Self, OpenError> {
+        // Nothing but what is meant goes, whatever size the daemon keeps the log at.
+        let options = KeeperOptions { keep: Keep::ALL, ..KeeperOptions::default() };
+        let journal = sinking::open_log_with(state_dir, options)?;
+        let uid = rustix::process::getuid().as_raw();
+        let by = controls::by(Peer { uid, pid: Some(std::process::id()) });
+        Ok(Self { journal, by })
+    }
+
+    /// Erases values beside the records, and says how many that was.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub async fn erase(self, which: Erasure) -> io::Result<u64> {
+        self.journal.erase(which, self.by).await
+    }
+
+    /// Has another key sign the log, and gives it.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub async fn rotate(self) -> io::Result<String> {
+        self.journal.rotate(self.by).await
+    }
+}
