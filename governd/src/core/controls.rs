@@ -11,6 +11,7 @@ use governd_common::limits;
 use serde::{Deserialize, Serialize};
 
 use super::modes::Modes;
+use crate::policy::value::port::Protocol;
 
 /// Requests that wait at a time.
 const REQUESTS_MAX: usize = 1_024;
@@ -39,11 +40,7 @@ impl std::fmt::Display for Matter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { agent, destination, port, protocol } = self;
         let brackets = destination.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6());
-        let protocol = match protocol {
-            6 => "tcp".to_owned(),
-            17 => "udp".to_owned(),
-            other => other.to_string(),
-        };
+        let protocol = Protocol::in_words(*protocol);
         if brackets {
             write!(f, "{agent} to [{destination}]:{port}/{protocol}")
         } else {

@@ -14,7 +14,10 @@ use governd_common::verdict::Verdict;
 
 use crate::{
     audit::record::{Confidence, Finding, Flow},
-    policy::{image::Compiled, value::Tier},
+    policy::{
+        image::Compiled,
+        value::{Tier, port::Protocol},
+    },
 };
 
 /// How long further connections are put together, in milliseconds.
@@ -135,11 +138,7 @@ impl Told {
 
 fn finding(key: &Key, flow: &Flow, count: u64, since_ms: u64) -> Finding {
     let Key { agent, rule, to, port, protocol } = key;
-    let protocol = match protocol {
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        other => other.to_string(),
-    };
+    let protocol = Protocol::in_words(*protocol);
     let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
     let text = flow.decision.rule.as_ref().map(|rule| rule.text.to_string());
     Finding {

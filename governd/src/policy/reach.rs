@@ -25,7 +25,7 @@ use super::{
     lineage::{self, Lineage},
     observed::Observed,
     tables::ImageTables,
-    value::{Target, mode_word, name::HostPattern, network::Network, verdict_word},
+    value::{Target, mode_word, name::HostPattern, network::Network, port::Protocol, verdict_word},
     whole::Asker,
 };
 
@@ -162,12 +162,7 @@ fn in_words(flow: &Observed) -> String {
         Some(name) => name.to_string(),
         None => key.address.to_string(),
     };
-    let protocol = match key.protocol {
-        TCP => "tcp".to_owned(),
-        UDP => "udp".to_owned(),
-        other => other.to_string(),
-    };
-    format!("{host} port {}/{protocol}", key.port)
+    format!("{host} port {}/{}", key.port, Protocol::in_words(key.protocol))
 }
 
 /// What changes for the last agent of a lineage, which ends as the subjects that both are asked

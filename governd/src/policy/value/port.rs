@@ -1,6 +1,6 @@
 //! Ports and protocols.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use super::{Fault, word};
 use crate::policy::diagnostic::Code;
@@ -144,6 +144,14 @@ impl Protocol {
             Self::Any => 0,
             Self::Tcp => 6,
             Self::Udp => 17,
+        }
+    }
+
+    /// An IP protocol number in a sentence: the word where rules have one, or else the number.
+    pub fn in_words(number: u8) -> Cow<'static, str> {
+        match [Self::Tcp, Self::Udp].into_iter().find(|one| one.number() == number) {
+            Some(known) => known.word().into(),
+            None => number.to_string().into(),
         }
     }
 }
