@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, env, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use governd_tests::{Lab, daemon::Place, harness};
+use governd_tests::{Lab, daemon::Place, harness, tool::Tools};
 use libtest_mimic::Trial;
 
 mod attempt;
@@ -44,7 +44,7 @@ fn run() -> Result<()> {
     let attempts = chosen(attempts);
     ensure!(!attempts.is_empty(), "no technique has a prefix of BYPASS_ONLY");
 
-    let lab = Lab::start()?;
+    let lab = Lab::start_with(Tools::of_bypass()?)?;
     let mut fields = Fields::create(&lab, &source)?;
     let mut without = fields.run_all(&attempts, &[])?;
     again(&fields, &attempts, &rows, &mut without, &[], |row| &row.without)?;

@@ -67,8 +67,16 @@ impl Lab {
     /// Fails without root, without the packages and clients that `cargo xtask setup` installs, or
     /// without a cgroup v2 mount.
     pub fn start() -> Result<Self> {
+        Self::start_with(Tools::find()?)
+    }
+
+    /// Builds a lab for what needs no more than these tools.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_with(tools: Tools) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
-        let tools = Tools::find()?;
         leftover::remove().context("removing what a killed run left")?;
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}{}-{number}", leftover::PREFIX, std::process::id());

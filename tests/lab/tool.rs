@@ -24,6 +24,20 @@ impl Tools {
     ///
     /// Fails, with how to mend it, if something is not installed.
     pub fn find() -> Result<Self> {
+        let mut tools = Self::of_bypass()?;
+        tools.node = program("node")?;
+        for path in [tools.agent(), tools.node_modules(), tools.uv_cache()] {
+            tools.must_have(&path)?;
+        }
+        Ok(tools)
+    }
+
+    /// Those alone that the bypass table needs: a machine with no more can run it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::find`].
+    pub fn of_bypass() -> Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "the lab needs root");
         let own = env::current_exe().context("finding the test's own executable")?;
         // target/<profile>/deps/<test>
@@ -33,22 +47,25 @@ impl Tools {
         let tools = Self {
             clients: sources.join("clients"),
             installed: target.join("lab"),
-            // What needs it fails by that name where it is not installed.
-            node: program("node").unwrap_or_else(|_| PathBuf::from("node")),
+            node: PathBuf::new(),
             governd: profile.join("governd"),
         };
         for name in ["bash", "curl", "dnsmasq", "ip", "nft", "nsenter", "setpriv", "unshare"] {
             program(name)?;
         }
-        let installed = tools.bypass_packages();
-        ensure!(
-            installed.exists(),
-            "{} is missing\nhint: run `cargo xtask setup`, or `bash {} {}`",
-            installed.display(),
-            sources.join("setup.sh").display(),
-            tools.installed.display(),
-        );
+        tools.must_have(&tools.bypass_packages())?;
         Ok(tools)
+    }
+
+    fn must_have(&self, path: &Path) -> Result<()> {
+        ensure!(
+            path.exists(),
+            "{} is missing\nhint: run `cargo xtask setup`, or `bash {} {}`",
+            path.display(),
+            self.clients.with_file_name("setup.sh").display(),
+            self.installed.display(),
+        );
+        Ok(())
     }
 
     /// The Python agent's interpreter: a file of its own, with the official clients.
@@ -56,7 +73,7 @@ impl Tools {
         self.installed.join("agent/bin/python3")
     }
 
-    /// The Node.js interpreter, links followed.
+    /// The Node.js interpreter, links followed; nothing among the tools of the bypass table.
     pub fn node(&self) -> &Path {
         &self.node
     }
