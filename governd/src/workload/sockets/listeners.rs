@@ -2,7 +2,7 @@
 //! network namespace are listed every so often, by a thread of its own.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     io,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread,
@@ -20,7 +20,7 @@ use crate::workload::{
 };
 
 /// A process that listens.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Listener {
     /// The process.
     pub pid: u32,
@@ -78,7 +78,8 @@ fn look_out(proc: &ProcFs, wanted: &Receiver<Vec<u16>>, tell: &SyncSender<Listen
     }
 }
 
-/// Who listens on these ports and did not before.
+/// Who listens on these ports and did not before: each process once for a port, however many
+/// sockets it has there, and however often the kernel lists one while others come and go.
 ///
 /// # Errors
 /// The thread is in the wrong namespace.
@@ -88,9 +89,9 @@ fn look(
     lookout: &mut Lookout,
     ports: &[u16],
     known: &mut HashSet<(u64, u64)>,
-) -> Result<Vec<Listener>, VisitError> {
+) -> Result<BTreeSet<Listener>, VisitError> {
     if ports.is_empty() {
-        return Ok(Vec::new());
+        return Ok(BTreeSet::new());
     }
     let pids = proc.pids();
     let (mut present, mut fresh) = (HashSet::new(), Vec::new());
@@ -104,7 +105,7 @@ fn look(
         }
     }
     *known = present;
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     let mut fds_left = SOCKET_FDS_MAX;
     for pid in pids.into_iter().filter(|_| !fresh.is_empty()) {
         let open = open_sockets(proc, pid, &mut fds_left);
@@ -131,9 +132,15 @@ mod tests {
                 let port = socket.local_addr().unwrap().port();
                 let expected = Listener { pid: std::process::id(), port };
                 let mut look = || look(&proc, &visitor, &mut lookout, &[port], &mut known).unwrap();
-                assert_eq!(look(), [expected], "{host}");
-                assert_eq!(look(), [], "{host}");
+                assert_eq!(look(), BTreeSet::from([expected]), "{host}");
+                assert_eq!(look(), BTreeSet::new(), "{host}");
             }
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let _second = TcpListener::bind(("::1", port)).unwrap();
+            let expected = Listener { pid: std::process::id(), port };
+            let found = look(&proc, &visitor, &mut lookout, &[port], &mut known).unwrap();
+            assert_eq!(found, BTreeSet::from([expected]));
         });
         looked.join().unwrap();
     }
