@@ -1,12 +1,13 @@
 //! Events into the ring, and the counters of what did not get there.
 //!
-//! Waking the reader costs more than the rest of a hook, so events wait for the reader's timer,
-//! except denials, and except when the ring fills.
+//! Waking the reader costs more than the rest of a hook. Denials wake it, and so does a ring that
+//! fills. Everything else waits for the reader's timer, unless the reader sleeps: then the kernel
+//! wakes it, because it finds that it waits for this very event.
 
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP},
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_uid_gid,
         bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_query,
@@ -36,6 +37,7 @@ const _: () = assert!(size_of::<InitialEvent>() < WAKE_WINDOW_BYTES as usize);
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Wake {
     Now,
+    /// By its timer, or if it sleeps.
     OnTimer,
 }
 
@@ -102,6 +104,6 @@ pub(crate) fn wake_flags(wake: Wake) -> u64 {
     if wake == Wake::Now || is_filling() {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {
-        u64::from(BPF_RB_NO_WAKEUP)
+        0
     }
 }

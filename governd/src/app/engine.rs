@@ -174,7 +174,13 @@ impl Engine {
 
     /// Reads what the ring still holds.
     pub fn drain(&mut self, events: &mut Events) {
-        while events.drain(|event| self.event(event)) > 0 {}
+        loop {
+            match events.drain(|event| self.event(event)) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => return tracing::error!(%error, "the last events are not read"),
+            }
+        }
     }
 
     pub(super) fn event(&mut self, event: RawEvent) {

@@ -160,7 +160,7 @@ impl Replay {
             let source = Box::new(source);
             KernelError::Run { program: name, packet_bytes: packet.len(), source }
         })?;
-        self.events.drain(each);
+        self.events.drain(each)?;
         // The lowest bit is the verdict (include/linux/bpf-cgroup.h, `BPF_RET_SET_CN`).
         Ok(ran.return_value & 1 == 1)
     }

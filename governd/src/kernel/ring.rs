@@ -1,9 +1,10 @@
 //! Events out of the ring.
 //!
-//! The programs wake the reader only for denials and when the ring fills, since a wake costs more
-//! than the rest of a hook. Everything else waits for a timer: 2 ms while events of governed
-//! processes come, 10 ms while others execute files, up to 50 ms while none come. Each look takes
-//! time that the processes feel that are reported, so nobody looks more often than it is of use.
+//! A wake costs the programs more than the rest of a hook. So while events come, the reader looks
+//! by itself: every 2 ms while they are of governed processes, every 10 ms while others execute
+//! files; only denials and a ring that fills wake it meanwhile. When it has found none for a while
+//! it sleeps, and the next event wakes it, whatever it is. Each look takes time that the processes
+//! feel that are reported, so nobody looks more often than it is of use.
 
 use std::{
     fmt, io,
@@ -14,7 +15,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{MapData, RingBuf},
+    maps::{Map, MapError},
 };
 use governd_common::{
     event::{
@@ -30,12 +31,28 @@ use governd_common::{
 use tokio::{io::unix::AsyncFd, time};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{KernelError, meter::Meter};
+use super::{KernelError, meter::Meter, records::Records};
 
-const PAUSE_MIN: Duration = Duration::from_millis(2);
-/// Behind events of nobody's subject, of which nothing follows that could not wait.
-const PAUSE_ORDINARY: Duration = Duration::from_millis(10);
-const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// When the reader looks again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pauses {
+    /// Behind events of governed processes; each that finds none doubles the next.
+    pub(super) first: Duration,
+    /// Behind events of nobody's subject, of which nothing follows that could not wait.
+    pub(super) ordinary: Duration,
+    /// When a longer pause than this would come, it sleeps.
+    pub(super) longest: Duration,
+    /// The longest sleep. No event needs its end: it is for programs of older versions, which wake
+    /// nobody for most events, until they are replaced.
+    pub(super) sleep: Duration,
+}
+
+const PAUSES: Pauses = Pauses {
+    first: Duration::from_millis(2),
+    ordinary: Duration::from_millis(10),
+    longest: Duration::from_millis(16),
+    sleep: Duration::from_secs(1),
+};
 /// Events that one call reads at most, so that a flood does not keep its caller from other work.
 const BATCH_MAX: usize = 512;
 
@@ -138,9 +155,10 @@ fn read_cut<T: FromZeros + FromBytes + IntoBytes>(bytes: &[u8]) -> Option<T> {
 
 /// The stream of events.
 pub struct Events {
-    ring: RingBuf<MapData>,
+    ring: Records,
     /// Where wakes are waited for; made when it is first needed, inside the runtime.
     wakes: Option<AsyncFd<OwnedFd>>,
+    pauses: Pauses,
     pause: Duration,
     malformed: u64,
     meter: Meter,
@@ -148,34 +166,46 @@ pub struct Events {
 
 impl Events {
     pub(super) fn take(ebpf: &mut Ebpf, meter: Meter) -> Result<Self, KernelError> {
-        let ring = ebpf.take_map(map::EVENTS).ok_or(KernelError::Missing(map::EVENTS))?;
-        let ring = RingBuf::try_from(ring).map_err(KernelError::map("open", map::EVENTS))?;
-        Ok(Self { ring, wakes: None, pause: PAUSE_MIN, malformed: 0, meter })
+        let Some(Map::RingBuf(ring)) = ebpf.take_map(map::EVENTS) else {
+            return Err(KernelError::Missing(map::EVENTS));
+        };
+        let failed = KernelError::map("open", map::EVENTS);
+        let bytes = ring.info().map_err(&failed)?.max_entries() as usize;
+        let ring = Records::open(ring.fd().as_fd(), bytes);
+        let ring = ring.map_err(|error| failed(MapError::IoError(error)))?;
+        let (pauses, pause) = (PAUSES, PAUSES.first);
+        Ok(Self { ring, wakes: None, pauses, pause, malformed: 0, meter })
     }
 
     /// Reads what is there now, without waiting, and returns how many events that was.
-    pub fn drain(&mut self, mut each: impl FnMut(RawEvent)) -> usize {
+    ///
+    /// # Errors
+    /// The ring is not laid out as it should be.
+    pub fn drain(&mut self, mut each: impl FnMut(RawEvent)) -> Result<usize, KernelError> {
         let mut count = 0;
         while count < BATCH_MAX
-            && let Some(item) = self.ring.next()
+            && let Some(bytes) = self.ring.next().map_err(KernelError::Ring)?
         {
+            let parsed = RawEvent::parse(bytes);
             if count == 0 {
                 self.meter.begin(BATCH_MAX as u64);
             }
             count += 1;
-            match RawEvent::parse(&item) {
+            match parsed {
                 Some(event) => {
-                    let pause = if event.waits() { PAUSE_ORDINARY } else { PAUSE_MIN };
+                    let Pauses { first, ordinary, .. } = self.pauses;
+                    let pause = if event.waits() { ordinary } else { first };
                     self.pause = if count == 1 { pause } else { pause.min(self.pause) };
                     each(event);
                 }
                 None => self.malformed += 1,
             }
+            self.ring.done().map_err(KernelError::Ring)?;
         }
         if count > 0 {
             self.meter.end(count as u64);
         }
-        count
+        Ok(count)
     }
 
     /// Events that were read, by earlier daemons, too, where the programs outlive them.
@@ -199,7 +229,7 @@ impl Events {
     /// If the ring cannot be waited on.
     pub async fn batch(&mut self, mut each: impl FnMut(RawEvent)) -> Result<usize, KernelError> {
         loop {
-            let count = self.drain(&mut each);
+            let count = self.drain(&mut each)?;
             if count > 0 {
                 return Ok(count);
             }
@@ -209,15 +239,22 @@ impl Events {
 
     async fn wait(&mut self) -> io::Result<()> {
         if self.wakes.is_none() {
-            let wakes = self.ring.as_fd().try_clone_to_owned()?;
+            let wakes = self.ring.fd().try_clone_to_owned()?;
             // SAFETY: an `OwnedFd` gives the same descriptor as long as it lives.
             self.wakes = Some(unsafe { AsyncFd::register(wakes) }?);
         }
         let Some(wakes) = &self.wakes else {
             return Ok(());
         };
-        let pause = self.pause;
-        self.pause = (pause * 2).min(PAUSE_MAX);
+        let pause = if self.pause <= self.pauses.longest {
+            let pause = self.pause;
+            self.pause *= 2;
+            pause
+        } else if self.ring.rest()? {
+            self.pauses.sleep
+        } else {
+            return Ok(());
+        };
         match time::timeout(pause, wakes.readable()).await {
             Ok(ready) => ready?.clear_ready(),
             Err(_elapsed) => {}
@@ -225,10 +262,16 @@ impl Events {
         Ok(())
     }
 
-    /// Makes the next wait last until the programs wake it.
+    /// Makes it look again at other times, from the next wait on.
     #[cfg(test)]
-    pub(super) fn wait_for_a_wake(&mut self) {
-        self.pause = Duration::from_secs(3_600);
+    pub(super) fn set_pauses(&mut self, pauses: Pauses) {
+        (self.pauses, self.pause) = (pauses, pauses.first);
+    }
+
+    /// What it reads.
+    #[cfg(test)]
+    pub(super) fn records(&mut self) -> &mut Records {
+        &mut self.ring
     }
 
     /// Events that could not be understood: a fault of governd.

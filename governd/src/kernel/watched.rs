@@ -4,9 +4,7 @@
 //! finds it zero has nothing to look up. It may be set for nobody, which costs two lookups.
 
 use std::{
-    io,
-    os::fd::{AsFd as _, AsRawFd as _},
-    ptr,
+    os::fd::{AsFd as _, OwnedFd},
     sync::atomic::{AtomicU8, Ordering},
 };
 
@@ -22,77 +20,70 @@ use governd_common::{
 
 use super::{
     Kernel, KernelError,
+    memory::{Access, Mapping},
     pod::Shared,
     tables::{PolicyTables, read_all, removed},
 };
 
+/// Bytes that are mapped at a time: those of all process ids that most hosts give.
+const WINDOW_BYTES: usize = 256 * 1_024;
+const _: () = assert!((PIDS_MAX as usize).is_multiple_of(WINDOW_BYTES));
+
 /// The bytes, where the kernel has them.
 pub(super) struct Watched {
-    memory: *mut libc::c_void,
+    map: OwnedFd,
+    /// Number of a window, and the window.
+    window: Option<(usize, Mapping)>,
 }
 
-// SAFETY: the memory belongs to no thread, and its bytes are written as atomics.
-unsafe impl Send for Watched {}
-// SAFETY: as above.
-unsafe impl Sync for Watched {}
-
 impl Watched {
-    const BYTES: usize = PIDS_MAX as usize;
-
     pub(super) fn take(ebpf: &Ebpf) -> Result<Self, KernelError> {
         let Some(Map::Array(data)) = ebpf.map(map::WATCHED) else {
             return Err(KernelError::Missing(map::WATCHED));
         };
-        let fd = data.fd().as_fd().as_raw_fd();
-        // SAFETY: new memory, at an address of the kernel's choice.
-        let memory = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                Self::BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd,
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            let error = MapError::IoError(io::Error::last_os_error());
-            return Err(KernelError::map("open", map::WATCHED)(error));
-        }
-        Ok(Self { memory })
+        let map = data.fd().as_fd().try_clone_to_owned();
+        let map = map.map_err(|error| KernelError::map("open", map::WATCHED)(error.into()))?;
+        Ok(Self { map, window: None })
     }
 
-    fn mark(&self, tgid: u32) {
+    fn mark(&mut self, tgid: u32) -> Result<(), KernelError> {
         let at = tgid as usize;
-        if at < Self::BYTES {
-            // SAFETY: within the memory, which lives as long as this value; programs write the
-            // byte in one step as well.
-            let byte = unsafe { AtomicU8::from_ptr(self.memory.cast::<u8>().add(at)) };
-            byte.store(1, Ordering::SeqCst);
+        if at >= PIDS_MAX as usize {
+            return Ok(());
         }
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        // SAFETY: the memory of `take`, once.
-        unsafe { libc::munmap(self.memory, Self::BYTES) };
+        let number = at / WINDOW_BYTES;
+        if self.window.as_ref().is_none_or(|(open, _)| *open != number) {
+            let from = number * WINDOW_BYTES;
+            let opened = Mapping::new(self.map.as_fd(), from, WINDOW_BYTES, Access::Write);
+            let opened =
+                opened.map_err(|error| KernelError::map("write", map::WATCHED)(error.into()))?;
+            self.window = Some((number, opened));
+        }
+        let window = self.window.as_ref().map(|(_, window)| window);
+        if let Some(byte) = window.and_then(|window| window.at::<u8>(at % WINDOW_BYTES)) {
+            // SAFETY: within the memory, which lives as long as the window; programs write the byte
+            // in one step as well.
+            unsafe { AtomicU8::from_ptr(byte) }.store(1, Ordering::SeqCst);
+        }
+        Ok(())
     }
 }
 
 impl PolicyTables {
     /// Marks who is in the tables that an earlier daemon left, whose programs may have had no such
     /// bytes.
-    pub(super) fn watch_all(&self) -> Result<(), KernelError> {
+    pub(super) fn watch_all(&mut self) -> Result<(), KernelError> {
         for (tgid, _) in read_all(&self.tasks, map::TASKS)? {
-            self.watched.mark(tgid);
+            self.watched.mark(tgid)?;
         }
         for number in 0..PIDS_MAX / PIDS_PER_BLOCK as u32 {
             let block = self.untracked.get(&number, 0);
             let Shared(block) = block.map_err(KernelError::map("read", map::UNTRACKED))?;
             let first = number * PIDS_PER_BLOCK as u32;
             let lost = (first..).zip(block.marks).filter(|(_, mark)| *mark != 0);
-            lost.for_each(|(tgid, _)| self.watched.mark(tgid));
+            for (tgid, _) in lost {
+                self.watched.mark(tgid)?;
+            }
         }
         Ok(())
     }
@@ -124,7 +115,7 @@ impl Kernel {
     /// # Errors
     /// If the table is full.
     pub fn set_task(&mut self, tgid: u32, task: Task) -> Result<(), KernelError> {
-        self.tables.watched.mark(tgid);
+        self.tables.watched.mark(tgid)?;
         let stored = self.tables.tasks.insert(tgid, Shared(task), 0);
         stored.map_err(KernelError::map("write", map::TASKS))
     }

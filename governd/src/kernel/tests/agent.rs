@@ -76,6 +76,10 @@ fn act() {
             println!("{MARK}refused {}", repeat(rest));
             continue;
         }
+        if verb == "irregular" {
+            println!("{MARK}ok {}", irregular(rest));
+            continue;
+        }
         let outcome = match attempt(verb, rest) {
             Ok(()) => "ok".to_owned(),
             Err(Errno::ACCESS) => "EACCES".to_owned(),
@@ -516,6 +520,21 @@ fn repeat(rest: &str) -> u32 {
         matches!(connect(SocketType::DGRAM, address), Err(Errno::ACCESS))
     });
     refused.count() as u32
+}
+
+/// Connects so many times, after pauses of up to 300 us that no reader's step is like.
+fn irregular(rest: &str) -> u32 {
+    let (count, address) = rest.split_once(' ').unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    let connected = (0..count.parse::<u32>().unwrap()).filter(|number| {
+        let pause = std::time::Duration::from_nanos(u64::from(number * 7_919 % 300_007));
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < pause {
+            std::hint::spin_loop();
+        }
+        connect(SocketType::DGRAM, address).is_ok()
+    });
+    connected.count() as u32
 }
 
 fn family(address: SocketAddr) -> AddressFamily {

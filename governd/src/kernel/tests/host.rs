@@ -188,7 +188,7 @@ impl Host {
     /// The events that are waiting.
     pub(super) fn drain(&mut self) -> Vec<RawEvent> {
         let mut events = Vec::new();
-        while self.events.drain(|event| events.push(event)) > 0 {}
+        while self.events.drain(|event| events.push(event)).unwrap() > 0 {}
         assert_eq!(self.events.malformed(), 0);
         events
     }

@@ -147,7 +147,7 @@ fn what_happens_while_no_daemon_runs_is_read_by_the_next_or_counted() {
         RawEvent::Flow(_) => denied += 1,
         _ => others += 1,
     };
-    while events.drain(&mut count) > 0 {}
+    while events.drain(&mut count).unwrap() > 0 {}
     let lost = kernel.lost().unwrap();
     let lost = lost.iter().find(|(loss, _)| *loss == Loss::Ring).unwrap().1;
     assert!(denied > 0 && lost > 0, "{denied} read, {lost} lost");
