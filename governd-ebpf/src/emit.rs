@@ -101,9 +101,5 @@ pub(crate) fn wake_flags(wake: Wake) -> u64 {
         let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
         waiting > WAKE_BYTES && waiting % WAKE_STEP_BYTES < WAKE_WINDOW_BYTES
     };
-    if wake == Wake::Now || is_filling() {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        0
-    }
+    if wake == Wake::Now || is_filling() { u64::from(BPF_RB_FORCE_WAKEUP) } else { 0 }
 }

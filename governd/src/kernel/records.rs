@@ -141,9 +141,8 @@ impl Records {
     /// header.
     fn data(&mut self, position: usize, bytes: usize) -> io::Result<&[u8]> {
         let from = position & (self.bytes - 1);
-        let is_within = |window: &Window| {
-            window.from <= from && from + bytes <= window.from + window.bytes
-        };
+        let is_within =
+            |window: &Window| window.from <= from && from + bytes <= window.from + window.bytes;
         if !self.window.as_ref().is_some_and(is_within) {
             self.window = None;
             self.window = Some(self.open_window(from, bytes)?);
