@@ -58,7 +58,13 @@ enum Verb {
     Bench(bench::Arguments),
     /// Be a measured process
     #[command(hide = true)]
-    BenchWork,
+    BenchWork(bench::WorkArguments),
+    /// Be the far end of measured connections
+    #[command(hide = true)]
+    BenchServe(bench::ServeArguments),
+    /// Remove what a bench leaves
+    #[command(hide = true)]
+    BenchJanitor(bench::JanitorArguments),
 }
 
 fn main() -> ExitCode {
@@ -74,7 +80,9 @@ fn main() -> ExitCode {
         Verb::VmInit => vm::init(),
         Verb::VmSteps => vm::steps(),
         Verb::Bench(arguments) => bench::run(&arguments),
-        Verb::BenchWork => bench::work(),
+        Verb::BenchWork(arguments) => bench::work(&arguments),
+        Verb::BenchServe(arguments) => bench::serve(&arguments),
+        Verb::BenchJanitor(arguments) => bench::janitor(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

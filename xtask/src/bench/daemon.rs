@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{field, policy};
+use super::{field, janitor, policy};
 use crate::{run, say};
 
 /// Longest time that anything here may take, on a busy machine.
@@ -42,7 +42,7 @@ impl Place {
         policy::write(&directory.join("policies"), agent, rules)?;
         // Records go nowhere else, whatever this host has configured.
         fs::write(directory.join("exporters.toml"), "")?;
-        let pins = Path::new("/sys/fs/bpf").join(field::name(&format!("rules-{rules}")));
+        let pins = Path::new(janitor::PINS).join(field::name(&format!("rules-{rules}")));
         Ok(Self { program: program.to_owned(), agent: agent.to_owned(), directory, pins })
     }
 
@@ -102,6 +102,10 @@ impl Daemon<'_> {
         let mut command = Command::new(&self.place.program);
         command.args(["status", "--json", "--socket"]).arg(self.place.socket());
         serde_json::from_str(&run::read(&mut command)?).context("the status is no JSON")
+    }
+
+    pub(super) fn process_id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Makes it read its policy, and says how long it took until `governd status` said that

@@ -83,13 +83,15 @@ pub(super) struct Row<'a> {
     pub(super) goal: Option<Goal>,
 }
 
-/// The most that a variant may cost.
+/// The most that a variant may cost, or the least that it may leave.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Goal {
     /// Nanoseconds more than nothing attached.
     Added(f64),
     /// Times as long as nothing attached.
     Ratio(f64),
+    /// The least of what passes, as a part of what passes with nothing attached.
+    Throughput(f64),
 }
 
 impl Row<'_> {
@@ -98,6 +100,7 @@ impl Row<'_> {
         Some(match self.goal? {
             Goal::Added(most) => self.added.median <= most,
             Goal::Ratio(most) => self.ratio.median <= most,
+            Goal::Throughput(least) => self.ratio.median * least <= 1.0,
         })
     }
 }
@@ -136,6 +139,15 @@ impl Figure {
         }
     }
 
+    /// How many times as long one variant takes as another, round by round.
+    pub(super) fn against(&self, label: &str, other: &str) -> Vec<f64> {
+        let of = |label| self.variants.iter().find(|(name, _)| name == label);
+        let (Some((_, values)), Some((_, others))) = (of(label), of(other)) else {
+            return Vec::new();
+        };
+        values.iter().zip(others).map(|(value, other)| value / other).collect()
+    }
+
     /// What came out, beginning with nothing attached.
     pub(super) fn rows(&self) -> Vec<Row<'_>> {
         let Some((_, nothing)) = self.variants.first() else { return Vec::new() };
@@ -165,28 +177,39 @@ fn goal(work: Work, label: &str) -> Option<Goal> {
         Work::TcpRoundTrip if is_other => Some(Goal::Ratio(1.06)),
         Work::UdpSendto if is_other => Some(Goal::Added(130.0)),
         Work::UdpSend if is_other => Some(Goal::Added(75.0)),
+        Work::HttpsConnection if is_agent => Some(Goal::Ratio(1.02)),
+        Work::HttpsDownload | Work::HttpsUpload if is_agent => Some(Goal::Throughput(0.99)),
         Work::ForkExec => Some(Goal::Ratio(1.03)),
         _ => None,
     }
+}
+
+/// What a number may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Bound {
+    Most(f64),
+    Least(f64),
 }
 
 /// A number that is compared with nothing but its goal.
 pub(super) struct Single {
     pub(super) title: String,
     pub(super) unit: &'static str,
-    /// The most that it may be.
-    pub(super) goal: Option<f64>,
+    pub(super) goal: Bound,
     pub(super) values: Vec<f64>,
 }
 
 impl Single {
-    pub(super) fn new(
-        title: &str,
-        unit: &'static str,
-        goal: Option<f64>,
-        values: Vec<f64>,
-    ) -> Self {
+    pub(super) fn new(title: &str, unit: &'static str, goal: Bound, values: Vec<f64>) -> Self {
         Self { title: title.to_owned(), unit, goal, values }
+    }
+
+    /// Whether the goal is reached by a value.
+    pub(super) fn is_reached(&self, value: f64) -> bool {
+        match self.goal {
+            Bound::Most(most) => value <= most,
+            Bound::Least(least) => value >= least,
+        }
     }
 }
 
@@ -208,6 +231,19 @@ mod tests {
         assert_eq!((second.added.median, second.ratio.median), (100.0, 1.1));
         assert_eq!(second.goal, Some(Goal::Added(160.0)));
         assert_eq!(second.is_reached(), Some(true));
+        assert_eq!(figure.against(second.label, NOTHING), [1.1, 1.1, 1.1]);
+        assert!(figure.against(second.label, "unknown").is_empty());
+    }
+
+    #[test]
+    fn less_throughput_is_more_time() {
+        let label = governd(1_000, AGENT);
+        let mut figure = Figure::new(Work::HttpsUpload, [NOTHING.to_owned(), label]);
+        figure.round(vec![1_000.0, 1_010.0]);
+        let reached = |figure: &Figure| figure.rows().get(1).and_then(Row::is_reached);
+        assert_eq!(reached(&figure), Some(true));
+        figure.round(vec![1_000.0, 1_030.0]);
+        assert_eq!(reached(&figure), Some(false));
     }
 
     #[test]

@@ -4,13 +4,16 @@ use std::{fmt::Write as _, io::Write as _, path::Path, process::Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{field::Namespace, work::TARGET};
+use super::{
+    field::Namespace,
+    site::{RESOLVER, SERVER, TARGET},
+};
 
 /// Its name in the report.
 pub(super) const LABEL: &str = "nftables: cgroup, set, conntrack";
 
 /// Lets processes of the cgroup reach so many addresses, and nobody anything else.
-pub(super) fn filter(namespace: &Namespace, cgroup: &Path, rules: usize) -> Result<()> {
+pub(super) fn filter(namespace: &Namespace<'_>, cgroup: &Path, rules: usize) -> Result<()> {
     let mut command = namespace.command("nft")?;
     let mut child =
         command.args(["-f", "-"]).stdin(Stdio::piped()).spawn().context("starting nft")?;
@@ -25,8 +28,8 @@ pub(super) fn filter(namespace: &Namespace, cgroup: &Path, rules: usize) -> Resu
 }
 
 fn ruleset(cgroup: &Path, rules: usize) -> String {
-    let mut elements = TARGET.to_string();
-    for rule in 1..rules {
+    let mut elements = format!("{TARGET}, {SERVER}, {RESOLVER}");
+    for rule in 3..rules {
         // Writing to a String does not fail.
         write!(elements, ", 172.16.{}.{}", rule >> 8, rule & 0xff).unwrap_or_default();
     }

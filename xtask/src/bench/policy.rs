@@ -1,11 +1,14 @@
-//! Policies of any size: an enforced agent that may reach the measured address and as many others
-//! as are wanted, half of them names and half networks.
+//! Policies of any size: an enforced agent that may reach the measured address, the server by its
+//! name, and as many others as are wanted, half of them names and half networks.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use super::work::TARGET;
+use super::{
+    put,
+    site::{MANY, NAME, RESOLVER, TARGET},
+};
 
 /// Rules of one document: its file stays far below what a policy file may have.
 const RULES_PER_GROUP: usize = 5_000;
@@ -19,10 +22,6 @@ pub(super) fn write(directory: &Path, agent: &Path, rules: usize) -> Result<()> 
         put(&directory.join(format!("group-{group}.yaml")), &text)?;
     }
     put(&directory.join("agent.yaml"), &documents(agent, groups))
-}
-
-fn put(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 fn group(number: usize, rules: std::ops::Range<usize>) -> String {
@@ -55,7 +54,9 @@ fn documents(agent: &Path, groups: usize) -> String {
         "apiVersion: governd.dev/v1
 kind: HostPolicy
 metadata: {{name: bench}}
-spec: {{mode: enforce}}
+spec:
+  mode: enforce
+  resolvers: {{addresses: [{RESOLVER}]}}
 ---
 apiVersion: governd.dev/v1
 kind: Agent
@@ -67,7 +68,7 @@ spec:
   egress:
     default: deny
     rules:
-      - allow: [{TARGET}{groups}]
+      - allow: [{TARGET}, {NAME}, \"*.{MANY}\"{groups}]
 ",
         agent.display()
     )

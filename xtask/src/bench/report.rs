@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
-    figure::{Figure, Goal, Row, Single, grouped},
+    figure::{Bound, Figure, Goal, Row, Single, grouped},
     plot, put,
     stats::{self, Spread},
 };
@@ -25,14 +25,16 @@ pub(super) struct Report {
     /// Whether the daemon was given, and may be another than the tree's.
     is_given: bool,
     load_before: String,
+    /// What else was there, and what was not.
+    pub(super) notes: Vec<String>,
     pub(super) figures: Vec<Figure>,
     pub(super) singles: Vec<Single>,
 }
 
 impl Report {
     pub(super) fn new(rounds: u32, is_given: bool) -> Self {
-        let (figures, singles) = (Vec::new(), Vec::new());
-        Self { rounds, is_given, load_before: load(), figures, singles }
+        let (notes, figures, singles) = (Vec::new(), Vec::new(), Vec::new());
+        Self { rounds, is_given, load_before: load(), notes, figures, singles }
     }
 
     /// The report for people.
@@ -45,9 +47,14 @@ impl Report {
             self.load_before,
             load()
         );
+        if !self.notes.is_empty() {
+            text.push_str("\nBeside governd:\n\n");
+            text.extend(self.notes.iter().map(|note| format!("- {note}\n")));
+        }
         for figure in &self.figures {
             text.push_str(&table(figure));
         }
+        text.push_str("\n### Against goals\n\n![Against goals](performance/goals.svg)\n");
         text.push_str("\n| figure | median | half of all between | goal | reached |\n");
         text.push_str("|---|---|---|---|---|\n");
         text.extend(self.singles.iter().filter_map(single));
@@ -61,6 +68,7 @@ impl Report {
         for figure in &self.figures {
             put(&folder.join(format!("{}.svg", figure.word())), &plot::svg(figure))?;
         }
+        put(&folder.join("goals.svg"), &plot::goals(&self.singles))?;
         let json = serde_json::to_string_pretty(&self.json())?;
         put(&folder.join("results.json"), &format!("{json}\n"))?;
         let page = root.join(PAGE);
@@ -80,6 +88,7 @@ impl Report {
             "machine": machine,
             "load_before": self.load_before,
             "load_after": load(),
+            "notes": self.notes,
             "figures": figures,
             "singles": singles,
         })
@@ -98,6 +107,7 @@ fn table(figure: &Figure) -> String {
         let goal = match goal {
             Some(Goal::Added(most)) => format!("+{most:.0}"),
             Some(Goal::Ratio(most)) => format!("{most}"),
+            Some(Goal::Throughput(least)) => format!("throughput {least}"),
             None => String::new(),
         };
         text.push_str(&format!(
@@ -129,12 +139,25 @@ fn answer(reached: Option<bool>) -> &'static str {
 fn single(single: &Single) -> Option<String> {
     let Single { title, unit, goal, values } = single;
     let spread = stats::spread(values)?;
-    let [median, lower, upper] =
-        [spread.median, spread.lower, spread.upper].map(|value| format!("{value:.3} {unit}"));
+    let [median, lower, upper] = [spread.median, spread.lower, spread.upper].map(plain);
     let between = if values.len() > 1 { format!("{lower} to {upper}") } else { String::new() };
-    let reached = answer(goal.map(|most| spread.median <= most));
-    let goal = goal.map_or(String::new(), |most| format!("at most {most} {unit}"));
-    Some(format!("| {title} | {median} | {between} | {goal} | {reached} |\n"))
+    let reached = answer(Some(single.is_reached(spread.median)));
+    let goal = match goal {
+        Bound::Most(most) => format!("at most {}", short(*most)),
+        Bound::Least(least) => format!("at least {}", short(*least)),
+    };
+    let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+    Some(format!("| {title} | {median}{unit} | {between} | {goal}{unit} | {reached} |\n"))
+}
+
+/// A number with as many digits as say something.
+fn plain(value: f64) -> String {
+    if value.fract() == 0.0 { short(value) } else { format!("{value:.3}") }
+}
+
+/// A number as one writes it.
+fn short(value: f64) -> String {
+    if value.abs() >= 1_000.0 { grouped(value) } else { value.to_string() }
 }
 
 fn figure_json(figure: &Figure) -> Value {
@@ -150,6 +173,7 @@ fn figure_json(figure: &Figure) -> Value {
                 "goal": match row.goal {
                     Some(Goal::Added(most)) => json!({"added_ns_max": most}),
                     Some(Goal::Ratio(most)) => json!({"ratio_max": most}),
+                    Some(Goal::Throughput(least)) => json!({"throughput_ratio_min": least}),
                     None => Value::Null,
                 },
                 "reached": row.is_reached(),
@@ -165,7 +189,10 @@ fn single_json(single: &Single) -> Value {
         "unit": single.unit,
         "values": single.values,
         "spread": stats::spread(&single.values).map(spread_json),
-        "goal_max": single.goal,
+        "goal": match single.goal {
+            Bound::Most(most) => json!({"max": most}),
+            Bound::Least(least) => json!({"min": least}),
+        },
     })
 }
 

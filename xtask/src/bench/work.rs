@@ -1,12 +1,14 @@
 //! The measured program: xtask itself, started again in the cgroup and namespace of a variant. It
-//! reads `WORK SAMPLES` from its input, a line each, and answers with the median of the samples in
-//! nanoseconds of one operation: what a busy machine does to single samples does not move it.
+//! reads `WORD COUNT` from its input, a line each. A [`Work`] is answered with the median of so many
+//! samples in nanoseconds of one operation, since what a busy machine does to single samples does
+//! not move that; a [`Chore`] when it is done, with how long it took.
 
 use std::{
     io::{self, BufRead as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     os::fd::OwnedFd,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,14 +18,18 @@ use rustix::net::{
     AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, sendto, socket_with, sockopt,
 };
 
-use super::stats;
+use super::{
+    client::{Client, Route, TRANSFER_BYTES},
+    dns,
+    site::{MANY, MANY_ADDRESSES, RESOLVER, TARGET},
+    stats,
+};
 
-/// The address that is reached: on the loopback device of the bench's namespace, and no loopback
-/// address, which a policy might treat in another way.
-pub(super) const TARGET: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 /// Datagrams that are timed together: a single one takes little longer than reading the clock.
 const DATAGRAMS: u32 = 16;
 const DATAGRAM: &[u8] = &[7; 64];
+/// How long the way to the server may take to come up: some proxies take seconds to start.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -38,14 +44,31 @@ pub(crate) enum Work {
     UdpSendto,
     /// `send(2)` on a connected UDP socket
     UdpSend,
+    /// A name resolved, a connection and a handshake, a small request and its answer, the end
+    HttpsConnection,
+    /// 1 MiB from the server on an open connection
+    HttpsDownload,
+    /// 1 MiB to the server on an open connection
+    HttpsUpload,
     /// A process that runs `true`, to its end
     ForkExec,
 }
 
 impl Work {
-    /// What is measured while all variants are attached, each to a cgroup of its own.
-    pub(super) const BESIDE: [Self; 5] =
-        [Self::TcpConnect, Self::TcpCycle, Self::TcpRoundTrip, Self::UdpSendto, Self::UdpSend];
+    /// What is measured of the network, of every variant.
+    pub(super) const NETWORK: [Self; 8] = [
+        Self::TcpConnect,
+        Self::TcpCycle,
+        Self::TcpRoundTrip,
+        Self::UdpSendto,
+        Self::UdpSend,
+        Self::HttpsConnection,
+        Self::HttpsDownload,
+        Self::HttpsUpload,
+    ];
+    /// What proxies can be asked for.
+    pub(super) const HTTPS: [Self; 3] =
+        [Self::HttpsConnection, Self::HttpsDownload, Self::HttpsUpload];
 
     /// Its word in the protocol and in names of files.
     pub(super) const fn word(self) -> &'static str {
@@ -55,6 +78,9 @@ impl Work {
             Self::TcpRoundTrip => "tcp-round-trip",
             Self::UdpSendto => "udp-sendto",
             Self::UdpSend => "udp-send",
+            Self::HttpsConnection => "https-connection",
+            Self::HttpsDownload => "https-download",
+            Self::HttpsUpload => "https-upload",
             Self::ForkExec => "fork-exec",
         }
     }
@@ -67,6 +93,9 @@ impl Work {
             Self::TcpRoundTrip => "TCP round trip of 1 byte",
             Self::UdpSendto => "UDP sendto()",
             Self::UdpSend => "UDP send(), connected",
+            Self::HttpsConnection => "new HTTPS connection, name resolved",
+            Self::HttpsDownload => "HTTPS throughput: 1 MiB received",
+            Self::HttpsUpload => "HTTPS throughput: 1 MiB sent",
             Self::ForkExec => "fork, exec, exit",
         }
     }
@@ -77,24 +106,112 @@ impl Work {
             Self::ForkExec => 20,
             Self::UdpSendto | Self::UdpSend => 100,
             Self::TcpConnect | Self::TcpCycle | Self::TcpRoundTrip => 200,
+            Self::HttpsConnection => 20,
+            Self::HttpsDownload | Self::HttpsUpload => 16,
+        }
+    }
+}
+
+/// What is done besides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Chore {
+    /// HTTPS connections are tried until one passes
+    Ready,
+    /// What must pass passes, and what must be refused is
+    Judged,
+    /// Questions for many addresses each, of names that nobody asked for before
+    AskNew,
+    /// Such questions of one name
+    AskAgain,
+    /// UDP sockets are connected, each of which is a decision
+    Decide,
+}
+
+impl Chore {
+    /// Its word in the protocol.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Judged => "judged",
+            Self::AskNew => "ask-new",
+            Self::AskAgain => "ask-again",
+            Self::Decide => "decide",
         }
     }
 }
 
 /// Answers requests until its input ends.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(route: &Route) -> Result<()> {
+    let mut names = 0..u32::from(u16::MAX);
     for line in io::stdin().lock().lines() {
         let line = line?;
-        let (word, samples) = line.split_once(' ').context("a request is `WORK SAMPLES`")?;
-        let work = Work::from_str(word, false).map_err(anyhow::Error::msg)?;
-        let median =
-            measure(work, samples.parse()?).with_context(|| format!("measuring {word}"))?;
-        writeln!(io::stdout(), "{median}")?;
+        let (word, count) = line.split_once(' ').context("a request is `WORD COUNT`")?;
+        let count = count.parse()?;
+        let answer = match Work::from_str(word, false) {
+            Ok(work) => measure(work, count, route),
+            Err(_) => {
+                let chore = Chore::from_str(word, false).map_err(anyhow::Error::msg)?;
+                let began = Instant::now();
+                act(chore, count, route, &mut names).map(|()| nanoseconds(began.elapsed()))
+            }
+        };
+        let answer = answer.with_context(|| format!("doing {word}"))?;
+        writeln!(io::stdout(), "{answer}")?;
     }
     Ok(())
 }
 
-fn measure(work: Work, samples: u32) -> Result<f64> {
+fn act(
+    chore: Chore,
+    count: u32,
+    route: &Route,
+    names: &mut impl Iterator<Item = u32>,
+) -> Result<()> {
+    match chore {
+        Chore::Ready => ready(route),
+        Chore::Judged => Client::new(route)?.judged(),
+        Chore::AskNew => ask(count, || names.next().context("every name was asked for")),
+        Chore::AskAgain => ask(count, || Ok(u32::from(u16::MAX))),
+        Chore::Decide => {
+            let socket = UdpSocket::bind((TARGET, 0))?;
+            for number in 0..count {
+                // Ports in turns, so that no two in a row are alike.
+                let port = 1_000 + (number % 2) as u16;
+                connect(&socket, &SocketAddr::from((TARGET, port)))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn ready(route: &Route) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        // Certificates of a proxy may be among what is not there yet.
+        match Client::new(route).and_then(|client| client.connection()) {
+            Err(error) if began.elapsed() > PATIENCE => return Err(error),
+            Err(_) => thread::sleep(Duration::from_millis(50)),
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+fn ask(count: u32, mut name: impl FnMut() -> Result<u32>) -> Result<()> {
+    let socket = UdpSocket::bind((TARGET, 0))?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    socket.connect((RESOLVER, 53))?;
+    let mut buffer = [0; 1_500];
+    for number in 0..count {
+        let query = dns::query(number as u16, &format!("n{}.{MANY}", name()?));
+        socket.send(&query)?;
+        let bytes = socket.recv(&mut buffer).context("a question was not answered")?;
+        let addresses = dns::answered(&query, buffer.get(..bytes).unwrap_or_default());
+        ensure!(addresses.map(u32::from) == Some(MANY_ADDRESSES), "{addresses:?} addresses");
+    }
+    Ok(())
+}
+
+fn measure(work: Work, samples: u32, route: &Route) -> Result<f64> {
     let mut times = Vec::new();
     match work {
         Work::TcpConnect => tcp(samples, |began, connected, _| {
@@ -119,16 +236,36 @@ fn measure(work: Work, samples: u32) -> Result<f64> {
                 send(&socket, DATAGRAM, NO_FLAGS)
             })?;
         }
-        Work::ForkExec => {
-            for _ in 0..samples {
-                let began = Instant::now();
-                let status = Command::new("/bin/true").status()?;
-                times.push(nanoseconds(began.elapsed()));
-                ensure!(status.success(), "`true` ended with {status}");
-            }
+        Work::HttpsConnection => {
+            let client = Client::new(route)?;
+            timed(samples, &mut times, || client.connection())?;
         }
+        Work::HttpsDownload => {
+            let client = Client::new(route)?;
+            let mut stream = client.open()?;
+            timed(samples, &mut times, || client.download(&mut stream, TRANSFER_BYTES))?;
+        }
+        Work::HttpsUpload => {
+            let client = Client::new(route)?;
+            let (mut stream, body) = (client.open()?, vec![b'x'; TRANSFER_BYTES]);
+            timed(samples, &mut times, || client.upload(&mut stream, &body))?;
+        }
+        Work::ForkExec => timed(samples, &mut times, || {
+            let status = Command::new("/bin/true").status()?;
+            ensure!(status.success(), "`true` ended with {status}");
+            Ok(())
+        })?,
     }
     stats::median(&times).context("no samples")
+}
+
+fn timed(samples: u32, times: &mut Vec<f64>, mut one: impl FnMut() -> Result<()>) -> Result<()> {
+    for _ in 0..samples {
+        let began = Instant::now();
+        one()?;
+        times.push(nanoseconds(began.elapsed()));
+    }
+    Ok(())
 }
 
 const CLOEXEC: SocketFlags = SocketFlags::CLOEXEC;

@@ -71,6 +71,8 @@ const BENCH: &[Peer] = &[
     peer("ip", "iproute2", "makes the bench's network namespaces"),
     peer("nsenter", "util-linux", "starts the measured processes in them"),
     peer("nft", "nftables", "is what governd is compared with"),
+    peer("openssl", "openssl", "makes the certificates of the bench's server"),
+    peer("bpftool", "bpftool", "tells what programs take"),
 ];
 
 /// Services that a package enables although only its program is wanted.
