@@ -43,7 +43,8 @@ pub(super) fn authority(files: &Path) -> PathBuf {
 pub(super) fn certificates(files: &Path) -> Result<()> {
     let names = NAMES.map(|name| format!("DNS:{name}")).join(",");
     let settings = format!(
-        "[req]\ndistinguished_name = subject\n[subject]\n[ca]\nbasicConstraints = critical,CA:TRUE\n\
+        "[req]\ndistinguished_name = subject\n[subject]\n\
+         [ca]\nbasicConstraints = critical,CA:TRUE\n\
          keyUsage = critical,keyCertSign\nsubjectKeyIdentifier = hash\n\
          [server]\nsubjectAltName = {names}\n"
     );

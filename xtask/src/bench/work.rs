@@ -1,7 +1,7 @@
 //! The measured program: xtask itself, started again in the cgroup and namespace of a variant. It
-//! reads `WORD COUNT` from its input, a line each. A [`Work`] is answered with the median of so many
-//! samples in nanoseconds of one operation, since what a busy machine does to single samples does
-//! not move that; a [`Chore`] when it is done, with how long it took.
+//! reads `WORD COUNT` from its input, a line each. A [`Work`] is answered with the median of so
+//! many samples in nanoseconds of one operation, since what a busy machine does to single samples
+//! does not move that; a [`Chore`] when it is done, with how long it took.
 
 use std::{
     io::{self, BufRead as _, Write as _},
