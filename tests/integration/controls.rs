@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("controls::a_grant_holds_for_one_destination", a_grant_holds),
     ("controls::a_quarantine_ends_by_a_release_only", a_quarantine_ends_by_a_release_only),
     ("controls::a_quarantine_stops_what_waits_and_what_connects", a_quarantine_stops_all),
+    ("controls::no_agent_decides", no_agent_decides),
 ];
 
 const ASK: &str = "approve: [\"*.example\"]\n        verify: dns";
@@ -140,6 +141,35 @@ fn a_quarantine_stops_all(lab: &Lab) -> Result<()> {
     for moment in [ended, last] {
         ensure!(after(moment, began_ms) < STOPPED_WITHIN_MS, "not stopped: {said}");
     }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// Becomes another program, and stays who it is.
+const BECOMES: &str = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])";
+
+fn no_agent_decides(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "askers")?;
+    place.write_policy(&policy::both_agents(lab, "monitor", &[]))?;
+    let daemon = place.start()?;
+    let socket = place.socket().display().to_string();
+    let ask = |verb: &[&str]| {
+        let client = lab.client(Family::V4, lab.tools().agent()).args(["-c", BECOMES]);
+        client.arg(place.program()).args(verb).args(["--socket", &socket]).run()
+    };
+    for verb in [&["quarantine", "--all"][..], &["mode", "set", "enforce"], &["stop"]] {
+        let said = ask(verb)?;
+        ensure!(said.code == Some(2), "{verb:?}: {said}");
+        ensure!(said.stderr.contains("is not for agents"), "{verb:?}: {said}");
+    }
+    // To look is no change.
+    ask(&["agents", "--candidates"])?.success()?;
+    let finding = place
+        .record("who asked", |each| record::text(each, "/unmapped/governd/kind") == "agent-asks")?;
+    ensure!(record::text(&finding, "/unmapped/governd/agent/name") == policy::PYTHON, "{finding}");
+    let quarantined = place.ask(&["quarantine"])?;
+    ensure!(!quarantined.stdout.contains(policy::PYTHON), "{quarantined}");
+    place.ask(&["mode", "set", "enforce"])?.success()?;
     daemon.stop()?;
     Ok(())
 }

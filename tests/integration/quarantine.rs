@@ -1,5 +1,7 @@
 //! Quarantine of an agent that is named in other ways, and after the host was started anew.
 
+use std::fs;
+
 use anyhow::{Context as _, Result, ensure};
 use governd_tests::{Lab, client::Family, command::Running, daemon::Place, site, wait};
 use serde_json::Value;
@@ -9,6 +11,7 @@ use crate::{Test, measured, policy, record};
 pub(crate) const TESTS: &[Test] = &[
     ("quarantine::it_outlives_the_host", it_outlives_the_host),
     ("quarantine::by_a_process_of_it_and_with_an_end_to_all", by_process_and_to_the_end),
+    ("quarantine::an_agent_that_nobody_registered", an_agent_that_nobody_registered),
 ];
 
 /// Connects until it is refused, and then goes on for as many times. Says so once it connected; in
@@ -124,9 +127,64 @@ fn by_process_and_to_the_end(lab: &Lab) -> Result<()> {
         place.ask(&["quarantine", whom, "--kill"])?.success()?;
         let said = client.finish(wait::PATIENCE).with_context(|| format!("killing {whom}"))?;
         ensure!(said.code.is_none(), "{whom}: it ended by itself: {said}");
+        let words = format!("of {}", policy::PYTHON);
+        place.record("who was ended", |each| {
+            record::text(each, "/api/operation") == "quarantine.kill"
+                && record::text(each, "/message").ends_with(&words)
+        })?;
         listed(whom == "--all")?;
         place.ask(&["release", policy::PYTHON])?.success()?;
     }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// A coding agent by the name of its file.
+const SHADOW: &str = "aider";
+
+fn an_agent_that_nobody_registered(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "shadow")?;
+    place.write_policy(&policy::host("monitor"))?;
+    let daemon = place.start()?;
+    let file = lab.directory("shadow")?.join(SHADOW);
+    fs::copy(fs::canonicalize(lab.tools().agent())?, &file)?;
+    let address = site::LEFT.v4().to_string();
+    let start = |tries: &str| {
+        let arguments = ["-c", TRYING, &address, &site::PORT_ECHO.to_string(), tries];
+        lab.client(Family::V4, &file).args(arguments).start()
+    };
+    let mut client = start(TRIES)?;
+    client.line(wait::PATIENCE, |line| line == "connected")?;
+    let found = wait::until("the shadow agent", wait::PATIENCE, || {
+        let said = place.ask(&["agents", "--state", "shadow", "--json"])?.stdout;
+        let line = said.lines().find(|line| line.contains(&format!("\"name\":\"{SHADOW}\"")));
+        Ok(line.map(serde_json::from_str::<Value>).transpose()?)
+    })?;
+    let id = record::text(&found, "/id").to_owned();
+    place.ask(&["quarantine", &id])?.success()?;
+    must_be_refused(client)?;
+    let set = place.record("the quarantine", |each| {
+        record::text(each, "/api/operation") == "quarantine.set"
+    })?;
+    ensure!(record::text(&set, "/unmapped/governd/agent") == id, "{set}");
+
+    // Another one, now and under the next daemon.
+    must_be_refused(start(TRIES)?)?;
+    daemon.terminate()?;
+    let daemon = place.start()?;
+    must_be_refused(start(TRIES)?)?;
+    let list = place.ask(&["quarantine"])?.success()?;
+    ensure!(list.contains(&id), "{list}");
+    let shown = place.ask(&["agents", "--state", "shadow"])?.success()?;
+    ensure!(shown.contains(SHADOW), "it is none any more: {shown}");
+
+    place.ask(&["release", SHADOW])?.success()?;
+    let mut client = start(FOR_EVER)?;
+    client.line(wait::PATIENCE, |line| line == "connected")?;
+    let pid = client.pid().to_string();
+    place.ask(&["quarantine", &pid, "--kill"])?.success()?;
+    let said = client.finish(wait::PATIENCE)?;
+    ensure!(said.code.is_none(), "it ended by itself: {said}");
     daemon.stop()?;
     Ok(())
 }

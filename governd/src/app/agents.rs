@@ -19,7 +19,6 @@ use crate::{
         workload::Workload,
     },
     policy::image::AgentFacts,
-    workload::proc::{Stat, TICK_NS},
 };
 
 impl Engine {
@@ -55,7 +54,8 @@ impl Engine {
         }
     }
 
-    fn agents_called(&self, wanted: &str) -> Vec<&Agent> {
+    /// By id, the beginning of it, or name.
+    pub(super) fn agents_called(&self, wanted: &str) -> Vec<&Agent> {
         let inventory = &self.discovery.inventory;
         if let Some(agent) = inventory.agent(wanted) {
             return vec![agent];
@@ -159,9 +159,8 @@ impl Engine {
     fn process(&self, instance: &Instance) -> ProcessRow {
         let process = &instance.actor.process;
         let proc = &self.discovery.proc;
-        let is_same =
-            |stat: &Stat| stat.started_ns <= process.started_ns.saturating_add(2 * TICK_NS);
-        let stat = proc.stat(process.pid).filter(is_same);
+        let is_here = self.discovery.runs(instance);
+        let stat = proc.stat(process.pid).filter(|_| is_here);
         let lineage = instance.actor.lineage.iter().map(|ancestor| AncestorRow {
             pid: ancestor.pid,
             name: ancestor.name.clone(),

@@ -25,7 +25,8 @@ impl Engine {
     pub(super) fn answer(&mut self, call: Call) {
         let Call { request, peer, answer } = call;
         let answered = self
-            .answer_control(&request, peer)
+            .refuse_agent(&request, peer)
+            .or_else(|| self.answer_control(&request, peer))
             .or_else(|| self.answer_mode(&request, peer))
             .or_else(|| self.answer_selftest(&request, peer))
             .or_else(|| self.answer_rules(&request));

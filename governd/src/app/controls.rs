@@ -100,6 +100,7 @@ impl ControlsFile {
         let limits_told = Told::new();
         let file = Self { controls, limits_told, rule_hits, path, is_failing: false };
         rulebook.set_granted(file.granted());
+        rulebook.set_held(file.held());
         rulebook.set_modes(file.controls.modes().clone());
         Ok(file)
     }
@@ -113,6 +114,11 @@ impl ControlsFile {
     /// Whether anything is quarantined.
     pub(super) fn has_quarantined(&self) -> bool {
         self.controls.quarantined().next().is_some()
+    }
+
+    /// Quarantined agents that nobody registered.
+    pub(super) fn held(&self) -> Vec<Arc<str>> {
+        self.controls.held().map(Arc::from).collect()
     }
 
     /// What agents were granted.
@@ -300,9 +306,6 @@ impl Engine {
     /// What people said, in the numbers of a policy.
     pub(super) fn in_numbers(&self, policy: &Compiled) -> tables::Controls {
         let controls = &self.controls.controls;
-        let subject_of = |name: &str| {
-            policy.agents.iter().find(|agent| *agent.name == *name).map(|agent| agent.subject)
-        };
         let sets: HashMap<&str, u32> = match controls.grants().next() {
             Some(_) => policy.sets.iter().map(|(set, text)| (&**text, *set)).collect(),
             None => HashMap::new(),
@@ -311,10 +314,10 @@ impl Engine {
             let &Matter { ref agent, ref destination, port, protocol } = &grant.matter;
             let target = Target::parse(destination).ok()?.to_string();
             let set = *sets.get(target.as_str())?;
-            let (subject, protocol) = (subject_of(agent)?, u16::from(protocol));
+            let (subject, protocol) = (policy.subject_named(agent)?, u16::from(protocol));
             Some((GrantKey { subject, set, port, protocol }, grant.until_ns))
         });
-        let quarantined = controls.quarantined().filter_map(|one| subject_of(&one.agent));
+        let quarantined = controls.quarantined().filter_map(|one| policy.subject_named(&one.agent));
         let quarantined = quarantined.flat_map(|agent| policy.subjects_of(agent));
         tables::Controls { grants: grants.collect(), quarantined: quarantined.collect() }
     }

@@ -24,7 +24,7 @@ use crate::{
     workload::{
         digest::Digests,
         pods::PodSource,
-        proc::{ProcFs, Stat, TICK_NS},
+        proc::{ProcFs, TICK_NS},
         sockets::{
             self,
             listeners::{Listener, Listeners},
@@ -137,18 +137,20 @@ impl Discovery {
     /// Processes of agents that are gone: the kernel reports the end of governed ones only.
     fn forget_ended(&mut self) {
         let instances = self.inventory.agents().flat_map(|agent| &agent.instances);
-        let started = |instance: &Instance| {
-            let process = &instance.actor.process;
-            (process.pid, process.started_ns)
-        };
-        let known: Vec<(u32, u64)> = instances.map(started).collect();
-        for (pid, started_ns) in known {
-            // A pid that was used again belongs to a process that began later.
-            let is_same = |stat: &Stat| stat.started_ns <= started_ns.saturating_add(2 * TICK_NS);
-            if !self.proc.stat(pid).is_some_and(|stat| is_same(&stat)) {
-                self.inventory.observe_exit(pid);
-            }
+        let ended: Vec<u32> = instances
+            .filter(|instance| !self.runs(instance))
+            .map(|instance| instance.actor.process.pid)
+            .collect();
+        for pid in ended {
+            self.inventory.observe_exit(pid);
         }
+    }
+
+    /// Whether a process still runs: a pid that was used again belongs to one that began later.
+    pub(super) fn runs(&self, instance: &Instance) -> bool {
+        let process = &instance.actor.process;
+        let latest_ns = process.started_ns.saturating_add(2 * TICK_NS);
+        self.proc.stat(process.pid).is_some_and(|stat| stat.started_ns <= latest_ns)
     }
 }
 
@@ -199,6 +201,16 @@ impl Engine {
         let changes = self.discovery.process(actor, subject, false);
         self.found(changes);
         self.want_digest(actor.process.pid);
+        self.hold_new();
+    }
+
+    /// Another process of an agent that nobody registered and somebody quarantined may have begun.
+    pub(super) fn hold_new(&mut self) {
+        if !self.state.policy().held.is_empty()
+            && let Err(error) = self.hold()
+        {
+            tracing::error!(%error, "processes of quarantined agents may get through");
+        }
     }
 
     /// A process connects somewhere.

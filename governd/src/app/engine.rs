@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    askers::Askers,
     catalogue::Catalogue,
     clock,
     controls::ControlsFile,
@@ -109,6 +110,7 @@ pub struct Engine {
     pub(super) proof: Proof,
     pub(super) itself: Itself,
     pub(super) selftests: SelfTests,
+    pub(super) askers: Askers,
     pub(super) controls: ControlsFile,
     pub(super) lifecycle: LifecycleFile,
 }
@@ -320,6 +322,7 @@ impl Engine {
         self.discover_ended();
         self.discover_listeners();
         self.discover_open();
+        self.hold_new();
         self.take_images();
         self.take_digests();
         self.discover_passing_of_time();
@@ -408,7 +411,7 @@ impl Engine {
     }
 
     /// Makes the kernel's table of tracked processes fit a policy.
-    fn track(&mut self, policy: &Compiled) -> Result<(), KernelError> {
+    pub(super) fn track(&mut self, policy: &Compiled) -> Result<(), KernelError> {
         let classifier = Classifier::new(&policy.image);
         for _ in 0..SWEEPS_MAX {
             let swept = self.processes.sweep();

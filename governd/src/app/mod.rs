@@ -7,6 +7,7 @@
 mod agents;
 mod answers;
 pub mod asked;
+mod askers;
 mod backoff;
 pub mod bundle;
 pub mod catalogue;
@@ -265,6 +266,7 @@ impl App {
             proof: Default::default(),
             itself: Default::default(),
             selftests: Default::default(),
+            askers: Default::default(),
             controls,
             lifecycle,
         };

@@ -1,6 +1,11 @@
 //! Quarantine, carried out: nothing of an agent passes any more, and what it has open ends.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use governd_common::table::Task;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -8,14 +13,19 @@ use super::{
     answers::{failed, ok},
     clock,
     controls::{in_words, refusal, unnamed},
-    engine::Engine,
+    engine::{Engine, InstallError},
 };
 use crate::{
     audit::record::{By, Ruling},
     control::protocol::Reply,
+    core::inventory::{Agent, Standing},
     kernel::KernelError,
     policy::image::{AgentFacts, Compiled},
+    workload::table::Known,
 };
+
+/// An agent's name, and a subject that stands for it.
+type Meant = (Arc<str>, u32);
 
 impl Engine {
     pub(super) fn quarantine(&mut self, target: Option<&str>, kill: bool, by: &By) -> Reply {
@@ -23,33 +33,47 @@ impl Engine {
             Ok(agents) => agents,
             Err(reply) => return reply,
         };
+        let policy = Arc::clone(self.state.policy());
         let (who, mut new, mut fault) = (in_words(by), Vec::new(), None);
-        for (agent, subject) in &agents {
+        for meant in &agents {
+            let ((agent, subject), now_ms) = (meant, clock::now_ms());
+            let controls = &mut self.controls.controls;
             // Also if it was already: what was taken out of the kernel comes back.
             if let Err(error) = self.kernel.set_quarantined(*subject, true) {
                 fault = Some(error);
-            } else if self.controls.controls.quarantine(agent, &who, clock::now_ms()) {
+            } else if policy.held.contains(meant) && controls.hold(agent, &who, now_ms)
+                || !policy.held.contains(meant) && controls.quarantine(agent, &who, now_ms)
+            {
                 new.push(agent.to_string());
             }
         }
+        // Before anything that waits for a disk.
+        let ended = self.hold().and_then(|()| self.end_connections(&agents));
         // What holds is kept and on record, whatever fails beside it.
         self.controls.save();
         for agent in &new {
-            let message = format!("{} quarantines {agent}", unnamed(by));
+            let message = format!("{} quarantines {}", unnamed(by), self.in_full(agent));
             let operation = ("quarantine.set", Ruling::Quarantined);
             self.rule_agent(operation, agent, Some(by.clone()), message);
         }
-        let ended = self.end_connections(&agents);
-        let killed = if kill { self.kill(&agents) } else { Ok(()) };
+        let killed = if kill { self.kill(&agents, by) } else { Ok(()) };
         match fault.map_or(ended.and(killed), Err) {
             Ok(()) => ok(&new),
             Err(error) => failed(error),
         }
     }
 
+    /// An agent's name; of one that nobody registered also what the inventory calls it.
+    fn in_full(&self, agent: &str) -> String {
+        match self.discovery.inventory.agent(agent) {
+            Some(known) => format!("{agent} ({})", known.name),
+            None => agent.to_owned(),
+        }
+    }
+
     /// Ends what the agents have open: the next packet would be refused, but who waits for one
     /// would wait for ever.
-    fn end_connections(&self, agents: &[(Arc<str>, u32)]) -> Result<(), KernelError> {
+    fn end_connections(&self, agents: &[Meant]) -> Result<(), KernelError> {
         let is_meant = |subject: u32| agents.iter().any(|(_, known)| *known == subject);
         for (tgid, _) in self.kernel.tasks()?.iter().filter(|(_, task)| is_meant(task.subject)) {
             self.destroyer.destroy_every_of(*tgid);
@@ -60,20 +84,21 @@ impl Engine {
     pub(super) fn release(&mut self, target: Option<&str>, by: &By) -> Reply {
         let known: Vec<String> =
             self.controls.controls.quarantined().map(|one| one.agent.clone()).collect();
-        let released: Vec<String> =
-            known.into_iter().filter(|agent| target.is_none_or(|target| target == agent)).collect();
+        let called = target.map(|target| self.agents_called(target)).unwrap_or_default();
+        let is_meant = |agent: &String| {
+            target.is_none_or(|target| target == agent) || called.iter().any(|it| *it.id == **agent)
+        };
+        let released: Vec<String> = known.into_iter().filter(is_meant).collect();
         if released.is_empty() {
             return refusal("it is not quarantined", "`governd quarantine` lists what is");
         }
         for agent in &released {
             let policy = Arc::clone(self.state.policy());
-            let subject = policy.agents.iter().find(|known| *known.name == **agent);
-            self.controls.controls.release(agent);
-            if let Some(subject) = subject.map(|known| known.subject)
+            let Some(was) = self.controls.controls.release(agent) else { continue };
+            if let Some(subject) = policy.subject_named(agent)
                 && let Err(error) = self.set_free(&policy, subject)
             {
-                let since_ms = clock::now_ms();
-                self.controls.controls.quarantine(agent, &in_words(by), since_ms);
+                self.controls.controls.restore(was);
                 self.controls.save();
                 return failed(error);
             }
@@ -82,7 +107,20 @@ impl Engine {
             self.rule_agent(operation, agent, Some(by.clone()), message);
         }
         self.controls.save();
-        ok(&released)
+        match self.keep_held() {
+            Ok(()) => ok(&released),
+            Err(error) => failed(error),
+        }
+    }
+
+    /// Has the policy know the agents that are quarantined and that nobody registered, and no others.
+    fn keep_held(&mut self) -> Result<(), InstallError> {
+        let held = self.controls.held();
+        if self.state.policy().held.iter().map(|(name, _)| name).eq(&held) {
+            return Ok(());
+        }
+        self.rulebook.set_held(held);
+        self.recompiled()
     }
 
     /// What it did until now does not halt it again.
@@ -96,38 +134,108 @@ impl Engine {
     }
 
     /// Agents by name, by a process of theirs, or all.
-    fn agents_of(&mut self, target: Option<&str>) -> Result<Vec<(Arc<str>, u32)>, Reply> {
+    fn agents_of(&mut self, target: Option<&str>) -> Result<Vec<Meant>, Reply> {
         let policy = Arc::clone(self.state.policy());
-        let mut agents = policy.agents.iter().filter(|agent| agent.subject != 0);
+        let agents = policy.agents.iter().filter(|agent| agent.subject != 0);
         let Some(target) = target else {
-            return Ok(agents.flat_map(|agent| with_started(&policy, agent)).collect());
+            let mut all: Vec<Meant> = agents.flat_map(|it| with_started(&policy, it)).collect();
+            let found = self.discovery.inventory.agents();
+            let running = found.filter(|it| is_shadow(it) && !it.instances.is_empty());
+            let running = running.map(|it| Arc::clone(&it.id)).collect();
+            all.extend(self.held_as(running)?);
+            return Ok(all);
         };
-        let subject = match target.parse::<u32>() {
-            Err(_) => None,
+        if let Some(agent) = agents.clone().find(|agent| *agent.name == *target) {
+            return Ok(with_started(&policy, agent));
+        }
+        let one = |agent: &Agent| (Arc::clone(&agent.id), agent.subject);
+        let found: Vec<(Arc<str>, Option<u32>)> = match target.parse::<u32>() {
+            Err(_) => self.agents_called(target).into_iter().map(one).collect(),
             Ok(pid) => {
                 let task = self.kernel.task(pid).map_err(failed)?;
-                task.map(|task| policy.registered(task.subject))
+                let subject = task.map(|task| policy.registered(task.subject));
+                if let Some(agent) = agents.clone().find(|it| Some(it.subject) == subject) {
+                    return Ok(with_started(&policy, agent));
+                }
+                self.agent_of_process(pid).map(one).into_iter().collect()
             }
         };
-        let is_meant =
-            |agent: &&AgentFacts| *agent.name == *target || Some(agent.subject) == subject;
-        let found = agents.find(is_meant).map(|agent| with_started(&policy, agent));
-        let found = found.unwrap_or_default();
-        if found.is_empty() {
-            let hint = "name an agent of the policy, or the id of one of its processes";
-            return Err(refusal("no registered agent is meant", hint));
+        match &found[..] {
+            [(id, None)] => self.held_as(vec![Arc::clone(id)]),
+            [(_, subject)] => {
+                let agent = agents.clone().find(|agent| Some(agent.subject) == *subject);
+                Ok(agent.map(|agent| with_started(&policy, agent)).unwrap_or_default())
+            }
+            [] => Err(refusal(
+                "no agent is meant",
+                "name one that `governd agents --candidates` lists, or a process of it",
+            )),
+            _ => {
+                let ids: Vec<&str> = found.iter().map(|(id, _)| &**id).collect();
+                let hint = format!("name one by its id: {}", ids.join(", "));
+                Err(refusal(&format!("{} agents are called {target}", ids.len()), &hint))
+            }
+        }
+    }
+
+    /// The agent of the inventory that a process is, or one that started it.
+    fn agent_of_process(&mut self, pid: u32) -> Option<&Agent> {
+        let Known { process, lineage } = self.processes.process(pid)?;
+        let inventory = &self.discovery.inventory;
+        std::iter::once(process.pid)
+            .chain(lineage.iter().map(|one| one.pid))
+            .find_map(|pid| inventory.agents().find(|agent| is_instance(agent, pid)))
+    }
+
+    /// Subjects for agents that nobody registered, by the inventory's ids.
+    fn held_as(&mut self, ids: Vec<Arc<str>>) -> Result<Vec<Meant>, Reply> {
+        let mut held = self.controls.held();
+        held.extend(ids.iter().filter(|id| !held.contains(id)).cloned().collect::<Vec<_>>());
+        self.rulebook.set_held(held);
+        self.recompiled().map_err(failed)?;
+        let policy = Arc::clone(self.state.policy());
+        let found: Vec<Meant> =
+            policy.held.iter().filter(|(id, _)| ids.contains(id)).cloned().collect();
+        if found.len() < ids.len() {
+            let hint = "the policy has as many agents as its tables hold; end the process";
+            return Err(refusal("there is no room to quarantine it", hint));
         }
         Ok(found)
     }
 
+    /// Has the kernel count the processes of agents that are quarantined and that nobody registered
+    /// as those agents', with what they started.
+    ///
+    /// # Errors
+    /// A table cannot be read or written.
+    pub(super) fn hold(&mut self) -> Result<(), KernelError> {
+        let policy = Arc::clone(self.state.policy());
+        let mut new = Vec::new();
+        for (id, subject) in &policy.held {
+            let Some(agent) = self.discovery.inventory.agent(id) else { continue };
+            for instance in &agent.instances {
+                let pid = instance.actor.process.pid;
+                if self.discovery.runs(instance) && self.kernel.task(pid)?.is_none() {
+                    let task = Task { subject: *subject, root: pid, since_ns: clock::boot_ns() };
+                    self.kernel.set_task(pid, task)?;
+                    new.push((Arc::clone(id), *subject));
+                }
+            }
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.track(&policy)?;
+        self.end_connections(&new)
+    }
+
     /// Ends every process of the agents. A process is held before it is looked up once more, so
     /// that another one that got its id is not meant.
-    fn kill(&self, agents: &[(Arc<str>, u32)]) -> Result<(), KernelError> {
-        let is_meant = |subject: u32| agents.iter().any(|(_, known)| *known == subject);
+    fn kill(&self, agents: &[Meant], by: &By) -> Result<(), KernelError> {
         let tasks = self.kernel.tasks()?;
         let held: Vec<_> = tasks
             .iter()
-            .filter(|(_, task)| is_meant(task.subject))
+            .filter(|(_, task)| agents.iter().any(|(_, meant)| *meant == task.subject))
             .filter_map(|(tgid, _)| {
                 let pid = Pid::from_raw(i32::try_from(*tgid).ok()?)?;
                 Some((*tgid, pidfd_open(pid, PidfdFlags::empty()).ok()?))
@@ -135,11 +243,19 @@ impl Engine {
             .collect();
         let still: HashMap<u32, u32> =
             self.kernel.tasks()?.into_iter().map(|(tgid, task)| (tgid, task.subject)).collect();
+        let mut ended: BTreeMap<&str, usize> = BTreeMap::new();
         for (tgid, process) in held {
-            let is_same = still.get(&tgid).is_some_and(|subject| is_meant(*subject));
-            if is_same && let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
-                tracing::debug!(%error, pid = tgid, "the process had ended");
+            let is_its = |meant: &&Meant| still.get(&tgid) == Some(&meant.1);
+            let Some((agent, _)) = agents.iter().find(is_its) else { continue };
+            match pidfd_send_signal(&process, Signal::KILL) {
+                Ok(()) => *ended.entry(agent).or_default() += 1,
+                Err(error) => tracing::debug!(%error, pid = tgid, "the process had ended"),
             }
+        }
+        for (agent, count) in ended {
+            let message = format!("{} ends {count} processes of {agent}", unnamed(by));
+            let operation = ("quarantine.kill", Ruling::Quarantined);
+            self.rule_agent(operation, agent, Some(by.clone()), message);
         }
         Ok(())
     }
@@ -170,6 +286,15 @@ impl Engine {
 }
 
 /// Every subject of an agent: what others started is theirs as well as its own.
-fn with_started(policy: &Compiled, agent: &AgentFacts) -> Vec<(Arc<str>, u32)> {
+fn with_started(policy: &Compiled, agent: &AgentFacts) -> Vec<Meant> {
     policy.subjects_of(agent.subject).map(|subject| (Arc::clone(&agent.name), subject)).collect()
+}
+
+/// Whether it is an agent, and no document says so.
+fn is_shadow(agent: &Agent) -> bool {
+    agent.standing == Standing::Agent && agent.subject.is_none()
+}
+
+fn is_instance(agent: &Agent, pid: u32) -> bool {
+    agent.instances.iter().any(|one| one.actor.process.pid == pid)
 }

@@ -86,6 +86,7 @@ pub struct Rulebook {
     /// Those of the latest reading that was valid.
     documents: Option<Documents>,
     granted: Vec<(Arc<str>, Target)>,
+    held: Vec<Arc<str>>,
     modes: Modes,
     /// The time and what has drifted, as they were last told.
     standing: Standing,
@@ -110,6 +111,7 @@ impl Rulebook {
             files: Vec::new(),
             documents: None,
             granted: Vec::new(),
+            held: Vec::new(),
             modes: Modes::default(),
             standing: Standing::default(),
             lapses: Vec::new(),
@@ -172,6 +174,12 @@ impl Rulebook {
     /// Destinations that agents were granted; they count from the next compilation on.
     pub fn set_granted(&mut self, granted: Vec<(Arc<str>, Target)>) {
         self.granted = granted;
+    }
+
+    /// Agents that nobody registered and somebody quarantined; they count from the next
+    /// compilation on.
+    pub fn set_held(&mut self, held: Vec<Arc<str>>) {
+        self.held = held;
     }
 
     /// Modes that people set; they count from the next compilation on.
@@ -237,7 +245,7 @@ impl Rulebook {
             mode: self.mode,
         };
         let lapses = self.standing.lapses(&documents.policy);
-        let under = Under { granted: &self.granted, lapses: &lapses };
+        let under = Under { granted: &self.granted, lapses: &lapses, held: &self.held };
         let compiled = documents.compile_under(&around, &mut self.ids, &under);
         self.asked = asking.into_asked();
         self.lapses = lapses;

@@ -58,11 +58,11 @@ pub(super) struct ById {
 /// `governd quarantine`.
 #[derive(Args, Debug)]
 pub(super) struct Set {
-    /// An agent, or the id of one of its processes; without it and --all, what is quarantined is
-    /// listed.
+    /// An agent of the policy or of `governd agents`, or the id of one of its processes; without it
+    /// and --all, what is quarantined is listed.
     #[arg(value_name = "AGENT|PID")]
     target: Option<String>,
-    /// Every agent.
+    /// Every agent, also those that nobody registered.
     #[arg(long, conflicts_with = "target")]
     all: bool,
     /// End their processes, too.

@@ -94,6 +94,9 @@ pub struct Quarantine {
     pub by: String,
     /// Since when, in milliseconds since the epoch.
     pub since_ms: u64,
+    /// Nobody registered it: the agent is the inventory's id of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unregistered: bool,
 }
 
 /// The time by both clocks.
@@ -166,6 +169,12 @@ impl Controls {
     /// What is quarantined.
     pub fn quarantined(&self) -> impl Iterator<Item = &Quarantine> {
         self.quarantined.values()
+    }
+
+    /// Quarantined agents that nobody registered, by the inventory's ids.
+    pub fn held(&self) -> impl Iterator<Item = &str> {
+        let held = self.quarantined.values().filter(|one| one.is_unregistered);
+        held.map(|one| one.agent.as_str())
     }
 
     /// Modes that are set.
@@ -269,20 +278,36 @@ impl Controls {
 
     /// Quarantines an agent. False if it was already.
     pub fn quarantine(&mut self, agent: &str, by: &str, now_ms: u64) -> bool {
+        self.keep(agent, by, now_ms, false)
+    }
+
+    /// The same for one that nobody registered, by the inventory's id.
+    pub fn hold(&mut self, agent: &str, by: &str, now_ms: u64) -> bool {
+        self.keep(agent, by, now_ms, true)
+    }
+
+    fn keep(&mut self, agent: &str, by: &str, since_ms: u64, is_unregistered: bool) -> bool {
         if self.quarantined.contains_key(agent) {
             return false;
         }
-        let one = Quarantine { agent: agent.to_owned(), by: by.to_owned(), since_ms: now_ms };
-        self.quarantined.insert(agent.to_owned(), one);
+        let (agent, by) = (agent.to_owned(), by.to_owned());
+        let one = Quarantine { agent: agent.clone(), by, since_ms, is_unregistered };
+        self.quarantined.insert(agent, one);
         self.has_changed = true;
         true
     }
 
-    /// Ends a quarantine. False if there was none.
-    pub fn release(&mut self, agent: &str) -> bool {
-        let was = self.quarantined.remove(agent).is_some();
-        self.has_changed |= was;
+    /// Ends a quarantine, and gives what it was.
+    pub fn release(&mut self, agent: &str) -> Option<Quarantine> {
+        let was = self.quarantined.remove(agent);
+        self.has_changed |= was.is_some();
         was
+    }
+
+    /// Takes back that one was ended.
+    pub fn restore(&mut self, was: Quarantine) {
+        self.quarantined.insert(was.agent.clone(), was);
+        self.has_changed = true;
     }
 }
 

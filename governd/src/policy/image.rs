@@ -81,8 +81,10 @@ pub struct Compiled {
     /// Agents, sorted by subject; 0 is the unregistered.
     pub agents: Vec<AgentFacts>,
     /// Agents that others started, sorted by subject: the agent's facts, under a subject that
-    /// stands for it and for those.
+    /// stands for it and for those. And those in `held`.
     pub started: Vec<AgentFacts>,
+    /// Agents that nobody registered and somebody quarantined, with their subjects.
+    pub held: Vec<(Arc<str>, u32)>,
     /// Name patterns by set id, as written, for words; networks have their text form.
     pub sets: std::collections::BTreeMap<u32, Arc<str>>,
     /// How often self-tests run, in seconds.
@@ -112,6 +114,13 @@ impl Compiled {
         }
     }
 
+    /// The subject of a registered or held agent.
+    pub fn subject_named(&self, name: &str) -> Option<u32> {
+        let registered = self.agents.iter().map(|agent| (&agent.name, agent.subject));
+        let held = self.held.iter().map(|(name, subject)| (name, *subject));
+        registered.chain(held).find(|(known, _)| ***known == *name).map(|(_, subject)| subject)
+    }
+
     /// The agents that a subject stands for: itself, or those that started others first.
     pub fn members(&self, subject: u32) -> impl Iterator<Item = &AgentFacts> {
         let settings = self.image.subjects.iter().find(|(known, _)| *known == subject);
@@ -126,6 +135,9 @@ impl Compiled {
     pub fn registered(&self, subject: u32) -> u32 {
         if self.started.is_empty() {
             return subject;
+        }
+        if self.held.iter().any(|(_, held)| *held == subject) {
+            return 0;
         }
         self.members(subject).last().map_or(subject, |agent| agent.subject)
     }

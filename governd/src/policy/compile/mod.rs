@@ -8,6 +8,7 @@
 mod blocks;
 pub mod delegation;
 mod digest;
+mod held;
 pub mod hosts;
 mod lints;
 mod models;
@@ -70,6 +71,8 @@ pub struct Under<'a> {
     pub granted: &'a [(Arc<str>, Target)],
     /// Agents whose approval does not hold any more.
     pub lapses: &'a [Lapse],
+    /// Agents that nobody registered and somebody quarantined.
+    pub held: &'a [Arc<str>],
 }
 
 /// An AI endpoint of the catalogue.
@@ -154,6 +157,9 @@ impl Documents {
         compiler.unregistered(&endpoints);
         for agent in &agents {
             compiler.agent(agent, under.lapses.iter().find(|lapse| lapse.agent == agent.name));
+        }
+        for name in under.held {
+            compiler.held(name);
         }
         compiler.local_models(&model_ports);
         compiler.tables();
