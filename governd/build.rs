@@ -29,9 +29,50 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-env-changed=PATH");
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     let object = build(workspace, &out_dir)?;
-    fs::copy(&object, out_dir.join("governd.bpf.o"))
-        .map_err(|error| format!("cannot copy {}: {error}", object.display()))?;
+    let bytes =
+        fs::read(&object).map_err(|error| format!("cannot read {}: {error}", object.display()))?;
+    let small = without_debug(&bytes).ok_or("the object is not laid out as ELF says")?;
+    fs::write(out_dir.join("governd.bpf.o"), small)?;
     Ok(())
+}
+
+/// The object without what only debuggers read, which is most of it (elf(5), 64 bits and
+/// little-endian). Sections keep their numbers; those that are left out are empty.
+fn without_debug(object: &[u8]) -> Option<Vec<u8>> {
+    const FILE_HEADER_BYTES: usize = 64;
+    const SECTION_HEADER_BYTES: usize = 64;
+    let number = |at: usize, bytes: usize| -> Option<usize> {
+        let found = object.get(at..at + bytes)?.iter().rev();
+        usize::try_from(found.fold(0_u64, |value, byte| value << 8 | u64::from(*byte))).ok()
+    };
+    let (table, count, names) = (number(0x28, 8)?, number(0x3c, 2)?, number(0x3e, 2)?);
+    let header = |index: usize| table + index * SECTION_HEADER_BYTES;
+    let names_at = number(header(names) + 0x18, 8)?;
+    let mut small = object.get(..FILE_HEADER_BYTES)?.to_vec();
+    let mut headers = Vec::new();
+    for index in 0..count {
+        let at = header(index);
+        let mut kept = object.get(at..at + SECTION_HEADER_BYTES)?.to_vec();
+        let name = object.get(names_at + number(at, 4)?..)?.split(|byte| *byte == 0).next()?;
+        if name.starts_with(b".debug_") || name.starts_with(b".rel.debug_") {
+            kept.fill(0);
+        } else {
+            // Sections without bytes in the file (SHT_NULL, SHT_NOBITS) have a place all the same.
+            let is_empty = matches!(number(at + 4, 4)?, 0 | 8);
+            let (from, bytes) = (number(at + 0x18, 8)?, number(at + 0x20, 8)?);
+            small.resize(small.len().next_multiple_of(number(at + 0x30, 8)?.max(1)), 0);
+            kept.get_mut(0x18..0x20)?.copy_from_slice(&(small.len() as u64).to_le_bytes());
+            if !is_empty {
+                small.extend_from_slice(object.get(from..from + bytes)?);
+            }
+        }
+        headers.extend(kept);
+    }
+    small.resize(small.len().next_multiple_of(8), 0);
+    let table = (small.len() as u64).to_le_bytes();
+    small.get_mut(0x28..0x30)?.copy_from_slice(&table);
+    small.extend(headers);
+    Some(small)
 }
 
 /// Builds the object and returns where it is.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Exporting, StartError, engine::Engine};
 use crate::{
     audit::record::Phase,
-    kernel::{self, Events, Kernel, KernelError, KernelOptions, Pins},
+    kernel::{self, Events, Kernel, KernelError, KernelOptions, Offer, Pins},
     settings::Settings,
 };
 
@@ -39,11 +39,15 @@ pub(super) fn pins(settings: &Settings) -> Result<Option<Pins>, StartError> {
 }
 
 /// Loads the programs.
-pub(super) fn load(settings: &Settings, pins: Option<Pins>) -> Result<Kernel, KernelError> {
+pub(super) fn load(
+    settings: &Settings,
+    offer: &Offer,
+    pins: Option<Pins>,
+) -> Result<Kernel, KernelError> {
     let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
     let mut kernel = match pins {
-        Some(pins) => Kernel::load_pinned(&options, pins)?,
-        None => Kernel::load(&options)?,
+        Some(pins) => Kernel::load_pinned(&options, offer, pins)?,
+        None => Kernel::load(&options, offer)?,
     };
     kernel.make_canary();
     Ok(kernel)

@@ -88,7 +88,7 @@ use crate::{
     catalog::Catalog,
     control::server::{Line, Server, ServerError},
     core::state::{Services, State},
-    kernel::{self, Kernel, KernelError, Lack, Pins},
+    kernel::{self, Kernel, KernelError, Lack, Offer, Pins},
     policy::{host::Host as _, ids::Ids, image::Compiled},
     settings::Settings,
     telemetry::service::{self, News},
@@ -227,12 +227,12 @@ impl App {
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;
-        let lacks = Lack::of_kernel()?;
-        let (journal, opened) = open_journal(settings, &host, &lacks)?;
+        let offer = Offer::of_kernel()?;
+        let (journal, opened) = open_journal(settings, &host, &offer.lacks())?;
         let shown = journal.events();
         let exporting =
             Exporting::start(exporters, policy.exporters.as_deref(), settings, &journal)?;
-        let mut kernel = ending::load(settings, pins)?;
+        let mut kernel = ending::load(settings, &offer, pins)?;
         let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
         let proc = || ProcFs::new(Path::new("/proc"));
         let processes =

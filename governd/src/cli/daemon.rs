@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     app::{self, App, StartError, catalogue::CatalogueError, confinement, exporting::ExportError},
+    kernel::memory,
     settings::{PolicySource, Settings},
     telemetry,
 };
@@ -48,6 +49,7 @@ impl Up {
 }
 
 fn govern(settings: &Settings, printer: Option<Printer>) -> Outcome {
+    memory::keep_little();
     confinement::daemon();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -56,6 +58,7 @@ fn govern(settings: &Settings, printer: Option<Printer>) -> Outcome {
     runtime.block_on(async {
         let mut app = App::build(settings).map_err(failure)?;
         confinement::refuse_calls();
+        memory::give_back();
         let mut following = None;
         if let Some(printer) = printer {
             greet(&printer, settings, &app);

@@ -2,25 +2,21 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
-use aya::{
-    Ebpf,
-    maps::ProgramArray,
-    programs::{Program, ProgramError, ProgramFd},
-};
+use aya::maps::{Map, MapError};
 use aya_obj::generated::bpf_attach_type;
 use governd_common::names::{program, tail};
 
 use super::{
-    KernelError,
+    KernelError, Offer,
+    collection::Collection,
     guard::{Harm, Tampering},
     lack::{Lack, left_out},
     link::Link,
-    load::load_error,
-    lsm, own, sending, unix,
+    lsm, sys, unix,
 };
 
 /// What a program is attached to.
@@ -53,6 +49,9 @@ const PROGRAMS: [(&str, Target); 15] = [
     (program::CONNECT6, cgroup(bpf_attach_type::BPF_CGROUP_INET6_CONNECT)),
 ];
 
+/// Programs that are told what is sent.
+const SENDING: [&str; 3] = [program::TCP_SEND, program::ANY_SEND, program::PATH_SEND];
+
 /// Programs that belong to interfaces.
 const AT_INTERFACES: [&str; 2] = [program::FRAME, program::WIRE];
 
@@ -64,8 +63,6 @@ const fn cgroup(hook: bpf_attach_type) -> Target {
 #[derive(Debug)]
 pub(crate) struct Links {
     links: Vec<Held>,
-    /// Programs that aya does not hold.
-    own: Vec<(&'static str, OwnedFd)>,
 }
 
 #[derive(Debug)]
@@ -87,42 +84,34 @@ pub(crate) struct Place<'a> {
 
 impl Links {
     /// Loads every program but those that the kernel lacks something for, then attaches all. A
-    /// refused one leaves attached what was pinned before, and nothing else.
+    /// refused one leaves attached what was pinned before, and nothing else; but those at
+    /// interfaces and of security modules may be refused, and are given back with the reason.
     pub(crate) fn attach(
-        ebpf: &mut Ebpf,
+        collection: &mut Collection,
         place: &Place<'_>,
-        lacks: &[Lack],
-    ) -> Result<Self, KernelError> {
-        let hooks = lsm::Hooks::of_kernel()?;
-        let is_wanted = |name: &str| left_out(lacks, name).is_none();
-        let mut own = Vec::new();
-        for name in programs().filter(|name| is_wanted(name) && !AT_INTERFACES.contains(name)) {
-            if let Some(kind) = unix::kind(name) {
-                own.push((name, own::load(ebpf, name, kind)?));
-            } else if let Some(kind) = sending::kind_of(name)? {
-                own.push((name, own::load(ebpf, name, kind)?));
-            } else if !lsm::is_one(name) {
-                load_checked(find(ebpf, name)?, name)?;
+        offer: &Offer,
+    ) -> Result<(Self, Vec<(&'static str, KernelError)>), KernelError> {
+        let lacks = offer.lacks();
+        let is_wanted = |name: &str| left_out(&lacks, name).is_none();
+        // What nobody asks needs no program.
+        let wanted = programs().filter(|name| is_wanted(name));
+        let wanted = wanted.map(|name| (name, offer.kind(name)));
+        let wanted: Vec<_> =
+            wanted.filter(|(name, kind)| !lsm::is_one(name) || kind.is_some()).collect();
+        let mut refused = collection.load(&wanted);
+        let may_be_refused = |name: &str| lsm::is_one(name) || AT_INTERFACES.contains(&name);
+        if let Some(at) = refused.iter().position(|(name, _)| !may_be_refused(name)) {
+            return Err(refused.swap_remove(at).1);
+        }
+        fill_tails(collection, &lacks)?;
+        let mut links = Vec::with_capacity(wanted.len());
+        let others = wanted.iter().filter_map(|(name, _)| Some((*name, target(name)?)));
+        for (name, target) in PROGRAMS.into_iter().chain(others) {
+            if is_wanted(name) && refused.iter().all(|(refused, _)| *refused != name) {
+                links.push(place.hold(collection.program(name)?, name, target)?);
             }
         }
-        own.extend(hooks.load(ebpf));
-        fill_tails(ebpf, lacks)?;
-        let mut links = Vec::with_capacity(PROGRAMS.len() + own.len());
-        for (name, target) in PROGRAMS.into_iter().filter(|(name, _)| is_wanted(name)) {
-            let fd = program_fd(ebpf, name)?;
-            links.push(place.hold(fd.as_fd(), name, target)?);
-        }
-        for (name, fd) in &own {
-            let target =
-                unix::kind(name).map_or(Target::Loaded, |kind| Target::Cgroup(kind.attach_type));
-            links.push(place.hold(fd.as_fd(), name, target)?);
-        }
-        Ok(Self { links, own })
-    }
-
-    /// A program that aya does not hold.
-    pub(crate) fn own(&self, name: &str) -> Option<&OwnedFd> {
-        self.own.iter().find(|(program, _)| *program == name).map(|(_, fd)| fd)
+        Ok((Self { links }, refused))
     }
 
     /// Keeps in this directory what is not pinned yet.
@@ -138,22 +127,16 @@ impl Links {
     /// Puts back what was taken away, and says what that was.
     pub(crate) fn mend(
         &mut self,
-        ebpf: &mut Ebpf,
+        collection: &Collection,
         directory: &fs::File,
         pins: Option<&Path>,
     ) -> Result<Vec<Tampering>, KernelError> {
-        let Self { links, own } = self;
         let mut found = Vec::new();
-        for held in links.iter_mut().filter(|held| !held.is_lost) {
+        for held in self.links.iter_mut().filter(|held| !held.is_lost) {
             let pin = pins.map(|pins| pins.join(held.name));
             let Some(harm) = held.harm(pin.as_deref())? else { continue };
-            let mended = match own.iter().find(|(name, _)| *name == held.name) {
-                Some((_, program)) => held.mend(program.as_fd(), directory, harm, pin.as_deref()),
-                None => {
-                    let program = program_fd(ebpf, held.name)?;
-                    held.mend(program.as_fd(), directory, harm, pin.as_deref())
-                }
-            };
+            let program = collection.program(held.name)?;
+            let mended = held.mend(program, directory, harm, pin.as_deref());
             held.is_lost = mended.is_err();
             let is_mended = mended
                 .inspect_err(|error| tracing::error!(%error, program = held.name, "not mended"))
@@ -282,64 +265,29 @@ pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
     let unix = unix::PROGRAMS.iter().map(|(name, _)| *name);
     let tails = tail::ALL.iter().map(|(_, _, name)| *name);
     let lsm = lsm::PROGRAMS.iter().map(|(name, _)| *name);
-    let unix = unix.chain([program::TCP_SEND, program::ANY_SEND, program::PATH_SEND]);
+    let unix = unix.chain(SENDING);
     PROGRAMS.iter().map(|(name, _)| *name).chain(unix).chain(lsm).chain(tails).chain(AT_INTERFACES)
 }
 
-/// Puts the programs that others call where those look for them. The map stays in the object: the
-/// kernel empties it when nobody in user space holds it any more.
-pub(crate) fn fill_tails(ebpf: &mut Ebpf, lacks: &[Lack]) -> Result<(), KernelError> {
+/// Where a program is attached that is not among [`PROGRAMS`], if it is.
+fn target(name: &str) -> Option<Target> {
+    let is_loaded_for_one = lsm::is_one(name) || SENDING.contains(&name);
+    unix::hook(name).map(Target::Cgroup).or(is_loaded_for_one.then_some(Target::Loaded))
+}
+
+/// Puts the programs that others call where those look for them. The map stays in the collection:
+/// the kernel empties it when nobody in user space holds it any more.
+pub(crate) fn fill_tails(collection: &Collection, lacks: &[Lack]) -> Result<(), KernelError> {
     for (array, index, name) in tail::ALL {
         if left_out(lacks, name).is_some() {
             continue;
         }
-        let fd = program_fd(ebpf, name)?;
-        let tails = ebpf.map_mut(array).ok_or(KernelError::Missing(array))?;
-        ProgramArray::try_from(tails)
-            .and_then(|mut tails| tails.set(index, &fd, 0))
-            .map_err(KernelError::map("write", array))?;
+        let program = collection.program(name)?.as_raw_fd().cast_unsigned();
+        let Some(Map::ProgramArray(tails)) = collection.map(array) else {
+            return Err(KernelError::Missing(array));
+        };
+        sys::put(tails.fd().as_fd(), &index, &program)
+            .map_err(|error| KernelError::map("write", array)(MapError::IoError(error)))?;
     }
     Ok(())
-}
-
-/// Finds a program of the object.
-pub(crate) fn find<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut Program, KernelError> {
-    ebpf.program_mut(name).ok_or(KernelError::Missing(name))
-}
-
-/// Gives a program to the verifier.
-pub(crate) fn load_checked(program: &mut Program, name: &'static str) -> Result<(), KernelError> {
-    load(program).map_err(|error| load_error(name, error))
-}
-
-fn load(program: &mut Program) -> Result<(), ProgramError> {
-    match program {
-        Program::CgroupSockAddr(program) => program.load(),
-        Program::CgroupSock(program) => program.load(),
-        Program::CgroupSkb(program) => program.load(),
-        Program::CgroupDevice(program) => program.load(),
-        Program::CgroupSockopt(program) => program.load(),
-        Program::CgroupSysctl(program) => program.load(),
-        Program::RawTracePoint(program) => program.load(),
-        Program::SchedClassifier(program) => program.load(),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
-}
-
-/// The descriptor of a loaded program.
-fn program_fd(ebpf: &mut Ebpf, name: &'static str) -> Result<ProgramFd, KernelError> {
-    let fd = match find(ebpf, name)? {
-        Program::CgroupSockAddr(program) => program.fd(),
-        Program::CgroupSock(program) => program.fd(),
-        Program::CgroupSkb(program) => program.fd(),
-        Program::CgroupDevice(program) => program.fd(),
-        Program::CgroupSockopt(program) => program.fd(),
-        Program::CgroupSysctl(program) => program.fd(),
-        Program::RawTracePoint(program) => program.fd(),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    };
-    fd.and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| load_error(name, error))
 }

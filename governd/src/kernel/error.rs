@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use aya::{EbpfError, maps::MapError};
 use thiserror::Error;
 
 use super::load;
@@ -56,16 +56,8 @@ pub enum KernelError {
     #[error("cannot load the eBPF object")]
     Object(#[source] Box<EbpfError>),
     /// A program was refused.
-    #[error("cannot load the eBPF program {program}")]
-    Load {
-        /// Its name.
-        program: &'static str,
-        /// Why, with the verifier's last words.
-        source: Box<ProgramError>,
-    },
-    /// A program that aya does not load was refused.
     #[error("cannot load the eBPF program {program}: {log}")]
-    LoadOwn {
+    Load {
         /// Its name.
         program: &'static str,
         /// The verifier's words.
@@ -137,7 +129,7 @@ pub enum KernelError {
         /// Length of the packet.
         packet_bytes: usize,
         /// Why.
-        source: Box<ProgramError>,
+        source: io::Error,
     },
     /// Something pinned could not be made, read or removed.
     #[error("cannot use {path} in the BPF file system")]
@@ -199,7 +191,7 @@ impl KernelError {
                 "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; in a container these \
                  must be granted, and a locked-down kernel refuses them"
             }
-            Self::Object(_) | Self::Load { .. } | Self::LoadOwn { .. } => {
+            Self::Object(_) | Self::Load { .. } => {
                 "run `governd doctor`; on kernels before 5.11 raise the memlock limit (`ulimit -l \
                  unlimited`)"
             }

@@ -12,14 +12,9 @@ use std::{
     path::PathBuf,
 };
 
-use aya::programs::{Program, ProgramError};
 use governd_common::names::program;
 
-use super::{
-    Harm, Kernel, KernelError, Tampering, attach,
-    link::{Link, fd_info},
-    load::load_error,
-};
+use super::{Harm, Kernel, KernelError, Tampering, link::Link};
 
 /// `BPF_TCX_EGRESS` (include/uapi/linux/bpf.h).
 const TCX_EGRESS: u32 = 47;
@@ -146,8 +141,7 @@ impl FrameLink {
     pub fn tampering(&mut self) -> io::Result<Option<Tampering>> {
         let program = self.look.program();
         let found = |harm, is_mended| Tampering { program, harm, is_mended };
-        // The kernel shows no interface where the link does not hold any more.
-        if fd_info(self.link.fd(), "ifindex:")? == Some(0) {
+        if !self.link.is_at_interface()? {
             return Ok(Some(found(Harm::Detached, false)));
         }
         let Some(path) = self.pin.as_ref().filter(|path| !path.exists()) else { return Ok(None) };
@@ -189,12 +183,10 @@ impl Kernel {
     }
 
     fn load_at_interfaces(&mut self, name: &'static str) -> Result<OwnedFd, KernelError> {
-        let found = attach::find(&mut self.ebpf, name)?;
-        attach::load_checked(found, name)?;
-        let Program::SchedClassifier(found) = found else {
-            return Err(load_error(name, ProgramError::UnexpectedProgramType));
-        };
-        let fd = found.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?));
-        fd.map_err(|error| load_error(name, error))
+        if let Some(at) = self.refused.iter().position(|(refused, _)| *refused == name) {
+            return Err(self.refused.swap_remove(at).1);
+        }
+        let program = self.collection.program(name)?.try_clone_to_owned();
+        program.map_err(KernelError::Link)
     }
 }

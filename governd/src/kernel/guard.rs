@@ -32,6 +32,6 @@ impl Kernel {
     /// The state of a link cannot be read.
     pub fn mend(&mut self) -> Result<Vec<Tampering>, KernelError> {
         let pins = self.pinned.as_ref().map(|pinned| &*pinned.place.links);
-        self.links.mend(&mut self.ebpf, &self.directory, pins)
+        self.links.mend(&self.collection, &self.directory, pins)
     }
 }

@@ -14,7 +14,7 @@ use governd_common::{
     verdict::{Mode, Verdict},
 };
 
-use super::{KernelError, layout};
+use super::KernelError;
 use crate::policy::image::TableImage;
 
 /// Something that the kernel lacks.
@@ -49,14 +49,6 @@ impl Lack {
         Self::Sends,
         Self::Paths,
     ];
-
-    /// What the running kernel lacks.
-    ///
-    /// # Errors
-    /// If its type information cannot be read.
-    pub fn of_kernel() -> Result<Vec<Self>, KernelError> {
-        Ok(Self::all(&layout::of_kernel()?))
-    }
 
     /// What a kernel lacks.
     pub(crate) fn all(layout: &KernelLayout) -> Vec<Self> {

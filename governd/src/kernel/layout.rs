@@ -8,13 +8,18 @@ use governd_common::layout::KernelLayout;
 
 use super::{KernelError, btf::Btf, sending};
 
-/// Reads the offsets from the kernel's BTF.
+/// The running kernel's.
+#[cfg(test)]
 pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
-    let btf = Btf::of_kernel()?;
+    of(&Btf::of_kernel()?)
+}
+
+/// Reads the offsets from a kernel's BTF.
+pub(crate) fn of(btf: &Btf) -> Result<KernelLayout, KernelError> {
     let (sock_kernel, sock_kernel_mask) = btf.bit("sock", "sk_kern_sock")?;
     // A kernel without MPTCP or IPv6 has their fields nowhere.
     let (tcp_mptcp, tcp_mptcp_mask) = btf.bit("tcp_sock", "is_mptcp").unwrap_or_default();
-    let (mm_owner, regs_call, regs_place) = of_memory_locks(&btf);
+    let (mm_owner, regs_call, regs_place) = of_memory_locks(btf);
     Ok(KernelLayout {
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_pid: btf.offset("task_struct", "pid")?,
@@ -54,7 +59,7 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         sock_kernel_mask,
         tcp_mptcp,
         tcp_mptcp_mask,
-        path_connection: sending::paths(&btf).map_or(0, |(connection, _)| connection),
+        path_connection: sending::paths(btf).map_or(0, |(connection, _)| connection),
         tcp_received: btf.offset("tcp_sock", "bytes_received")?,
         tcp_acked: btf.offset("tcp_sock", "bytes_acked")?,
         tcp_unacked: btf.offset("tcp_sock", "snd_una")?,
@@ -72,7 +77,7 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
         has_loops: u32::from(btf.has_name(LOOP)),
         has_allocator: u32::from(btf.has_name(ALLOCATOR)),
         has_current_task: u32::from(has_current_task()),
-        has_sends: u32::from(sending::queue_kind(&btf).is_some()),
+        has_sends: u32::from(sending::queue_kind(btf).is_some()),
     })
 }
 

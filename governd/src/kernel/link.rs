@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use aya_obj::generated::bpf_link_type;
+
 use super::{
     KernelError,
     sys::{self, Command},
@@ -101,22 +103,20 @@ impl Link {
         sys::pin(self.fd.as_fd(), path)
     }
 
-    /// Its descriptor.
-    pub(super) fn fd(&self) -> &OwnedFd {
-        &self.fd
-    }
-
     /// Whether it still holds: the kernel takes links off a cgroup that is removed, and root may
     /// take off any. Other links hold as long as they are.
     pub(super) fn is_alive(&self) -> Result<bool, KernelError> {
-        let cgroup = fd_info(&self.fd, "cgroup_id:").map_err(KernelError::Link)?;
-        Ok(cgroup != Some(0))
+        let info = sys::link_info(self.fd.as_fd()).map_err(KernelError::Link)?;
+        // SAFETY: the kernel says which member it wrote, and what it did not write is zero.
+        let cgroup = unsafe { info.__bindgen_anon_1.cgroup.cgroup_id };
+        Ok(info.type_ != bpf_link_type::BPF_LINK_TYPE_CGROUP as u32 || cgroup != 0)
     }
-}
 
-/// A number that the kernel shows of an open descriptor.
-pub(super) fn fd_info(fd: &OwnedFd, name: &str) -> io::Result<Option<u64>> {
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name));
-    Ok(value.and_then(|value| value.trim().parse().ok()))
+    /// Whether it still is at an interface, one to which it was attached.
+    pub(super) fn is_at_interface(&self) -> io::Result<bool> {
+        let info = sys::link_info(self.fd.as_fd())?;
+        // SAFETY: as above.
+        let interface = unsafe { info.__bindgen_anon_1.tcx.ifindex };
+        Ok(info.type_ != bpf_link_type::BPF_LINK_TYPE_TCX as u32 || interface != 0)
+    }
 }

@@ -2,27 +2,28 @@
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     fmt, fs, io,
     path::{Path, PathBuf},
 };
 
-use aya::{Ebpf, EbpfError, EbpfLoader, maps::MapError, programs::ProgramError};
 use governd_common::{
     layout::KernelLayout,
     names::{global, map},
     verdict::Loss,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
+use zerocopy::IntoBytes as _;
 
 use super::{
-    KernelError, Pins,
+    KernelError, Offer, Pins,
     attach::{self, Links},
     canary::Canary,
     cgroup,
+    collection::{Collection, Wanted},
     handover::Handover,
     lack::Lack,
-    layout, object, pins,
-    pod::Shared,
+    lsm, object, pins,
     ring::Events,
     shape::Shape,
     tables::PolicyTables,
@@ -52,7 +53,9 @@ pub struct KernelOptions {
 /// not pinned.
 pub struct Kernel {
     pub(super) links: Links,
-    pub(super) ebpf: Ebpf,
+    pub(super) collection: Collection,
+    /// Programs that are done without, and why.
+    pub(super) refused: Vec<(&'static str, KernelError)>,
     pub(super) tables: PolicyTables,
     events: Option<Events>,
     cgroup: PathBuf,
@@ -73,9 +76,9 @@ impl Kernel {
     /// Loads and attaches the programs. Nothing is governed before [`Kernel::install`].
     ///
     /// # Errors
-    /// If there is no cgroup v2 tree, no BTF, no permission, or the kernel refuses a program.
-    pub fn load(options: &KernelOptions) -> Result<Self, KernelError> {
-        Self::load_on(options, layout::of_kernel()?)
+    /// If there is no cgroup v2 tree, no permission, or the kernel refuses a program.
+    pub fn load(options: &KernelOptions, offer: &Offer) -> Result<Self, KernelError> {
+        Self::load_all(options, offer, None)
     }
 
     /// Loads programs that are to outlive the daemon: over the maps and in the places of those that
@@ -83,53 +86,64 @@ impl Kernel {
     ///
     /// # Errors
     /// As [`Kernel::load`]; or what is pinned cannot be used. It goes on as it is, then.
-    pub fn load_pinned(options: &KernelOptions, pins: Pins) -> Result<Self, KernelError> {
-        Self::load_all(options, layout::of_kernel()?, Some(pins))
-    }
-
-    /// Loads on a kernel with this layout, which for a test may have less than the running one.
-    pub(super) fn load_on(
+    pub fn load_pinned(
         options: &KernelOptions,
-        layout: KernelLayout,
+        offer: &Offer,
+        pins: Pins,
     ) -> Result<Self, KernelError> {
-        Self::load_all(options, layout, None)
+        Self::load_all(options, offer, Some(pins))
     }
 
     fn load_all(
         options: &KernelOptions,
-        layout: KernelLayout,
+        offer: &Offer,
         pins: Option<Pins>,
     ) -> Result<Self, KernelError> {
         let path = options.cgroup.clone().map_or_else(cgroup::root, Ok)?;
         let directory = cgroup::open(&path)?;
-        let lacks = Lack::all(&layout);
+        let lacks = offer.lacks();
         let mut pinned = None;
         let mut generation = 0;
         if let Some(pins) = pins {
-            let shape = Shape::of(&object_for(&layout)?, options)?;
+            let shape = Shape::of(&object_for(&offer.layout)?, options)?;
             let (place, before) = pins.prepare(&shape)?;
             generation = before;
             let handover = Handover::take(&place.maps)?;
             pinned = Some(Pinned { pins, place, handover });
         }
         let places = pinned.as_ref().map(|pinned| &pinned.place);
-        let mut ebpf = load_object(options, layout, places.map(|place| &*place.maps))?;
+        let mut collection = load_object(options, &offer.layout, places.map(|place| &*place.maps))?;
         let place = attach::Place {
             directory: &directory,
             path: &path,
             pins: places.map(|place| &*place.links),
         };
-        let links = Links::attach(&mut ebpf, &place, &lacks)?;
-        let mut tables = PolicyTables::take(&mut ebpf)?;
+        let (links, refused) = Links::attach(&mut collection, &place, offer)?;
+        for (program, error) in refused.iter().filter(|(program, _)| lsm::is_one(program)) {
+            tracing::warn!(%error, program, "left out");
+        }
+        collection.forget_codes();
+        let mut tables = PolicyTables::take(&mut collection)?;
         tables.count_from(generation);
         if tables.generation > 0 {
             // Only now do programs mark everybody whom a tracked process starts.
             tables.watch_all()?;
         }
         let meter = pinned.as_mut().and_then(|pinned| pinned.handover.take_meter());
-        let events = Some(Events::take(&mut ebpf, meter.unwrap_or_default())?);
+        let events = Some(Events::take(&mut collection, meter.unwrap_or_default())?);
         let (cgroup, canary) = (path, None);
-        Ok(Self { links, ebpf, tables, events, cgroup, directory, lacks, pinned, canary })
+        Ok(Self {
+            links,
+            collection,
+            refused,
+            tables,
+            events,
+            cgroup,
+            directory,
+            lacks,
+            pinned,
+            canary,
+        })
     }
 
     /// Makes what is loaded stay when the daemon ends, and takes away what it replaces. To be
@@ -220,40 +234,40 @@ fn object_for(layout: &KernelLayout) -> Result<Cow<'static, [u8]>, KernelError> 
 /// Creates the maps, or opens those that are pinned in a directory, and prepares the programs.
 pub(super) fn load_object(
     options: &KernelOptions,
-    layout: KernelLayout,
+    layout: &KernelLayout,
     pins: Option<&Path>,
-) -> Result<Ebpf, KernelError> {
+) -> Result<Collection, KernelError> {
     raise_memlock();
-    let object = object_for(&layout)?;
-    let layout = Shared(layout);
-    let mut loader = EbpfLoader::new();
+    let object = object_for(layout)?;
     let daemon = std::process::id();
-    loader.override_global(global::LAYOUT, &layout, true);
-    loader.override_global(global::DAEMON, &daemon, true);
-    if let Some(bytes) = options.ring_bytes {
-        loader.map_max_entries(map::EVENTS, bytes);
-    }
-    if let Some(entries) = options.tasks_max {
-        loader.map_max_entries(map::TASKS, entries);
-    }
-    if let Some(pins) = pins {
-        for name in map::ALL {
-            loader.map_pin_path(name, pins.join(name));
-        }
-    }
-    loader.load(&object).map_err(object_error)
+    let entries = [(map::EVENTS, options.ring_bytes), (map::TASKS, options.tasks_max)];
+    let entries = entries.into_iter().filter_map(|(name, entries)| Some((name, entries?)));
+    let wanted = Wanted {
+        globals: HashMap::from([
+            (global::LAYOUT, layout.as_bytes()),
+            (global::DAEMON, daemon.as_bytes()),
+        ]),
+        entries: entries.collect(),
+        pins: pins.map(|pins| (pins, &map::ALL[..])),
+    };
+    Collection::make(&object, &wanted)
 }
 
 /// Creates the maps and prepares the programs for packets of captures: nothing is to be attached.
-pub(super) fn load_replay(layout: KernelLayout, flows_max: u32) -> Result<Ebpf, KernelError> {
+pub(super) fn load_replay(
+    layout: &KernelLayout,
+    flows_max: u32,
+) -> Result<Collection, KernelError> {
     raise_memlock();
-    let layout = Shared(layout);
-    let mut loader = EbpfLoader::new();
-    loader.override_global(global::LAYOUT, &layout, true);
-    loader.override_global(global::REPLAY, &1_u32, true);
-    loader.map_max_entries(map::FLOWS, flows_max);
-    loader.map_max_entries(map::HELLO_FLOWS, flows_max);
-    loader.load(OBJECT).map_err(object_error)
+    let wanted = Wanted {
+        globals: HashMap::from([
+            (global::LAYOUT, layout.as_bytes()),
+            (global::REPLAY, 1_u32.as_bytes()),
+        ]),
+        entries: HashMap::from([(map::FLOWS, flows_max), (map::HELLO_FLOWS, flows_max)]),
+        pins: None,
+    };
+    Collection::make(OBJECT, &wanted)
 }
 
 /// Kernels before 5.11 charge maps to the memlock limit. Where it cannot be raised, loading says
@@ -262,36 +276,6 @@ pub fn raise_memlock() {
     let unlimited = Rlimit { current: None, maximum: None };
     if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
         tracing::debug!(%error, "cannot raise the memlock limit");
-    }
-}
-
-fn object_error(error: EbpfError) -> KernelError {
-    let what = "creating a map";
-    match error {
-        EbpfError::MapError(MapError::CreateError { io_error: source, .. })
-            if is_permission(&source) =>
-        {
-            KernelError::Permission { what, source }
-        }
-        EbpfError::MapError(MapError::SyscallError(syscall))
-            if is_permission(&syscall.io_error) =>
-        {
-            KernelError::Permission { what, source: syscall.io_error }
-        }
-        other => KernelError::Object(Box::new(other)),
-    }
-}
-
-pub(super) fn load_error(program: &'static str, error: ProgramError) -> KernelError {
-    let what = "loading a program";
-    match error {
-        ProgramError::LoadError { io_error: source, .. } if is_permission(&source) => {
-            KernelError::Permission { what, source }
-        }
-        ProgramError::SyscallError(syscall) if is_permission(&syscall.io_error) => {
-            KernelError::Permission { what, source: syscall.io_error }
-        }
-        source => KernelError::Load { program, source: Box::new(source) },
     }
 }
 

@@ -83,6 +83,38 @@ impl Drop for Mapping {
     }
 }
 
+/// Bytes of a piece of memory that the allocator takes from the kernel by itself and gives back
+/// when it is freed, and of freed memory at the end of the heap that it keeps.
+const KEPT_BYTES: libc::c_int = 128 * 1_024;
+/// Heaps that threads share.
+const HEAPS: libc::c_int = 2;
+
+/// Has the allocator keep little of what is freed: a start takes several times what is needed
+/// afterwards, and left to itself the allocator keeps more the more it has seen. To be called
+/// before there are other threads.
+pub fn keep_little() {
+    #[cfg(target_env = "gnu")]
+    for (what, value) in [
+        (libc::M_MMAP_THRESHOLD, KEPT_BYTES),
+        (libc::M_TRIM_THRESHOLD, KEPT_BYTES),
+        (libc::M_ARENA_MAX, HEAPS),
+    ] {
+        // SAFETY: the call sets numbers that later allocations go by.
+        if unsafe { libc::mallopt(what, value) } == 0 {
+            tracing::debug!(what, "the allocator keeps more than it has to");
+        }
+    }
+}
+
+/// Gives back what is free now, wherever in the heap it is.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call touches only what nobody uses.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Bytes of a page.
 pub(super) fn page_bytes() -> usize {
     // SAFETY: the call only reads; it has no reason to fail, and pages are not smaller.

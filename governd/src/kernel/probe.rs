@@ -3,21 +3,18 @@
 //! Findings come from trying, not from release numbers: each program is given to this kernel's own
 //! verifier. Nothing is attached, and nothing stays.
 
-use std::{fs, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
-use governd_common::layout::KernelLayout;
 use rustix::process::{Resource, getrlimit};
 
 use super::{
-    KernelError, KernelOptions,
-    attach::{self, programs},
+    KernelError, KernelOptions, Offer,
+    attach::programs,
     btf, cgroup,
+    collection::Collection,
     lack::{Lack, left_out},
-    layout,
-    link::fd_info,
     load::load_object,
-    lsm::{self, Hooks},
-    own, sending, unix,
+    lsm, sys,
 };
 
 /// How a finding came out.
@@ -62,23 +59,23 @@ impl Probe {
 /// Looks at this host.
 pub fn probe() -> Vec<Probe> {
     let mut probes = vec![kernel(), capabilities(), lockdown(), memlock(), jit(), bpffs(), tree()];
-    match layout::of_kernel() {
-        Ok(layout) => {
+    match Offer::of_kernel() {
+        Ok(offer) => {
             probes.push(Probe::ok("btf", btf::PATH));
-            probes.extend(probe_programs(layout));
+            probes.extend(probe_programs(&offer));
         }
         Err(error) => probes.push(Probe::missing("btf", &error)),
     }
     probes
 }
 
-/// Looks at what a kernel with this layout lacks, and gives it the programs.
-pub(super) fn probe_programs(layout: KernelLayout) -> Vec<Probe> {
-    let lacks = Lack::all(&layout);
+/// Looks at what a kernel lacks that offers this, and gives it the programs.
+pub(super) fn probe_programs(offer: &Offer) -> Vec<Probe> {
+    let lacks = offer.lacks();
     let mut probes: Vec<_> = Lack::EVERY.iter().map(|lack| lacking(&lacks, *lack)).collect();
-    let hooks = Hooks::of_kernel().unwrap_or_default();
-    probes.push(Probe::ok(lsm::WORD, hooks.detail()));
-    probes.extend(try_programs(layout, &lacks, &hooks));
+    let are_asked = programs().any(|name| lsm::is_one(name) && offer.kind(name).is_some());
+    probes.push(Probe::ok(lsm::WORD, lsm::detail(are_asked)));
+    probes.extend(try_programs(offer, &lacks));
     probes
 }
 
@@ -190,54 +187,46 @@ fn lacking(lacks: &[Lack], lack: Lack) -> Probe {
 }
 
 /// Gives every program to the verifier.
-fn try_programs(layout: KernelLayout, lacks: &[Lack], hooks: &Hooks) -> Vec<Probe> {
+fn try_programs(offer: &Offer, lacks: &[Lack]) -> Vec<Probe> {
     // A small ring: this is only a trial.
     let options = KernelOptions { ring_bytes: Some(4_096), ..KernelOptions::default() };
-    let mut ebpf = match load_object(&options, layout, None) {
-        Ok(ebpf) => ebpf,
+    let mut collection = match load_object(&options, &offer.layout, None) {
+        Ok(collection) => collection,
         Err(error) => return vec![Probe::missing("maps", &error)],
     };
+    let is_unasked = |name: &str| lsm::is_one(name) && offer.kind(name).is_none();
+    let wanted = programs().filter(|name| left_out(lacks, name).is_none() && !is_unasked(name));
+    let wanted: Vec<_> = wanted.map(|name| (name, offer.kind(name))).collect();
+    let refused: HashMap<_, _> = collection.load(&wanted).into_iter().collect();
     let mut probes = vec![Probe::ok("maps", "all created")];
-    for name in programs() {
+    probes.extend(programs().map(|name| {
         let title = format!("program {name}");
         if let Some(lack) = left_out(lacks, name) {
             let detail = format!("left out, see {}", lack.word());
-            probes.push(Probe::bad(&title, Outcome::Degraded, detail, lack.hint()));
-            continue;
+            return Probe::bad(&title, Outcome::Degraded, detail, lack.hint());
         }
-        let own_kind = unix::kind(name).or_else(|| hooks.kind(name));
-        let own_kind = own_kind.or_else(|| sending::kind_of(name).ok().flatten());
-        if own_kind.is_none() && lsm::is_one(name) {
-            probes.push(Probe::ok(&title, format!("left out, see {}", lsm::WORD)));
-            continue;
+        if is_unasked(name) {
+            return Probe::ok(&title, format!("left out, see {}", lsm::WORD));
         }
-        if let Some(kind) = own_kind {
-            probes.push(match own::load(&ebpf, name, kind) {
-                Ok(fd) => {
-                    let count = fd_info(&fd, "verified_insns:").ok().flatten();
-                    let count = count.map_or("unknown".to_owned(), |count| count.to_string());
-                    Probe::ok(&title, format!("loads, {count} instructions verified"))
-                }
-                Err(error) if lsm::is_one(name) => {
-                    Probe::bad(&title, Outcome::Degraded, chain(&error), error.hint())
-                }
-                Err(error) => Probe::missing(&title, &error),
-            });
-            continue;
-        }
-        let loaded = attach::find(&mut ebpf, name)
-            .and_then(|program| attach::load_checked(program, name).map(|()| program.info()));
-        probes.push(match loaded {
-            Ok(Ok(info)) => {
-                let count = info.verified_instruction_count();
-                let count = count.map_or("unknown".to_owned(), |count| count.to_string());
-                Probe::ok(&title, format!("loads, {count} instructions verified"))
+        match refused.get(name) {
+            Some(error) if lsm::is_one(name) => {
+                Probe::bad(&title, Outcome::Degraded, chain(error), error.hint())
             }
-            Ok(Err(error)) => Probe::ok(&title, format!("loads, no details: {error}")),
-            Err(error) => Probe::missing(&title, &error),
-        });
-    }
+            Some(error) => Probe::missing(&title, error),
+            None => Probe::ok(
+                &title,
+                format!("loads, {} instructions verified", count(&collection, name)),
+            ),
+        }
+    }));
     probes
+}
+
+/// Instructions that the verifier looked at, as far as the kernel says it.
+fn count(collection: &Collection, name: &'static str) -> String {
+    let info = collection.program(name).ok().and_then(|program| sys::program_info(program).ok());
+    let count = info.map(|info| info.verified_insns).filter(|count| *count != 0);
+    count.map_or("unknown".to_owned(), |count| count.to_string())
 }
 
 /// An error and what it comes from, in one line.

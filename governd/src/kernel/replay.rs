@@ -7,11 +7,7 @@
 
 use std::fmt;
 
-use aya::{
-    Ebpf,
-    maps::{HashMap, MapData},
-    programs::{CgroupSkb, Program, TestRun as _, TestRunOptions},
-};
+use aya::maps::{HashMap, MapData};
 use governd_common::{
     key::FlowKey,
     names::{map, program, tail},
@@ -19,11 +15,13 @@ use governd_common::{
 };
 
 use super::{
-    KernelError, RawEvent, attach, layout,
+    KernelError, Offer, RawEvent, attach,
+    collection::Collection,
     load::load_replay,
     meter::Meter,
     pod::Shared,
     ring::Events,
+    sys,
     tables::{PolicyTables, open},
 };
 use crate::policy::image::TableImage;
@@ -49,7 +47,7 @@ pub enum Direction {
 
 /// The programs that look at packets, and their maps.
 pub struct Replay {
-    ebpf: Ebpf,
+    collection: Collection,
     tables: PolicyTables,
     flows: HashMap<MapData, Shared<FlowKey>, Shared<SocketOwner>>,
     beginnings: HashMap<MapData, Shared<FlowKey>, [u8; BEGINNING_BYTES]>,
@@ -66,18 +64,21 @@ impl Replay {
     /// # Errors
     /// As [`super::Kernel::load`], without what attaching needs.
     pub fn load() -> Result<Self, KernelError> {
-        let mut ebpf = load_replay(layout::of_kernel()?, FLOWS_MAX)?;
+        let mut collection = load_replay(&Offer::of_kernel()?.layout, FLOWS_MAX)?;
         let called = tail::ALL.iter().map(|(_, _, name)| *name);
-        for name in [program::SKB_INGRESS, program::SKB_EGRESS].into_iter().chain(called) {
-            attach::load_checked(attach::find(&mut ebpf, name)?, name)?;
+        let wanted = [program::SKB_INGRESS, program::SKB_EGRESS].into_iter().chain(called);
+        let wanted: Vec<_> = wanted.map(|name| (name, None)).collect();
+        if let Some((_, error)) = collection.load(&wanted).pop() {
+            return Err(error);
         }
+        collection.forget_codes();
         // What is missing cannot be done without here, so nothing is left out.
-        attach::fill_tails(&mut ebpf, &[])?;
-        let tables = PolicyTables::take(&mut ebpf)?;
-        let flows = open(&mut ebpf, map::FLOWS)?;
-        let beginnings = open(&mut ebpf, map::HELLO_FLOWS)?;
-        let events = Events::take(&mut ebpf, Meter::default())?;
-        Ok(Self { ebpf, tables, flows, beginnings, flows_len: 0, events })
+        attach::fill_tails(&collection, &[])?;
+        let tables = PolicyTables::take(&mut collection)?;
+        let flows = open(&mut collection, map::FLOWS)?;
+        let beginnings = open(&mut collection, map::HELLO_FLOWS)?;
+        let events = Events::take(&mut collection, Meter::default())?;
+        Ok(Self { collection, tables, flows, beginnings, flows_len: 0, events })
     }
 
     /// Puts a policy in force and returns its generation.
@@ -155,21 +156,12 @@ impl Replay {
         let mut frame = vec![0; ETHERNET_BYTES - 2];
         frame.extend(if is_v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 });
         frame.extend_from_slice(packet);
-        let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() };
-        let ran = self.program(name)?.test_run(options).map_err(|source| {
-            let source = Box::new(source);
+        let returned = sys::run(self.collection.program(name)?, &frame).map_err(|source| {
             KernelError::Run { program: name, packet_bytes: packet.len(), source }
         })?;
         self.events.drain(each)?;
         // The lowest bit is the verdict (include/linux/bpf-cgroup.h, `BPF_RET_SET_CN`).
-        Ok(ran.return_value & 1 == 1)
-    }
-
-    fn program(&mut self, name: &'static str) -> Result<&mut CgroupSkb, KernelError> {
-        match attach::find(&mut self.ebpf, name)? {
-            Program::CgroupSkb(program) => Ok(program),
-            _ => Err(KernelError::Missing(name)),
-        }
+        Ok(returned & 1 == 1)
     }
 }
 

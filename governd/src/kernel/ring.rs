@@ -13,10 +13,7 @@ use std::{
     time::Duration,
 };
 
-use aya::{
-    Ebpf,
-    maps::{Map, MapError},
-};
+use aya::maps::{Map, MapError};
 use governd_common::{
     event::{
         DnsEvent, EventHeader, EventKind, ExecEvent, ExitEvent, FlowEvent, ForkEvent,
@@ -27,11 +24,12 @@ use governd_common::{
         INITIAL_BYTES_MAX, NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX,
     },
     names::map,
+    table::SocketOwner,
 };
 use tokio::{io::unix::AsyncFd, time};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{KernelError, meter::Meter, records::Records};
+use super::{KernelError, collection::Collection, meter::Meter, records::Records};
 
 /// When the reader looks again.
 #[derive(Clone, Copy, Debug)]
@@ -98,9 +96,19 @@ impl RawEvent {
         }
     }
 
-    /// Whether what follows it may be read later: it is an exec of who is no agent's.
+    /// Whether another governed process begins or ends with it than the one that it is about.
+    pub fn tells_of_others(&self) -> bool {
+        matches!(self, Self::Fork(_) | Self::Exit(_) | Self::Influence(_))
+    }
+
+    /// Whether what follows it may be read later: it is an exec of who is no agent's, or a trial of
+    /// the daemon's own.
     fn waits(&self) -> bool {
-        matches!(self, Self::Exec(event) if event.header.subject == 0)
+        match self {
+            Self::Exec(event) => event.header.subject == 0,
+            Self::Flow(event) => event.header.subject == SocketOwner::CANARY,
+            _ => false,
+        }
     }
 
     /// Reads an event; `None` if it is not one, or says of itself what cannot be.
@@ -165,8 +173,8 @@ pub struct Events {
 }
 
 impl Events {
-    pub(super) fn take(ebpf: &mut Ebpf, meter: Meter) -> Result<Self, KernelError> {
-        let Some(Map::RingBuf(ring)) = ebpf.take_map(map::EVENTS) else {
+    pub(super) fn take(collection: &mut Collection, meter: Meter) -> Result<Self, KernelError> {
+        let Some(Map::RingBuf(ring)) = collection.take_map(map::EVENTS) else {
             return Err(KernelError::Missing(map::EVENTS));
         };
         let failed = KernelError::map("open", map::EVENTS);

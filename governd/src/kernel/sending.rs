@@ -2,7 +2,7 @@
 
 use governd_common::names::program;
 
-use super::{KernelError, btf::Btf, own::Kind};
+use super::{btf::Btf, program::Kind};
 
 /// `BPF_PROG_TYPE_TRACING` and `BPF_TRACE_RAW_TP` (include/uapi/linux/bpf.h).
 const TRACING: u32 = 26;
@@ -35,14 +35,14 @@ pub(crate) fn paths(btf: &Btf) -> Option<(u32, Kind)> {
     btf.has_name(PATH_HELPER).then_some((connection, kind))
 }
 
-/// Kind of a program of these on the running kernel, if it is one.
-pub(crate) fn kind_of(name: &str) -> Result<Option<Kind>, KernelError> {
-    Ok(match name {
-        program::TCP_SEND => queue_kind(&Btf::of_kernel()?),
-        program::ANY_SEND => kind(&Btf::of_kernel()?, ANY_TRACEPOINT),
-        program::PATH_SEND => paths(&Btf::of_kernel()?).map(|(_, kind)| kind),
-        _ => None,
-    })
+/// Kinds of those of these programs that the kernel has tracepoints for.
+pub(crate) fn kinds(btf: &Btf) -> impl Iterator<Item = (&'static str, Kind)> {
+    let kinds = [
+        (program::TCP_SEND, queue_kind(btf)),
+        (program::ANY_SEND, kind(btf, ANY_TRACEPOINT)),
+        (program::PATH_SEND, paths(btf).map(|(_, kind)| kind)),
+    ];
+    kinds.into_iter().filter_map(|(name, kind)| Some((name, kind?)))
 }
 
 fn kind(btf: &Btf, tracepoint: &str) -> Option<Kind> {

@@ -2,10 +2,7 @@
 
 use std::io;
 
-use aya::{
-    Ebpf,
-    maps::{HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key as LpmKey},
-};
+use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key as LpmKey};
 use governd_common::key::{
     CgroupKey, CidrKey, DecisionKey, DelegationKey, ExeKey, NameKey, ResolverKey, SocketPathKey,
     SubjectKey, UidKey,
@@ -13,6 +10,7 @@ use governd_common::key::{
 
 use super::{
     KernelError,
+    collection::Collection,
     intact::Seal,
     pod::Shared,
     sys,
@@ -160,19 +158,19 @@ impl<M: Store<K>, K: InSlot> Sealed for Slotted<M, K> {
 impl<M: Store<K>, K: InSlot> Slotted<M, K> {
     /// Takes the map, with what an earlier daemon wrote into it: all of one policy, and perhaps a
     /// part of another.
-    pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, KernelError>
+    pub(super) fn take(collection: &mut Collection, name: &'static str) -> Result<Self, KernelError>
     where
         M: TryFrom<Map, Error = MapError>,
     {
         let (Map::HashMap(data) | Map::LpmTrie(data)) =
-            ebpf.map(name).ok_or(KernelError::Missing(name))?
+            collection.map(name).ok_or(KernelError::Missing(name))?
         else {
             return Err(KernelError::Missing(name));
         };
         let entries = data.info().map_err(KernelError::map("open", name))?.max_entries();
         let seal = Seal::new(data).map_err(unread(name))?;
         let room = entries / SLOTS;
-        let map: M = open(ebpf, name)?;
+        let map: M = open(collection, name)?;
         let (written, sums) = ([Vec::new(), Vec::new()], [0; SLOTS as usize]);
         let mut table = Self { map, name, room, written, sums, seal };
         table.reread()?;

@@ -2,7 +2,7 @@
 
 use governd_common::names::map;
 
-use super::{Kernel, KernelError, link::fd_info};
+use super::{Kernel, KernelError, sys};
 
 /// One program.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,29 +52,14 @@ impl Kernel {
     pub fn status(&self) -> Result<KernelStatus, KernelError> {
         let mut programs = Vec::new();
         for (name, is_attached) in self.links.alive()? {
-            if let Some(fd) = self.links.own(name) {
-                let info = |field| {
-                    let number = fd_info(fd, field).map_err(KernelError::Link)?;
-                    Ok(number.and_then(|number| u32::try_from(number).ok()))
-                };
-                programs.push(ProgramStatus {
-                    name,
-                    id: info("prog_id:")?.unwrap_or_default(),
-                    verified_instructions: info("verified_insns:")?,
-                    translated_bytes: None,
-                    is_attached,
-                });
-                continue;
-            }
-            let program = self.ebpf.program(name).ok_or(KernelError::Missing(name))?;
-            let info = program
-                .info()
-                .map_err(|source| KernelError::Load { program: name, source: Box::new(source) })?;
+            let program = self.collection.program(name)?;
+            let info = sys::program_info(program).map_err(KernelError::Link)?;
             programs.push(ProgramStatus {
                 name,
-                id: info.id(),
-                verified_instructions: info.verified_instruction_count(),
-                translated_bytes: info.size_translated(),
+                id: info.id,
+                // Before Linux 5.16 the kernel does not say it.
+                verified_instructions: (info.verified_insns != 0).then_some(info.verified_insns),
+                translated_bytes: (info.xlated_prog_len != 0).then_some(info.xlated_prog_len),
                 is_attached,
             });
         }

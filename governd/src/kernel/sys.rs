@@ -10,14 +10,21 @@ use std::{
     path::Path,
 };
 
+use aya_obj::generated::{bpf_link_info, bpf_prog_info};
+
 /// Commands (`enum bpf_cmd`, include/uapi/linux/bpf.h).
 #[derive(Clone, Copy, Debug)]
 #[repr(i64)]
 pub(super) enum Command {
+    MapUpdateElem = 2,
     ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
+    ProgTestRun = 10,
+    ObjInfoByFd = 15,
     RawTracepointOpen = 17,
+    BtfLoad = 18,
+    MapFreeze = 22,
     MapLookupBatch = 24,
     MapUpdateBatch = 26,
     MapDeleteBatch = 27,
@@ -145,6 +152,127 @@ pub(super) fn bpf_fd<T>(command: Command, attributes: &T) -> io::Result<OwnedFd>
     let fd = bpf(command, attributes)?;
     // SAFETY: the kernel has just given this descriptor to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Writes the one value of an array that has one, which is as long as the bytes.
+pub(super) fn fill(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    put_at(map, &0_u32, value.as_ptr() as u64)
+}
+
+/// Writes an entry. Key and value are as large as the map's.
+pub(super) fn put<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+) -> io::Result<()> {
+    put_at(map, key, std::ptr::from_ref(value) as u64)
+}
+
+fn put_at<K: aya::Pod>(map: BorrowedFd<'_>, key: &K, value: u64) -> io::Result<()> {
+    /// The members of `union bpf_attr` for elements.
+    #[repr(C)]
+    struct Element {
+        map_fd: u32,
+        reserved: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let (map_fd, key) = (map.as_raw_fd().cast_unsigned(), std::ptr::from_ref(key) as u64);
+    let attributes = Element { map_fd, reserved: 0, key, value, flags: 0 };
+    bpf(Command::MapUpdateElem, &attributes).map(|_| ())
+}
+
+/// Lets nobody but programs write a map any more.
+pub(super) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(Command::MapFreeze, &map.as_raw_fd().cast_unsigned()).map(|_| ())
+}
+
+/// Gives type information to the kernel.
+pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    /// The members of `union bpf_attr` for this command.
+    #[repr(C)]
+    struct BtfLoad {
+        btf: u64,
+        log_buf: u64,
+        btf_size: u32,
+        log_size: u32,
+        log_level: u32,
+        reserved: u32,
+    }
+    let (btf, btf_size) = (types.as_ptr() as u64, types.len() as u32);
+    let attributes = BtfLoad { btf, log_buf: 0, btf_size, log_size: 0, log_level: 0, reserved: 0 };
+    bpf_fd(Command::BtfLoad, &attributes)
+}
+
+/// Runs a program on a packet; gives what it returns.
+pub(super) fn run(program: BorrowedFd<'_>, packet: &[u8]) -> io::Result<u32> {
+    /// The members of `union bpf_attr` for this command, as far as they are used.
+    #[repr(C)]
+    struct TestRun {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+    }
+    let mut attributes = TestRun {
+        prog_fd: program.as_raw_fd().cast_unsigned(),
+        retval: 0,
+        data_size_in: packet.len() as u32,
+        data_size_out: 0,
+        data_in: packet.as_ptr() as u64,
+        data_out: 0,
+        repeat: 1,
+        duration: 0,
+    };
+    bpf_mut(Command::ProgTestRun, &mut attributes)?;
+    Ok(attributes.retval)
+}
+
+/// What the kernel says of a program.
+pub(super) fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
+    // SAFETY: numbers and bytes, of which each may be zero.
+    let mut info = unsafe { std::mem::zeroed() };
+    read_info(program, &mut info).map(|()| info)
+}
+
+/// What the kernel says of a link.
+pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<bpf_link_info> {
+    // SAFETY: as above.
+    let mut info = unsafe { std::mem::zeroed() };
+    read_info(link, &mut info).map(|()| info)
+}
+
+/// Older kernels write less, and leave the rest as it is.
+fn read_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    /// The member `info` of `union bpf_attr`.
+    #[repr(C)]
+    struct Info {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    let (bpf_fd, info_len) = (object.as_raw_fd().cast_unsigned(), size_of::<T>() as u32);
+    let mut attributes = Info { bpf_fd, info_len, info: std::ptr::from_mut(info) as u64 };
+    bpf_mut(Command::ObjInfoByFd, &mut attributes)
+}
+
+/// The same as [`bpf`] for commands that answer in their attributes.
+fn bpf_mut<T>(command: Command, attributes: &mut T) -> io::Result<()> {
+    // SAFETY: as there; nobody else holds the attributes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            std::ptr::from_mut(attributes),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Gives an object a name in a BPF file system, which keeps it.

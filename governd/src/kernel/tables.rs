@@ -11,9 +11,8 @@
 
 use std::{collections::HashSet, thread, time::Duration};
 
-use aya::{
-    Ebpf,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key as LpmKey},
+use aya::maps::{
+    Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key as LpmKey,
 };
 use governd_common::{
     address::Address,
@@ -36,6 +35,7 @@ use zerocopy::FromZeros;
 use super::{
     Kernel, KernelError,
     canary::{self, Owners},
+    collection::Collection,
     intact::Known,
     lack::{self, Lack},
     pod::Shared,
@@ -91,38 +91,38 @@ pub(crate) struct PolicyTables {
 }
 
 impl PolicyTables {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
-        let active: Array<MapData, u64> = open(ebpf, map::ACTIVE)?;
+    pub(super) fn take(collection: &mut Collection) -> Result<Self, KernelError> {
+        let active: Array<MapData, u64> = open(collection, map::ACTIVE)?;
         let generation = active.get(&0, 0).map_err(KernelError::map("read", map::ACTIVE))?;
         Ok(Self {
             active,
-            settings: open(ebpf, map::SETTINGS)?,
-            selectors: open(ebpf, map::SELECTORS)?,
-            exes: Slotted::take(ebpf, map::EXES)?,
-            uids: Slotted::take(ebpf, map::UIDS)?,
-            cgroups: Slotted::take(ebpf, map::CGROUPS)?,
-            subjects: Slotted::take(ebpf, map::SUBJECTS)?,
-            delegations: Slotted::take(ebpf, map::DELEGATIONS)?,
-            parents: Slotted::take(ebpf, map::PARENTS)?,
-            names: Slotted::take(ebpf, map::NAMES)?,
-            cidrs: Slotted::take(ebpf, map::CIDRS)?,
-            decisions: Slotted::take(ebpf, map::DECISIONS)?,
-            socket_paths: Slotted::take(ebpf, map::SOCKET_PATHS)?,
-            resolver_exes: Slotted::take(ebpf, map::RESOLVER_EXES)?,
-            resolvers: Slotted::take(ebpf, map::RESOLVERS)?,
-            tasks: open(ebpf, map::TASKS)?,
-            untracked: open(ebpf, map::UNTRACKED)?,
-            watched: Watched::take(ebpf)?,
-            bindings: open(ebpf, map::BINDINGS)?,
-            bound: open(ebpf, map::BOUND)?,
-            quic_flows: open(ebpf, map::QUIC_FLOWS)?,
-            lost: open(ebpf, map::LOST)?,
-            grants: open(ebpf, map::GRANTS)?,
-            quarantined: open(ebpf, map::QUARANTINED)?,
-            limits: Slotted::take(ebpf, map::LIMITS)?,
-            usages: open(ebpf, map::USAGES)?,
-            rule_hits: open(ebpf, map::RULE_HITS)?,
-            owners: open(ebpf, map::SOCKETS)?,
+            settings: open(collection, map::SETTINGS)?,
+            selectors: open(collection, map::SELECTORS)?,
+            exes: Slotted::take(collection, map::EXES)?,
+            uids: Slotted::take(collection, map::UIDS)?,
+            cgroups: Slotted::take(collection, map::CGROUPS)?,
+            subjects: Slotted::take(collection, map::SUBJECTS)?,
+            delegations: Slotted::take(collection, map::DELEGATIONS)?,
+            parents: Slotted::take(collection, map::PARENTS)?,
+            names: Slotted::take(collection, map::NAMES)?,
+            cidrs: Slotted::take(collection, map::CIDRS)?,
+            decisions: Slotted::take(collection, map::DECISIONS)?,
+            socket_paths: Slotted::take(collection, map::SOCKET_PATHS)?,
+            resolver_exes: Slotted::take(collection, map::RESOLVER_EXES)?,
+            resolvers: Slotted::take(collection, map::RESOLVERS)?,
+            tasks: open(collection, map::TASKS)?,
+            untracked: open(collection, map::UNTRACKED)?,
+            watched: Watched::take(collection)?,
+            bindings: open(collection, map::BINDINGS)?,
+            bound: open(collection, map::BOUND)?,
+            quic_flows: open(collection, map::QUIC_FLOWS)?,
+            lost: open(collection, map::LOST)?,
+            grants: open(collection, map::GRANTS)?,
+            quarantined: open(collection, map::QUARANTINED)?,
+            limits: Slotted::take(collection, map::LIMITS)?,
+            usages: open(collection, map::USAGES)?,
+            rule_hits: open(collection, map::RULE_HITS)?,
+            owners: open(collection, map::SOCKETS)?,
             generation,
             is_first: true,
             known: Known::default(),
@@ -415,11 +415,11 @@ fn wait_for_programs() {
     }
 }
 
-pub(super) fn open<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+pub(super) fn open<M>(collection: &mut Collection, name: &'static str) -> Result<M, KernelError>
 where
     M: TryFrom<Map, Error = MapError>,
 {
-    let map = ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
+    let map = collection.take_map(name).ok_or(KernelError::Missing(name))?;
     map.try_into().map_err(KernelError::map("open", name))
 }
 

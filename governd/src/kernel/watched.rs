@@ -8,10 +8,7 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
-use aya::{
-    Ebpf,
-    maps::{Map, MapError},
-};
+use aya::maps::{Map, MapError};
 use governd_common::{
     limits::{PIDS_MAX, PIDS_PER_BLOCK},
     names::map,
@@ -20,6 +17,7 @@ use governd_common::{
 
 use super::{
     Kernel, KernelError,
+    collection::Collection,
     memory::{Access, Mapping},
     pod::Shared,
     tables::{PolicyTables, read_all, removed},
@@ -37,8 +35,8 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn take(ebpf: &Ebpf) -> Result<Self, KernelError> {
-        let Some(Map::Array(data)) = ebpf.map(map::WATCHED) else {
+    pub(super) fn take(collection: &Collection) -> Result<Self, KernelError> {
+        let Some(Map::Array(data)) = collection.map(map::WATCHED) else {
             return Err(KernelError::Missing(map::WATCHED));
         };
         let map = data.fd().as_fd().try_clone_to_owned();

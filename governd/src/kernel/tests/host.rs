@@ -16,7 +16,7 @@ use governd_common::{event::FlowEvent, layout::KernelLayout, table::settings_fla
 use tempfile::TempDir;
 
 use super::{agent, image::Policy};
-use crate::kernel::{Events, Kernel, KernelOptions, Lack, RawEvent, cgroup, layout};
+use crate::kernel::{Events, Kernel, KernelOptions, Lack, Offer, RawEvent, cgroup, layout};
 
 const PREFIX: &str = "governd-test-";
 /// What a send gives whose packet is dropped on its way out.
@@ -120,7 +120,8 @@ impl Host {
     /// On a kernel with this layout.
     pub(super) fn on(cgroup: TestCgroup, options: KernelOptions, layout: KernelLayout) -> Self {
         let options = KernelOptions { cgroup: Some(cgroup.path.clone()), ..options };
-        let mut kernel = Kernel::load_on(&options, layout).unwrap();
+        let offer = Offer { layout, ..Offer::of_kernel().unwrap() };
+        let mut kernel = Kernel::load(&options, &offer).unwrap();
         let events = kernel.take_events().unwrap();
         Self { kernel, events, cgroup, exe: None }
     }

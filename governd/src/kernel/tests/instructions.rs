@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::host::is_root;
-use crate::kernel::{layout, probe::probe_programs};
+use crate::kernel::{Offer, probe::probe_programs};
 
 const SNAPSHOT: &str = include_str!("instructions.tsv");
 const SERIES: &str = "6.18.";
@@ -21,7 +21,7 @@ fn snapshot() -> BTreeMap<String, u64> {
 
 /// What this kernel's verifier counts, by program.
 fn counted() -> BTreeMap<String, u64> {
-    let probes = probe_programs(layout::of_kernel().unwrap());
+    let probes = probe_programs(&Offer::of_kernel().unwrap());
     let programs = probes.iter().filter_map(|probe| {
         let name = probe.name.strip_prefix("program ")?;
         let count = probe.detail.strip_prefix("loads, ")?.strip_suffix(" instructions verified")?;

@@ -17,7 +17,7 @@ use super::{
     image::{AGENT, Policy, block},
 };
 use crate::kernel::{
-    KernelError, KernelOptions, Lack, attach, layout,
+    KernelError, KernelOptions, Lack, Offer, attach, layout,
     load::{TRACED, load_object},
     probe::{Outcome, probe_programs},
 };
@@ -52,7 +52,7 @@ fn what_the_doctor_would_call_degraded_on_older_kernels_is_and_the_rest_works() 
 
 fn doctor_tells_the_truth(layout: KernelLayout) {
     let lacks = Lack::all(&layout);
-    let probes = probe_programs(layout);
+    let probes = probe_programs(&Offer { layout, ..Offer::of_kernel().unwrap() });
     let outcome = |name: &str| probes.iter().find(|probe| probe.name == name).unwrap().outcome;
     let host = Host::on(TestCgroup::new(), KernelOptions::default(), layout);
     assert_eq!(host.kernel.lacks(), lacks);
@@ -83,9 +83,9 @@ fn tables_that_tracepoint_programs_read_have_their_memory_where_none_can_be_give
         (KernelLayout { has_allocator: 0, ..own }, 0),
         (KernelLayout { has_allocator: 1, ..own }, BPF_F_NO_PREALLOC),
     ] {
-        let ebpf = load_object(&KernelOptions::default(), layout, None).unwrap();
+        let collection = load_object(&KernelOptions::default(), &layout, None).unwrap();
         for name in TRACED {
-            let Some(Map::HashMap(data)) = ebpf.map(name) else { panic!("no {name}") };
+            let Some(Map::HashMap(data)) = collection.map(name) else { panic!("no {name}") };
             assert_eq!(data.info().unwrap().map_flags(), flags, "{name}");
         }
     }

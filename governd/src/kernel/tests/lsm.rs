@@ -9,7 +9,7 @@ use super::{
     host::{EPERM, Host, is_root},
     image::{AGENT, Policy},
 };
-use crate::kernel::{KernelOptions, RawEvent, lsm::Hooks};
+use crate::kernel::{KernelOptions, Offer, RawEvent};
 
 #[test]
 fn an_enforced_agent_does_nothing_to_the_daemon_where_the_kernel_asks() {
@@ -17,7 +17,7 @@ fn an_enforced_agent_does_nothing_to_the_daemon_where_the_kernel_asks() {
         return;
     }
     let mut host = Host::with_own_exe(KernelOptions::default());
-    let asks = Hooks::of_kernel().unwrap().kind("lsm_kill").is_some();
+    let asks = Offer::of_kernel().unwrap().kind("lsm_kill").is_some();
     let exe = host.agent_exe();
     let daemon = std::process::id();
     let acts = [

@@ -13,11 +13,11 @@ fn the_object_has_the_maps_and_programs_that_the_names_say() {
         return;
     }
     let layout = layout::of_kernel().unwrap();
-    let ebpf = load_object(&KernelOptions::default(), layout, None).unwrap();
-    let maps: BTreeSet<&str> =
-        ebpf.maps().map(|(name, _)| name).filter(|name| !name.starts_with('.')).collect();
+    let collection = load_object(&KernelOptions::default(), &layout, None).unwrap();
+    let (maps, programs) = collection.names();
+    let maps: BTreeSet<&str> = maps.into_iter().filter(|name| !name.starts_with('.')).collect();
     assert_eq!(maps, BTreeSet::from(map::ALL));
-    let programs: BTreeSet<&str> = ebpf.programs().map(|(name, _)| name).collect();
+    let programs: BTreeSet<&str> = programs.into_iter().collect();
     assert_eq!(programs, BTreeSet::from(program::ALL));
     assert_eq!(programs, attach::programs().collect());
 }

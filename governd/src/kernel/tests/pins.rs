@@ -18,7 +18,7 @@ use super::{
     image::Policy,
 };
 use crate::{
-    kernel::{Harm, Kernel, KernelError, KernelOptions, Pins, RawEvent, Tampering},
+    kernel::{Harm, Kernel, KernelError, KernelOptions, Offer, Pins, RawEvent, Tampering},
     policy::ids::Ids,
 };
 
@@ -68,7 +68,7 @@ impl Host {
             ring_bytes: Some(64 * 1_024),
             ..KernelOptions::default()
         };
-        Kernel::load_pinned(&options, pins)
+        Kernel::load_pinned(&options, &Offer::of_kernel().unwrap(), pins)
     }
 
     /// Puts a policy in force that denies everything but an address.
@@ -173,7 +173,7 @@ fn another_layout_takes_the_place_of_the_one_in_force() {
         ring_bytes: Some(128 * 1_024),
         ..KernelOptions::default()
     };
-    let mut kernel = Kernel::load_pinned(&options, pins).unwrap();
+    let mut kernel = Kernel::load_pinned(&options, &Offer::of_kernel().unwrap(), pins).unwrap();
     // The new programs have no policy yet: the old ones deny.
     assert_ne!(host.connect(), ["ok"]);
     assert_eq!(host.enforce(&mut kernel), 2);

@@ -1,0 +1,37 @@
+//! What the running kernel offers: read once, for all who want to know.
+
+use std::collections::HashMap;
+
+use governd_common::layout::KernelLayout;
+
+use super::{KernelError, btf::Btf, lack::Lack, layout, lsm, program::Kind, sending, unix};
+
+/// What its type information says, and which security modules it has.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub(super) layout: KernelLayout,
+    /// Kinds of the programs of which the object does not say them.
+    pub(super) kinds: HashMap<&'static str, Kind>,
+}
+
+impl Offer {
+    /// That of the running kernel.
+    ///
+    /// # Errors
+    /// If its type information cannot be read.
+    pub fn of_kernel() -> Result<Self, KernelError> {
+        let btf = Btf::of_kernel()?;
+        let kinds = unix::kinds().chain(sending::kinds(&btf)).chain(lsm::kinds(&btf));
+        Ok(Self { layout: layout::of(&btf)?, kinds: kinds.collect() })
+    }
+
+    /// What it lacks.
+    pub fn lacks(&self) -> Vec<Lack> {
+        Lack::all(&self.layout)
+    }
+
+    /// A program's kind, where the object does not say it.
+    pub(super) fn kind(&self, name: &str) -> Option<Kind> {
+        self.kinds.get(name).copied()
+    }
+}
