@@ -105,6 +105,8 @@ fn is_listed_for(
     settings: &Subject,
     key: &mut Key<SocketPathKey>,
 ) -> bool {
+    // Once for all, or the verifier would look at it for each.
+    let climbs = climbs(&key.data);
     for member in settings.members_or(subject) {
         if member == 0 {
             break;
@@ -114,7 +116,7 @@ fn is_listed_for(
         };
         let is_free = own.mode < settings.mode || own.flags & subject_flag::LOCAL_SOCKETS != 0;
         key.data.subject = member.to_be_bytes();
-        if !is_free && !is_listed(key) {
+        if !is_free && !is_listed(key, climbs) {
             return false;
         }
     }
@@ -122,22 +124,26 @@ fn is_listed_for(
 }
 
 #[inline(always)]
-fn is_listed(key: &Key<SocketPathKey>) -> bool {
+fn is_listed(key: &Key<SocketPathKey>, climbs: bool) -> bool {
     match SOCKET_PATHS.get(key).copied() {
         Some(socket_path::WHOLE) => true,
-        Some(socket_path::BEGINNING) => !climbs(&key.data),
+        Some(socket_path::BEGINNING) => !climbs,
         _ => false,
     }
 }
 
-/// Whether the path leaves a directory that it went into.
+/// Whether the path leaves a directory that it went into. Without a branch at each byte, for the
+/// verifier would follow both ways of each.
 #[inline(always)]
 fn climbs(key: &SocketPathKey) -> bool {
-    let mut climbs = false;
+    let mut found = 0;
     for window in key.path.windows(3) {
-        climbs |= window == b"/..";
+        let [first, second, third] = window else { continue };
+        let differs = (first ^ b'/') | (second ^ b'.') | (third ^ b'.');
+        // Below zero, and so with the highest bit, only where nothing differs.
+        found |= u64::from(differs).wrapping_sub(1);
     }
-    climbs
+    found >> (u64::BITS - 1) != 0
 }
 
 /// In a stack frame of its own, and put together in the ring itself: the stack has no room for a
