@@ -186,6 +186,7 @@ impl Engine {
     }
 
     pub(super) fn event(&mut self, event: RawEvent) {
+        self.watch.hear(&event);
         match event {
             // A trial of the daemon's own.
             RawEvent::Flow(event) if self.kernel.is_trial(event.cookie) => {}
@@ -339,6 +340,9 @@ impl Engine {
 
     fn lost(&mut self, lost: Vec<(Loss, u64)>) {
         let now_ms = clock::now_ms();
+        if lost != self.lost {
+            self.watch.expect_changes();
+        }
         self.step(Input::Lost(&lost, now_ms));
         for (loss, count) in std::mem::replace(&mut self.lost, lost) {
             if let Err(error) = self.kernel.set_recorded(loss, count, now_ms) {
@@ -399,6 +403,7 @@ impl Engine {
         self.kernel.rebind(&moves.after)?;
         self.state.names.settle(set_of);
         self.track(&policy)?;
+        self.watch.expect_changes();
         let sources = self.rulebook.files().to_vec();
         self.notices.install(&policy);
         self.step(Input::Installed { policy, generation, sources });

@@ -257,7 +257,7 @@ impl Cover {
             all.extend(own);
         }
         let mut known = all.iter().map(|namespace| namespace.inode).collect();
-        all.extend(self.lookout.look(&self.proc, &self.proc.pids(), &mut known));
+        all.extend(self.lookout.look(&self.proc, &mut known));
         all.extend(NetworkNamespace::named(&mut known));
         self.looks = self.looks.wrapping_add(1);
         let present = self.cover(all)?;

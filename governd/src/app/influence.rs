@@ -147,6 +147,7 @@ impl Engine {
         let marked = if traced == INIT || traced == process::id() {
             Ok(())
         } else {
+            self.watch.expect_changes();
             self.kernel.set_task(traced, Task { subject, root, since_ns: clock::boot_ns() })
         };
         let actor = actor(self.processes.now(tracer, clock::boot_ns()));

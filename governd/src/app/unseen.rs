@@ -6,7 +6,7 @@ use std::{
     mem,
 };
 
-use governd_common::verdict::Mode;
+use governd_common::{event::EventHeader, table::SocketOwner, verdict::Mode};
 
 use super::{
     clock,
@@ -19,18 +19,27 @@ use crate::{
         state::Input,
         unseen::{Deed, Unseen},
     },
-    kernel::{Load, Loads},
+    kernel::{Load, Loads, RawEvent},
     policy::image::Compiled,
     workload::sockets::unseen::Lookout,
 };
+
+/// The subject of the daemon's own trials.
+const CANARY: u32 = SocketOwner::CANARY;
+/// The processes are listed at every other look if some may have begun or ended: that costs more
+/// than to take what was found.
+const LOOKS_CHANGED: u32 = 2;
+/// And at every one of so many in any case: who is found to be an agent's as it connects is in no
+/// event where nothing of that is recorded.
+const LOOKS_UNCHANGED: u32 = 8;
 
 /// The thread that looks, and whose processes it looks at.
 #[derive(Debug)]
 pub(super) struct Watch {
     lookout: Lookout,
     subjects: HashMap<u32, u32>,
-    /// The processes are listed every other time: that costs more than to take what was found.
-    is_listed: bool,
+    /// Looks until the processes are listed again.
+    looks_left: u32,
     pub(super) tracers: Tracers,
     programs: Programs,
 }
@@ -80,7 +89,21 @@ impl Watch {
     pub(super) fn new(lookout: Lookout) -> Self {
         let tracers = Tracers::default();
         let programs = Programs::listen();
-        Self { lookout, subjects: HashMap::new(), is_listed: false, tracers, programs }
+        Self { lookout, subjects: HashMap::new(), looks_left: 0, tracers, programs }
+    }
+
+    /// Takes in who an event is about.
+    pub(super) fn hear(&mut self, event: &RawEvent) {
+        let EventHeader { tgid, subject, .. } = *event.header();
+        let is_known = self.subjects.get(&tgid) == Some(&subject);
+        if event.tells_of_others() || (subject != 0 && subject != CANARY && !is_known) {
+            self.expect_changes();
+        }
+    }
+
+    /// Governed processes may have begun or ended.
+    pub(super) fn expect_changes(&mut self) {
+        self.looks_left = self.looks_left.min(LOOKS_CHANGED);
     }
 }
 
@@ -113,10 +136,11 @@ impl Engine {
             let unseen = Unseen { deed, kind, name: name.into(), actor: actor(known), subject };
             self.step(Input::Unseen(unseen, clock::now_ms()));
         }
-        self.watch.is_listed = !self.watch.is_listed;
-        if !self.watch.is_listed {
+        self.watch.looks_left = self.watch.looks_left.saturating_sub(1);
+        if self.watch.looks_left > 0 {
             return;
         }
+        self.watch.looks_left = LOOKS_UNCHANGED;
         let tasks = match self.kernel.tasks() {
             Ok(tasks) => tasks,
             Err(error) => {

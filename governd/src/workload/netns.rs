@@ -96,10 +96,13 @@ impl NetworkNamespace {
 ///
 /// Asking each process each time is most of what a daemon does on a host where nothing happens, and
 /// few processes go elsewhere after they have begun. So a process is asked when it is new, and
-/// again every [`LOOKS_A_ROUND`] looks.
+/// again every [`LOOKS_A_ROUND`] looks. They are listed again only when some have begun or ended.
 #[derive(Debug, Default)]
 pub struct Lookout {
     looks: u32,
+    /// What the host's processes were by when they were listed.
+    census: Option<(u64, u64)>,
+    pids: Vec<u32>,
     /// Inodes by process.
     known: HashMap<u32, u64>,
 }
@@ -108,18 +111,28 @@ pub struct Lookout {
 const LOOKS_A_ROUND: u32 = 16;
 
 impl Lookout {
-    /// Those of processes, each once, without the ones in `seen`, which they are added to. At most
-    /// `NETWORK_NAMESPACES_MAX`.
-    pub fn look(
-        &mut self,
-        proc: &ProcFs,
-        pids: &[u32],
-        seen: &mut HashSet<u64>,
-    ) -> Vec<NetworkNamespace> {
+    /// The processes at the last look.
+    pub fn pids(&self) -> &[u32] {
+        &self.pids
+    }
+
+    /// Those of all processes, each once, without the ones in `seen`, which they are added to. At
+    /// most `NETWORK_NAMESPACES_MAX`.
+    pub fn look(&mut self, proc: &ProcFs, seen: &mut HashSet<u64>) -> Vec<NetworkNamespace> {
+        // Read first: who begins meanwhile is listed now or at the next look.
+        let census = proc.census();
+        if census.is_none() || census != self.census {
+            self.pids = proc.pids();
+            self.census = census;
+        }
+        self.look_at(proc, seen)
+    }
+
+    fn look_at(&mut self, proc: &ProcFs, seen: &mut HashSet<u64>) -> Vec<NetworkNamespace> {
         self.looks = self.looks.wrapping_add(1);
         let before = mem::take(&mut self.known);
         let mut found = Vec::new();
-        for &pid in pids {
+        for &pid in &self.pids {
             let is_asked = pid.wrapping_add(self.looks).is_multiple_of(LOOKS_A_ROUND);
             let known = before.get(&pid).copied().filter(|_| !is_asked);
             let Some(inode) = known.or_else(|| proc.namespace(pid, "net")) else { continue };
@@ -211,7 +224,8 @@ mod tests {
         let home = proc.namespace(pid, "net").unwrap();
         let mut lookout = Lookout::default();
         let mut inodes = || -> Vec<u64> {
-            let found = lookout.look(&proc, &[pid], &mut HashSet::new());
+            lookout.pids = vec![pid];
+            let found = lookout.look_at(&proc, &mut HashSet::new());
             found.into_iter().map(|namespace| namespace.inode).collect()
         };
         assert_eq!(inodes(), [home]);
@@ -228,7 +242,26 @@ mod tests {
         shell.wait().unwrap();
         assert!(looks.contains(&vec![elsewhere]), "{looks:?}");
         assert_eq!(again, [elsewhere]);
-        assert_eq!(lookout.look(&proc, &[], &mut HashSet::new()).len(), 0);
+        lookout.pids.clear();
+        assert_eq!(lookout.look_at(&proc, &mut HashSet::new()).len(), 0);
         assert!(lookout.known.is_empty());
+    }
+
+    #[test]
+    fn who_begins_is_listed_at_the_next_look_and_who_ended_is_not() {
+        let proc = ProcFs::new(Path::new("/proc"));
+        let mut lookout = Lookout::default();
+        let mut lists = |pid: u32| {
+            lookout.look(&proc, &mut HashSet::new());
+            lookout.pids().contains(&pid)
+        };
+        assert!(lists(std::process::id()));
+        for _ in 0..20 {
+            let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+            assert!(lists(child.id()));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(!lists(child.id()));
+        }
     }
 }

@@ -75,6 +75,15 @@ impl ProcFs {
             .collect()
     }
 
+    /// What is another whenever a process or a thread has begun or ended: how many there are, and
+    /// the id that was given last (proc_loadavg(5)). `None` if it cannot be read.
+    pub fn census(&self) -> Option<(u64, u64)> {
+        let text = read::text(&self.root.join("loadavg"), SMALL_FILE_BYTES_MAX).ok()?;
+        let mut fields = text.split_ascii_whitespace().skip(3);
+        let (_, threads) = fields.next()?.split_once('/')?;
+        Some((threads.parse().ok()?, fields.next()?.parse().ok()?))
+    }
+
     /// Ids of a process's threads; empty if it is gone.
     pub fn threads(&self, pid: u32) -> Vec<u32> {
         let entries = fs::read_dir(self.file(pid, "task")).into_iter().flatten();

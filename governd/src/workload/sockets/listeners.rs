@@ -93,9 +93,8 @@ fn look(
     if ports.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let pids = proc.pids();
     let (mut present, mut fresh) = (HashSet::new(), Vec::new());
-    for namespace in lookout.look(proc, &pids, &mut HashSet::new()) {
+    for namespace in lookout.look(proc, &mut HashSet::new()) {
         let listed = of_both(visitor, &namespace, Diag::listeners)?;
         for (port, inode) in listed.into_iter().filter(|(port, _)| ports.contains(port)) {
             present.insert((namespace.inode, inode));
@@ -107,7 +106,7 @@ fn look(
     *known = present;
     let mut found = BTreeSet::new();
     let mut fds_left = SOCKET_FDS_MAX;
-    for pid in pids.into_iter().filter(|_| !fresh.is_empty()) {
+    for pid in lookout.pids().iter().copied().filter(|_| !fresh.is_empty()) {
         let open = open_sockets(proc, pid, &mut fds_left);
         let ports = fresh.iter().filter(|(_, inode)| open.contains(inode));
         found.extend(ports.map(|(port, _)| Listener { pid, port: *port }));
