@@ -36,7 +36,7 @@ impl Engine {
     /// Refuses a change that an agent's process asks for, or one that ended meanwhile, of which
     /// nobody can tell. `None` if it may be made. Without a peer the daemon itself asks.
     pub(super) fn refuse_agent(&mut self, request: &Request, peer: Option<Peer>) -> Option<Reply> {
-        let verb = request.change()?;
+        let verb = change(request)?;
         let peer = peer?;
         let pid = peer.pid.filter(|pid| *pid != 0);
         let task = pid.map(|pid| self.kernel.task(pid));
@@ -60,9 +60,9 @@ impl Engine {
         let of = self.state.subject(subject);
         let agent = of.agent.clone();
         let now = Instant::now();
-        let told = self.askers.0.get(&subject);
+        let told = self.controls.askers.0.get(&subject);
         if told.is_none_or(|told| now.duration_since(*told) >= TOLD_INTERVAL) {
-            self.askers.0.insert(subject, now);
+            self.controls.askers.0.insert(subject, now);
             tracing::warn!(agent = &*agent, verb, "an agent asked for a change");
             let title = format!("{agent} asked governd for `{verb}`, which was refused");
             let evidence = vec![format!("{} asked", unnamed(&self.by(Some(peer))))];
@@ -81,6 +81,34 @@ impl Engine {
             "ask from a session that no agent started",
         )
     }
+}
+
+/// The verb that a person uses for a request, if it changes what is in force or on record.
+const fn change(request: &Request) -> Option<&'static str> {
+    Some(match request {
+        Request::Approve { .. } => "approve",
+        Request::Deny { .. } => "deny",
+        Request::Revoke { .. } => "revoke",
+        Request::Quarantine { .. } => "quarantine",
+        Request::Release { .. } => "release",
+        Request::SetMode { .. } => "mode set",
+        Request::Erase { .. } => "audit erase",
+        Request::RotateKey => "audit rotate-key",
+        Request::Stop { .. } => "stop",
+        Request::Status
+        | Request::Watch { .. }
+        | Request::Explain { .. }
+        | Request::ExplainLast { .. }
+        | Request::Agents
+        | Request::Agent { .. }
+        | Request::Reload
+        | Request::Approvals
+        | Request::Grants
+        | Request::Quarantined
+        | Request::Modes
+        | Request::SelfTest { .. }
+        | Request::RuleCounts => return None,
+    })
 }
 
 fn refused(message: String, hint: &str) -> Reply {

@@ -17,6 +17,7 @@ use governd_common::{
 
 use super::{
     answers::{failed, ok},
+    askers::Askers,
     clock,
     engine::{Engine, InstallError},
     hits::RuleHitsFile,
@@ -56,6 +57,8 @@ pub(super) struct ControlsFile {
     pub(super) controls: Controls,
     /// Limits that were told of since start.
     pub(super) limits_told: Told,
+    /// Agents that asked for a change.
+    pub(super) askers: Askers,
     /// How often each rule decided.
     pub(super) rule_hits: RuleHitsFile,
     path: PathBuf,
@@ -98,7 +101,8 @@ impl ControlsFile {
         let controls = read.restored(host.boot_id().unwrap_or("unknown"), now());
         let rule_hits = RuleHitsFile::open(&settings.state_dir);
         let limits_told = Told::new();
-        let file = Self { controls, limits_told, rule_hits, path, is_failing: false };
+        let askers = Askers::default();
+        let file = Self { controls, limits_told, askers, rule_hits, path, is_failing: false };
         rulebook.set_granted(file.granted());
         rulebook.set_held(file.held());
         rulebook.set_modes(file.controls.modes().clone());

@@ -17,7 +17,6 @@ use tokio::{
 };
 
 use super::{
-    askers::Askers,
     catalogue::Catalogue,
     clock,
     controls::ControlsFile,
@@ -110,7 +109,6 @@ pub struct Engine {
     pub(super) proof: Proof,
     pub(super) itself: Itself,
     pub(super) selftests: SelfTests,
-    pub(super) askers: Askers,
     pub(super) controls: ControlsFile,
     pub(super) lifecycle: LifecycleFile,
 }

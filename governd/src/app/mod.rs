@@ -266,7 +266,6 @@ impl App {
             proof: Default::default(),
             itself: Default::default(),
             selftests: Default::default(),
-            askers: Default::default(),
             controls,
             lifecycle,
         };

@@ -113,7 +113,8 @@ impl Engine {
         }
     }
 
-    /// Has the policy know the agents that are quarantined and that nobody registered, and no others.
+    /// Has the policy know the agents that are quarantined and that nobody registered, and only
+    /// those.
     fn keep_held(&mut self) -> Result<(), InstallError> {
         let held = self.controls.held();
         if self.state.policy().held.iter().map(|(name, _)| name).eq(&held) {

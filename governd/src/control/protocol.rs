@@ -111,36 +111,6 @@ pub enum Request {
     },
 }
 
-impl Request {
-    /// The verb that a person uses for it, if it changes what is in force or on record.
-    pub const fn change(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Approve { .. } => "approve",
-            Self::Deny { .. } => "deny",
-            Self::Revoke { .. } => "revoke",
-            Self::Quarantine { .. } => "quarantine",
-            Self::Release { .. } => "release",
-            Self::SetMode { .. } => "mode set",
-            Self::Erase { .. } => "audit erase",
-            Self::RotateKey => "audit rotate-key",
-            Self::Stop { .. } => "stop",
-            Self::Status
-            | Self::Watch { .. }
-            | Self::Explain { .. }
-            | Self::ExplainLast { .. }
-            | Self::Agents
-            | Self::Agent { .. }
-            | Self::Reload
-            | Self::Approvals
-            | Self::Grants
-            | Self::Quarantined
-            | Self::Modes
-            | Self::SelfTest { .. }
-            | Self::RuleCounts => return None,
-        })
-    }
-}
-
 /// A destination, as a person writes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,5 @@
-//! Agents that nobody registered and a person quarantined: each has a subject, which reaches nothing
-//! and which no selector gives. The daemon says which processes it is.
+//! Agents that nobody registered and a person quarantined: each has a subject, which reaches
+//! nothing and which no selector gives. The daemon says which processes it is.
 
 use std::sync::Arc;
 
