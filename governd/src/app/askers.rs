@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -58,7 +59,7 @@ impl Engine {
 
     fn refuse(&mut self, verb: &str, subject: u32, peer: Peer) -> Reply {
         let of = self.state.subject(subject);
-        let agent = of.agent.clone();
+        let agent = Arc::clone(&of.agent);
         let now = Instant::now();
         let told = self.controls.askers.0.get(&subject);
         if told.is_none_or(|told| now.duration_since(*told) >= TOLD_INTERVAL) {

@@ -12,7 +12,7 @@ use governd_common::names::{program, tail};
 
 use super::{
     KernelError, Offer,
-    collection::Collection,
+    collection::{Collection, Refused},
     guard::{Harm, Tampering},
     lack::{Lack, left_out},
     link::Link,
@@ -90,7 +90,7 @@ impl Links {
         collection: &mut Collection,
         place: &Place<'_>,
         offer: &Offer,
-    ) -> Result<(Self, Vec<(&'static str, KernelError)>), KernelError> {
+    ) -> Result<(Self, Vec<Refused>), KernelError> {
         let lacks = offer.lacks();
         let is_wanted = |name: &str| left_out(&lacks, name).is_none();
         // What nobody asks needs no program.

@@ -26,6 +26,9 @@ use super::{
     sys,
 };
 
+/// A program that the kernel refused, and why.
+pub(super) type Refused = (&'static str, KernelError);
+
 /// Threads that give programs to the verifier at a time.
 const THREADS_MAX: usize = 4;
 
@@ -102,10 +105,7 @@ impl Collection {
 
     /// Gives programs to the verifier; those without a kind have the one that the object says.
     /// Gives the ones that it refused, with its words.
-    pub(crate) fn load(
-        &mut self,
-        wanted: &[(&'static str, Option<Kind>)],
-    ) -> Vec<(&'static str, KernelError)> {
+    pub(crate) fn load(&mut self, wanted: &[(&'static str, Option<Kind>)]) -> Vec<Refused> {
         let mut order = wanted.to_vec();
         // Who has most to do begins.
         order.sort_by_key(|(name, _)| {
@@ -123,7 +123,7 @@ impl Collection {
         let done = thread::scope(|scope| {
             // One of them is this one; where the system gives none, it is alone.
             let others: Vec<_> = (1..threads)
-                .filter_map(|_| thread::Builder::new().spawn_scoped(scope, &work).ok())
+                .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
                 .collect();
             let mut done = work();
             for other in others {

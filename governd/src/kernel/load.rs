@@ -20,7 +20,7 @@ use super::{
     attach::{self, Links},
     canary::Canary,
     cgroup,
-    collection::{Collection, Wanted},
+    collection::{Collection, Refused, Wanted},
     handover::Handover,
     lack::Lack,
     lsm, object, pins,
@@ -55,7 +55,7 @@ pub struct Kernel {
     pub(super) links: Links,
     pub(super) collection: Collection,
     /// Programs that are done without, and why.
-    pub(super) refused: Vec<(&'static str, KernelError)>,
+    pub(super) refused: Vec<Refused>,
     pub(super) tables: PolicyTables,
     events: Option<Events>,
     cgroup: PathBuf,
