@@ -93,8 +93,8 @@ enum Part {
     Idle,
     /// The daemon's memory on a host with many processes
     Processes,
-    /// DNS answers in the program that reads them
-    Answers,
+    /// The time in each program, and that of DNS answers
+    Programs,
     /// Decisions that become durable records
     Records,
 }
@@ -123,8 +123,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.has(Part::Processes) {
         bench.processes(&mut report)?;
     }
-    if arguments.has(Part::Answers) {
-        bench.answers(&mut report)?;
+    if arguments.has(Part::Programs) {
+        bench.programs(&mut report)?;
     }
     if arguments.has(Part::Records) {
         bench.records(&mut report)?;

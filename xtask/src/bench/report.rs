@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::{
     figure::{Bound, Figure, Goal, Row, Single, grouped},
-    plot, put,
+    plot,
+    programs::Part,
+    put,
     stats::{self, Spread},
 };
 use crate::run;
@@ -29,12 +31,21 @@ pub(super) struct Report {
     pub(super) notes: Vec<String>,
     pub(super) figures: Vec<Figure>,
     pub(super) singles: Vec<Single>,
+    /// What each work takes in each program.
+    pub(super) parts: Vec<Part>,
 }
 
 impl Report {
     pub(super) fn new(rounds: u32, is_given: bool) -> Self {
-        let (notes, figures, singles) = (Vec::new(), Vec::new(), Vec::new());
-        Self { rounds, is_given, load_before: load(), notes, figures, singles }
+        Self {
+            rounds,
+            is_given,
+            load_before: load(),
+            notes: Vec::new(),
+            figures: Vec::new(),
+            singles: Vec::new(),
+            parts: Vec::new(),
+        }
     }
 
     /// The report for people.
@@ -58,6 +69,15 @@ impl Report {
         text.push_str("\n| figure | median | half of all between | goal | reached |\n");
         text.push_str("|---|---|---|---|---|\n");
         text.extend(self.singles.iter().filter_map(single));
+        if !self.parts.is_empty() {
+            text.push_str("\n### Time in programs\n\n");
+            text.push_str("| operation | program | runs | no agent | agent |\n");
+            text.push_str("|---|---|---|---|---|\n");
+            for parts in self.parts.chunk_by(|part, next| part.work == next.work) {
+                text.extend(parts.iter().map(part));
+                text.push_str(&whole(parts));
+            }
+        }
         text
     }
 
@@ -91,6 +111,7 @@ impl Report {
             "notes": self.notes,
             "figures": figures,
             "singles": singles,
+            "programs": self.parts.iter().map(part_json).collect::<Vec<_>>(),
         })
     }
 }
@@ -152,12 +173,39 @@ fn single(single: &Single) -> Option<String> {
 
 /// A number with as many digits as say something.
 fn plain(value: f64) -> String {
-    if value.fract() == 0.0 { short(value) } else { format!("{value:.3}") }
+    if value.fract() == 0.0 || value >= 1_000.0 { short(value) } else { format!("{value:.3}") }
 }
 
 /// A number as one writes it.
 fn short(value: f64) -> String {
     if value.abs() >= 1_000.0 { grouped(value) } else { value.to_string() }
+}
+
+fn part(part: &Part) -> String {
+    let time = |ns: Option<f64>| ns.map_or(String::new(), grouped);
+    let (title, Part { program, runs, .. }) = (part.work.title(), part);
+    let [other, agent] = [part.other_ns, part.agent_ns].map(time);
+    format!("| {title} | `{program}` | {runs:.1} | {other} | {agent} |\n")
+}
+
+/// What all programs take together for one operation.
+fn whole(parts: &[Part]) -> String {
+    let sum = |time: fn(&Part) -> Option<f64>| {
+        grouped(parts.iter().filter_map(|part| Some(part.runs * time(part)?)).sum())
+    };
+    let title = parts.first().map_or("", |part| part.work.title());
+    let (other, agent) = (sum(|part| part.other_ns), sum(|part| part.agent_ns));
+    format!("| {title} | in all, for one operation | | {other} | {agent} |\n")
+}
+
+fn part_json(part: &Part) -> Value {
+    json!({
+        "figure": part.work.word(),
+        "program": part.program,
+        "runs": part.runs,
+        "other_ns": part.other_ns,
+        "agent_ns": part.agent_ns,
+    })
 }
 
 fn figure_json(figure: &Figure) -> Value {

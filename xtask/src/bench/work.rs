@@ -110,6 +110,15 @@ impl Work {
             Self::HttpsDownload | Self::HttpsUpload => 16,
         }
     }
+
+    /// Operations of one batch.
+    pub(super) fn operations(self) -> f64 {
+        let of_sample = match self {
+            Self::UdpSendto | Self::UdpSend => DATAGRAMS,
+            _ => 1,
+        };
+        f64::from(self.samples() * of_sample)
+    }
 }
 
 /// What is done besides.
@@ -123,7 +132,7 @@ pub(super) enum Chore {
     AskNew,
     /// Such questions of one name
     AskAgain,
-    /// UDP sockets are connected, each of which is a decision
+    /// A UDP socket is connected, again and again, each of which is a decision
     Decide,
 }
 
@@ -175,8 +184,8 @@ fn act(
         Chore::Decide => {
             let socket = UdpSocket::bind((TARGET, 0))?;
             for number in 0..count {
-                // Ports in turns, so that no two in a row are alike.
-                let port = 1_000 + (number % 2) as u16;
+                // None like another: a daemon that is behind makes one record of those.
+                let port = 1_000 + (number % 60_000) as u16;
                 connect(&socket, &SocketAddr::from((TARGET, port)))?;
             }
             Ok(())
