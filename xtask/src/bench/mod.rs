@@ -35,6 +35,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 use tempfile::TempDir;
 
 use self::{
@@ -111,26 +112,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let bench = Bench::prepare(arguments)?;
     let mut report = Report::new(arguments.rounds, arguments.daemon.is_some());
-    if arguments.has(Part::Turns) {
-        bench.turns(&mut report)?;
-    }
-    if arguments.has(Part::Beside) {
-        bench.beside(arguments.rounds, &mut report)?;
-    }
-    if arguments.has(Part::Idle) {
-        bench.idle_and_swaps(&mut report)?;
-    }
-    if arguments.has(Part::Processes) {
-        bench.processes(&mut report)?;
-    }
-    if arguments.has(Part::Programs) {
-        bench.programs(&mut report)?;
-    }
-    if arguments.has(Part::Records) {
-        bench.records(&mut report)?;
+    let mut failed = 0;
+    for part in Part::value_variants().iter().filter(|part| arguments.has(**part)) {
+        if let Err(error) = bench.measure(*part, arguments, &mut report) {
+            // The others are worth their time all the same.
+            report.notes.push(format!("{part:?}: failed; {error:#}"));
+            failed += 1;
+        }
     }
     drop(bench);
     say::line(report.markdown());
+    if failed > 0 {
+        bail!("{failed} parts of the bench failed; the report says why");
+    }
     if arguments.write { report.write(&place::root()?) } else { Ok(()) }
 }
 
@@ -171,6 +165,17 @@ impl Bench {
         let sleeper = copy(Path::new("/bin/sleep"), "sleeper")?;
         let turns = arguments.turns;
         Ok(Self { governd, other, agent, sleeper, turns, files, _janitor: janitor })
+    }
+
+    fn measure(&self, part: Part, arguments: &Arguments, report: &mut Report) -> Result<()> {
+        match part {
+            Part::Turns => self.turns(report),
+            Part::Beside => self.beside(arguments.rounds, report),
+            Part::Idle => self.idle_and_swaps(report),
+            Part::Processes => self.processes(report),
+            Part::Programs => self.programs(report),
+            Part::Records => self.records(report),
+        }
     }
 
     fn place(&self, part: &str, rules: usize) -> Result<Place> {
