@@ -1,30 +1,40 @@
 //! Those who would hurt a sink: connections that say nothing, bodies that come a byte at a time,
-//! that are too large, and that become too large.
+//! that are too large, and that become too large, and batches that were sent before.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use governd::sink::wire;
+use governd::{
+    app::uplink::client::Client,
+    sink::wire::{self, Appended},
+};
+use rustix::net::{AddressFamily, SocketType};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 
-use super::{Sink, enroll};
+use super::{BATCH, Sink, batches, enroll};
 
 /// Connections that are open at the same time and say nothing.
 const CONNECTIONS: usize = 10_000;
-/// As many as one process may have open beside what else it needs.
-const OF_PROCESS: usize = 10_000;
+/// Who opens them, each from so many addresses: few may come from one at the same time.
+const OPENERS: usize = 4;
+const SOURCES: usize = 40;
+/// How long they may take for it.
+const OPENING: Duration = Duration::from_secs(30);
+/// They are other machines: here they take what the sink and its hosts leave of the processor.
+const NICE: i32 = 19;
 const SLOW: usize = 20;
 const BOMB_BYTES: usize = 1 << 30;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -36,6 +46,10 @@ pub(crate) struct Hostile {
     address: String,
     config: Arc<ClientConfig>,
     bomb: Arc<Vec<u8>>,
+    /// What is said again and again, and who says so.
+    replayed: Arc<Vec<u8>>,
+    ca: String,
+    identity: String,
 }
 
 /// What they do until it ends.
@@ -46,7 +60,9 @@ pub(crate) struct Siege {
 
 impl Hostile {
     pub(crate) fn new(sink: &Sink) -> Self {
-        let (_, _, identity) = enroll(sink, 77);
+        let (mut client, signer, identity) = enroll(sink, 77);
+        let replayed = batches(&signer, 77, BATCH, BATCH).0.pop().unwrap();
+        client.post::<Appended>(wire::APPEND, replayed.clone()).unwrap();
         let certificates = |pem: &str| -> Vec<CertificateDer<'static>> {
             CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap()
         };
@@ -62,26 +78,46 @@ impl Hostile {
                 .with_client_auth_cert(certificates(&identity), key)
                 .unwrap();
         let mut bomb = b"{\"first\":0,\"checkpoint\":\"\"}\n".to_vec();
-        bomb.extend(zstd::bulk::compress(&vec![b'a'; BOMB_BYTES], 1).unwrap());
-        Self { address: sink.address.clone(), config: Arc::new(config), bomb: Arc::new(bomb) }
+        // It does not say what it becomes.
+        bomb.extend(zstd::stream::encode_all(&*vec![b'a'; BOMB_BYTES], 1).unwrap());
+        Self {
+            address: sink.address.clone(),
+            config: Arc::new(config),
+            bomb: Arc::new(bomb),
+            replayed: Arc::new(replayed),
+            ca,
+            identity,
+        }
     }
 
     pub(crate) fn begin(&self) -> Siege {
-        let is_over = Arc::<AtomicBool>::default();
-        let address = self.address.clone();
-        let mut siege = Siege { is_over, threads: Vec::new() };
-        // Those that are closed are opened again.
-        siege.add("connections", move |is_over, count| {
-            let mut open = Vec::with_capacity(OF_PROCESS);
-            while !is_over() {
-                if open.len() >= CONNECTIONS {
-                    thread::sleep(PAUSE);
-                    continue;
+        let mut siege = Siege { is_over: Arc::default(), threads: Vec::new() };
+        self.connect(&mut siege);
+        siege.wait_for_connections();
+        self.be_slow(&mut siege);
+        self.send_too_much(&mut siege);
+        self.replay(&mut siege);
+        siege
+    }
+
+    fn connect(&self, siege: &mut Siege) {
+        for first in 0..OPENERS {
+            let address = self.address.clone();
+            siege.add("connections", move |is_over, count| {
+                let mut open = Vec::with_capacity(CONNECTIONS / OPENERS);
+                while !is_over() {
+                    if open.len() >= CONNECTIONS / OPENERS {
+                        thread::sleep(PAUSE);
+                        continue;
+                    }
+                    open.extend(connect_from(first * SOURCES + open.len() % SOURCES, &address));
+                    count();
                 }
-                open.extend(TcpStream::connect(&address).ok());
-                count();
-            }
-        });
+            });
+        }
+    }
+
+    fn be_slow(&self, siege: &mut Siege) {
         let (address, config) = (self.address.clone(), Arc::clone(&self.config));
         siege.add("slow bodies", move |is_over, count| {
             let mut slow: Vec<Stream> =
@@ -97,6 +133,9 @@ impl Hostile {
                 thread::sleep(PAUSE);
             }
         });
+    }
+
+    fn send_too_much(&self, siege: &mut Siege) {
         let (address, config, bomb) =
             (self.address.clone(), Arc::clone(&self.config), Arc::clone(&self.bomb));
         siege.add("bombs", move |is_over, count| {
@@ -116,8 +155,30 @@ impl Hostile {
                 thread::sleep(PAUSE);
             }
         });
-        siege
     }
+
+    fn replay(&self, siege: &mut Siege) {
+        let own = Some((self.identity.as_str(), self.identity.as_str()));
+        let mut client = Client::new(&self.address, &self.ca, own).unwrap();
+        let replayed = Arc::clone(&self.replayed);
+        siege.add("replays", move |is_over, count| {
+            while !is_over() {
+                client.post::<Appended>(wire::APPEND, replayed.to_vec()).unwrap();
+                count();
+                thread::sleep(PAUSE);
+            }
+        });
+    }
+}
+
+/// A connection from one of many addresses of this host.
+fn connect_from(source: usize, to: &str) -> Option<TcpStream> {
+    let [high, low] = u16::try_from(source).ok()?.to_be_bytes();
+    let source = SocketAddr::from(([127, 1, high, low], 0));
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+    rustix::net::bind(&socket, &source).ok()?;
+    rustix::net::connect(&socket, &to.parse::<SocketAddr>().ok()?).ok()?;
+    Some(socket.into())
 }
 
 impl Siege {
@@ -129,6 +190,7 @@ impl Siege {
         let (is_over, count) = (Arc::clone(&self.is_over), Arc::<AtomicU64>::default());
         let counted = Arc::clone(&count);
         let thread = thread::spawn(move || {
+            rustix::process::nice(NICE).unwrap();
             act(&|| is_over.load(Ordering::Relaxed), &|| {
                 counted.fetch_add(1, Ordering::Relaxed);
             });
@@ -136,13 +198,26 @@ impl Siege {
         self.threads.push((what, count, thread));
     }
 
+    /// Waits until all connections were tried, or as many as can be in a time.
+    fn wait_for_connections(&self) {
+        let deadline = Instant::now() + OPENING;
+        let tried = || -> u64 {
+            self.threads.iter().map(|(_, count, _)| count.load(Ordering::Relaxed)).sum()
+        };
+        while tried() < CONNECTIONS as u64 && Instant::now() < deadline {
+            thread::sleep(PAUSE);
+        }
+    }
+
     /// Ends it, and says how much of what there was.
     pub(crate) fn end(self) -> String {
         self.is_over.store(true, Ordering::Relaxed);
-        let said = self.threads.into_iter().map(|(what, count, thread)| {
+        let mut counts = BTreeMap::<_, u64>::new();
+        for (what, count, thread) in self.threads {
             thread.join().unwrap();
-            format!("{} {what}", count.load(Ordering::Relaxed))
-        });
+            *counts.entry(what).or_default() += count.load(Ordering::Relaxed);
+        }
+        let said = counts.into_iter().map(|(what, count)| format!("{count} {what}"));
         said.collect::<Vec<_>>().join(", ")
     }
 }

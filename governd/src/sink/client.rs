@@ -55,8 +55,9 @@ const HEADER_BYTES_MAX: usize = 16 * 1_024;
 
 /// Bodies in memory at once, by the length that is announced, in KiB: 64 MiB.
 const BODIES_KIB_MAX: usize = 64 * 1_024;
-/// Batches at once that are taken apart and wait for the store.
-const BATCHES_MAX: usize = 8;
+/// Batches at once that are taken apart and wait for the store: more take memory, and no host is
+/// served earlier for it.
+const BATCHES_MAX: usize = 4;
 const KIB: usize = 1_024;
 
 /// What all connections share.

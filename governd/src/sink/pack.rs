@@ -19,6 +19,8 @@ use crate::audit::{
 
 /// Compression level: records repeat themselves, so the fastest gains nearly as much as others.
 const LEVEL: i32 = 1;
+/// Room behind what is read until it ends: with less, looking for the end would need more memory.
+const ROOM_BYTES: usize = 64;
 /// Largest window of a frame, as a power of two of bytes: 8 MiB.
 const WINDOW_LOG_MAX: u32 = 23;
 
@@ -138,9 +140,15 @@ fn decompress_up_to(frame: &[u8], bytes_max: usize) -> Result<String, PackError>
     if frame.is_empty() {
         return Ok(String::new());
     }
+    // A frame may say how long it becomes. Where it lies, it takes memory that is never touched.
+    let said = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten();
+    let said = said.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if said > bytes_max {
+        return Err(PackError::TooLong);
+    }
     let mut decoder = Decoder::with_buffer(frame).map_err(PackError::Frame)?;
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(PackError::Frame)?;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(said + ROOM_BYTES);
     let limit = bytes_max as u64 + 1;
     decoder.take(limit).read_to_end(&mut bytes).map_err(PackError::Frame)?;
     if bytes.len() > bytes_max {
@@ -191,6 +199,10 @@ mod tests {
         let bomb = pack(&head(), &zeros).unwrap();
         assert!(bomb.len() < 100_000, "{} bytes of a bomb", bomb.len());
         assert!(matches!(unpack(&bomb), Err(PackError::TooLong)));
+        // One that does not say so beforehand is too long as well.
+        let silent = zstd::stream::encode_all(zeros.as_slice(), LEVEL).unwrap();
+        assert_eq!(zstd::zstd_safe::get_frame_content_size(&silent).ok().flatten(), None);
+        assert!(matches!(decompress(&silent), Err(PackError::TooLong)));
         let whole = pack(&head(), b"{\"a\":1}\n").unwrap();
         let mut cut = whole.clone();
         cut.pop();
