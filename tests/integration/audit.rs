@@ -1,11 +1,6 @@
 //! What the log says afterwards: questions about it, and proofs for people who trust nobody here.
 
-use std::{
-    fs,
-    io::{ErrorKind, Write as _},
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use governd_tests::{
@@ -13,22 +8,16 @@ use governd_tests::{
     client::Family,
     command::{Finished, run},
     daemon::Place,
-    site, wait,
+    site,
 };
 use serde_json::Value;
 
-use crate::{
-    Test, client,
-    crash::{self, Tally},
-    measured, policy, record,
-};
+use crate::{Test, client, policy, record};
 
 pub(crate) const TESTS: &[Test] = &[
     ("audit::a_record_is_proven_to_an_outsider", a_record_is_proven_to_an_outsider),
     ("audit::the_key_is_replaced_while_the_daemon_runs", the_key_is_replaced),
     ("audit::questions_find_their_records", questions_find_their_records),
-    ("audit::without_a_log_ai_is_denied", without_a_log_ai_is_denied),
-    ("audit::what_a_full_disk_refused_is_counted", what_a_full_disk_refused_is_counted),
 ];
 
 const EXIT_NO: i32 = 1;
@@ -163,114 +152,6 @@ fn extract(place: &Place, last: &str, key: &Path) -> Result<()> {
     audit(place, &["export", &all, "--from", "1h"])?.success()?;
     let nothing = audit(place, &["export", "/dev/null/none", "--to", "2001-01-01"])?;
     ensure!(nothing.code == Some(EXIT_NO), "{nothing}");
-    Ok(())
-}
-
-/// A small file system over a directory, gone when this is.
-pub(crate) struct Small(PathBuf);
-
-impl Small {
-    /// Of so many MiB.
-    pub(crate) fn over(directory: PathBuf, size_mib: u32) -> Result<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size_mib}m"), "tmpfs"]).arg(&directory);
-        run(&mut mount)?.success()?;
-        Ok(Self(directory))
-    }
-
-    fn filling(&self) -> PathBuf {
-        self.0.join("filling")
-    }
-
-    /// Makes room again.
-    pub(crate) fn free(&self) -> Result<()> {
-        Ok(fs::remove_file(self.filling())?)
-    }
-
-    /// Leaves no room for another page.
-    pub(crate) fn fill(&self) -> Result<()> {
-        let mut file = fs::File::create(self.filling())?;
-        loop {
-            match file.write(&[0; 4_096]) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} is still mounted", self.0.display());
-        }
-    }
-}
-
-fn without_a_log_ai_is_denied(lab: &Lab) -> Result<()> {
-    let place = Place::new(lab, "full")?;
-    let small = Small::over(place.state(), 4)?;
-    let rule = format!("allow: [{}, {}]", site::LEFT.name, site::OPENAI.name);
-    let documents = policy::both_agents(lab, "enforce", &[&rule]);
-    place.write_policy(&documents.replacen("  mode:", "  on_log_failure: deny-ai\n  mode:", 1))?;
-    let daemon = place.start()?;
-    let reaches = |host: &str| -> Result<bool> {
-        Ok(client::flow(lab, Family::V4, "tcp", host, 1)?.reached == 1)
-    };
-    let becomes = |what: &str, wanted: bool| {
-        wait::until(what, wait::PATIENCE * 3, || {
-            Ok((reaches(site::OPENAI.name)? == wanted).then_some(()))
-        })
-    };
-    ensure!(reaches(site::OPENAI.name)?, "it is allowed");
-    small.fill()?;
-    becomes("AI is denied without a log", false)?;
-    ensure!(reaches(site::LEFT.name)?, "what is no AI endpoint is as ever");
-    ensure!(!reaches(site::EXFIL.name)?, "what is denied stays so");
-    let unregistered = client::curl(lab, Family::V4, site::OPENAI.name).run()?;
-    ensure!(unregistered.code != Some(0), "who is not registered reaches it: {unregistered}");
-    ensure!(!record::text(&daemon.status()?, "/log/failing").is_empty(), "no word of it");
-    small.free()?;
-    becomes("AI is allowed again", true)?;
-    for message in ["AI endpoints are denied", "AI endpoints are as the policy has them"] {
-        place.record(message, |each| {
-            record::text(each, "/api/operation") == "log.failure"
-                && record::text(each, "/message").starts_with(message)
-        })?;
-    }
-    daemon.stop()?;
-    audit(&place, &["verify"])?.success()?;
-    Ok(())
-}
-
-fn what_a_full_disk_refused_is_counted(lab: &Lab) -> Result<()> {
-    let place = Place::new(lab, "refused")?;
-    // Room for what waits in memory meanwhile, and for what a client tries that a slow machine lets
-    // go on for a minute: a disk that is full to the end tells nothing.
-    let small = Small::over(place.state(), 256)?;
-    crash::policy_of(lab, &place)?;
-    let daemon = place.start()?;
-    small.fill()?;
-    let client = crash::tries(lab, "40")?;
-    wait::until("records that the disk refuses", wait::PATIENCE * 9, || {
-        let lost = record::number(&daemon.status()?, "/log/lost_records");
-        Ok(lost.filter(|lost| *lost > 1_000))
-    })?;
-    ensure!(!record::text(&daemon.status()?, "/log/failing").is_empty(), "no word of it");
-    small.free()?;
-    let told = place.record("the loss", |each| {
-        record::text(each, "/unmapped/governd/loss/reason") == "log-unwritable"
-    })?;
-    let tried = crash::tried(client)?;
-    // A daemon that ends and leaves its programs leaves to the next what it has not read yet.
-    place.detach()?;
-    daemon.stop_within(3 * wait::PATIENCE)?;
-    let Tally { seen, missing, lost } = crash::tally(&place.records()?, tried)?;
-    measured(format!("a full disk: {tried} tries, {seen} recorded, {lost} told as lost"));
-    ensure!(missing > 0 && missing <= lost, "{missing} of {tried} missing, {lost} told: {told}");
-    audit(&place, &["verify"])?.success()?;
     Ok(())
 }
 

@@ -2,9 +2,12 @@
 //! counted against what a client did; and what happens to who rewrites or erases.
 
 use std::{
-    env, fs,
-    net::TcpListener,
+    env,
+    fs::{self, File},
+    io::{BufRead as _, BufReader},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    process::{self, Command},
     thread,
     time::{Duration, SystemTime},
 };
@@ -20,11 +23,7 @@ use governd_tests::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{
-    Test,
-    audit::{Small, audit},
-    client, measured, policy, record,
-};
+use crate::{Test, audit::audit, client, disk::Small, measured, policy, record};
 
 pub(crate) const TESTS: &[Test] = &[
     ("crash::whoever_is_killed_the_sink_has_what_happened", whoever_is_killed),
@@ -37,6 +36,9 @@ pub(crate) const TESTS: &[Test] = &[
 const KILLS: &str = "CRASH_KILLS";
 const KILLS_DEFAULT: u32 = 6;
 const EXIT_NO: i32 = 1;
+/// Ports below those that the kernel chooses (`ip_local_port_range`).
+const SINK_PORT_MIN: u16 = 20_000;
+const SINK_PORTS: u16 = 6_000;
 /// A word on a command line.
 const PERSONAL: &str = "of-dana-and-nobody-else";
 const HOST: &str = "web-1";
@@ -74,6 +76,8 @@ pub(crate) struct Sink<'p> {
     place: &'p Place,
     directory: PathBuf,
     address: String,
+    /// The network namespace that it is in, where it has one of its own.
+    network: Option<PathBuf>,
     running: Option<Running>,
 }
 
@@ -85,17 +89,31 @@ impl<'p> Sink<'p> {
 
     /// Makes it and starts it.
     pub(crate) fn new(place: &'p Place) -> Result<Self> {
+        // Free, and asked for again each time that the sink starts: none that the kernel may give
+        // to somebody's connection meanwhile.
+        let first = SINK_PORT_MIN + u16::try_from(process::id() % u32::from(SINK_PORTS))?;
+        let mut ports = first..first + SINK_PORTS;
+        let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        let free = free.context("no port is free")?;
+        Self::start_at(place, SocketAddr::from(([127, 0, 0, 1], free)), None)
+    }
+
+    /// Makes it and starts it at an address of another network namespace.
+    pub(crate) fn start_at(
+        place: &'p Place,
+        address: SocketAddr,
+        network: Option<PathBuf>,
+    ) -> Result<Self> {
         let directory = Self::place(place);
-        // Free now, and asked for again each time that the sink starts.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let mut sink = Self { place, directory, address, running: None };
-        sink.ask(&["init", "--name", "127.0.0.1"])?.success()?;
+        let (name, address) = (address.ip().to_string(), address.to_string());
+        let mut sink = Self { place, directory, address, network, running: None };
+        sink.ask(&["init", "--name", &name])?.success()?;
         sink.start()?;
         Ok(sink)
     }
 
     /// `governd sink` with a verb.
-    fn ask(&self, arguments: &[&str]) -> Result<Finished> {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Result<Finished> {
         self.ask_in(&self.directory, arguments)
     }
 
@@ -116,10 +134,18 @@ impl<'p> Sink<'p> {
 
     /// Starts it with these environment variables.
     pub(crate) fn start_with(&mut self, variables: &[(&str, &Path)]) -> Result<()> {
-        let mut command = self.place.command(["sink", "run", "--listen", &self.address, "--dir"]);
-        command.arg(&self.directory).envs(variables.iter().copied());
+        let arguments = ["sink", "run", "--listen", &self.address, "--dir"];
+        let mut command = self.place.command(arguments);
+        command.arg(&self.directory);
+        if let Some(network) = &self.network {
+            let mut inside = Command::new("nsenter");
+            inside.arg(format!("--net={}", network.display())).arg(command.get_program());
+            inside.args(command.get_args());
+            command = inside;
+        }
+        command.envs(variables.iter().copied());
         let mut running = Running::start(&mut command)?;
-        running.line(wait::PATIENCE, |line| line.contains("listen"))?;
+        running.line(wait::PATIENCE, |line| line.contains("listens on"))?;
         self.running = Some(running);
         Ok(())
     }
@@ -140,21 +166,21 @@ impl<'p> Sink<'p> {
     }
 
     /// Lets the host in, which has a key from its first start on, and starts it again.
-    fn start_enrolled(&self) -> Result<Daemon<'p>> {
+    pub(crate) fn start_enrolled(&self) -> Result<Daemon<'p>> {
         self.place.start()?.terminate()?;
         self.enroll()?;
         self.place.start()
     }
 
     /// What it says of the host.
-    fn host(&self) -> Result<Value> {
+    pub(crate) fn host(&self) -> Result<Value> {
         let hosts = self.ask(&["hosts", "--json"])?;
         let line = hosts.stdout.lines().next().with_context(|| format!("no host: {hosts}"))?;
         Ok(serde_json::from_str(line)?)
     }
 
     /// Waits until it has everything that the log has.
-    fn wait_for_log(&self, daemon: &Daemon<'_>) -> Result<u64> {
+    pub(crate) fn wait_for_log(&self, daemon: &Daemon<'_>) -> Result<u64> {
         wait::until("every record in the sink", PATIENCE, || {
             thread::sleep(PAUSE);
             let size = record::number(&self.host()?, "/records").unwrap_or(0);
@@ -166,10 +192,24 @@ impl<'p> Sink<'p> {
         })
     }
 
-    /// The records of the host, in order.
-    fn records(&self) -> Result<Vec<Value>> {
-        let shown = self.ask(&["show", HOST])?.success()?;
-        shown.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    /// Counts what it has of the host, which must be so many records, each once and in order. They
+    /// are read one by one: of a long run there are too many to have them all.
+    pub(crate) fn tally(&self, size: u64, tried: u64) -> Result<Tally> {
+        let path = self.directory.with_file_name("shown");
+        let mut show = self.place.command(["sink", "show", HOST, "--dir"]);
+        let shown = show.arg(&self.directory).stdout(File::create(&path)?).status()?;
+        ensure!(shown.success(), "what the sink has cannot be shown: {shown}");
+        let mut count = 0;
+        let records = BufReader::new(File::open(&path)?).lines().map(|line| {
+            let record: Value = serde_json::from_str(&line?)?;
+            let index = record::number(&record, "/metadata/sequence");
+            ensure!(index == Some(count), "{count}: {record}");
+            count += 1;
+            Ok(record)
+        });
+        let tally = tally(records, tried)?;
+        ensure!(count == size, "{count} records of {size} shown");
+        Ok(tally)
     }
 }
 
@@ -179,7 +219,7 @@ pub(crate) fn policy_of(lab: &Lab, place: &Place) -> Result<()> {
 }
 
 /// Verifies the log against what the sink saw; of a long run that takes its time.
-fn verify(place: &Place) -> Result<Finished> {
+pub(crate) fn verify(place: &Place) -> Result<Finished> {
     let mut command = place.command(["audit", "verify", "--against", "sink", "--state-dir"]);
     Running::start(command.arg(place.state()))?.finish(PATIENCE)
 }
@@ -218,12 +258,7 @@ fn whoever_is_killed(lab: &Lab) -> Result<()> {
     }
     let tried = tried(client)?;
     let size = sink.wait_for_log(&daemon)?;
-    let records = sink.records()?;
-    ensure!(records.len() as u64 == size, "{} records of {size} shown", records.len());
-    for (index, each) in (0..).zip(&records) {
-        ensure!(record::number(each, "/metadata/sequence") == Some(index), "{index}: {each}");
-    }
-    let Tally { seen, missing, lost } = tally(&records, tried)?;
+    let Tally { seen, missing, lost } = sink.tally(size, tried)?;
     measured(format!(
         "{kills} kills: {tried} tries, {seen} in the sink, {missing} missing, {lost} told as lost"
     ));
@@ -258,14 +293,17 @@ pub(crate) struct Tally {
 }
 
 /// Counts, and sees that every try is there once at most, and in order.
-pub(crate) fn tally(records: &[Value], tried: u64) -> Result<Tally> {
-    let happened: Vec<u64> = records.iter().filter_map(number_of_try).collect();
-    let pairs = happened.iter().zip(happened.iter().skip(1));
-    let disorder = pairs.into_iter().find(|(one, next)| one >= next);
-    ensure!(disorder.is_none(), "twice, or out of order: {disorder:?}");
-    ensure!(happened.last().is_none_or(|last| *last < tried), "more than the client did");
-    let seen = happened.len() as u64;
-    Ok(Tally { seen, missing: tried - seen, lost: records.iter().filter_map(lost).sum() })
+pub(crate) fn tally(records: impl IntoIterator<Item = Result<Value>>, tried: u64) -> Result<Tally> {
+    let (mut seen, mut told, mut last) = (0, 0, None);
+    for record in records {
+        let record = record?;
+        told += lost(&record).unwrap_or(0);
+        let Some(number) = number_of_try(&record) else { continue };
+        ensure!(last.is_none_or(|last| last < number), "twice, or out of order: {record}");
+        (seen, last) = (seen + 1, Some(number));
+    }
+    ensure!(last.is_none_or(|last| last < tried), "more than the client did");
+    Ok(Tally { seen, missing: tried - seen, lost: told })
 }
 
 /// Which try of the client a record is of.
@@ -302,7 +340,7 @@ fn a_sink_without_room(lab: &Lab) -> Result<()> {
     let tried = tried(client)?;
     small.free()?;
     let size = sink.wait_for_log(&daemon)?;
-    let Tally { seen, missing, lost } = tally(&sink.records()?, tried)?;
+    let Tally { seen, missing, lost } = sink.tally(size, tried)?;
     measured(format!(
         "a full sink: {before} records before, {size} after, {seen} of {tried} tries"
     ));

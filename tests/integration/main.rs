@@ -21,6 +21,7 @@ mod controls;
 mod crash;
 mod delegation;
 mod destroy;
+mod disk;
 mod enforce;
 mod gap;
 mod input;
@@ -28,6 +29,7 @@ mod lab;
 mod lifecycle;
 mod limits;
 mod monitor;
+mod network;
 mod newcomer;
 mod notices;
 mod odd;
@@ -65,6 +67,8 @@ const SUBJECTS: &[&[Test]] = &[
     recall::TESTS,
     audit::TESTS,
     crash::TESTS,
+    disk::TESTS,
+    network::TESTS,
     power::TESTS,
     lifecycle::TESTS,
     gap::TESTS,

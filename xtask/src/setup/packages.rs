@@ -41,6 +41,7 @@ const PEERS: &[Peer] = &[
     peer("nats-server", "nats-server", "receives records in a stream"),
     peer("busybox", "busybox", "is many programs in one file"),
     peer("systemd-analyze", "systemd", "measures what the service's unit allows"),
+    peer("mkfs.ext4", "e2fsprogs", "makes disks that fail"),
     peer("groupadd", "passwd", "adds the service's group"),
     peer("setpriv", "util-linux", "takes privileges away from a client"),
     peer("chromium", "chromium", "visits a page in the lab"),
