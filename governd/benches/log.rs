@@ -16,11 +16,14 @@ use std::{
 
 use governd::audit::{
     log::{self, Disk, Keeper, KeeperOptions, Log, Options, PENDING_BYTES_MAX, Refused},
-    record::{Host, Stamp, Tokens},
+    record::{Actor, Host, Record, Stamp, Tokens},
 };
 use rustix::time::{ClockId, clock_gettime};
 
 const RECORDS: u32 = 400_000;
+/// Records that are made before the clock runs, and how many in a row are of one process.
+const DIFFERENT: u64 = 1_024;
+const OF_PROCESS: u64 = 16;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 
 fn main() {
@@ -98,13 +101,28 @@ fn records() {
     });
 }
 
+/// Records of many processes, one after the other.
+fn many() -> Vec<Record> {
+    let mut actor: Option<Actor> = None;
+    let record = |number| {
+        let mut record = sample::record_of(number);
+        if let Record::Flow(flow) = &mut record {
+            let own = actor.take().filter(|_| !number.is_multiple_of(OF_PROCESS));
+            flow.actor = own.unwrap_or_else(|| flow.actor.clone());
+            actor = Some(flow.actor.clone());
+        }
+        record
+    };
+    (0..DIFFERENT).map(record).collect()
+}
+
 fn kept(directory: &std::path::Path) {
     let (log, _) = Log::open(Disk, Options::new(directory)).unwrap();
     let options = KeeperOptions { interval: COMMIT_INTERVAL, ..KeeperOptions::default() };
     let keeper = Keeper::spawn(log, sample::context(), options, Box::new(|_, _| ())).unwrap();
-    let record = sample::record();
+    let records = many();
     measure("decisions made durable records", || {
-        for _ in 0..RECORDS {
+        for record in records.iter().cycle().take(RECORDS as usize) {
             while keeper.append(1_763_640_000_101, record.clone()) == Err(Refused::QueueFull) {
                 thread::sleep(Duration::from_millis(1));
             }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 
-pub use object::{Object, Plain, Shown, object};
+pub use object::{Object, Plain, Shown, array, object};
 
 mod object;
 

@@ -35,6 +35,7 @@ mod loss;
 mod object;
 pub mod personal;
 mod policy;
+mod prepared;
 mod query;
 mod redact;
 mod retention;

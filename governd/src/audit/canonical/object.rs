@@ -110,6 +110,22 @@ pub fn object(out: &mut String, fields: impl FnOnce(&mut Object<'_>)) {
     out.push('}');
 }
 
+/// Appends an array, each item by a function that writes it.
+pub fn array<T>(
+    out: &mut String,
+    items: impl IntoIterator<Item = T>,
+    write: impl Fn(&mut String, T),
+) {
+    out.push('[');
+    for (position, item) in items.into_iter().enumerate() {
+        if position > 0 {
+            out.push(',');
+        }
+        write(out, item);
+    }
+    out.push(']');
+}
+
 impl Object<'_> {
     fn key(&mut self, key: &'static str) {
         debug_assert!(self.last < key, "{key} stands behind {}", self.last);
@@ -172,14 +188,7 @@ impl Object<'_> {
         write: impl Fn(&mut String, T),
     ) -> &mut Self {
         self.key(key);
-        self.out.push('[');
-        for (position, item) in items.into_iter().enumerate() {
-            if position > 0 {
-                self.out.push(',');
-            }
-            write(self.out, item);
-        }
-        self.out.push(']');
+        array(self.out, items, write);
         self
     }
 

@@ -430,6 +430,7 @@ impl<F: Filesystem> Worker<F> {
         let (logged_ms, values) = (now_ms(), record.values());
         let tokens = self.log.seal(&values, logged_ms);
         let stamp = Stamp { time_ms, logged_ms, sequence: self.log.next_index(), tokens };
+        self.host.prepare(record, &stamp);
         record.write_line(&mut self.line, &self.host, &stamp);
         match self.log.append(&self.line) {
             Ok(index) => {
@@ -450,9 +451,8 @@ impl<F: Filesystem> Worker<F> {
         self.commit_once()?;
         let queue_lost = self.shared.queue_lost.swap(0, Ordering::Relaxed);
         let queue = (queue_lost > 0).then(|| (LossSource::Queue, (queue_lost, now_ms(), None)));
-        let refused = self.refused.take().map(|(count, since, why)| (count, since, Some(why)));
-        let refused = refused.map(|loss| (LossSource::Log, loss));
-        for (source, (count, since_ms, detail)) in queue.into_iter().chain(refused) {
+        let log = self.refused.take().map(|(n, ms, why)| (LossSource::Log, (n, ms, Some(why))));
+        for (source, (count, since_ms, detail)) in queue.into_iter().chain(log) {
             self.take(now_ms(), &Record::Loss(Loss { source, count, since_ms, detail }));
         }
         let durable = self.commit_once()?;

@@ -98,7 +98,7 @@ fn fields(o: &mut Object<'_>, flow: &Flow, times: Option<Times>, host: &Host, st
         .with("status_id", outcome.status)
         .with("time", stamp.time_ms)
         .with("type_uid", class.type_uid());
-    object::unmapped(o, |o| own(o, flow, host));
+    object::unmapped(o, |o| own(o, flow, host, stamp));
 }
 
 pub(super) fn connection(o: &mut Object<'_>, flow: &Flow) {
@@ -200,15 +200,21 @@ fn in_words(f: &mut fmt::Formatter<'_>, to: &Destination, protocol: u8) -> fmt::
     f.write_str(if to.name.is_some() { ")" } else { "" })
 }
 
-pub(super) fn own(o: &mut Object<'_>, flow: &Flow, host: &Host) {
+pub(super) fn own(o: &mut Object<'_>, flow: &Flow, host: &Host, stamp: &Stamp) {
     let to = flow.destination.as_ref();
+    let known = host.prepared(&flow.actor, stamp);
     o.object("agent", |o| object::agent(o, &flow.subject))
-        .object("decision", |o| decision(o, flow, host))
-        .objects("lineage", flow.actor.lineage.iter(), object::ancestor)
-        .maybe_object("name", to, name)
-        .maybe("path", flow.path.as_deref())
-        .object("process", |o| object::process_facts(o, &flow.actor))
-        .with("retention", Retention::HalfYear.word())
+        .object("decision", |o| decision(o, flow, host));
+    match known {
+        Some(known) => o.written("lineage", &known.lineage),
+        None => o.objects("lineage", flow.actor.lineage.iter(), object::ancestor),
+    };
+    o.maybe_object("name", to, name).maybe("path", flow.path.as_deref());
+    match known {
+        Some(known) => o.written("process", &known.facts),
+        None => o.object("process", |o| object::process_facts(o, &flow.actor)),
+    };
+    o.with("retention", Retention::HalfYear.word())
         .maybe("service", to.and_then(|to| to.service.as_deref()));
 }
 

@@ -82,7 +82,10 @@ pub(super) fn device(o: &mut Object<'_>, context: &super::Context) {
 
 /// The actor of a record: its process.
 pub(super) fn actor(o: &mut Object<'_>, actor: &Actor, host: &Host, stamp: &Stamp) {
-    o.object("process", |o| process(o, actor, host, stamp));
+    match host.prepared(actor, stamp) {
+        Some(known) => o.written("process", &known.process),
+        None => o.object("process", |o| process(o, actor, host, stamp)),
+    };
 }
 
 /// A process with its file, user and parent.

@@ -73,7 +73,7 @@ impl Display for Token {
 }
 
 /// What stands in a record for the values that it is about.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tokens {
     /// For the user's name.
     pub user: Option<Token>,

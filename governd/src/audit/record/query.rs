@@ -37,5 +37,5 @@ pub(super) fn write(o: &mut Object<'_>, query: &DnsQuery, host: &Host, stamp: &S
         .with("status_id", outcome.status)
         .with("time", stamp.time_ms)
         .with("type_uid", class.type_uid());
-    object::unmapped(o, |o| flow::own(o, flow, host));
+    object::unmapped(o, |o| flow::own(o, flow, host, stamp));
 }

@@ -164,7 +164,15 @@ fn line(record: &Record, host: &Host) -> String {
     let token = |value: &str| Token::of(&[7; personal::SALT_BYTES], value);
     let command_line = values.write_command_line(&mut text).then(|| token(&text));
     let tokens = Tokens { user: values.user.map(token), command_line };
-    record.line(host, &Stamp { tokens, ..stamp() })
+    let stamp = Stamp { tokens, ..stamp() };
+    let line = record.line(host, &stamp);
+    let mut prepared = host.clone();
+    prepared.prepare(record, &stamp);
+    assert_eq!(record.line(&prepared, &stamp), line);
+    // What was made for other values is not taken.
+    let other = Stamp { tokens: Tokens { user: None, command_line: None }, ..stamp };
+    assert_eq!(record.line(&prepared, &other), record.line(host, &other));
+    line
 }
 
 fn subject() -> Subject {
