@@ -50,7 +50,9 @@ impl Engine {
                 });
             }
             Request::Erase { user, before_ms } => {
-                let erased = self.journal.erase(Erasure { user, before_ms }, self.by(peer));
+                let which = Erasure { user, before_ms };
+                let of_inventory = self.erase_inventory(&which);
+                let erased = self.journal.erase(which, of_inventory, self.by(peer));
                 send_later(answer, erased);
             }
             Request::RotateKey => send_later(answer, self.journal.rotate(self.by(peer))),

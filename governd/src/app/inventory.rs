@@ -1,12 +1,13 @@
 //! The inventory's file: opened once the policy is in force, written each second, closed last.
 
-use std::path::Path;
+use std::{io, path::Path, sync::Arc};
 
-use super::{discovery::trouble, engine::Engine};
+use super::{discovery::trouble, engine::Engine, sinking};
 use crate::{
-    audit::record::Record,
+    audit::record::{Record, personal::Erasure},
+    catalog::Catalog,
     control::protocol::InventoryStatus,
-    core::inventory::Standing,
+    core::inventory::{Inventory, Standing},
     settings::INVENTORY_FILE,
     store::{Opened, Store},
 };
@@ -14,12 +15,43 @@ use crate::{
 /// Agents that are handed to the file at once.
 const WRITES_MAX: usize = 256;
 
+/// Id of a boot that the file does not say.
+const UNKNOWN_BOOT: &str = "unknown";
+
+/// Erases from the inventory of a state directory that no daemon uses; how many values went.
+///
+/// # Errors
+/// If the file cannot be used.
+pub(super) fn erase(state_dir: &Path, which: &Erasure) -> io::Result<u64> {
+    let path = state_dir.join(INVENTORY_FILE);
+    if !path.exists() {
+        return Ok(0);
+    }
+    let host = sinking::host();
+    let gone = || -> io::Result<u64> {
+        let opened = Store::open(&path, host.boot_id().unwrap_or(UNKNOWN_BOOT));
+        let (store, opened) = opened.map_err(io::Error::other)?;
+        let mut inventory = Inventory::new(Arc::new(Catalog::built_in()));
+        inventory.restore(opened.agents);
+        let gone = inventory.erase(which, true);
+        store.erase();
+        store.finish(inventory.writes(usize::MAX));
+        Ok(gone)
+    };
+    let count = gone()?;
+    // The file is written elsewhere: what it has now says whether that went well.
+    if count > 0 && gone()? > 0 {
+        return Err(io::Error::other(format!("{} cannot be written", path.display())));
+    }
+    Ok(count)
+}
+
 impl Engine {
     /// Takes back what an earlier daemon knew. Without a usable file the inventory lives as long
     /// as the daemon, and a finding says so.
     pub(super) fn open_inventory(&mut self, directory: &Path) {
         let path = directory.join(INVENTORY_FILE);
-        let boot_id = self.host.boot_id().unwrap_or("unknown");
+        let boot_id = self.host.boot_id().unwrap_or(UNKNOWN_BOOT);
         match Store::open(&path, boot_id) {
             Ok((store, opened)) => {
                 self.discovery.store = Some(store);
@@ -56,6 +88,16 @@ impl Engine {
         self.discovery.inventory.restore(agents);
         self.discover_ended();
         self.discover_registered();
+    }
+
+    /// Erases what is kept of processes that ended; how many values went.
+    pub(super) fn erase_inventory(&mut self, which: &Erasure) -> u64 {
+        let discovery = &mut self.discovery;
+        let gone = discovery.inventory.erase(which, false);
+        if let Some(store) = &discovery.store {
+            store.erase();
+        }
+        gone
     }
 
     /// Hands what changed to the file. Never waits.

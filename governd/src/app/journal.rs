@@ -132,15 +132,18 @@ impl Journal {
         }
     }
 
-    /// Erases values beside records, which somebody wants; says how many.
+    /// Erases values beside records, which somebody wants, and records it, with the number of those
+    /// that go elsewhere; says how many.
     pub fn erase(
         &self,
         which: Erasure,
+        elsewhere: u64,
         by: By,
     ) -> impl Future<Output = io::Result<u64>> + Send + use<> {
         let (keeper, directory) = (Arc::clone(&self.keeper), self.directory.clone());
         async move {
-            let work = task::spawn_blocking(move || erase(&keeper, &directory, which, by));
+            let work =
+                task::spawn_blocking(move || erase(&keeper, &directory, which, elsewhere, by));
             work.await.map_err(io::Error::other)?
         }
     }
@@ -193,23 +196,32 @@ impl Journal {
 }
 
 /// The record first: what is erased without one is what somebody took away.
-fn erase(keeper: &Keeper, directory: &Path, which: Erasure, by: By) -> io::Result<u64> {
+fn erase(
+    keeper: &Keeper,
+    directory: &Path,
+    which: Erasure,
+    elsewhere: u64,
+    by: By,
+) -> io::Result<u64> {
     // What waits is counted, too.
     if keeper.commit(COMMIT_TIMEOUT).is_none() {
         return Err(io::Error::other("the log cannot be written"));
     }
     let count = log::count_values(&Disk, directory, &which)?;
-    if count == 0 {
+    if count + elsewhere == 0 {
         return Ok(0);
     }
     let of = if which.user.is_some() { " of one user" } else { "" };
     let before =
         which.before_ms.and_then(|ms| Timestamp::from_millisecond(ms.try_into().ok()?).ok());
     let before = before.map_or_else(String::new, |time| format!(" logged before {time}"));
-    let message = format!("uid {} erases {count} values{of}{before} beside the log", by.uid);
+    let known =
+        if elsewhere > 0 { format!(", and {elsewhere} of the inventory") } else { "".into() };
+    let uid = by.uid;
+    let message = format!("uid {uid} erases {count} values{of}{before} beside the log{known}");
     let record = changed("audit.erase", by, message);
     let (gone, written) = keeper.erase(which.clone(), Record::Control(record))?;
-    Ok(gone + log::erase_before(&Disk, directory, written, &which)?)
+    Ok(gone + elsewhere + log::erase_before(&Disk, directory, written, &which)?)
 }
 
 /// Somebody changes something about the log.

@@ -41,15 +41,20 @@ pub(super) fn open_log_with(
     if let Some(damage) = &opened.damage {
         tracing::error!(first = damage.first, path = %damage.path.display(), "log is damaged");
     }
-    // A machine without cgroups is no reason not to run a sink on it.
-    let mount = kernel::cgroup::root().unwrap_or_default();
-    let context = context(&HostFacts::read(&HostPaths::of_machine(mount, HOST_FILE.as_ref())), &[]);
+    let context = context(&host(), &[]);
     let unusable = |source: io::Error| OpenError::Unusable {
         path: directory.clone(),
         doing: "start its thread",
         source,
     };
     Journal::start(log, directory.clone(), context, options).map_err(unusable)
+}
+
+/// What is known of this host.
+pub(super) fn host() -> HostFacts {
+    // A machine without cgroups is no reason not to run a sink on it.
+    let mount = kernel::cgroup::root().unwrap_or_default();
+    HostFacts::read(&HostPaths::of_machine(mount, HOST_FILE.as_ref()))
 }
 
 /// Records what a sink tells.

@@ -1,8 +1,11 @@
 //! What people do to a log that no daemon writes.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use super::{controls, journal::Journal, sinking};
+use super::{controls, inventory, journal::Journal, sinking};
 use crate::{
     audit::{
         log::{Keep, KeeperOptions, OpenError},
@@ -13,6 +16,7 @@ use crate::{
 
 /// A log without a daemon, and who has it.
 pub struct Unattended {
+    state_dir: PathBuf,
     journal: Journal,
     by: By,
 }
@@ -28,15 +32,16 @@ impl Unattended {
         let journal = sinking::open_log_with(state_dir, options)?;
         let uid = rustix::process::getuid().as_raw();
         let by = controls::by(Peer { uid, pid: Some(std::process::id()) });
-        Ok(Self { journal, by })
+        Ok(Self { state_dir: state_dir.to_owned(), journal, by })
     }
 
-    /// Erases values beside the records, and says how many that was.
+    /// Erases values beside the records and of the inventory, and says how many that was.
     ///
     /// # Errors
-    /// The log cannot be written.
+    /// The log or the inventory cannot be written.
     pub async fn erase(self, which: Erasure) -> io::Result<u64> {
-        self.journal.erase(which, self.by).await
+        let of_inventory = inventory::erase(&self.state_dir, &which)?;
+        self.journal.erase(which, of_inventory, self.by).await
     }
 
     /// Has another key sign the log, and gives it.

@@ -57,6 +57,8 @@ pub struct Store {
 #[derive(Debug, Default)]
 struct Shared {
     is_busy: AtomicBool,
+    /// Whether what is not in the tables any more has to leave the journal, too.
+    is_erased: AtomicBool,
     trouble: ArcSwapOption<String>,
 }
 
@@ -125,6 +127,12 @@ impl Store {
         }
     }
 
+    /// With the next batch that is written, nothing stays in the file of what it held before: what
+    /// was erased is in no copy.
+    pub fn erase(&self) {
+        self.shared.is_erased.store(true, Ordering::Release);
+    }
+
     /// Writes what is left, however long the thread is busy, and closes the file.
     pub fn finish(mut self, writes: Vec<Write>) {
         if let Some(batches) = self.batches.take()
@@ -191,7 +199,8 @@ impl Writer {
         if self.waiting.is_empty() {
             return;
         }
-        match save::apply(&mut self.connection, &self.boot_id, self.waiting.values()) {
+        let applied = save::apply(&mut self.connection, &self.boot_id, self.waiting.values());
+        match applied.and_then(|()| self.wipe()) {
             Ok(()) => {
                 self.waiting.clear();
                 self.shared.trouble.store(None);
@@ -204,5 +213,17 @@ impl Writer {
                 self.shared.trouble.store(Some(Arc::new(reason)));
             }
         }
+    }
+
+    /// Empties the journal if something was erased.
+    fn wipe(&self) -> rusqlite::Result<()> {
+        if self.shared.is_erased.load(Ordering::Acquire) {
+            let is_busy =
+                self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    row.get::<_, bool>(0)
+                })?;
+            self.shared.is_erased.store(is_busy, Ordering::Release);
+        }
+        Ok(())
     }
 }

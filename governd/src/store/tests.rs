@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 use crate::{
-    audit::record::Actor,
+    audit::record::{Actor, personal::Erasure},
     catalog::Catalog,
     core::{
         inventory::{Contact, Inventory, Sighting, Traffic},
@@ -286,4 +286,44 @@ fn what_cannot_be_written_is_tried_again() {
     }
     drop(store);
     assert_eq!(load(&path, BOOT).agents.len(), 1);
+}
+
+#[test]
+fn what_is_erased_of_a_person_is_in_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inventory.db");
+    let mut known = inventory(&[10, 11]);
+    known.observe_exit(11);
+    save(&path, &mut known);
+    let in_files = |text: &str| {
+        let files = fs::read_dir(dir.path()).unwrap().map(|file| fs::read(file.unwrap().path()));
+        files.map(Result::unwrap).any(|file| file.windows(text.len()).any(|w| w == text.as_bytes()))
+    };
+    let stays = |text: &str| assert!(in_files(text), "{text} is gone");
+    ["dana", "\"exec\"", "/opt/11/codex"].into_iter().for_each(stays);
+
+    let of = |user: &str, before_ms| Erasure { user: Some(user.into()), before_ms };
+    assert_eq!(known.erase(&of("kim", None), true), 0);
+    assert_eq!(known.erase(&of("dana", Some(10)), true), 0);
+    // The process that runs keeps what it has.
+    assert_eq!(known.erase(&of("dana", Some(11)), false), 2);
+    assert_eq!(known.erase(&of("dana", None), false), 0);
+    let (store, _) = Store::open(&path, BOOT).unwrap();
+    store.erase();
+    assert!(store.apply(known.writes(usize::MAX)));
+    while !store.is_ready() {
+        thread::yield_now();
+    }
+    let opened = load(&path, BOOT);
+    let shown = |agent: &Agent| agent.latest.as_ref().unwrap().actor.process.user.clone();
+    let users: Vec<_> = opened.agents.iter().map(shown).collect();
+    assert_eq!(users.iter().flatten().count(), 1, "{users:?}");
+
+    let mut alone = Inventory::new(Arc::new(Catalog::built_in()));
+    alone.restore(opened.agents);
+    assert_eq!(alone.erase(&Erasure { user: None, before_ms: Some(99) }, true), 2);
+    store.apply(alone.writes(usize::MAX));
+    drop(store);
+    assert!(!in_files("dana") && !in_files("\"exec\""), "something is left");
+    stays("/opt/11/codex");
 }

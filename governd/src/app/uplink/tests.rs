@@ -269,7 +269,7 @@ fn names_come_beside_the_records_and_are_erased_on_either_side_alone() {
 
     let which = Erasure { user: Some("dana".to_owned()), before_ms: None };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    assert_eq!(runtime.block_on(journal.erase(which.clone(), by("lee"))).unwrap(), 1);
+    assert_eq!(runtime.block_on(journal.erase(which.clone(), 0, by("lee"))).unwrap(), 1);
     // The record of it names who did it, and not whom it is about.
     assert_eq!(here(), ["[erased]", "kim", "lee"]);
     sink.wait_for(3);

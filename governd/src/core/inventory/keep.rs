@@ -6,7 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{AGENTS_MAX, Inventory, Member, agent::Agent};
+use super::{
+    AGENTS_MAX, Inventory, Member,
+    agent::{Agent, Instance},
+};
+use crate::{audit::record::personal::Erasure, core::process::Process};
 
 /// A change to what is saved.
 #[derive(Clone, Debug)]
@@ -80,4 +84,43 @@ impl Inventory {
             self.agents.insert(Arc::clone(&agent.id), agent);
         }
     }
+
+    /// Takes the user's name and the command line away from processes that are meant; says how many
+    /// values went. Those that run lose them only `of_running`: who watches them has them anew at
+    /// once. All is saved anew after it, so that nothing of earlier boots stays in the file.
+    pub fn erase(&mut self, which: &Erasure, of_running: bool) -> u64 {
+        let mut gone = 0;
+        for agent in self.agents.values_mut() {
+            let pid = |one: &Instance| (one.actor.process.pid, one.actor.process.started_ns);
+            let running: Vec<_> = agent.instances.iter().map(pid).collect();
+            let latest = agent.latest.as_mut();
+            let latest = latest.filter(|one| of_running || !running.contains(&pid(one)));
+            // It stands among them once more.
+            let is_counted = latest.as_ref().is_none_or(|one| !running.contains(&pid(one)));
+            let (erased, others) =
+                (latest.map_or(0, |one| strip(one, which)), &mut agent.instances);
+            gone += if is_counted { erased } else { 0 };
+            if of_running {
+                gone += others.iter_mut().map(|one| strip(one, which)).sum::<u64>();
+            }
+            self.unsaved.add(&agent.id);
+        }
+        gone
+    }
+}
+
+/// Takes what is meant from one process; how many values that was.
+fn strip(instance: &mut Instance, which: &Erasure) -> u64 {
+    let Process { user, args, .. } = &*instance.actor.process;
+    let is_users = which.user.as_deref().is_none_or(|name| user.as_deref() == Some(name));
+    let is_old = which.before_ms.is_none_or(|before_ms| instance.first_ms < before_ms);
+    if !is_users || !is_old {
+        return 0;
+    }
+    let count = u64::from(user.is_some()) + u64::from(args.is_some());
+    if count > 0 {
+        let process = Arc::make_mut(&mut instance.actor.process);
+        (process.user, process.args) = (None, None);
+    }
+    count
 }
