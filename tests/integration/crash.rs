@@ -375,6 +375,8 @@ fn a_rewritten_history(lab: &Lab) -> Result<()> {
     })?;
     ensure!(sink.ask(&["hosts"])?.code == Some(EXIT_NO), "the sink is content");
     daemon.stop()?;
+    sink.ask(&["settle", HOST])?.success()?;
+    sink.ask(&["hosts"])?.success().context("somebody said that it is over")?;
     let alone = audit(&place, &["verify"])?;
     ensure!(alone.code == Some(0), "by itself the other past is a log like any: {alone}");
     let against = verify(&place)?;

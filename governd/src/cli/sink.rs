@@ -56,6 +56,8 @@ pub(super) struct Sink {
 enum Verb {
     /// Make a new sink: its authority, its certificate and the key by which it cosigns.
     Init(Init),
+    /// Give the sink another key and certificate, and the names in it; hosts need nothing.
+    Certify(Certify),
     /// Run the sink.
     Run(Run),
     /// Print a token that lets one host in, once.
@@ -68,6 +70,8 @@ enum Verb {
     Show(beside::Show),
     /// Erase user names and command lines, which stand beside the records; they still verify.
     Erase(beside::Erase),
+    /// Say that what is wrong with a host is over, such as a rewind that somebody explained.
+    Settle(beside::Settle),
     /// Check that what is stored of every host is what it signed.
     Verify(Verify),
     /// Write every host's log as static files that anybody can mirror and audit (C2SP tlog-tiles).
@@ -92,6 +96,15 @@ struct Init {
     /// Do nothing, and do it well, if there is a sink already.
     #[arg(long)]
     if_absent: bool,
+}
+
+#[derive(Args, Debug)]
+struct Certify {
+    #[command(flatten)]
+    place: Place,
+    /// A DNS name or address that hosts reach the sink by.
+    #[arg(long, value_name = "NAME", required = true)]
+    name: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -160,12 +173,14 @@ impl Sink {
     pub(super) fn run(self) -> Outcome {
         match self.verb {
             Verb::Init(verb) => verb.run(),
+            Verb::Certify(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Token(verb) => verb.run(),
             Verb::Hosts(verb) => verb.run(),
             Verb::Receipt(verb) => verb.run(),
             Verb::Show(verb) => verb.run(),
             Verb::Erase(verb) => verb.run(),
+            Verb::Settle(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),
             Verb::Publish(verb) => verb.run(),
         }
@@ -183,6 +198,14 @@ impl Init {
             "a sink is in {}; `governd sink run` runs it, `governd sink token` lets hosts in",
             self.place.dir.display()
         ));
+        Ok(Exit::Yes)
+    }
+}
+
+impl Certify {
+    fn run(self) -> Outcome {
+        authority::replace_server(&self.place.dir, &self.name).map_err(unusable)?;
+        Printer::new(false).note(format_args!("the sink shows its new certificate when it starts"));
         Ok(Exit::Yes)
     }
 }

@@ -125,17 +125,42 @@ pub fn create(directory: &Path, names: &[String]) -> Result<(), AuthorityError> 
     let ca_key = KeyPair::generate()?;
     let ca = ca_parameters().self_signed(&ca_key)?.pem();
     let issuer = Issuer::new(ca_parameters(), ca_key);
-    let server_key = KeyPair::generate()?;
-    let mut parameters = leaf_parameters(name, SERVER_DAYS, ExtendedKeyUsagePurpose::ServerAuth);
-    parameters.subject_alt_names =
-        names.iter().map(|name| alternative(name)).collect::<Result<_, _>>()?;
-    let server = parameters.signed_by(&server_key, &issuer)?.pem();
+    let (server, server_key) = server_pair(&issuer, names)?;
     write(WITNESS_KEY, &cosigner.secret())?;
     write(CA_CERTIFICATE, &ca)?;
     write(SERVER_CERTIFICATE, &server)?;
-    write(SERVER_KEY, &server_key.serialize_pem())?;
+    write(SERVER_KEY, &server_key)?;
     // The last: with it, a sink is there.
     write(CA_KEY, &issuer.key().serialize_pem())
+}
+
+/// Makes another key and certificate for the server, by which hosts reach it under these names; it
+/// shows them from its next start on. Hosts need nothing: they know the authority.
+///
+/// # Errors
+/// If there is no sink in the directory, or files cannot be written.
+pub fn replace_server(directory: &Path, names: &[String]) -> Result<(), AuthorityError> {
+    let (certificate, key) = server_pair(&Authority::open(directory)?.issuer, names)?;
+    let write = |name: &str, text: &str| {
+        let path = directory.join(name);
+        files::write(&path, text).map_err(|source| AuthorityError::File { path, source })
+    };
+    // Both in one step; the file of the key alone is what earlier versions read.
+    write(SERVER_CERTIFICATE, &format!("{certificate}{key}"))?;
+    write(SERVER_KEY, &key)
+}
+
+/// A certificate for the server and its key, in PEM.
+fn server_pair(
+    issuer: &Issuer<'_, KeyPair>,
+    names: &[String],
+) -> Result<(String, String), AuthorityError> {
+    let name = names.first().map_or(CA_NAME, String::as_str);
+    let mut parameters = leaf_parameters(name, SERVER_DAYS, ExtendedKeyUsagePurpose::ServerAuth);
+    parameters.subject_alt_names =
+        names.iter().map(|name| alternative(name)).collect::<Result<_, _>>()?;
+    let key = KeyPair::generate()?;
+    Ok((parameters.signed_by(&key, issuer)?.pem(), key.serialize_pem()))
 }
 
 impl Authority {
@@ -154,8 +179,13 @@ impl Authority {
             let source = io::Error::new(io::ErrorKind::InvalidData, error);
             AuthorityError::File { path: directory.join(WITNESS_KEY), source }
         })?;
-        let server = server_config(&ca, &read(SERVER_CERTIFICATE)?, &read(SERVER_KEY)?)
-            .map_err(AuthorityError::Tls)?;
+        let chain = read(SERVER_CERTIFICATE)?;
+        // One that replaced another has its key behind it.
+        let key = match PrivateKeyDer::from_pem_slice(chain.as_bytes()) {
+            Ok(_) => chain.clone(),
+            Err(_) => read(SERVER_KEY)?,
+        };
+        let server = server_config(&ca, &chain, &key).map_err(AuthorityError::Tls)?;
         Ok(Self { issuer, ca, cosigner, server: Arc::new(server) })
     }
 

@@ -34,6 +34,8 @@ pub(super) const CALLS_MAX: usize = 256;
 const GROUP_MAX: usize = 64;
 /// A host that is not heard of for so long is silent, in seconds: it missed two turns and a half.
 const SILENT_S: u64 = IDLE_S * 5 / 2;
+/// How often findings that are long over are deleted, in seconds.
+const FORGET_S: u64 = 3_600;
 /// Kinds of refusals by client that are counted between two looks; those beyond are one kind.
 const REFUSALS_MAX: usize = 256;
 const OTHERS: &str = "others";
@@ -88,6 +90,8 @@ pub(super) struct Keeper {
     refusals: HashMap<(String, String), (String, u64)>,
     /// Before this nobody could be heard, in seconds since 1970.
     started_s: u64,
+    /// When findings that are long over were deleted, in seconds since 1970.
+    forgot_s: u64,
     counts: Arc<Counts>,
 }
 
@@ -108,6 +112,7 @@ impl Keeper {
             sessions: HashMap::new(),
             refusals: HashMap::new(),
             started_s: now_s(),
+            forgot_s: 0,
             counts,
         }
     }
@@ -380,6 +385,13 @@ impl Keeper {
             if now_s.saturating_sub(since) >= SILENT_S {
                 let detail = format!("nothing is heard of it since {}", time(host.seen_s));
                 self.alarm(&host, SILENT, &detail)?;
+            }
+        }
+        if now_s.saturating_sub(self.forgot_s) >= FORGET_S {
+            self.forgot_s = now_s;
+            let count = self.store.forget_findings(now_s)?;
+            if count > 0 {
+                tracing::info!(count, "findings that are over for half a year are deleted");
             }
         }
         Ok(())

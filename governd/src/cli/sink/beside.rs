@@ -1,9 +1,10 @@
-//! `governd sink show` and `erase`: records with what stands beside them, and without.
+//! `governd sink show`, `erase` and `settle`: records with what stands beside them, and without,
+//! and what people say of findings.
 
 use anyhow::anyhow;
 use clap::Args;
 
-use super::{Place, failed};
+use super::{Place, failed, now_s};
 use crate::{
     cli::{
         Outcome,
@@ -45,6 +46,18 @@ pub(super) struct Erase {
     beside: Beside,
 }
 
+/// Flags of `governd sink settle`.
+#[derive(Args, Debug)]
+pub(super) struct Settle {
+    #[command(flatten)]
+    place: Place,
+    /// The host's name.
+    host: String,
+    /// Only this kind, by its word: `rewind`, `fork`, `root`.
+    #[arg(long, value_name = "WORD")]
+    what: Option<String>,
+}
+
 impl Show {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(true);
@@ -68,12 +81,28 @@ impl Erase {
         let mut store = self.place.store()?;
         let host = self.host.as_deref().map(|name| named(&store, name)).transpose()?;
         let which = self.beside.erasure();
-        let who = format!("uid {}", rustix::process::getuid().as_raw());
-        let count = store.erase(host.as_ref(), &which, &who).map_err(failed)?;
+        let count = store.erase(host.as_ref(), &which, &who()).map_err(failed)?;
         let printer = Printer::new(false);
         printer.line(format!("erased: {count} values")).map_err(unwritable)?;
         Ok(if count > 0 { Exit::Yes } else { Exit::No })
     }
+}
+
+impl Settle {
+    pub(super) fn run(self) -> Outcome {
+        let mut store = self.place.store()?;
+        let host = named(&store, &self.host)?;
+        let settled = store.settle(&host, self.what.as_deref(), &who(), now_s());
+        let count = settled.map_err(failed)?;
+        let printer = Printer::new(false);
+        printer.line(format!("settled: {count} findings")).map_err(unwritable)?;
+        Ok(if count > 0 { Exit::Yes } else { Exit::No })
+    }
+}
+
+/// Who asks, for the sink's log.
+fn who() -> String {
+    format!("uid {}", rustix::process::getuid().as_raw())
 }
 
 fn named(store: &Store, name: &str) -> Result<Host, Failure> {

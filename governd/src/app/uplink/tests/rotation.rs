@@ -113,3 +113,34 @@ fn a_host_that_goes_on_with_a_key_that_it_replaced_is_found() {
     assert_eq!(sink.host().size, size);
     sink.check();
 }
+
+#[test]
+fn a_sink_with_another_certificate_is_the_same_to_its_hosts() {
+    let mut sink = Sink::new();
+    let state = tempfile::tempdir().unwrap();
+    let journal = journal(state.path());
+    append(&journal, 0..20);
+    enroll(state.path(), &sink.token("first")).unwrap();
+    let uplink = Uplink::start(state.path(), &journal).unwrap().unwrap();
+    sink.wait_for(journal.progress().durable());
+    sink.stop();
+    let read = |name: &str| fs::read_to_string(sink.directory.path().join(name)).unwrap();
+    let (before, ca) = (read("server.pem"), read("ca.pem"));
+    let names = ["sink.example".to_owned(), "127.0.0.1".to_owned()];
+    authority::replace_server(sink.directory.path(), &names).unwrap();
+    assert_ne!(read("server.pem"), before);
+    assert_eq!(read("ca.pem"), ca);
+    // Between the two files nothing is amiss.
+    fs::write(sink.directory.path().join("server.key"), "an older key").unwrap();
+    sink.start();
+    append(&journal, 20..40);
+    sink.wait_for(journal.progress().durable());
+    drop(uplink);
+    sink.check();
+    // By another name it is not theirs.
+    sink.stop();
+    authority::replace_server(sink.directory.path(), &["sink.example".to_owned()]).unwrap();
+    sink.start();
+    let error = enroll(state.path(), &sink.token("again")).unwrap_err().to_string();
+    assert!(error.contains("invalid peer certificate"), "{error}");
+}
