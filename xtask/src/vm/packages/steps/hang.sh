@@ -2,7 +2,6 @@
 hung=$(main_pid)
 kill -STOP "$hung"
 is_enforced || fail "not enforced while the daemon hangs"
-is_restarted() { is_active && [ "$(main_pid)" != "$hung" ]; }
-await is_restarted
+await runs_instead_of "$hung"
 is_enforced || fail "not enforced after the restart"
 [ "$(systemctl show --property NRestarts --value governd)" -ge 1 ] || fail "no restart counted"

@@ -29,6 +29,11 @@ await() {
 is_active() { [ "$(systemctl is-active governd)" = active ]; }
 runs_version() { is_active && governd status | grep -qF "$1, pid"; }
 main_pid() { systemctl show --property MainPID --value governd; }
+# Whether another process took the place of one, and is ready: it is none while systemd ends the old one.
+runs_instead_of() {
+    new=$(main_pid)
+    [ "$new" != 0 ] && [ "$new" != "$1" ] && is_active
+}
 
 # Whether the agent gets through to an address. Connecting a datagram socket asks the same question as
 # any connection and needs no server.
