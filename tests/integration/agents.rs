@@ -302,8 +302,24 @@ fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
     daemon.reload()?;
     in_state(&place, SCRIPT, "approved")?;
 
-    // A last day that is over, and then no document any more.
+    // A document that does not allow any more what was reached before it.
     let text = fs::read_to_string(&file)?;
+    let is_outside = || -> Result<bool> {
+        let shown = show(&place, &id)?;
+        let endpoints = shown.pointer("/endpoints").and_then(Value::as_array);
+        let mut openai = endpoints
+            .into_iter()
+            .flatten()
+            .filter(|seen| record::text(seen, "/host") == site::OPENAI.name);
+        let seen = openai.next().with_context(|| format!("it was not there: {shown}"))?;
+        Ok(seen.pointer("/outside") == Some(&Value::Bool(true)))
+    };
+    ensure!(!is_outside()?, "its document allows it");
+    fs::write(&file, text.replace(site::OPENAI.name, "other.example"))?;
+    daemon.reload()?;
+    wait::until("the narrower document", wait::PATIENCE, || Ok(is_outside()?.then_some(())))?;
+
+    // A last day that is over, and then no document any more.
     let (before, after) = text.split_once("review_by: ").context("no last day")?;
     let after = after.split_once('\n').context("no line")?.1;
     fs::write(&file, format!("{before}review_by: 2020-02-29\n{after}"))?;

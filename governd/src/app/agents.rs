@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     answers::{mode_word, ok},
+    declared::Declared,
     engine::Engine,
 };
 use crate::{
@@ -121,7 +122,7 @@ impl Engine {
             evidence: agent.evidence.iter().map(evidence).collect(),
             latest: agent.latest.as_ref().map(|latest| self.process(latest)),
             processes: agent.instances.iter().map(|one| self.process(one)).collect(),
-            endpoints: agent.endpoints.values().map(endpoint).collect(),
+            endpoints: self.endpoints(agent),
             endpoints_dropped: agent.endpoints_dropped,
             policy: facts.map(|facts| self.policy_row(facts)),
         }
@@ -154,6 +155,16 @@ impl Engine {
                 .map(|rule| RuleRow { id: rule.id.to_string(), text: rule.text.to_string() })
                 .collect(),
         }
+    }
+
+    /// What it reached for, beside what its document allows now.
+    fn endpoints(&self, agent: &Agent) -> Vec<EndpointRow> {
+        let policy = self.state.policy();
+        let declared = Declared::new(&policy.image, agent.endpoints.values());
+        let is_outside = |seen: &EndpointSeen| {
+            agent.subject.is_some_and(|subject| !declared.allows(subject, seen))
+        };
+        agent.endpoints.values().map(|seen| endpoint(seen, is_outside(seen))).collect()
     }
 
     fn process(&self, instance: &Instance) -> ProcessRow {
@@ -248,7 +259,7 @@ fn evidence(one: &Evidence) -> EvidenceRow {
     }
 }
 
-fn endpoint(seen: &EndpointSeen) -> EndpointRow {
+fn endpoint(seen: &EndpointSeen, outside: bool) -> EndpointRow {
     EndpointRow {
         host: seen.host.clone(),
         address: seen.address.to_string(),
@@ -258,7 +269,7 @@ fn endpoint(seen: &EndpointSeen) -> EndpointRow {
         denied: seen.denied,
         sent_bytes: seen.sent_bytes.saturating_add(seen.open.sent_bytes),
         received_bytes: seen.received_bytes.saturating_add(seen.open.received_bytes),
-        outside: seen.outside_ms.is_some(),
+        outside,
         first_ms: seen.first_ms,
         last_ms: seen.last_ms,
     }

@@ -3,15 +3,12 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use governd_common::{
-    address::Address,
-    decide::{Flow, decide},
     event::{FlowEvent, Hook, TrafficEvent},
-    key::BindingKey,
     table::Task,
     verdict::Verdict,
 };
 
-use super::{KnownServices, clock, engine::Engine, images::Containers};
+use super::{KnownServices, clock, declared::Declared, engine::Engine, images::Containers};
 use crate::{
     audit::record::{Actor, Confidence, Finding, Record, Said},
     catalog::Catalog,
@@ -19,7 +16,6 @@ use crate::{
         inventory::{Agent, Change, Contact, EndpointSeen, Instance, Inventory, Sighting, Traffic},
         process::Process,
     },
-    policy::tables::ImageTables,
     store::Store,
     workload::{
         digest::Digests,
@@ -39,7 +35,6 @@ const SEVERITY_MEDIUM: u8 = 3;
 
 /// How often the states of all agents are looked at.
 const REASSESS_INTERVAL_MS: u64 = 60_000;
-const PROTOCOL_TCP: u8 = 6;
 
 /// The inventory, and where it looks up what events do not tell.
 pub(super) struct Discovery {
@@ -340,17 +335,10 @@ impl Engine {
     /// Another policy is in force.
     pub(super) fn discover_registered(&mut self) {
         let policy = Arc::clone(self.state.policy());
-        let mut tables = ImageTables::new(&policy.image);
         let inventory = &mut self.discovery.inventory;
-        for seen in inventory.agents().flat_map(Agent::outside) {
-            tables.bind(BindingKey::HOST, &seen.host, seen.address.into(), u64::MAX);
-        }
-        let is_allowed = |subject, seen: &EndpointSeen| {
-            let address = Address::from(seen.address);
-            let (port, protocol) = (seen.port, PROTOCOL_TCP);
-            let flow = Flow { subject, address, port, protocol, now_ns: clock::boot_ns() };
-            decide(&tables, &flow).verdict == Verdict::Allow
-        };
+        let outside = inventory.agents().flat_map(Agent::outside);
+        let declared = Declared::new(&policy.image, outside);
+        let is_allowed = |subject, seen: &EndpointSeen| declared.allows(subject, seen);
         let now_ms = clock::now_ms();
         let mut changes = inventory.set_registered(&policy.agents, &is_allowed, now_ms);
         match self.kernel.tasks() {

@@ -14,6 +14,7 @@ pub mod catalogue;
 pub mod clock;
 pub mod confinement;
 mod controls;
+mod declared;
 mod digests;
 mod discovery;
 mod ending;
