@@ -1,5 +1,5 @@
-//! Writes what packages have beside the program and is generated from its command line: manual
-//! pages and completions. `cargo xtask dist` calls it with the directory to write to.
+//! Writes what packages have beside the program and is generated: manual pages and completions from
+//! its command line, and the schema of policy documents. `cargo xtask dist` calls it with the directory to write to.
 
 use std::{env, fs, path::PathBuf};
 
@@ -16,5 +16,7 @@ fn main() -> Result<()> {
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         clap_complete::generate_to(shell, &mut governd::cli::command(), NAME, &directory)?;
     }
+    let schema = serde_json::to_string_pretty(&governd::policy::document::schema())?;
+    fs::write(directory.join("policy.schema.json"), schema + "\n").context("writing the schema")?;
     Ok(())
 }

@@ -105,6 +105,7 @@ fn place_of(name: &str) -> Result<String> {
     Ok(match name.rsplit_once('.') {
         Some((_, "1")) => format!("usr/share/man/man1/{name}.gz"),
         Some((stem, "bash")) => format!("usr/share/bash-completion/completions/{stem}"),
+        Some((_, "json")) => format!("usr/share/governd/{name}"),
         Some((_, "fish")) => format!("usr/share/fish/vendor_completions.d/{name}"),
         None if name.starts_with('_') => format!("{ZSH_DEBIAN}/{name}"),
         _ => bail!("no place for {name}"),
@@ -133,7 +134,14 @@ pub(super) fn sample() -> Contents {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     fs::write(&program, "#!/bin/sh\necho governd\n").unwrap();
-    let manual = ["_governd", "governd.1", "governd.bash", "governd.fish", "governd-run.1"];
+    let manual = [
+        "_governd",
+        "governd.1",
+        "governd.bash",
+        "governd.fish",
+        "governd-run.1",
+        "policy.schema.json",
+    ];
     let manual = manual.map(|name| (name.to_owned(), name.as_bytes().to_vec())).to_vec();
     Contents::collect(&super::release::sample(), &program, &manual, b"{}").unwrap()
 }
@@ -152,6 +160,7 @@ mod tests {
             ("usr/share/man/man1/governd-run.1.gz", 0o644, Role::Plain),
             ("usr/share/bash-completion/completions/governd", 0o644, Role::Plain),
             ("usr/share/zsh/vendor-completions/_governd", 0o644, Role::Plain),
+            ("usr/share/governd/policy.schema.json", 0o644, Role::Plain),
             ("usr/share/doc/governd/operations.md", 0o644, Role::Document),
             ("usr/share/doc/governd/governd-1.2.3.cdx.json", 0o644, Role::Document),
         ] {

@@ -1,5 +1,5 @@
-//! Manual pages and completions: an example of the daemon's crate generates them from its command
-//! line.
+//! Manual pages, completions and the schema of policy documents: an example of the daemon's crate
+//! generates them.
 
 use std::{fs, path::Path};
 

@@ -21,7 +21,8 @@ const DESCRIPTION: &str = "governd knows the AI agents on a host, lets each of t
     what its owner approved, and records every decision. It begins in monitor mode, which stops \
     nothing.";
 /// Folders that go with the package.
-const FOLDERS: [&str; 3] = ["/etc/governd", "/etc/governd/policies", "/usr/share/doc/governd"];
+const FOLDERS: [&str; 4] =
+    ["/etc/governd", "/etc/governd/policies", "/usr/share/doc/governd", "/usr/share/governd"];
 /// The most that gzip compresses.
 const LEVEL: u32 = 9;
 
