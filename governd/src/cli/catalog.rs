@@ -1,6 +1,9 @@
 //! `governd catalog`: what is known of AI endpoints and runtimes.
 
-use std::io::{self, BufRead};
+use std::{
+    collections::BTreeSet,
+    io::{self, BufRead},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -14,7 +17,7 @@ use super::{
 };
 use crate::{
     app::catalogue::{self, CatalogueError},
-    catalog::{Catalog, Ecosystem, Endpoint, Runtime},
+    catalog::{Catalog, Ecosystem, Endpoint, EndpointKind, Runtime, RuntimeKind},
 };
 
 /// `governd catalog`.
@@ -37,8 +40,8 @@ struct List {
     #[command(flatten)]
     additions: Additions,
     /// Only entries of this kind, such as model-api or coding-agent.
-    #[arg(long, value_name = "KIND")]
-    kind: Option<String>,
+    #[arg(long, value_name = "KIND", value_parser = entry_kind)]
+    kind: Option<&'static str>,
     /// Only entries of this provider or product.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -228,6 +231,17 @@ impl Additions {
     }
 }
 
+/// The word of a kind that entries have.
+fn entry_kind(word: &str) -> Result<&'static str, String> {
+    let endpoints = EndpointKind::ALL.iter().map(|kind| kind.word());
+    let all: BTreeSet<&'static str> =
+        endpoints.chain(RuntimeKind::ALL.iter().map(|kind| kind.word())).collect();
+    all.get(word).copied().ok_or_else(|| {
+        let all: Vec<&str> = all.into_iter().collect();
+        format!("the kinds are: {}", all.join(", "))
+    })
+}
+
 impl List {
     fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
@@ -235,7 +249,7 @@ impl List {
         let endpoints = catalog.endpoints().iter().map(Match::from);
         let runtimes = catalog.runtimes().iter().map(Match::from);
         let wanted = |entry: &Match<'_>| {
-            self.kind.as_deref().is_none_or(|kind| kind == entry.kind)
+            self.kind.is_none_or(|kind| kind == entry.kind)
                 && self.name.as_deref().is_none_or(|name| name == entry.name)
         };
         let entries: Vec<Match<'_>> = endpoints.chain(runtimes).filter(wanted).collect();
@@ -416,6 +430,21 @@ mod tests {
         ];
         for (input, expected) in rows {
             assert_eq!(Kind::guess(input), expected, "{input}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_entry_is_known_and_no_other_is() {
+        let catalog = Catalog::built_in();
+        let endpoints = catalog.endpoints().iter().map(|entry| entry.kind.word());
+        let runtimes = catalog.runtimes().iter().map(|entry| entry.kind.word());
+        for word in endpoints.chain(runtimes) {
+            assert_eq!(entry_kind(word), Ok(word));
+        }
+        for word in ["nonsense", "", "Model-API"] {
+            let said = entry_kind(word).unwrap_err();
+            assert!(said.contains("coding-agent, ") && said.contains("model-api"), "{said}");
+            assert_eq!(said.matches("llm-gateway").count(), 1, "{said}");
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::clock,
     control::{client, protocol},
-    core::controls::{Grant, Quarantine, Request},
+    core::controls::{GRANT_MAX_S, Grant, Quarantine, Request},
 };
 
 const S_PER_MIN: u64 = 60;
@@ -38,8 +38,8 @@ pub(super) struct Approve {
     /// Number of the request, as `governd approvals` shows it.
     #[arg(value_name = "ID")]
     id: u64,
-    /// How long it holds, such as 30s, 15m, 2h or 7d.
-    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    /// How long it holds, such as 30s, 15m, 2h or 7d; at most 30d.
+    #[arg(long = "for", value_name = "TIME", value_parser = grant_seconds)]
     time_s: u64,
     #[command(flatten)]
     socket: Socket,
@@ -201,6 +201,16 @@ fn printable(text: &str) -> String {
     text.chars().map(|one| if one.is_control() { '\u{fffd}' } else { one }).collect()
 }
 
+/// How long a grant may hold.
+fn grant_seconds(text: &str) -> Result<u64, String> {
+    match seconds(text)? {
+        long if long > GRANT_MAX_S => {
+            Err(format!("a grant lasts at most {} days", GRANT_MAX_S / S_PER_DAY))
+        }
+        fitting => Ok(fitting),
+    }
+}
+
 fn seconds(text: &str) -> Result<u64, String> {
     let units = [('s', 1), ('m', S_PER_MIN), ('h', S_PER_H), ('d', S_PER_DAY)];
     let parsed = units.iter().find_map(|(unit, seconds)| {
@@ -211,7 +221,16 @@ fn seconds(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use super::{GRANT_MAX_S, grant_seconds, seconds};
+
+    #[test]
+    fn a_grant_is_no_longer_than_the_daemon_gives_it() {
+        assert_eq!(grant_seconds("30d"), Ok(GRANT_MAX_S));
+        assert_eq!(grant_seconds("720h"), Ok(GRANT_MAX_S));
+        for text in ["31d", "721h", "2592001s"] {
+            assert_eq!(grant_seconds(text), Err("a grant lasts at most 30 days".to_owned()));
+        }
+    }
 
     #[test]
     fn a_time_has_a_unit() {

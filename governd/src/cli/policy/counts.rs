@@ -13,7 +13,16 @@ use crate::{
     control::{client, protocol::Request, rules::RuleCount},
 };
 
+/// The name of everything that is no agent, whose decisions the kernel does not count.
+const NO_AGENT: &str = "unregistered";
+
 pub(super) fn show(socket: &Path, agent: Option<&str>, printer: &Printer) -> Outcome {
+    if agent == Some(NO_AGENT) {
+        let error =
+            anyhow::anyhow!("what decides about processes that are no agent is not counted");
+        let hint = "`governd policy show --effective --agent unregistered` shows these rules";
+        return Err(Failure::new(Exit::Usage, error, hint));
+    }
     let value = client::call(socket, &Request::RuleCounts).map_err(failure)?;
     let counts: Vec<RuleCount> =
         serde_json::from_value(value).map_err(|error| Failure::plain(Exit::Internal, error))?;

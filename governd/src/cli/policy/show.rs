@@ -35,7 +35,7 @@ pub(super) struct Show {
     /// asked.
     #[arg(long, group = "what", conflicts_with = "paths")]
     counts: bool,
-    /// Only this agent; `unregistered` is everything that is none.
+    /// Only this agent; `unregistered` is everything that is none, and has no counts.
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
     /// Files, or directories whose .yaml and .yml files belong together.
