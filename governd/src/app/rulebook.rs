@@ -16,7 +16,7 @@ use crate::{
     policy::{
         self, Documents,
         compile::{Endpoint, Surroundings, Under},
-        diagnostic::Diagnostics,
+        diagnostic::{Code, Diagnostics},
         host::Host,
         ids::Ids,
         image::Compiled,
@@ -167,6 +167,9 @@ impl Rulebook {
         }
         let documents = policy::load(&sources).map_err(RulebookError::Invalid)?;
         let compiled = self.compile_documents(&documents, host)?;
+        for warning in compiled.warnings.iter().filter(|warning| warning.code == Code::Limit) {
+            tracing::warn!(%warning, "the tables have no place for all that follows from the policy");
+        }
         self.documents = Some(documents);
         Ok(compiled)
     }

@@ -3,16 +3,18 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use super::bundle;
-use crate::settings::PolicySource;
+use crate::{
+    policy::limits::{SOURCE_BYTES_MAX, SOURCES_BYTES_MAX},
+    settings::PolicySource,
+};
 
-/// Longest policy file, in bytes; a longer one is an error before it is read.
-const FILE_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
 /// Most policy files of one host.
 const FILES_MAX: usize = 4_096;
 
@@ -38,14 +40,13 @@ pub enum SourceError {
         #[source]
         source: io::Error,
     },
-    /// A file is longer than any policy should be.
-    #[error("{} has {bytes} bytes; a policy file may have {FILE_BYTES_MAX}", path.display())]
-    TooLong {
-        /// Which.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-    },
+    /// The files together are longer than any policy should be; this is the first that is too much.
+    #[error(
+        "with {} the policy has more than {SOURCES_BYTES_MAX} bytes, as much as all files \
+         together may have",
+        .0.display()
+    )]
+    TooLong(PathBuf),
     /// A directory has more files than any policy should have.
     #[error("{} has more than {FILES_MAX} policy files", .0.display())]
     TooMany(PathBuf),
@@ -62,7 +63,10 @@ impl SourceError {
                 "name a readable file or directory with --policy, or try `governd up`, which \
                  needs no policy"
             }
-            Self::TooLong { .. } | Self::TooMany(_) => "split the policy, or name its directory",
+            Self::TooLong(_) | Self::TooMany(_) => {
+                "name the policy's own directory, and put agents that do not run here into the \
+                 policy of other hosts"
+            }
             Self::Empty(_) => "put a HostPolicy document there; deploy/policies has one to copy",
         }
     }
@@ -93,11 +97,11 @@ impl PolicySource {
         }
     }
 
-    /// All documents: path and text.
+    /// All documents: path and content, as [`read_all`] has it.
     ///
     /// # Errors
-    /// A file or directory is missing, unreadable, empty, too long, or not UTF-8.
-    pub fn read(&self) -> Result<Vec<(String, String)>, SourceError> {
+    /// A file or directory is missing, unreadable or empty, or there is too much.
+    pub fn read(&self) -> Result<Vec<(String, Vec<u8>)>, SourceError> {
         let Self::Path(path) = self else {
             return Ok(vec![("built-in".into(), BUILT_IN.into())]);
         };
@@ -105,7 +109,7 @@ impl PolicySource {
         if files.is_empty() {
             return Err(SourceError::Empty(path.clone()));
         }
-        files.iter().map(|file| read(file)).collect()
+        read_all(&files)
     }
 
     /// The present state of the files.
@@ -142,19 +146,35 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
     Ok(files)
 }
 
-fn read(file: &Path) -> Result<(String, String), SourceError> {
-    let unreadable = |source| SourceError::Read { path: file.to_path_buf(), source };
-    let bytes = fs::metadata(file).map_err(unreadable)?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(SourceError::TooLong { path: file.to_path_buf(), bytes });
+/// Path and content of files. What a file has above [`SOURCE_BYTES_MAX`] is left unread but for a
+/// byte, by which whoever reads the documents sees that it is too long.
+///
+/// # Errors
+/// A file cannot be read, or all together have more than [`SOURCES_BYTES_MAX`].
+pub fn read_all(files: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, SourceError> {
+    let mut all = Vec::with_capacity(files.len());
+    let mut left = SOURCES_BYTES_MAX;
+    for path in files {
+        let bytes =
+            read(path).map_err(|source| SourceError::Read { path: path.to_path_buf(), source })?;
+        left = left
+            .checked_sub(bytes.len())
+            .ok_or_else(|| SourceError::TooLong(path.to_path_buf()))?;
+        all.push((path.display().to_string(), bytes));
     }
-    let text = fs::read_to_string(file).map_err(unreadable)?;
-    Ok((file.display().to_string(), text))
+    Ok(all)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy;
 
     #[test]
     fn a_directory_gives_its_yaml_files_in_order_and_nothing_hidden() {
@@ -163,8 +183,8 @@ mod tests {
             fs::write(dir.path().join(name), name).unwrap();
         }
         let source = PolicySource::Path(dir.path().to_path_buf());
-        let texts: Vec<String> = source.read().unwrap().into_iter().map(|(_, text)| text).collect();
-        assert_eq!(texts, ["a.yml", "b.yaml"]);
+        let texts: Vec<_> = source.read().unwrap().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, [b"a.yml".as_slice(), b"b.yaml"]);
     }
 
     #[test]
@@ -189,11 +209,32 @@ mod tests {
     }
 
     #[test]
-    fn a_file_over_the_limit_is_refused_before_it_is_read() {
+    fn files_are_read_as_bytes_and_a_long_one_only_as_far_as_to_see_that_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("big.yaml");
-        fs::File::create(&path).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
-        let error = PolicySource::Path(path).read().unwrap_err();
-        assert!(matches!(error, SourceError::TooLong { .. }), "{error}");
+        fs::write(dir.path().join("a.yaml"), b"# caf\xe9\n").unwrap();
+        let long = File::create(dir.path().join("b.yaml")).unwrap();
+        long.set_len(5 * SOURCE_BYTES_MAX as u64).unwrap();
+        let sources = PolicySource::Path(dir.path().to_path_buf()).read().unwrap();
+        let lengths: Vec<usize> = sources.iter().map(|(_, bytes)| bytes.len()).collect();
+        assert_eq!(lengths, [7, SOURCE_BYTES_MAX + 1]);
+        let found = policy::load(&sources).unwrap_err().to_string();
+        assert!(found.contains("a.yaml:1:6: error[bad-character]"), "{found}");
+        assert!(found.contains("b.yaml: error[too-large]"), "{found}");
+        assert!(found.contains(&SOURCE_BYTES_MAX.to_string()), "{found}");
+    }
+
+    #[test]
+    fn all_files_together_have_a_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = PolicySource::Path(dir.path().to_path_buf());
+        for number in 0..=SOURCES_BYTES_MAX / SOURCE_BYTES_MAX {
+            let file = File::create(dir.path().join(format!("{number:03}.yaml"))).unwrap();
+            file.set_len(SOURCE_BYTES_MAX as u64).unwrap();
+        }
+        let error = source.read().unwrap_err();
+        let last = dir.path().join("064.yaml");
+        assert!(matches!(&error, SourceError::TooLong(path) if *path == last), "{error}");
+        fs::remove_file(last).unwrap();
+        assert_eq!(source.read().unwrap().len(), 64);
     }
 }

@@ -14,7 +14,6 @@ use super::{
     value::{
         self, Delegation, Fault, Posture, Questions, Target, Tier, Verify,
         approval::{Day, Fallback, Risk},
-        idn,
         local::{self, LocalSockets},
         name::{self, HostGlob, HostPattern},
         network::Network,
@@ -29,8 +28,10 @@ mod delegation;
 mod group;
 mod host;
 mod limits;
+mod remarks;
 
 pub(crate) use delegation::check_delegations;
+pub(crate) use remarks::report_groups;
 
 /// Checks the documents of one file.
 pub(crate) struct Checker<'a> {
@@ -302,11 +303,9 @@ impl Checker<'_> {
         ];
         let (tier, list) = self.tier(lists, &place)?;
         let (targets, groups) = self.items(tier.word(), &list);
-        if tier.verdict() == Verdict::Allow {
-            self.warn_wide(&list);
-        }
         if tier.opens() {
-            self.warn_mixed(&list);
+            let remarks = self.remarks(&list);
+            self.out.extend(remarks);
         }
         if tier == Tier::Approve && verify == Verify::Sni {
             let message = "which connections to grant cannot be told before their first bytes";
@@ -319,7 +318,7 @@ impl Checker<'_> {
             tier,
             targets,
             groups,
-            members: Vec::new(),
+            members: Arc::new([]),
             ports,
             protocol: protocol.unwrap_or_default(),
             verify,
@@ -350,48 +349,6 @@ impl Checker<'_> {
             }
         }
         None
-    }
-
-    /// Warns of wildcards under which anybody can get a name.
-    fn warn_wide(&mut self, list: &Located<Vec<Located<String>>>) {
-        for one in list.value.iter().filter(|one| one.value.starts_with('*')) {
-            if let Ok(Target::Name(pattern)) = Target::parse(&one.value)
-                && pattern.is_wildcard()
-            {
-                let base = pattern.base();
-                let (code, message) = match () {
-                    () if name::is_public_suffix(base) => {
-                        let message = format!("anybody can register a name below `{base}`");
-                        (Code::PublicSuffix, message)
-                    }
-                    () if name::is_shared_domain(base) => {
-                        let message = format!("every customer of a cloud has names below `{base}`");
-                        (Code::SharedDomain, message)
-                    }
-                    () => continue,
-                };
-                let hint = format!("name the domain that is meant, such as *.your-name.{base}");
-                let warning = Diagnostic::warning(code, &self.place(one), message);
-                self.out.push(warning.hint(hint));
-            }
-        }
-    }
-
-    /// Warns of names with letters that pass for others.
-    fn warn_mixed(&mut self, list: &Located<Vec<Located<String>>>) {
-        let is_international = |text: &str| !text.is_ascii() || text.contains("xn--");
-        for one in list.value.iter().filter(|one| is_international(&one.value)) {
-            if let Ok(Target::Name(pattern)) = Target::parse(&one.value)
-                && let Some(label) = idn::mixed_label(pattern.base())
-            {
-                let message =
-                    format!("`{label}` has letters of several alphabets, which look alike");
-                let hint =
-                    format!("it is {pattern}; make sure that this is the name that is meant");
-                let warning = Diagnostic::warning(Code::MixedScript, &self.place(one), message);
-                self.out.push(warning.hint(hint));
-            }
-        }
     }
 
     /// Parses all of a list that parse; an empty list is worth a warning.

@@ -75,6 +75,8 @@ codes! {
     MissingField => "missing-field",
     /// A name with letters of alphabets that look alike.
     MixedScript => "mixed-script",
+    /// A mail address that reaches nobody.
+    NobodysMail => "nobodys-mail",
     /// A sponsor that is no person.
     NotAPerson => "not-a-person",
     /// Nobody is said to have approved an agent.

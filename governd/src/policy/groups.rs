@@ -1,7 +1,9 @@
 //! What the groups of endpoints have in them, for the rules that name them.
 //!
 //! Bounded whatever the documents say: circles and deep nesting are refused, what several paths
-//! lead to is there once, and a group has at most [`GROUP_MEMBERS_MAX`] destinations.
+//! lead to is there once, a group has at most [`GROUP_MEMBERS_MAX`] destinations, and all groups,
+//! as all rules, have at most [`DESTINATIONS_MAX`] together. Who has the destinations of one group
+//! and no others shares its list.
 
 use std::{
     borrow::Cow,
@@ -12,7 +14,7 @@ use std::{
 use super::{
     compile::Endpoint,
     diagnostic::{Code, Diagnostic, Diagnostics, Place},
-    limits::{GROUP_MEMBERS_MAX, GROUP_NESTING_MAX},
+    limits::{DESTINATIONS_MAX, GROUP_MEMBERS_MAX, GROUP_NESTING_MAX},
     model::{Agent, EndpointGroup, Member, Placed, Policy, Rule},
     value::{Target, group::GroupRef, port::Ports},
     words,
@@ -25,20 +27,30 @@ pub(super) fn expand<'p>(
     out: &mut Diagnostics,
 ) -> Expanded<'p> {
     let groups = policy.groups.iter().map(|group| (&*group.name, group)).collect();
-    let mut expander = Expander { groups, endpoints, known: HashMap::new(), open: Vec::new(), out };
+    let mut expander = Expander {
+        groups,
+        endpoints,
+        known: HashMap::new(),
+        open: Vec::new(),
+        of_groups: Count::default(),
+        of_rules: Count::default(),
+        out,
+    };
     for group in &policy.groups {
         expander.group(group);
     }
-    let is_plain = |agent: &Agent| agent.rules.iter().all(|rule| rule.groups.is_empty());
     let agents = policy.agents.iter().map(|agent| {
-        if is_plain(agent) {
-            return Cow::Borrowed(agent);
+        let mut agent = Cow::Borrowed(agent);
+        for index in 0..agent.rules.len() {
+            let Some(rule) = agent.rules.get(index) else { break };
+            let members = expander.rule(rule);
+            if !members.is_empty()
+                && let Some(rule) = agent.to_mut().rules.get_mut(index)
+            {
+                rule.members = members;
+            }
         }
-        let mut agent = agent.clone();
-        for rule in &mut agent.rules {
-            rule.members = expander.rule(rule);
-        }
-        Cow::Owned(agent)
+        agent
     });
     Expanded { agents: agents.collect() }
 }
@@ -63,23 +75,54 @@ struct Expander<'a, 'o> {
     known: HashMap<&'a str, Known>,
     /// Groups that are being looked into, the outermost first.
     open: Vec<&'a str>,
+    of_groups: Count,
+    of_rules: Count,
     out: &'o mut Diagnostics,
 }
 
+/// Destinations so far.
+#[derive(Default)]
+struct Count(usize);
+
+impl Count {
+    /// Whether there is place for so many more. Nobody else has any once it was too much.
+    fn takes(&mut self, more: usize) -> bool {
+        self.0 = self.0.saturating_add(more);
+        self.0 <= DESTINATIONS_MAX
+    }
+
+    fn is_full(&self) -> bool {
+        self.0 > DESTINATIONS_MAX
+    }
+}
+
 impl<'a> Expander<'a, '_> {
-    fn rule(&mut self, rule: &Rule) -> Vec<Member> {
-        let mut members = Members::default();
+    fn rule(&mut self, rule: &Rule) -> Arc<[Member]> {
+        let mut lists = Vec::with_capacity(rule.groups.len());
         for group in &rule.groups {
-            let known = self.reference(group);
-            members.extend(&known.members, rule.ports.as_deref());
+            lists.push(self.reference(group).members);
         }
-        if members.list.iter().any(|one| one.ports.as_ref().is_some_and(Vec::is_empty)) {
+        if self.of_rules.is_full() {
+            return Arc::new([]);
+        }
+        let members = joined(Vec::new(), &lists, rule.ports.as_deref(), usize::MAX);
+        if !self.of_rules.takes(rule.targets.len() + members.len()) {
+            let message = format!(
+                "from here on, the rules have more than {DESTINATIONS_MAX} destinations, those of \
+                 groups counted for each rule"
+            );
+            let hint = "put agents that do not run here into the policy of other hosts, or use \
+                        wildcards";
+            self.out.push(Diagnostic::error(Code::Limit, &rule.place, message).hint(hint));
+            return Arc::new([]);
+        }
+        if members.iter().any(|one| one.ports.as_ref().is_some_and(|ports| ports.is_empty())) {
             let message = "the rule and its groups have no port in common for some destinations";
             let hint = "leave `ports` out of the rule, to have those of the groups";
             let warning = Diagnostic::warning(Code::EmptyList, &rule.place, message);
             self.out.push(warning.hint(hint));
         }
-        members.list
+        members
     }
 
     fn group(&mut self, group: &'a EndpointGroup) -> Known {
@@ -87,34 +130,47 @@ impl<'a> Expander<'a, '_> {
             return known.clone();
         }
         self.open.push(&group.name);
-        let ports = group.ports.as_deref();
-        let own = |target: &Target| Member { target: target.clone(), ports: group.ports.clone() };
-        let mut members = Members::default();
-        members.extend(&group.targets.iter().map(own).collect::<Vec<_>>(), None);
-        let mut nesting = 0;
+        let (mut lists, mut nesting) = (Vec::new(), 0);
         for included in &group.groups {
             let inner = self.reference(included);
-            members.extend(&inner.members, ports);
+            lists.push(inner.members);
             nesting = nesting.max(inner.nesting);
             if inner.nesting >= GROUP_NESTING_MAX {
                 self.too_deep(&included.place);
                 break;
             }
-            if members.list.len() > GROUP_MEMBERS_MAX {
-                let message = format!(
-                    "the group `{}` has more than {GROUP_MEMBERS_MAX} destinations",
-                    group.name
-                );
-                let hint = "use wildcards and networks, or split the group";
-                self.out.push(Diagnostic::error(Code::Limit, &group.place, message).hint(hint));
-                members = Members::default();
-                break;
-            }
         }
         self.open.pop();
-        let known = Known { members: members.list.into(), nesting: nesting + 1 };
+        let members = self.members(group, &lists);
+        let known = Known { members, nesting: nesting + 1 };
         self.known.insert(&group.name, known.clone());
         known
+    }
+
+    /// What a group has in it, with those that it includes; nothing, if that is too much.
+    fn members(&mut self, group: &EndpointGroup, lists: &[Arc<[Member]>]) -> Arc<[Member]> {
+        if self.of_groups.is_full() {
+            return Arc::new([]);
+        }
+        let ports: Option<Arc<[Ports]>> = group.ports.as_deref().map(Arc::from);
+        let own = |target: &Target| Member { target: target.clone(), ports: ports.clone() };
+        let own = group.targets.iter().map(own).collect();
+        let members = joined(own, lists, ports.as_deref(), GROUP_MEMBERS_MAX);
+        let is_shared = lists.iter().any(|list| Arc::ptr_eq(list, &members));
+        let hint = "use wildcards and networks, or split the group";
+        let message = if members.len() > GROUP_MEMBERS_MAX {
+            format!("the group `{}` has more than {GROUP_MEMBERS_MAX} destinations", group.name)
+        } else if !is_shared && !self.of_groups.takes(members.len()) {
+            format!(
+                "with `{}`, the groups have more than {DESTINATIONS_MAX} destinations, those that \
+                 they have from others counted for each",
+                group.name
+            )
+        } else {
+            return members;
+        };
+        self.out.push(Diagnostic::error(Code::Limit, &group.place, message).hint(hint));
+        Arc::new([])
     }
 
     fn reference(&mut self, group: &Placed<GroupRef>) -> Known {
@@ -195,22 +251,58 @@ impl<'a> Expander<'a, '_> {
     }
 }
 
-/// Destinations, each once.
-#[derive(Default)]
-struct Members {
-    list: Vec<Member>,
-    seen: HashSet<Member>,
+/// Destinations of one's own and of groups, each once, those of groups on ports that `outer` has,
+/// too. The list of a group itself, if there is nothing else; not much more than `max`.
+fn joined(
+    own: Vec<Member>,
+    lists: &[Arc<[Member]>],
+    outer: Option<&[Ports]>,
+    max: usize,
+) -> Arc<[Member]> {
+    let mut left = lists.iter().filter(|list| !list.is_empty());
+    match (left.next(), left.next()) {
+        (None, _) if own.is_empty() => return Arc::new([]),
+        (Some(only), None) if own.is_empty() && outer.is_none() => return Arc::clone(only),
+        _ => {}
+    }
+    let mut seen: HashSet<Member> = HashSet::new();
+    let mut list: Vec<Member> = Vec::new();
+    let mut add = |member: Member, list: &mut Vec<Member>| {
+        if seen.insert(member.clone()) {
+            list.push(member);
+        }
+    };
+    own.into_iter().for_each(|member| add(member, &mut list));
+    let mut taken: HashSet<*const Member> = HashSet::new();
+    for members in lists.iter().filter(|members| taken.insert(members.as_ptr())) {
+        if list.len() > max {
+            break;
+        }
+        // Members of one group have the same list of ports, most often.
+        let mut latest: Option<(Option<Arc<[Ports]>>, Option<Arc<[Ports]>>)> = None;
+        for Member { target, ports } in members.iter() {
+            let common = match &latest {
+                Some((inner, common)) if is_same(inner, ports) => common.clone(),
+                _ => common(ports, outer),
+            };
+            latest = Some((ports.clone(), common.clone()));
+            add(Member { target: target.clone(), ports: common }, &mut list);
+        }
+    }
+    list.into()
 }
 
-impl Members {
-    /// Adds members, on ports that `outer` has too.
-    fn extend(&mut self, members: &[Member], outer: Option<&[Ports]>) {
-        for Member { target, ports } in members {
-            let ports = Ports::common(ports.as_deref(), outer);
-            let member = Member { target: target.clone(), ports };
-            if self.seen.insert(member.clone()) {
-                self.list.push(member);
-            }
-        }
+fn is_same(one: &Option<Arc<[Ports]>>, other: &Option<Arc<[Ports]>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+/// Ports that are in both lists; `None` is every port.
+fn common(inner: &Option<Arc<[Ports]>>, outer: Option<&[Ports]>) -> Option<Arc<[Ports]>> {
+    match (inner, outer) {
+        (Some(inner), None) => Some(Arc::clone(inner)),
+        (inner, outer) => Ports::common(inner.as_deref(), outer).map(Into::into),
     }
 }

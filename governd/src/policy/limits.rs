@@ -4,6 +4,8 @@ use governd_common::limits;
 
 /// Longest policy file, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 1_024 * 1_024;
+/// Bytes of all files of a policy together.
+pub const SOURCES_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Documents in one file.
 pub const DOCUMENTS_PER_SOURCE_MAX: usize = 4_096;
 /// YAML nodes (mappings, sequences and scalars) in one file.
@@ -43,6 +45,11 @@ pub const RULE_TEXT_TARGETS_MAX: usize = 4;
 pub const GROUP_NESTING_MAX: usize = 16;
 /// Destinations of one group, those of the groups that it includes among them.
 pub const GROUP_MEMBERS_MAX: usize = 131_072;
+/// Destinations of all groups together, and of all rules together: those of a group count for each
+/// group and rule that has them.
+pub const DESTINATIONS_MAX: usize = 1_048_576;
+/// Ranges of ports in one list.
+pub const PORT_RANGES_MAX: usize = 256;
 
 /// Name patterns of one policy: half of the trie, which holds two slots.
 pub const NAMES_MAX: usize = limits::NAMES_MAX as usize / 2;

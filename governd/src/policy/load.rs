@@ -43,6 +43,7 @@ where
     }
     check::refuse_duplicates(&policy, &mut out);
     check::check_delegations(&policy, &mut out);
+    check::report_groups(&mut policy, &mut out);
     out.sort();
     let (policy, warnings) = out.unless_errors(policy)?;
     Ok(Documents { policy, warnings })

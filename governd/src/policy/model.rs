@@ -8,7 +8,7 @@ use governd_common::{
 };
 
 use super::{
-    diagnostic::Place,
+    diagnostic::{Diagnostics, Place},
     explain::Destination,
     host::HostLabels,
     limits::RULE_TEXT_TARGETS_MAX,
@@ -108,6 +108,8 @@ pub struct EndpointGroup {
     pub groups: Vec<Placed<GroupRef>>,
     /// Ports, sorted and merged; `None` is every port.
     pub ports: Option<Vec<Ports>>,
+    /// What is to be said of its destinations where a rule opens them.
+    pub remarks: Diagnostics,
 }
 
 /// A destination that a rule has from a group.
@@ -116,7 +118,7 @@ pub struct Member {
     /// The destination.
     pub target: Target,
     /// Ports on which both the rule and the groups allow it; `None` is every port.
-    pub ports: Option<Vec<Ports>>,
+    pub ports: Option<Arc<[Ports]>>,
 }
 
 /// What holds for a host as a whole.
@@ -306,8 +308,9 @@ pub struct Rule {
     pub targets: Vec<Target>,
     /// Groups that it is about, too.
     pub groups: Vec<Placed<GroupRef>>,
-    /// What the groups have in them; filled for a host, whose catalogue is known.
-    pub members: Vec<Member>,
+    /// What the groups have in them; filled for a host, whose catalogue is known. Rules on one group
+    /// share its list.
+    pub members: Arc<[Member]>,
     /// Ports, sorted and merged; `None` is every port, and an empty list none.
     pub ports: Option<Vec<Ports>>,
     /// Transport.

@@ -1,10 +1,6 @@
 //! `governd policy`: documents before they are put into force. Needs neither rights nor a daemon.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -16,11 +12,13 @@ use super::{
     unwritable,
 };
 use crate::{
-    app::{catalogue, rulebook::Known, sources},
-    audit::log::ReadError,
-    policy::{
-        compile::Surroundings, crd, diagnostic::Diagnostics, document, limits::SOURCE_BYTES_MAX,
+    app::{
+        catalogue,
+        rulebook::Known,
+        sources::{self, SourceError},
     },
+    audit::log::ReadError,
+    policy::{compile::Surroundings, crd, diagnostic::Diagnostics, document},
     workload::{
         cgroup,
         host::{HostFacts, HostPaths},
@@ -139,28 +137,20 @@ fn unreadable(error: ReadError) -> Failure {
 
 /// All files: path and content, of which only as much is read as a policy file may have.
 fn read(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let unreadable = |error: SourceError| {
+        let hint = match &error {
+            SourceError::Read { .. } => "name a readable file",
+            other => other.hint(),
+        };
+        Failure::new(Exit::Environment, error, hint)
+    };
     let mut all = Vec::new();
     for path in paths {
-        let files = sources::files(path)
-            .map_err(|error| Failure::new(Exit::Environment, error, "name a readable file"))?;
-        for file in files {
-            let bytes = read_file(&file).map_err(|error| {
-                let error = anyhow::Error::new(error)
-                    .context(format!("cannot read the policy {}", file.display()));
-                Failure::new(Exit::Environment, error, "name a readable file")
-            })?;
-            all.push((file.display().to_string(), bytes));
-        }
+        all.extend(sources::files(path).map_err(unreadable)?);
     }
     if all.is_empty() {
         let error = anyhow::anyhow!("there is no .yaml or .yml file in what was named");
         return Err(Failure::new(Exit::Environment, error, "name a policy file or its directory"));
     }
-    Ok(all)
-}
-
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    sources::read_all(&all).map_err(unreadable)
 }

@@ -42,7 +42,7 @@ impl Checker<'_> {
         let PersonDocument { name, mail } = person.value;
         let name = self.required(name, "name", &place);
         let mail = self.required(mail, "mail", &place);
-        let mail = mail.and_then(|mail| self.parse(&mail, Mail::parse));
+        let mail = mail.and_then(|mail| self.mail(&mail));
         let name = name.and_then(|name| {
             let place = self.place(&name);
             let name = name.value.trim();
@@ -55,6 +55,17 @@ impl Checker<'_> {
             Some(name.into())
         });
         Some(Person { name: name?, mail: mail? })
+    }
+
+    fn mail(&mut self, text: &Located<String>) -> Option<Mail> {
+        let mail = self.parse(text, Mail::parse)?;
+        if mail.is_nobodys() {
+            let message = format!("no mail ever reaches `{}`", mail.as_str());
+            let hint = "write the name and address of the person who answers for the agent";
+            let warning = Diagnostic::warning(Code::NobodysMail, &self.place(text), message);
+            self.out.push(warning.hint(hint));
+        }
+        Some(mail)
     }
 
     /// A person who answers for something: never a service, a team or a machine.

@@ -3,6 +3,7 @@
 use super::{
     super::{
         document::{EndpointGroupDocument, GroupSpec, Scalar},
+        limits::PORT_RANGES_MAX,
         model::EndpointGroup,
         value::group::{GroupRef, Item},
     },
@@ -24,8 +25,9 @@ impl Checker<'_> {
         let ports = ports.map(|ports| self.ports(ports));
         let list = self.required(endpoints, "endpoints", &place)?;
         let (targets, groups) = self.items("endpoints", &list);
+        let remarks = self.remarks(&list);
         let (name, place) = name?;
-        Some(EndpointGroup { name, place, targets, groups, ports })
+        Some(EndpointGroup { name, place, targets, groups, ports, remarks })
     }
 
     /// Destinations and groups of a list.
@@ -54,7 +56,15 @@ impl Checker<'_> {
     /// Ports, sorted and merged.
     pub(super) fn ports(&mut self, ports: Located<Vec<Located<Scalar>>>) -> Vec<Ports> {
         let text = |port: Located<Scalar>| port.map(|Scalar(text)| text);
-        let texts = ports.map(|list| list.into_iter().map(text).collect());
-        Ports::merge(self.each("ports", &texts, Ports::parse))
+        let texts: Located<Vec<_>> = ports.map(|list| list.into_iter().map(text).collect());
+        let merged = Ports::merge(self.each("ports", &texts, Ports::parse));
+        if merged.len() > PORT_RANGES_MAX {
+            let message = format!("the list has more than {PORT_RANGES_MAX} ranges of ports");
+            let place = self.place(&texts);
+            let hint = "name wider ranges, or leave `ports` out";
+            self.out.push(Diagnostic::error(Code::Limit, &place, message).hint(hint));
+            return Vec::new();
+        }
+        merged
     }
 }

@@ -64,6 +64,10 @@ pub(super) fn block(claims: &[Claim<'_>]) -> Result<RuleBlock, TooMany> {
             kept.push(entry);
         }
     }
+    if kept.len() > LEN {
+        // A query that is refused is no reason to refuse a policy.
+        kept.retain(|entry| !is_question(entry));
+    }
     if let Some(first) = kept.get(LEN) {
         return Err(TooMany { count: kept.len(), rule: first.rule });
     }
@@ -113,15 +117,18 @@ fn entries<'a>(claim: &'a Claim<'_>) -> impl Iterator<Item = RuleEntry> + 'a {
     })
 }
 
+fn is_question(entry: &RuleEntry) -> bool {
+    (entry.port_first, entry.port_last) == NO_PORT
+}
+
 /// Whether entries before it leave nothing of an entry, one of them or several together.
 fn covered(before: &[RuleEntry], entry: &RuleEntry) -> bool {
-    let is_question = (entry.port_first, entry.port_last) == NO_PORT;
     let by_one = before.iter().any(|one| {
         one.port_first <= entry.port_first
             && entry.port_last <= one.port_last
             && (one.protocol == 0 || one.protocol == entry.protocol)
     });
-    by_one || (!is_question && is_covered_together(before, entry))
+    by_one || (!is_question(entry) && is_covered_together(before, entry))
 }
 
 /// Whether no port is left, from the first to the last. Entries for another protocol count for

@@ -162,7 +162,7 @@ fn host(host: &HostPolicy) -> Value {
 }
 
 fn group(group: &EndpointGroup) -> Value {
-    let EndpointGroup { name, place: _, targets, groups, ports } = group;
+    let EndpointGroup { name, place: _, targets, groups, ports, remarks: _ } = group;
     let targets = targets.iter().map(Target::to_string);
     let targets = targets.chain(groups.iter().map(|group| group.value.to_string()));
     let ports = ports.as_ref().map(|ports| ports.iter().map(Ports::to_string).collect::<Vec<_>>());

@@ -14,6 +14,7 @@ mod lints;
 mod models;
 mod names;
 mod networks;
+mod questions;
 mod resolvers;
 mod selectors;
 pub mod specificity;
@@ -145,7 +146,6 @@ impl Documents {
         let mut compiler = Compiler {
             mode: around.mode,
             host,
-            search_domains: around.host.search_domains(),
             ids,
             out: &mut out,
             compiled: Compiled::default(),
@@ -162,6 +162,7 @@ impl Documents {
             compiler.held(name);
         }
         compiler.local_models(&model_ports);
+        compiler.questions(&around.host.search_domains());
         compiler.tables();
         if !compiler.out.has_errors() {
             compiler.shadowed();
@@ -201,8 +202,6 @@ fn endpoints<'a>(list: &'a [Endpoint], out: &mut Diagnostics) -> Vec<(HostPatter
 struct Compiler<'a, 'b> {
     mode: Option<Mode>,
     host: &'a HostPolicy,
-    /// Domains that resolver libraries append to names.
-    search_domains: Vec<String>,
     ids: &'b mut Ids,
     out: &'b mut Diagnostics,
     compiled: Compiled,
@@ -242,7 +241,7 @@ impl<'a> Compiler<'a, '_> {
         let id = format!("{name}/default");
         let default_rule = self.rule(&id, subject, text, Tier::of(*default), Some(place.clone()));
         for rule in rules {
-            self.egress_rule(name, subject, rule, *questions);
+            self.egress_rule(name, subject, rule);
         }
         let mut flags = 0;
         if self.host.loopback == Verdict::Allow {
@@ -280,7 +279,7 @@ impl<'a> Compiler<'a, '_> {
         });
     }
 
-    fn egress_rule(&mut self, agent: &str, subject: u32, rule: &'a Rule, questions: Questions) {
+    fn egress_rule(&mut self, agent: &str, subject: u32, rule: &'a Rule) {
         let id = format!("{agent}/egress/{}", rule.index);
         let number = self.rule(&id, subject, rule.text(), rule.tier, Some(rule.place.clone()));
         for (target, ports) in rule.destinations() {
@@ -295,12 +294,7 @@ impl<'a> Compiler<'a, '_> {
                 is_question: false,
             };
             match target {
-                Target::Name(pattern) => {
-                    self.names.push((pattern.clone(), claim));
-                    if rule.tier.opens() && questions == Questions::Restrict {
-                        self.below_search_domains(pattern, claim);
-                    }
-                }
+                Target::Name(pattern) => self.names.push((pattern.clone(), claim)),
                 Target::Network(network) => self.networks.push((*network, claim)),
             }
         }
@@ -314,18 +308,6 @@ impl<'a> Compiler<'a, '_> {
                 let sockets = list.iter().map(|socket| (subject, socket.clone()));
                 self.compiled.image.local_sockets.extend(sockets);
                 0
-            }
-        }
-    }
-
-    /// Resolver libraries may append the host's search domains to a name before they ask for the
-    /// name itself, and some give up when a query is refused. So these may be asked for as well;
-    /// nothing is reached by them.
-    fn below_search_domains(&mut self, pattern: &HostPattern, claim: Claim<'a>) {
-        let claim = Claim { ports: &[], specificity: 0, is_question: true, ..claim };
-        for domain in &self.search_domains {
-            if let Ok(appended) = HostPattern::parse(&format!("{pattern}.{domain}")) {
-                self.names.push((appended, claim));
             }
         }
     }
@@ -352,6 +334,7 @@ impl<'a> Compiler<'a, '_> {
         let Self { ids, out, compiled, places, names, networks, granted, .. } = self;
         let Compiled { image, sets, .. } = compiled;
         let mut latest = blocks::Latest::default();
+        let mut pairs = 0;
         let mut written = String::new();
         let mut node = |key: Key<'_>, claims: &mut [Claim<'a>]| {
             written.clear();
@@ -370,7 +353,10 @@ impl<'a> Compiler<'a, '_> {
             claims.sort_by_key(|claim| claim.subject);
             for own in claims.chunk_by(|one, other| one.subject == other.subject) {
                 let subject = own.first().map_or(0, |claim| claim.subject);
+                pairs += 1;
                 match latest.block(own) {
+                    // More of them are only counted.
+                    Ok(_) if pairs > BLOCKS_MAX => {}
                     Ok(block) => image.blocks.push((subject, set, block)),
                     Err(many) => {
                         let place = places.get(many.rule as usize).cloned().flatten();
@@ -383,10 +369,11 @@ impl<'a> Compiler<'a, '_> {
         networks::nodes(networks, &addresses, &mut node);
         self.any_address();
         let TableImage { names, networks, blocks, .. } = &self.compiled.image;
+        let pairs = blocks.len().max(pairs);
         let counts = [
             (names.len(), NAMES_MAX, "names and wildcards"),
             (networks.len(), NETWORKS_MAX, "networks, counted for each agent"),
-            (blocks.len(), BLOCKS_MAX, "pairs of an agent and a destination"),
+            (pairs, BLOCKS_MAX, "pairs of an agent and a destination"),
         ];
         for (count, max, what) in counts {
             self.limit_count(count, max, what);

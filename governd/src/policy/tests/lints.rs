@@ -121,3 +121,84 @@ fn an_address_that_is_denied_with_less_weight_than_a_name_is_allowed_is_warned_o
         assert_eq!(remarks.contains("warning[weak-denial]"), expected, "{rules}: {remarks}");
     }
 }
+
+#[test]
+fn what_is_wider_than_it_looks_is_warned_of_in_every_list_that_opens() {
+    let rows = [
+        ("{allow: ['*.com']}", true),
+        ("{notify: ['*.com']}", true),
+        ("{approve: ['*.com']}", true),
+        ("{deny: ['*.com']}", false),
+        ("{halt: ['*.com']}", false),
+        ("{approve: ['*.your-name.com']}", false),
+    ];
+    for (rules, expected) in rows {
+        let remarks = remarks("", rules);
+        assert_eq!(remarks.contains("warning[public-suffix]"), expected, "{rules}: {remarks}");
+    }
+}
+
+#[test]
+fn members_of_a_group_are_warned_of_unless_rules_only_close_it() {
+    let group = |name: &str, endpoints: &str| {
+        format!(
+            "---\napiVersion: governd.dev/v1\nkind: EndpointGroup\nmetadata: {{name: {name}}}\n\
+             spec: {{endpoints: [{endpoints}]}}\n"
+        )
+    };
+    let inner = group("inner", "'*.com', '*.amazonaws.com', p\u{430}y.example, '*.acme.example'");
+    let groups = inner + &group("outer", "group:inner");
+    let rows = [
+        ("{allow: [group:inner]}", true),
+        ("{approve: [group:outer]}", true),
+        ("{deny: [group:outer]}", false),
+        ("{deny: [group:outer]}, {notify: [group:inner]}", true),
+        ("{deny: [group:outer]}, {allow: [a.example]}", false),
+        // Nobody has used it yet.
+        ("", true),
+    ];
+    for (rules, expected) in rows {
+        let text = format!("egress: {{rules: [{rules}]}}\n{groups}");
+        let text = format!("{HEAD}  {text}");
+        let host = TestHost::new(&[("/a", 1)]);
+        let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
+        let report = check(&[("p.yaml", text)], &around, NOW_MS);
+        let found = report.diagnostics.to_string();
+        assert!(report.valid, "{found}");
+        for code in ["public-suffix", "shared-domain", "mixed-script"] {
+            let count = found.matches(&format!("warning[{code}]")).count();
+            assert_eq!(count, usize::from(expected), "{rules}: {found}");
+        }
+    }
+}
+
+const HEAD: &str = "apiVersion: governd.dev/v1\nkind: Agent\nmetadata: {name: bot}\nspec:\n  \
+                    owner: {name: Dana, mail: d@acme.example}\n  match: [{exe: /a}]\n";
+
+#[test]
+fn addresses_that_reach_nobody_are_warned_of() {
+    let person = |mail: &str| format!("{{name: Lee, mail: {mail}}}");
+    let rows = [
+        ("lee@example.invalid", true),
+        ("lee@invalid", true),
+        ("lee@Example.INVALID.", true),
+        ("lee@invalid.example", false),
+        ("invalid@acme.example", false),
+    ];
+    for (mail, expected) in rows {
+        let sponsor = format!("  sponsor: {}\n", person(mail));
+        let approved = APPROVED.replace("l@acme.example", mail);
+        for remarks in [remarks(&sponsor, ""), remarks_on(&approved, "")] {
+            assert_eq!(remarks.contains("warning[nobodys-mail]"), expected, "{mail}: {remarks}");
+        }
+        let owner = HEAD.replace("d@acme.example", mail);
+        let host = TestHost::new(&[("/a", 1)]);
+        let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
+        let found = check(&[("p.yaml", owner)], &around, NOW_MS).diagnostics.to_string();
+        let text = format!(
+            "p.yaml:5:29: warning[nobodys-mail]: no mail ever reaches `{mail}`\nhint: write the \
+             name and address of the person who answers for the agent"
+        );
+        assert_eq!(found.contains(&text), expected, "{mail}: {found}");
+    }
+}

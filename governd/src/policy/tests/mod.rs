@@ -7,6 +7,7 @@ mod explain;
 mod groups;
 mod host;
 mod hosts;
+mod large;
 mod lifecycle;
 mod lints;
 mod property;

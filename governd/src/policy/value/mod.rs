@@ -348,6 +348,12 @@ impl Mail {
         SERVICE_WORDS.contains(&first) || SERVICE_WORDS.contains(&local.as_str())
     }
 
+    /// Whether no mail can ever reach it: nobody gets a name below `invalid` (RFC 2606 section 2).
+    pub fn is_nobodys(&self) -> bool {
+        let last = self.0.trim_end_matches('.').rsplit(['.', '@']).next();
+        last.is_some_and(|label| label.eq_ignore_ascii_case("invalid"))
+    }
+
     /// The address.
     pub fn as_str(&self) -> &str {
         &self.0
