@@ -125,3 +125,54 @@ fn a_file_of_100_mb_is_refused_after_its_first_part() {
     assert_eq!(output.status.code(), Some(3), "{err}");
     assert!(err.contains("large.yaml: error[too-large]: the file is larger than "), "{err}");
 }
+
+fn governd(arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("governd").unwrap();
+    let output = command.args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_policy_that_is_only_loosened_is_not_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = write(directory.path(), "old.yaml", GOOD);
+    let loose = GOOD
+        .replace("[api.example.com]", "[api.example.com], protocol: tcp, ports: [443]")
+        .replace("egress: {", "egress: {unix: any, ");
+    let new = write(directory.path(), "new.yaml", &loose);
+    let (code, out, err) = governd(&["policy", "diff", &old, &old]);
+    assert_eq!((code, out.as_str()), (0, "nobody gains or loses anything\n"), "{err}");
+    let other = write(directory.path(), "other.yaml", &loose.replace("443]", "443], verify: dns"));
+    let (code, out, _) = governd(&["policy", "diff", &new, &other]);
+    let expected = "bot (Dana <dana@acme.example>)\n  changes api.example.com port 443/tcp, by \
+                    bot/egress/1: allow becomes allow, verified by dns\n";
+    assert_eq!((code, out.as_str()), (1, expected));
+    let strict = write(directory.path(), "strict.yaml", &loose.replace("unix: any, ", ""));
+    let (code, out, _) = governd(&["policy", "diff", "--json", &strict, &new]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 1);
+    let setting = &report["agents"][0]["settings"][0];
+    assert_eq!((&setting["field"], &setting["new"]), (&"unix".into(), &"any".into()), "{report}");
+    let hosts = "---\napiVersion: governd.dev/v1\nkind: HostPolicy\nmetadata: {name: all}\n";
+    let host = format!("{loose}{hosts}spec: {{on_log_failure: deny-ai}}\n");
+    let host = write(directory.path(), "host.yaml", &host);
+    let (code, out, _) = governd(&["policy", "diff", &new, &host]);
+    let expected = "this host\n  host policy: built-in becomes all\n  on_log_failure: continue \
+                    becomes deny-ai\n";
+    assert_eq!((code, out.as_str()), (1, expected));
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_an_error_of_usage() {
+    let rows: [(&[&str], &str); 3] = [
+        (&["approve", "1", "--for", "31d"], "a grant lasts at most 30 days"),
+        (&["catalog", "list", "--kind", "nonsense"], "the kinds are: "),
+        (&["policy", "show", "--counts", "--agent", "unregistered"], "is not counted\nhint: "),
+    ];
+    for (arguments, expected) in rows {
+        let (code, out, err) = governd(arguments);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains(expected), "{err}");
+    }
+}

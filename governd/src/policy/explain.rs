@@ -158,19 +158,33 @@ fn decision(compiled: &Compiled, question: &Question<'_>, under: Controls) -> De
     }
     let nowhere = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     tables.bind(*subject, name, Address::from(nowhere), u64::MAX);
-    decide(&NamesOnly(&tables), &flow(nowhere))
+    decide(&NamesOnly::new(&tables), &flow(nowhere))
 }
 
 /// Tables for a name that has no address yet: networks cannot say anything about it.
-pub(super) struct NamesOnly<'t, 'a>(pub(super) &'t ImageTables<'a>);
+pub(super) struct NamesOnly<'t, 'a> {
+    tables: &'t ImageTables<'a>,
+    /// Whatever a person can grant is granted.
+    is_granting: bool,
+}
+
+impl<'t, 'a> NamesOnly<'t, 'a> {
+    pub(super) fn new(tables: &'t ImageTables<'a>) -> Self {
+        Self { tables, is_granting: false }
+    }
+
+    pub(super) fn granting(tables: &'t ImageTables<'a>) -> Self {
+        Self { tables, is_granting: true }
+    }
+}
 
 impl Tables for NamesOnly<'_, '_> {
     fn subject(&self, subject: u32) -> Option<&Subject> {
-        self.0.subject(subject)
+        self.tables.subject(subject)
     }
 
     fn binding(&self, subject: u32, address: &Address) -> Option<&Binding> {
-        self.0.binding(subject, address)
+        self.tables.binding(subject, address)
     }
 
     fn network(&self, _: u32, _: &Address) -> Option<u32> {
@@ -178,7 +192,7 @@ impl Tables for NamesOnly<'_, '_> {
     }
 
     fn block(&self, subject: u32, set: u32) -> Option<&RuleBlock> {
-        self.0.block(subject, set)
+        self.tables.block(subject, set)
     }
 
     fn is_resolver(&self, _: &Address) -> bool {
@@ -186,11 +200,11 @@ impl Tables for NamesOnly<'_, '_> {
     }
 
     fn granted_until(&self, grant: &GrantKey) -> u64 {
-        self.0.granted_until(grant)
+        if self.is_granting { u64::MAX } else { self.tables.granted_until(grant) }
     }
 
     fn is_quarantined(&self, subject: u32) -> bool {
-        self.0.is_quarantined(subject)
+        self.tables.is_quarantined(subject)
     }
 }
 

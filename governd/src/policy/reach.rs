@@ -9,7 +9,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
 };
 
 use governd_common::{
@@ -23,11 +22,16 @@ use serde::Serialize;
 use super::{
     image::Compiled,
     lineage::{self, Lineage},
-    observed::Observed,
+    said::{Setting, Settings},
+    standing::Standing,
     tables::ImageTables,
-    value::{Target, mode_word, name::HostPattern, network::Network, port::Protocol, verdict_word},
+    value::{Target, Tier, mode_word, name::HostPattern, network::Network},
     whole::Asker,
 };
+
+mod flows;
+
+pub use flows::{FlowChange, flow_changes};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -61,6 +65,23 @@ pub struct AgentChange {
     pub gains: Vec<Reach>,
     /// What it may reach no more.
     pub loses: Vec<Reach>,
+    /// What is decided alike, by another tier or with other proofs.
+    pub changes: Vec<Shift>,
+    /// What its document says otherwise beside that. Of what agents start, each one's own change
+    /// says it.
+    pub settings: Vec<Setting>,
+}
+
+/// Destinations that get another tier, or whose names are proved otherwise.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Shift {
+    /// The destinations, and the rule that decides in the new policy.
+    #[serde(flatten)]
+    pub reach: Reach,
+    /// Tier and proof before, in words.
+    pub old: String,
+    /// Tier and proof from now on.
+    pub new: String,
 }
 
 /// Destinations that are reached by one rule.
@@ -77,28 +98,9 @@ pub struct Reach {
     pub rule: String,
 }
 
-/// A kind of observed flow whose verdict changes.
-#[derive(Clone, Debug, Serialize)]
-pub struct FlowChange {
-    /// The agent as it was then.
-    pub agent: String,
-    /// Agents that had started it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub started_by: Vec<String>,
-    /// Where it went, in words.
-    pub destination: String,
-    /// Verdict of the new policy.
-    pub verdict: &'static str,
-    /// The rule that decides in the new policy.
-    pub rule: String,
-    /// How many there were.
-    pub count: u64,
-    /// When the last of them was, in milliseconds since the epoch.
-    pub last_ms: u64,
-}
-
-/// Compares two policies, which were compiled with the same numbers for the same host.
-pub fn changes(old: &Compiled, new: &Compiled) -> Vec<AgentChange> {
+/// Compares two policies, which were compiled with the same numbers for the same host, and of which
+/// this is what their documents say otherwise.
+pub fn changes(old: &Compiled, new: &Compiled, said: &Settings) -> Vec<AgentChange> {
     let subjects = old.agents.iter().chain(&new.agents).map(|agent| agent.subject);
     let subjects: BTreeSet<u32> = subjects.collect();
     let (mut before, mut after) = (Side::new(old), Side::new(new));
@@ -106,7 +108,7 @@ pub fn changes(old: &Compiled, new: &Compiled) -> Vec<AgentChange> {
     for subject in subjects {
         before.subject = if old.agent(subject).is_some() { subject } else { 0 };
         after.subject = if new.agent(subject).is_some() { subject } else { 0 };
-        found.extend(change(&mut before, &mut after, &[subject]));
+        found.extend(change(&mut before, &mut after, &[subject], said));
     }
     let lineages: BTreeSet<Lineage> =
         lineage::all(old).into_iter().chain(lineage::all(new)).collect();
@@ -115,7 +117,7 @@ pub fn changes(old: &Compiled, new: &Compiled) -> Vec<AgentChange> {
         before.subject = lineage::end(&old.image, &lineage);
         after.subject = lineage::end(&new.image, &lineage);
         if !decide_alike(&before, &after, &mut known) {
-            found.extend(change(&mut before, &mut after, &lineage));
+            found.extend(change(&mut before, &mut after, &lineage, &Settings::new()));
         }
     }
     found
@@ -135,39 +137,14 @@ fn decide_alike(before: &Side<'_>, after: &Side<'_>, known: &mut HashMap<u32, bo
             }))
 }
 
-/// Which of the observed flows the new policy decides otherwise than the old one.
-pub fn flow_changes(old: &Compiled, new: &Compiled, flows: &[Observed]) -> Vec<FlowChange> {
-    let (mut before, mut after) = (Side::new(old), Side::new(new));
-    let mut found = Vec::new();
-    for flow in flows {
-        let (was, is) = (before.observed(flow), after.observed(flow));
-        if was.verdict != is.verdict {
-            found.push(FlowChange {
-                agent: flow.key.agent.to_string(),
-                started_by: flow.key.started_by.iter().map(ToString::to_string).collect(),
-                destination: in_words(flow),
-                verdict: verdict_word(is.verdict),
-                rule: after.rule(is),
-                count: flow.count,
-                last_ms: flow.last_ms,
-            });
-        }
-    }
-    found
-}
-
-fn in_words(flow: &Observed) -> String {
-    let key = &flow.key;
-    let host = match &key.name {
-        Some(name) => name.to_string(),
-        None => key.address.to_string(),
-    };
-    format!("{host} port {}/{}", key.port, Protocol::in_words(key.protocol))
-}
-
 /// What changes for the last agent of a lineage, which ends as the subjects that both are asked
 /// for.
-fn change(before: &mut Side<'_>, after: &mut Side<'_>, lineage: &[u32]) -> Option<AgentChange> {
+fn change(
+    before: &mut Side<'_>,
+    after: &mut Side<'_>,
+    lineage: &[u32],
+    said: &Settings,
+) -> Option<AgentChange> {
     let (agent, above) = lineage.split_last()?;
     let facts = |side: &Side<'_>, subject: u32| side.compiled.agent(subject).cloned();
     let is_it = |side: &Side<'_>| match above {
@@ -194,16 +171,32 @@ fn change(before: &mut Side<'_>, after: &mut Side<'_>, lineage: &[u32]) -> Optio
         mode: (mode_word(mode.0), mode_word(mode.1)),
         gains: Vec::new(),
         loses: Vec::new(),
+        changes: Vec::new(),
+        settings: said.get(&own.name).cloned().unwrap_or_default(),
     };
-    for region in regions(&[&*before, &*after]) {
-        for (is_gain, reach) in compare(before, after, &region) {
-            if is_gain { change.gains.push(reach) } else { change.loses.push(reach) }
+    // What they decide by is the same, whatever it is about.
+    let is_alike = presence == "kept" && before.members() == after.members();
+    let is_alike =
+        is_alike && after.members().iter().all(|it| before.rules(*it) == after.rules(*it));
+    let regions = if is_alike { Vec::new() } else { regions(&[&*before, &*after]) };
+    for region in regions {
+        for (turn, reach) in compare(before, after, &region) {
+            match turn {
+                Turn::Gain => change.gains.push(reach),
+                Turn::Loss => change.loses.push(reach),
+                Turn::Shift(old, new) => {
+                    let (old, new) = (old.to_string(), new.to_string());
+                    change.changes.push(Shift { reach, old, new });
+                }
+            }
         }
     }
     let is_change = presence != "kept"
         || mode.0 != mode.1
         || !change.gains.is_empty()
-        || !change.loses.is_empty();
+        || !change.loses.is_empty()
+        || !change.changes.is_empty()
+        || !change.settings.is_empty();
     is_change.then_some(change)
 }
 
@@ -277,17 +270,35 @@ fn name_region(pattern: &HostPattern) -> Region {
 /// First and last port.
 pub(super) type Range = (u16, u16);
 
-/// What changes in a region: whether it is gained, and what.
-fn compare(before: &mut Side<'_>, after: &mut Side<'_>, region: &Region) -> Vec<(bool, Reach)> {
+/// What becomes of destinations.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Turn {
+    Gain,
+    Loss,
+    /// The verdict stays.
+    Shift(Standing, Standing),
+}
+
+/// What changes in a region.
+fn compare(before: &mut Side<'_>, after: &mut Side<'_>, region: &Region) -> Vec<(Turn, Reach)> {
     let starts = starts(&[&*before, &*after], region);
     let found = spread(&starts, |port, protocol| {
         let was = before.decide(&region.member, port, protocol);
         let is = after.decide(&region.member, port, protocol);
-        (was.verdict != is.verdict).then(|| (is.verdict == Verdict::Allow, after.rule(is)))
+        let turn = match (was.verdict, is.verdict) {
+            (Verdict::Deny, Verdict::Allow) => Turn::Gain,
+            (Verdict::Allow, Verdict::Deny) => Turn::Loss,
+            _ => {
+                let old = before.standing(&region.member, port, protocol, was);
+                let new = after.standing(&region.member, port, protocol, is);
+                Some(Turn::Shift(old, new)).filter(|_| old != new)?
+            }
+        };
+        Some((turn, after.rule(is)))
     });
     let destination = &region.words;
-    let reach = |Spread { key: (is_gain, rule), ports, protocols }| {
-        (is_gain, Reach { destination: destination.clone(), ports, protocols, rule })
+    let reach = |Spread { key: (turn, rule), ports, protocols }| {
+        (turn, Reach { destination: destination.clone(), ports, protocols, rule })
     };
     found.into_iter().map(reach).collect()
 }
@@ -348,7 +359,8 @@ pub(super) fn spread<K: Clone + Ord>(
 struct AgentRules {
     /// Mode, default and flags.
     settings: Option<(u8, u8, u16)>,
-    blocks: Vec<(u32, Vec<RuleEntry>)>,
+    /// Entries of each set, with the tiers of their rules.
+    blocks: Vec<(u32, Vec<(RuleEntry, Option<Tier>)>)>,
     resolvers: Vec<[u8; 16]>,
 }
 
@@ -385,10 +397,12 @@ impl<'a> Side<'a> {
         let settings = self.tables.subject(agent).map(|it| Subject { default_rule: 0, ..*it });
         let settings = settings.map(|it| (it.mode, it.default_verdict, it.flags));
         let own = image.blocks.iter().filter(|(subject, ..)| *subject == agent);
-        let mut blocks: Vec<(u32, Vec<RuleEntry>)> = own
+        let tier = |entry: &RuleEntry| self.compiled.rule(entry.rule).map(|rule| rule.tier);
+        let mut blocks: Vec<(u32, Vec<_>)> = own
             .map(|(_, set, block)| {
                 let entries = block.entries.iter().take(block.len as usize);
-                (*set, entries.map(|entry| RuleEntry { rule: 0, ..*entry }).collect())
+                let entry = |it: &RuleEntry| (RuleEntry { rule: 0, ..*it }, tier(it));
+                (*set, entries.map(entry).collect())
             })
             .collect();
         blocks.sort_unstable_by_key(|(set, _)| *set);
@@ -430,20 +444,20 @@ impl<'a> Side<'a> {
         }
     }
 
-    fn observed(&mut self, flow: &Observed) -> Decision {
-        let key = &flow.key;
-        let numbers: HashMap<&str, u32> =
-            self.compiled.agents.iter().map(|agent| (&*agent.name, agent.subject)).collect();
-        let number = |name: &Arc<str>| numbers.get(&**name).copied();
-        let above: Vec<u32> = key.started_by.iter().filter_map(number).collect();
-        let subject = match (number(&key.agent), above.as_slice()) {
-            (agent, []) => agent.unwrap_or(0),
-            (agent, above) => lineage::end_of_any(&self.compiled.image, above, agent.unwrap_or(0)),
-        };
-        let asker = Asker { subject, port: key.port, protocol: key.protocol };
-        match &key.name {
-            Some(name) => asker.to_name(&mut self.tables, name, Some(key.address)),
-            None => asker.to_address(&mut self.tables, key.address),
+    /// Tier and proofs of what this is the decision about.
+    fn standing(
+        &mut self,
+        member: &Member,
+        port: u16,
+        protocol: u8,
+        decision: Decision,
+    ) -> Standing {
+        let asker = Asker { subject: self.subject, port, protocol };
+        match member {
+            Member::Name(name) => {
+                Standing::of_name(self.compiled, decision, (asker, name, &mut self.tables))
+            }
+            Member::Address(_) => Standing::of(self.compiled, decision),
         }
     }
 

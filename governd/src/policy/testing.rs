@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use governd_common::{limits::SELECTOR_WORDS, table::SelectorSet};
+use governd_common::table::SelectorSet;
 use serde::{Serialize, Serializer};
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     lineage,
     load::Documents,
     model::{Case, TestProcess, Who},
+    recognised,
     tables::ImageTables,
     value::{
         process::{Cgroup, User},
@@ -233,35 +234,21 @@ struct Numbers {
 }
 
 impl NamedHost {
-    /// The agent of a process, as the kernel finds it: the first selector that all of executable,
-    /// user, cgroup and the subject that started it allow.
+    /// The agent of a process that a subject started.
     fn classify(&self, image: &TableImage, process: &TestProcess, above: u32) -> Option<u32> {
         let TestProcess { exe, user, cgroup } = process;
-        let [any_exe, any_user, any_cgroup] = image.any;
+        let [_, _, mut cgroups] = image.any;
         let exe = exe.as_ref().and_then(|exe| self.executable(exe.path()));
-        let exe = exe.and_then(|exe| image.exes.iter().find(|(id, _)| *id == exe));
         let user = user.as_ref().and_then(|user| match user {
             User::Id(id) => Some(*id),
             User::Name(name) => self.user(name),
         });
-        let user = user.and_then(|user| image.uids.iter().find(|(id, _)| *id == user));
-        let mut cgroups = any_cgroup;
         for id in cgroup.iter().flat_map(|cgroup| self.around(cgroup)) {
             let found = image.cgroups.iter().filter(|(known, _)| *known == id);
             found.for_each(|(_, set)| join(&mut cgroups, set));
         }
-        let exes = exe.map_or(any_exe, |(_, set)| *set);
-        let users = user.map_or(any_user, |(_, set)| *set);
-        let started = |by: u32| image.parents.iter().find(|(subject, _)| *subject == by);
-        let started = started(above).or_else(|| started(0)).map(|(_, set)| set);
-        let words = (0..SELECTOR_WORDS).filter_map(|index| {
-            let word = |set: &SelectorSet| set.words.get(index).copied().unwrap_or(0);
-            let all = word(&exes) & word(&users) & word(&cgroups);
-            let all = all & started.map_or(u64::MAX, word);
-            (all != 0).then(|| index * 64 + all.trailing_zeros() as usize)
-        });
-        let first = words.min().and_then(|selector| image.selectors.get(selector));
-        first.copied()
+        let sets = [recognised::by_exe(image, exe), recognised::by_user(image, user), cgroups];
+        recognised::first(image, sets, above)
     }
 
     /// Numbers of the cgroups of the documents that a cgroup is, or is in.

@@ -13,7 +13,7 @@ use governd_common::{
 
 use super::{explain::NamesOnly, tables::ImageTables};
 
-const PORT_HTTP: u16 = 80;
+pub(super) const PORT_HTTP: u16 = 80;
 
 /// Who asks, and on which port.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,7 +49,7 @@ impl Asker {
             let first = decide(tables, &flow);
             return if is_settled(first) { first } else { decide_named(tables, &flow, named) };
         }
-        let tables = NamesOnly(tables);
+        let tables = NamesOnly::new(tables);
         let first = decide(&tables, &flow);
         if is_settled(first) { first } else { decide_named(&tables, &flow, named) }
     }

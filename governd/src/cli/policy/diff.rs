@@ -14,11 +14,12 @@ use crate::{
     app::flows,
     cli::{audit::moment, printer::Tone},
     policy::{
-        self,
+        self, Documents,
         effective::effective,
         ids::Ids,
         image::Compiled,
-        reach::{self, AgentChange, FlowChange},
+        reach::{self, AgentChange, FlowChange, Reach, Shift},
+        said::{self, Setting},
     },
     settings,
 };
@@ -53,6 +54,8 @@ pub(super) struct Diff {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report {
+    /// What holds otherwise for the host as a whole.
+    host: Vec<Setting>,
     agents: Vec<AgentChange>,
     flows: Vec<FlowChange>,
 }
@@ -62,12 +65,16 @@ impl Diff {
         let printer = Printer::new(self.json);
         let here = Here::read(&self.additions, &self.which)?;
         let mut ids = Ids::default();
-        let mut compile = |path: &Path| -> Result<Compiled, _> {
+        let mut compile = |path: &Path| -> Result<(Documents, Compiled), _> {
             let documents = policy::load(&read(&[path.to_owned()])?).map_err(invalid)?;
-            documents.compile(&here.around(), &mut ids).map_err(invalid)
+            let compiled = documents.compile(&here.around(), &mut ids).map_err(invalid)?;
+            Ok((documents, compiled))
         };
-        let (old, new) = (compile(&self.old)?, compile(&self.new)?);
-        let agents = reach::changes(&old, &new);
+        let ((before, old), (after, new)) = (compile(&self.old)?, compile(&self.new)?);
+        let (before, after) = (&before.policy, &after.policy);
+        let agents = reach::changes(&old, &new, &said::changes(before, after));
+        let names = (&*old.host_policy.name, &*new.host_policy.name);
+        let host = said::host_changes((before, names.0), (after, names.1));
         let flows = match self.since {
             None => Vec::new(),
             Some(since) => {
@@ -76,11 +83,11 @@ impl Diff {
                 if seen.left_out > 0 {
                     printer.note(format!("{} kinds of flows were left out", seen.left_out));
                 }
-                reach::flow_changes(&old, &new, &seen.flows)
+                reach::flow_changes(&old, &new, &seen.flows, &here.host)
             }
         };
-        let report = Report { agents, flows };
-        let is_same = report.agents.is_empty() && report.flows.is_empty();
+        let report = Report { host, agents, flows };
+        let is_same = report.host.is_empty() && report.agents.is_empty() && report.flows.is_empty();
         if printer.is_json() {
             printer.value(&report).map_err(unwritable)?;
         } else {
@@ -93,42 +100,24 @@ impl Diff {
 }
 
 fn lines(report: &Report, sides: (&Compiled, &Compiled), printer: &Printer) -> Vec<String> {
-    let Report { agents, flows } = report;
+    let Report { host, agents, flows } = report;
     let mut lines = Vec::new();
-    for change in agents {
-        let AgentChange { agent, started_by, subjects, owner, presence, mode, gains, loses } =
-            change;
-        let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
-        let others = started_by_words(started_by);
-        let word = match *presence {
-            "new" => format!("is new, in mode {}", mode.1),
-            "gone" => "is gone: its processes are no agent's any more".to_owned(),
-            _ => String::new(),
-        };
-        lines.push(format!("{agent}{owner}{others} {word}").trim_end().to_owned());
-        let whole = match *presence {
-            "new" => Some((sides.1, subjects.1, Tone::Warn, "may reach")),
-            "gone" => Some((sides.0, subjects.0, Tone::Good, "reached")),
-            _ => None,
-        };
-        if let Some((compiled, subject, tone, word)) = whole {
-            lines.extend(opened(compiled, subject, printer.paint(tone, word)));
-            continue;
-        }
-        if mode.0 != mode.1 {
-            lines.push(format!("  mode {} becomes {}", mode.0, mode.1));
-        }
-        let gains = gains.iter().map(|one| (Tone::Warn, "gains", one));
-        for (tone, word, reach) in gains.chain(loses.iter().map(|one| (Tone::Good, "loses", one))) {
-            lines.push(format!("  {} {reach}", printer.paint(tone, word)));
-        }
+    if !host.is_empty() {
+        lines.push("this host".to_owned());
+        lines.extend(host.iter().map(setting));
     }
-    for FlowChange { agent, started_by, destination, verdict, rule, count, last_ms } in flows {
+    for change in agents {
+        lines.extend(of_agent(change, sides, printer));
+    }
+    for FlowChange { agent, recognised, started_by, destination, verdict, rule, count, last_ms } in
+        flows
+    {
         let others = started_by_words(started_by);
+        let now = recognised.as_ref().map(|name| format!(", now {name},")).unwrap_or_default();
         let last = Timestamp::from_millisecond(i64::try_from(*last_ms).unwrap_or(i64::MAX));
         let last = last.unwrap_or_default();
         lines.push(format!(
-            "seen {count} times, last {last:.0}: {agent}{others} to {destination} becomes \
+            "seen {count} times, last {last:.0}: {agent}{others}{now} to {destination} becomes \
              {verdict}, by {rule}"
         ));
     }
@@ -136,6 +125,56 @@ fn lines(report: &Report, sides: (&Compiled, &Compiled), printer: &Printer) -> V
         lines.push("nobody gains or loses anything".to_owned());
     }
     lines
+}
+
+fn of_agent(change: &AgentChange, sides: (&Compiled, &Compiled), printer: &Printer) -> Vec<String> {
+    let AgentChange {
+        agent,
+        started_by,
+        subjects,
+        owner,
+        presence,
+        mode,
+        gains,
+        loses,
+        changes,
+        settings,
+    } = change;
+    let owner = owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
+    let others = started_by_words(started_by);
+    let word = match *presence {
+        "new" => format!("is new, in mode {}", mode.1),
+        "gone" => "is gone: its processes are no agent's any more".to_owned(),
+        _ => String::new(),
+    };
+    let mut lines = vec![format!("{agent}{owner}{others} {word}").trim_end().to_owned()];
+    let whole = match *presence {
+        "new" => Some((sides.1, subjects.1, Tone::Warn, "may reach")),
+        "gone" => Some((sides.0, subjects.0, Tone::Good, "reached")),
+        _ => None,
+    };
+    if let Some((compiled, subject, tone, word)) = whole {
+        lines.extend(opened(compiled, subject, printer.paint(tone, word)));
+        return lines;
+    }
+    if mode.0 != mode.1 {
+        lines.push(format!("  mode {} becomes {}", mode.0, mode.1));
+    }
+    lines.extend(settings.iter().map(setting));
+    let reached = |tone, word, reach: &Reach| format!("  {} {reach}", printer.paint(tone, word));
+    lines.extend(gains.iter().map(|one| reached(Tone::Warn, "gains", one)));
+    lines.extend(loses.iter().map(|one| reached(Tone::Good, "loses", one)));
+    lines.extend(changes.iter().map(|Shift { reach, old, new }| {
+        let shift = reached(Tone::Warn, "changes", reach);
+        format!("{shift}: {old} becomes {new}")
+    }));
+    lines
+}
+
+fn setting(setting: &Setting) -> String {
+    let Setting { field, old, new } = setting;
+    let said = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".to_owned());
+    format!("  {field}: {} becomes {}", said(old), said(new))
 }
 
 fn started_by_words(agents: &[String]) -> String {

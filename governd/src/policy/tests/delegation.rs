@@ -12,7 +12,7 @@ use proptest::{collection::vec, prelude::*, sample::subsequence};
 
 use super::{
     host::TestHost,
-    property::{FLOWS, cases, compile as compile_plain, decide_by_tables, flow, policy},
+    property::{FLOWS, compile as compile_plain, config, decide_by_tables, flow, policy},
     reference::PlainDecision,
 };
 use crate::policy::{
@@ -332,7 +332,7 @@ fn strictness(decision: &PlainDecision) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn what_an_agent_starts_reaches_what_the_words_of_both_allow(

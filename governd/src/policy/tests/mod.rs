@@ -10,6 +10,7 @@ mod hosts;
 mod large;
 mod lifecycle;
 mod lints;
+mod loosened;
 mod property;
 mod reach;
 mod reference;

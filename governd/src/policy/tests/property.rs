@@ -13,7 +13,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
     host::{TestHost, endpoints as endpoints_of},
-    reference::{PlainAgent, PlainDecision, PlainFlow, PlainPolicy, PlainRule, TIERS},
+    reference::{PlainAgent, PlainDecision, PlainFlow, PlainGroup, PlainPolicy, PlainRule, TIERS},
 };
 use crate::policy::{
     compile::{Surroundings, Under},
@@ -70,13 +70,33 @@ fn target() -> impl Strategy<Value = String> {
     ]
 }
 
-fn rule() -> impl Strategy<Value = PlainRule> {
+fn ports() -> impl Strategy<Value = Option<Vec<(u16, u16)>>> {
     let range = (select(vec![1_u16, 53, 80, 443]), select(vec![0_u16, 1, 27, 400]))
         .prop_map(|(first, more)| (first, first + more));
-    let ports = prop::option::of(vec(range, 0..3));
+    prop::option::of(vec(range, 0..3))
+}
+
+/// Two of them; the first may include the second.
+fn groups() -> impl Strategy<Value = Vec<PlainGroup>> {
+    let group = || {
+        (vec(target(), 0..3), prop::option::weighted(0.3, ports()))
+            .prop_map(|(targets, ports)| PlainGroup { targets, ports: ports.flatten() })
+    };
+    (group(), group(), any::<bool>()).prop_map(|(mut first, second, includes)| {
+        first.targets.extend(includes.then(|| "group:g1".to_owned()));
+        vec![first, second]
+    })
+}
+
+fn rule() -> impl Strategy<Value = PlainRule> {
+    let target = prop_oneof![
+        6 => target(),
+        1 => select(vec!["group:g0".to_owned(), "group:g1".to_owned()]),
+    ];
+    let ports = ports();
     let protocol = select(vec!["any", "tcp", "udp"]);
     let verify = select(vec!["both", "sni", "dns"]);
-    (select(TIERS.to_vec()), vec(target(), 0..4), ports, protocol, verify, any::<bool>()).prop_map(
+    (select(TIERS.to_vec()), vec(target, 0..4), ports, protocol, verify, any::<bool>()).prop_map(
         |(tier, targets, ports, protocol, verify, quic)| PlainRule {
             tier,
             targets,
@@ -106,10 +126,21 @@ pub(super) fn policy() -> impl Strategy<Value = PlainPolicy> {
         vec(address(), 0..3),
         vec(prop_oneof![name(), name().prop_map(|name| format!("*.{name}"))], 0..4),
         vec(agent(), 1..4),
+        groups(),
     )
-        .prop_map(|(mode, unregistered, loopback_allow, resolvers, endpoints, agents)| {
-            PlainPolicy { mode, unregistered, loopback_allow, resolvers, endpoints, agents }
-        })
+        .prop_map(
+            |(mode, unregistered, loopback_allow, resolvers, endpoints, agents, groups)| {
+                PlainPolicy {
+                    mode,
+                    unregistered,
+                    loopback_allow,
+                    resolvers,
+                    endpoints,
+                    agents,
+                    groups,
+                }
+            },
+        )
 }
 
 pub(super) fn flow() -> impl Strategy<Value = PlainFlow> {
@@ -193,12 +224,21 @@ pub(super) fn decide_by_tables(
     }
 }
 
-pub(super) fn cases() -> u32 {
+fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES)
 }
 
+/// As many as [`cases`]; policies that a block has no place for are no case.
+pub(super) fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: cases(),
+        max_global_rejects: 1_024 + cases(),
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn tables_decide_as_the_words_say(policy in policy(), flows in vec(flow(), FLOWS)) {

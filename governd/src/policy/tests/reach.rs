@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use governd_common::verdict::Verdict;
+use governd_common::verdict::{Reason, Verdict};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
     host::TestHost,
-    property::{address, cases, compile_with, name, policy},
+    property::{address, compile_with, config, name, policy},
 };
 use crate::policy::{
     compile::Surroundings,
@@ -15,7 +15,8 @@ use crate::policy::{
     image::Compiled,
     lineage, load,
     observed::{FlowKey, Observed},
-    reach::{AgentChange, changes, flow_changes},
+    reach::{AgentChange, Reach, changes, flow_changes},
+    said::Settings,
     tables::ImageTables,
     value::{Target, network::Network},
     whole::Asker,
@@ -29,14 +30,24 @@ enum Where {
     Address(IpAddr),
 }
 
-fn verdict(compiled: &Compiled, subject: u32, to: &Where, port: u16, protocol: u8) -> Verdict {
+/// The verdict, and the tier of the rule that gives it, if one does.
+fn verdict(
+    compiled: &Compiled,
+    subject: u32,
+    to: &Where,
+    port: u16,
+    protocol: u8,
+) -> (Verdict, Option<&'static str>) {
     let subject = compiled.agent(subject).map_or(0, |agent| agent.subject);
     let mut tables = ImageTables::new(&compiled.image);
     let asker = Asker { subject, port, protocol };
-    match to {
-        Where::Name(name) => asker.to_name(&mut tables, name, None).verdict,
-        Where::Address(address) => asker.to_address(&mut tables, *address).verdict,
-    }
+    let decision = match to {
+        Where::Name(name) => asker.to_name(&mut tables, name, None),
+        Where::Address(address) => asker.to_address(&mut tables, *address),
+    };
+    let is_by_rule = matches!(decision.reason, Reason::Rule | Reason::Approval | Reason::Halt);
+    let rule = compiled.rule(decision.rule).filter(|_| is_by_rule);
+    (decision.verdict, rule.map(|rule| rule.tier.word()))
 }
 
 /// What a policy has rules of the subject on.
@@ -85,14 +96,14 @@ fn entry(old: &Compiled, new: &Compiled, (before, after): (u32, u32), to: &Where
     }
 }
 
-/// Whether the report says that a pair is gained or lost.
+/// What the report says of a pair.
 fn reported(
     report: &[AgentChange],
     (agent, started_by): (&str, &[String]),
     entry: &str,
     port: u16,
     protocol: u8,
-) -> Option<bool> {
+) -> Option<Said> {
     let word = match protocol {
         6 => "tcp",
         17 => "udp",
@@ -100,19 +111,28 @@ fn reported(
     };
     let is_it = |change: &&AgentChange| change.agent == agent && change.started_by == started_by;
     let change = report.iter().find(is_it)?;
-    let has = |list: &[crate::policy::reach::Reach]| {
-        list.iter().any(|one| {
-            one.destination == entry
-                && (one.ports.0..=one.ports.1).contains(&port)
-                && one.protocols.contains(&word)
-        })
+    let is_there = |one: &&Reach| {
+        one.destination == entry
+            && (one.ports.0..=one.ports.1).contains(&port)
+            && one.protocols.contains(&word)
     };
-    match (has(&change.gains), has(&change.loses)) {
-        (true, false) => Some(true),
-        (false, true) => Some(false),
-        (false, false) => None,
-        (true, true) => panic!("{entry} is gained and lost"),
+    let shifts = change.changes.iter().map(|shift| &shift.reach).filter(is_there).count();
+    let gains = change.gains.iter().filter(is_there).count();
+    let losses = change.loses.iter().filter(is_there).count();
+    match (gains, losses, shifts) {
+        (1, 0, 0) => Some(Said::Gain),
+        (0, 1, 0) => Some(Said::Loss),
+        (0, 0, 1) => Some(Said::Shift),
+        (0, 0, 0) => None,
+        several => panic!("{entry} is there {several:?} times"),
     }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Said {
+    Gain,
+    Loss,
+    Shift,
 }
 
 /// Who, and who started it, if that is another agent; where to.
@@ -126,7 +146,7 @@ fn pair() -> impl Strategy<Value = Pair> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_report_has_exactly_the_pairs_whose_verdict_changes(
@@ -138,7 +158,7 @@ proptest! {
         let Some((before, after)) = compiled else {
             return Err(TestCaseError::reject("more port ranges than a block holds"));
         };
-        let report = changes(&before, &after);
+        let report = changes(&before, &after, &Settings::new());
         for (agent, by, to, port, protocol) in pairs {
             let by = by.filter(|by| agent.is_some_and(|agent| agent != *by));
             let lineage: Vec<u32> = by.into_iter().chain(agent).map(|one| subjects[one]).collect();
@@ -155,15 +175,22 @@ proptest! {
             if !is_known(&before, old_one) && !is_known(&after, new_one) {
                 continue;
             }
-            let was = verdict(&before, old_one, &to, port, protocol);
-            let is = verdict(&after, new_one, &to, port, protocol);
-            let expected = (was != is).then_some(is == Verdict::Allow);
+            let (was, old_tier) = verdict(&before, old_one, &to, port, protocol);
+            let (is, new_tier) = verdict(&after, new_one, &to, port, protocol);
+            let tiers = old_tier.zip(new_tier);
+            let expected = match (was, is) {
+                (Verdict::Deny, Verdict::Allow) => Some(Said::Gain),
+                (Verdict::Allow, Verdict::Deny) => Some(Said::Loss),
+                _ => tiers.filter(|(old, new)| old != new).map(|_| Said::Shift),
+            };
             let agent = agent.map_or_else(
                 || "unregistered".to_owned(), |agent| format!("agent-{agent}")
             );
             let by: Vec<String> = by.iter().map(|by| format!("agent-{by}")).collect();
             let entry = entry(&before, &after, (old_one, new_one), &to);
             let found = reported(&report, (&agent, &by), &entry, port, protocol);
+            // Other proofs under the same tier are said, too.
+            let found = found.filter(|said| *said != Said::Shift || expected.is_some());
             prop_assert_eq!(found, expected, "{} {:?} {:?} {} {}:{}\n{}\n---\n{}\n{:#?}",
                 agent, by, to, entry, port, protocol, old.yaml(), new.yaml(), report);
         }
@@ -205,16 +232,16 @@ fn words(report: &[AgentChange]) -> String {
 fn a_report_speaks_of_who_gains_or_loses_what() {
     let mut ids = Ids::default();
     let old = compile(OLD, &mut ids);
-    assert!(changes(&old, &compile(OLD, &mut ids)).is_empty());
+    assert!(changes(&old, &compile(OLD, &mut ids), &Settings::new()).is_empty());
     let text = OLD
         .replace("api.openai.com", "api.anthropic.com")
         .replace("10.0.0.0/8]", "10.0.0.0/8], ports: [1-1000]")
         .replace("    rules:\n", "    rules:\n    - deny: [payroll.acme.example, 10.1.0.0/16]\n")
         .replace("  match:", "  mode: enforce\n  match:");
     let new = compile(&text, &mut ids);
-    insta::assert_snapshot!(words(&changes(&old, &new)));
+    insta::assert_snapshot!(words(&changes(&old, &new, &Settings::new())));
     let none = compile("", &mut ids);
-    insta::assert_snapshot!(words(&changes(&new, &none)));
+    insta::assert_snapshot!(words(&changes(&new, &none, &Settings::new())));
 }
 
 #[test]
@@ -246,7 +273,7 @@ fn flows_that_would_be_decided_otherwise_are_found() {
         flow("bot", None, "10.0.0.1", 22),
         flow("unregistered", Some("api.openai.com"), "192.0.2.1", 443),
     ];
-    let found = flow_changes(&old, &new, &flows);
+    let found = flow_changes(&old, &new, &flows, &TestHost::new(&[("/a", 1)]));
     let found: Vec<String> = found
         .iter()
         .map(|one| format!("{} {} {} {}", one.agent, one.destination, one.verdict, one.rule))
@@ -284,11 +311,11 @@ fn what_agents_start_gains_and_loses_what_all_of_them_may() {
     let mut ids = Ids::default();
     let old = compile_two(&two("a.example, b.example", "b.example, c.example", true), &mut ids);
     let same = compile_two(&two("a.example, b.example", "b.example, c.example", true), &mut ids);
-    assert!(changes(&old, &same).is_empty());
+    assert!(changes(&old, &same, &Settings::new()).is_empty());
     // What the tool may by itself makes no difference as long as the coder may not.
     let new = compile_two(&two("a.example, c.example", "b.example, c.example", true), &mut ids);
     assert_eq!(
-        words(&changes(&old, &new)),
+        words(&changes(&old, &new, &Settings::new())),
         "coder kept monitor monitor\n\
          gains c.example every port/tcp, by coder/egress/1\n\
          loses b.example every port/tcp, by coder/default\n\
@@ -300,13 +327,14 @@ fn what_agents_start_gains_and_loses_what_all_of_them_may() {
     let alone = two("a.example, b.example", "", true);
     let (alone, _) = alone.split_once("---").unwrap();
     let alone = compile_two(alone, &mut ids);
-    let report = changes(&alone, &old);
+    let report = changes(&alone, &old, &Settings::new());
     let of_both = report.iter().find(|change| change.started_by == ["coder"]).unwrap();
     assert_eq!((of_both.presence, of_both.gains.len()), ("kept", 0));
     let lost: Vec<String> = of_both.loses.iter().map(ToString::to_string).collect();
     assert_eq!(lost, ["a.example every port/tcp, by tool/default"]);
 
     // Flows are tried as what started them says.
+    let host = TestHost::default();
     let mut flow = Observed {
         key: FlowKey {
             agent: "tool".into(),
@@ -323,9 +351,9 @@ fn what_agents_start_gains_and_loses_what_all_of_them_may() {
         owner: None,
         was_refused: false,
     };
-    let found = flow_changes(&old, &new, std::slice::from_ref(&flow));
+    let found = flow_changes(&old, &new, std::slice::from_ref(&flow), &host);
     let found: Vec<_> = found.iter().map(|one| (one.verdict, &*one.rule)).collect();
     assert_eq!(found, [("deny", "coder/default")]);
     flow.key.started_by.clear();
-    assert!(flow_changes(&old, &new, &[flow]).is_empty());
+    assert!(flow_changes(&old, &new, &[flow], &host).is_empty());
 }

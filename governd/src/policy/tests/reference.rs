@@ -47,6 +47,17 @@ pub(super) struct PlainAgent {
     pub(super) rules: Vec<PlainRule>,
 }
 
+/// A group of endpoints in words; group `n` is called `g<n>`.
+#[derive(Clone, Debug)]
+pub(super) struct PlainGroup {
+    /// Destinations, and later groups such as `group:g1`.
+    pub(super) targets: Vec<String>,
+    pub(super) ports: Option<Vec<(u16, u16)>>,
+}
+
+/// A destination of a rule, and the lists of ports that all have to have a port.
+type PlainTarget<'a> = (&'a str, Vec<&'a Vec<(u16, u16)>>);
+
 /// A policy in words.
 #[derive(Clone, Debug)]
 pub(super) struct PlainPolicy {
@@ -57,6 +68,7 @@ pub(super) struct PlainPolicy {
     /// AI endpoints.
     pub(super) endpoints: Vec<String>,
     pub(super) agents: Vec<PlainAgent>,
+    pub(super) groups: Vec<PlainGroup>,
 }
 
 /// A flow, and what DNS said before it.
@@ -113,12 +125,39 @@ impl PlainPolicy {
                 writeln!(out, "      verify: {}", rule.verify).unwrap();
                 writeln!(out, "      quic: {}", word(rule.quic)).unwrap();
                 if let Some(ports) = &rule.ports {
-                    let ports = quoted(ports.iter().map(|(first, last)| format!("{first}-{last}")));
-                    writeln!(out, "      ports: [{ports}]").unwrap();
+                    writeln!(out, "      ports: [{}]", ranges(ports)).unwrap();
                 }
             }
         }
+        for (index, group) in self.groups.iter().enumerate() {
+            let ports = group.ports.as_ref().map(|ports| format!(", ports: [{}]", ranges(ports)));
+            writeln!(
+                out,
+                "---\napiVersion: governd.dev/v1\nkind: EndpointGroup\nmetadata: \
+                 {{name: g{index}}}\nspec: {{endpoints: [{}]{}}}",
+                quoted(group.targets.iter()),
+                ports.unwrap_or_default(),
+            )
+            .unwrap();
+        }
         out
+    }
+
+    /// What a rule is about.
+    fn targets<'a>(&'a self, rule: &'a PlainRule) -> Vec<PlainTarget<'a>> {
+        let mut found = Vec::new();
+        let mut left: Vec<PlainTarget<'a>> =
+            rule.targets.iter().map(|one| (&**one, rule.ports.iter().collect())).collect();
+        while let Some((target, ports)) = left.pop() {
+            let Some(number) = target.strip_prefix("group:g") else {
+                found.push((target, ports));
+                continue;
+            };
+            let group = &self.groups[number.parse::<usize>().unwrap()];
+            let ports: Vec<_> = ports.into_iter().chain(&group.ports).collect();
+            left.extend(group.targets.iter().map(|one| (&**one, ports.clone())));
+        }
+        found
     }
 
     /// The decision about a flow.
@@ -154,8 +193,9 @@ impl PlainPolicy {
         }
         match agent {
             Some(agent) => {
-                let is_name = |target: &String| !is_network(target);
-                let denies = |rule: &PlainRule| !rule.allows() && rule.targets.iter().any(is_name);
+                let is_name = |(target, _): &PlainTarget<'_>| !is_network(target);
+                let denies =
+                    |rule: &PlainRule| !rule.allows() && self.targets(rule).iter().any(is_name);
                 let is_quic = flow.protocol == 17 && flow.port == 443;
                 if agent.default_allow && is_quic && agent.rules.iter().any(denies) {
                     return answer(false, Reason::Quic, default_rule, false);
@@ -236,18 +276,18 @@ impl PlainPolicy {
             return best;
         };
         for (number, rule) in self.agents[index].rules.iter().enumerate() {
-            let ports = rule.ports.as_ref();
-            let port_fits = ports.is_none_or(|ports| {
+            let port_fits = |ports: &&Vec<(u16, u16)>| {
                 ports.iter().any(|(first, last)| (*first..=*last).contains(&flow.port))
-            });
+            };
             let protocol_fits = match rule.protocol {
                 "tcp" => flow.protocol == 6,
                 "udp" => flow.protocol == 17,
                 _ => true,
             };
-            for target in rule.targets.iter().filter(|target| matches(target)) {
-                if port_fits && protocol_fits {
-                    let rank = (base(target), ports.is_some(), rule.protocol != "any");
+            let targets = self.targets(rule).into_iter();
+            for (target, ports) in targets.filter(|(target, _)| matches(target)) {
+                if ports.iter().all(port_fits) && protocol_fits {
+                    let rank = (base(target), !ports.is_empty(), rule.protocol != "any");
                     let rule_id = format!("agent-{index}/egress/{}", number + 1);
                     let (allow, is_by_dns) = (rule.allows(), rule.verify == "dns");
                     let refuses = if allow { refused(flow, rule, target) } else { None };
@@ -300,6 +340,10 @@ fn refused(flow: &PlainFlow, rule: &PlainRule, target: &str) -> Option<Reason> {
         _ => (!is_name || is_by_dns, Reason::NoServerName),
     };
     (!is_open).then_some(reason)
+}
+
+fn ranges(ports: &[(u16, u16)]) -> String {
+    quoted(ports.iter().map(|(first, last)| format!("{first}-{last}")))
 }
 
 fn quoted(items: impl Iterator<Item = impl ToString>) -> String {
