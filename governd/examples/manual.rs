@@ -1,5 +1,6 @@
 //! Writes what packages have beside the program and is generated: manual pages and completions from
-//! its command line, and the schema of policy documents. `cargo xtask dist` calls it with the directory to write to.
+//! its command line, and the schema of policy documents. `cargo xtask dist` calls it with the
+//! directory to write to.
 
 use std::{env, fs, path::PathBuf};
 

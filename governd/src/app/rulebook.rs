@@ -168,7 +168,7 @@ impl Rulebook {
         let documents = policy::load(&sources).map_err(RulebookError::Invalid)?;
         let compiled = self.compile_documents(&documents, host)?;
         for warning in compiled.warnings.iter().filter(|warning| warning.code == Code::Limit) {
-            tracing::warn!(%warning, "the tables have no place for all that follows from the policy");
+            tracing::warn!(%warning, "the tables have no place for all that the policy leads to");
         }
         self.documents = Some(documents);
         Ok(compiled)

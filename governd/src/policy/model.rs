@@ -308,8 +308,8 @@ pub struct Rule {
     pub targets: Vec<Target>,
     /// Groups that it is about, too.
     pub groups: Vec<Placed<GroupRef>>,
-    /// What the groups have in them; filled for a host, whose catalogue is known. Rules on one group
-    /// share its list.
+    /// What the groups have in them; filled for a host, whose catalogue is known. Rules on one
+    /// group share its list.
     pub members: Arc<[Member]>,
     /// Ports, sorted and merged; `None` is every port, and an empty list none.
     pub ports: Option<Vec<Ports>>,
