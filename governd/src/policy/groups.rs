@@ -279,7 +279,7 @@ fn joined(
             break;
         }
         // Members of one group have the same list of ports, most often.
-        let mut latest: Option<(Option<Arc<[Ports]>>, Option<Arc<[Ports]>>)> = None;
+        let mut latest: Option<(Shared, Shared)> = None;
         for Member { target, ports } in members.iter() {
             let common = match &latest {
                 Some((inner, common)) if is_same(inner, ports) => common.clone(),
@@ -292,7 +292,10 @@ fn joined(
     list.into()
 }
 
-fn is_same(one: &Option<Arc<[Ports]>>, other: &Option<Arc<[Ports]>>) -> bool {
+/// Ports of destinations; `None` is every port.
+type Shared = Option<Arc<[Ports]>>;
+
+fn is_same(one: &Shared, other: &Shared) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         (one, other) => one.is_none() && other.is_none(),
@@ -300,7 +303,7 @@ fn is_same(one: &Option<Arc<[Ports]>>, other: &Option<Arc<[Ports]>>) -> bool {
 }
 
 /// Ports that are in both lists; `None` is every port.
-fn common(inner: &Option<Arc<[Ports]>>, outer: Option<&[Ports]>) -> Option<Arc<[Ports]>> {
+fn common(inner: &Shared, outer: Option<&[Ports]>) -> Shared {
     match (inner, outer) {
         (Some(inner), None) => Some(Arc::clone(inner)),
         (inner, outer) => Ports::common(inner.as_deref(), outer).map(Into::into),

@@ -354,13 +354,16 @@ pub(super) fn spread<K: Clone + Ord>(
     joined.map(|((key, ports), protocols)| Spread { key, ports, protocols }).collect()
 }
 
+/// An entry and the tier of its rule.
+type Tiered = (RuleEntry, Option<Tier>);
+
 /// What decides for an agent, as far as two policies can be compared in it.
 #[derive(PartialEq)]
 struct AgentRules {
     /// Mode, default and flags.
     settings: Option<(u8, u8, u16)>,
     /// Entries of each set, with the tiers of their rules.
-    blocks: Vec<(u32, Vec<(RuleEntry, Option<Tier>)>)>,
+    blocks: Vec<(u32, Vec<Tiered>)>,
     resolvers: Vec<[u8; 16]>,
 }
 
