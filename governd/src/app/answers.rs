@@ -119,6 +119,7 @@ impl Engine {
         let rows = [
             ("tasks", tasks, u64::from(limits::TASKS_MAX)),
             ("bindings", self.kernel.bindings_count()?, u64::from(limits::BINDINGS_MAX)),
+            ("ids", self.rulebook.ids().count() as u64, u64::from(limits::IDS_MAX)),
             half("exes", image.exes.len(), limits::EXES_MAX),
             half("uids", image.uids.len(), limits::UIDS_MAX),
             half("cgroups", image.cgroups.len(), limits::CGROUPS_MAX),

@@ -389,6 +389,8 @@ impl Engine {
     /// The kernel does not take it; the one before stays.
     pub(super) fn put_in_force(&mut self, policy: Arc<Compiled>) -> Result<(), KernelError> {
         let before = Arc::clone(self.state.policy());
+        let unused = self.rulebook.forget_sets([&before, &policy]);
+        self.kernel.forget_sets(&unused)?;
         self.kernel.keep_ids(self.rulebook.ids())?;
         let tables = ImageTables::new(&policy.image);
         let set_of = |name: &str| tables.name_set(name).unwrap_or(0);

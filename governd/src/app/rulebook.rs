@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use governd_common::{table::settings_flag, verdict::Mode};
+use governd_common::{limits, table::settings_flag, verdict::Mode};
 
 use super::{
     asked::{Asked, Asking},
@@ -26,6 +26,10 @@ use crate::{
     },
     settings::PolicySource,
 };
+
+/// Numbers that may be given before unused ones are taken away: as many as two of the largest
+/// policies have, the one in force and the next.
+const IDS_KEPT: usize = limits::IDS_MAX as usize / 4 * 3;
 
 /// Why there is no (new) policy.
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +147,15 @@ impl Rulebook {
     /// Numbers that are given.
     pub fn ids(&self) -> &Ids {
         &self.ids
+    }
+
+    /// Takes numbers of sets away that neither policy has, if so many are given that the next
+    /// policy could find no room. Gives the texts that had them.
+    pub fn forget_sets(&mut self, [before, now]: [&Compiled; 2]) -> Vec<Arc<str>> {
+        if self.ids.count() <= IDS_KEPT {
+            return Vec::new();
+        }
+        self.ids.forget_sets(|set| before.sets.contains_key(&set) || now.sets.contains_key(&set))
     }
 
     /// Files of the latest reading.

@@ -5,6 +5,7 @@
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
+    sync::Arc,
 };
 
 use aya::maps::{HashMap, Map, MapData, MapError};
@@ -15,7 +16,7 @@ use governd_common::{
     verdict::Loss,
 };
 
-use super::{KernelError, meter::Meter, sys};
+use super::{KernelError, meter::Meter, sys, tables::removed};
 use crate::policy::ids::{Ids, Numbered};
 
 /// What a number belongs to: the first byte of its key.
@@ -96,6 +97,15 @@ impl Handover {
             }
         }
         self.written = ids.numbered();
+        Ok(())
+    }
+
+    /// Takes numbers of sets away.
+    pub(super) fn forget_sets(&mut self, texts: &[Arc<str>]) -> Result<(), KernelError> {
+        for text in texts {
+            let gone = removed(self.ids.remove(&id_key(false, text)?));
+            gone.map_err(KernelError::map("write", map::IDS))?;
+        }
         Ok(())
     }
 

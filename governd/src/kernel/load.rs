@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use governd_common::{
@@ -182,6 +183,14 @@ impl Kernel {
     /// They cannot be written.
     pub fn keep_ids(&mut self, ids: &Ids) -> Result<(), KernelError> {
         self.pinned.as_mut().map_or(Ok(()), |pinned| pinned.handover.keep(ids))
+    }
+
+    /// Takes away the numbers of sets that neither the policy in force nor the next one has.
+    ///
+    /// # Errors
+    /// They cannot be taken away.
+    pub fn forget_sets(&mut self, texts: &[Arc<str>]) -> Result<(), KernelError> {
+        self.pinned.as_mut().map_or(Ok(()), |pinned| pinned.handover.forget_sets(texts))
     }
 
     /// What was lost and is recorded already: how many, and when, in milliseconds since the epoch.
