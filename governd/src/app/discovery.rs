@@ -42,6 +42,8 @@ pub(super) struct Discovery {
     pub(super) store: Option<Store>,
     /// Whether it is on record that the store cannot be written.
     pub(super) is_store_failing: bool,
+    /// Whether something was erased, and may be in copies in the file.
+    pub(super) is_erased: bool,
     /// When the states of all agents are looked at next, in milliseconds since the epoch.
     reassess_ms: u64,
     /// Computes digests; `None` if the system gave no thread.
@@ -78,6 +80,7 @@ impl Discovery {
             inventory,
             store: None,
             is_store_failing: false,
+            is_erased: false,
             reassess_ms: 0,
             digests,
             asked: HashMap::new(),

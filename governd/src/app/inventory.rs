@@ -92,12 +92,8 @@ impl Engine {
 
     /// Erases what is kept of processes that ended; how many values went.
     pub(super) fn erase_inventory(&mut self, which: &Erasure) -> u64 {
-        let discovery = &mut self.discovery;
-        let gone = discovery.inventory.erase(which, false);
-        if let Some(store) = &discovery.store {
-            store.erase();
-        }
-        gone
+        self.discovery.is_erased = true;
+        self.discovery.inventory.erase(which, false)
     }
 
     /// Hands what changed to the file. Never waits.
@@ -110,6 +106,11 @@ impl Engine {
         };
         if store.is_ready() {
             let writes = discovery.inventory.writes(WRITES_MAX);
+            // The last of what was changed by it takes all copies away.
+            if discovery.is_erased && writes.len() < WRITES_MAX {
+                discovery.is_erased = false;
+                store.erase();
+            }
             if !writes.is_empty() && !store.apply(writes) {
                 tracing::error!(path = %store.path().display(), "the inventory is not written");
             }

@@ -9,8 +9,12 @@ use std::{
 use super::{
     AGENTS_MAX, Inventory, Member,
     agent::{Agent, Instance},
+    evidence::Signal,
 };
-use crate::{audit::record::personal::Erasure, core::process::Process};
+use crate::{
+    audit::record::personal::{ERASED, Erasure},
+    core::process::Process,
+};
 
 /// A change to what is saved.
 #[derive(Clone, Debug)]
@@ -91,6 +95,7 @@ impl Inventory {
     pub fn erase(&mut self, which: &Erasure, of_running: bool) -> u64 {
         let mut gone = 0;
         for agent in self.agents.values_mut() {
+            gone += strip_evidence(agent, which);
             let pid = |one: &Instance| (one.actor.process.pid, one.actor.process.started_ns);
             let running: Vec<_> = agent.instances.iter().map(pid).collect();
             let latest = agent.latest.as_mut();
@@ -107,6 +112,28 @@ impl Inventory {
         }
         gone
     }
+}
+
+/// Takes command lines away that speak for an agent whose processes are a user's; how many.
+fn strip_evidence(agent: &mut Agent, which: &Erasure) -> u64 {
+    let is_of =
+        |one: &Instance, name: &str| one.actor.process.user.as_deref().is_some_and(|u| u == name);
+    let mut processes = agent.instances.iter().chain(&agent.latest);
+    if which.user.as_deref().is_some_and(|name| !processes.any(|one| is_of(one, name))) {
+        return 0;
+    }
+    let (mut gone, mut kept) = (0, HashSet::new());
+    agent.evidence.retain_mut(|one| {
+        let is_old = which.before_ms.is_none_or(|before_ms| one.last_ms < before_ms);
+        if one.signal != Signal::CommandLine || !is_old {
+            return true;
+        }
+        gone += u64::from(one.value != ERASED);
+        one.value = ERASED.to_owned();
+        // That there was one stays.
+        kept.insert(one.name.clone())
+    });
+    gone
 }
 
 /// Takes what is meant from one process; how many values that was.
