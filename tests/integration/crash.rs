@@ -398,11 +398,18 @@ fn values_are_erased(lab: &Lab) -> Result<()> {
     let at_sink = || sink.ask(&["show", HOST])?.success();
     ensure!(is_in_files(&log, PERSONAL)?, "nothing beside the log");
     ensure!(shown()?.contains(PERSONAL) && at_sink()?.contains(PERSONAL), "it is not shown");
+    let of_inventory = |what: &str, wanted: bool| {
+        wait::until(what, wait::PATIENCE, || {
+            Ok((is_in_files(&place.state(), PERSONAL)? == wanted).then_some(()))
+        })
+    };
+    of_inventory("the inventory has it", true)?;
 
     let socket = place.socket().display().to_string();
     let erased = audit(&place, &["erase", "--user", "root", "--socket", &socket])?.success()?;
     ensure!(erased.starts_with("erased: "), "{erased}");
     ensure!(!is_in_files(&log, PERSONAL)?, "it is in a file of the log");
+    of_inventory("it is gone from the inventory", false)?;
     let text = shown()?;
     ensure!(!text.contains(PERSONAL) && text.contains("[erased]"), "it is shown");
     ensure!(at_sink()?.contains(PERSONAL), "a sink does not follow a host");
@@ -428,7 +435,11 @@ fn values_are_erased(lab: &Lab) -> Result<()> {
 /// Whether a text is in any file of a directory.
 fn is_in_files(directory: &Path, text: &str) -> Result<bool> {
     for entry in fs::read_dir(directory)? {
-        let content = fs::read(entry?.path())?;
+        let path = entry?.path();
+        if !path.is_file() {
+            continue;
+        }
+        let content = fs::read(path)?;
         if content.windows(text.len()).any(|window| window == text.as_bytes()) {
             return Ok(true);
         }
