@@ -17,6 +17,7 @@ mod agents;
 mod approval;
 mod audit;
 mod client;
+mod containers;
 mod controls;
 mod crash;
 mod delegation;
@@ -64,6 +65,7 @@ const SUBJECTS: &[&[Test]] = &[
     verbs::TESTS,
     agents::TESTS,
     odd::TESTS,
+    containers::TESTS,
     recall::TESTS,
     audit::TESTS,
     crash::TESTS,

@@ -10,6 +10,7 @@ use std::{
 use crate::policy::{
     diagnostic::Diagnostic,
     host::{Host, HostLabels},
+    value::{container::ContainerMatch, process::Cgroup},
 };
 
 /// A host that remembers questions and answers.
@@ -26,6 +27,7 @@ pub struct Asked {
     system_executables: Vec<(PathBuf, Option<(u32, u64)>)>,
     users: Vec<(String, Option<u32>)>,
     cgroups: Vec<(String, Vec<u64>)>,
+    containers: Vec<(ContainerMatch, Option<Cgroup>, Vec<u64>)>,
     resolvers: Option<Vec<IpAddr>>,
     search_domains: Option<Vec<String>>,
     labels: Option<Option<HostLabels>>,
@@ -53,9 +55,18 @@ impl Asked {
                 .any(|(path, known)| host.system_executable(path) != *known)
             || self.users.iter().any(|(name, known)| host.user(name) != *known)
             || self.cgroups.iter().any(|(pattern, known)| host.cgroups(pattern) != *known)
+            || self
+                .containers
+                .iter()
+                .any(|(wanted, within, known)| host.containers(wanted, within.as_ref()) != *known)
             || self.resolvers.as_ref().is_some_and(|known| host.resolvers() != *known)
             || self.search_domains.as_ref().is_some_and(|known| host.search_domains() != *known)
             || self.labels.as_ref().is_some_and(|known| host.labels().ok() != *known)
+    }
+
+    /// Whether some selector asked for containers.
+    pub fn names_containers(&self) -> bool {
+        !self.containers.is_empty()
     }
 
     /// Whether some selector asked for an executable at this path.
@@ -91,6 +102,13 @@ impl<H: Host> Host for Asking<'_, H> {
     fn cgroups(&self, pattern: &str) -> Vec<u64> {
         let answer = self.host.cgroups(pattern);
         self.asked.borrow_mut().cgroups.push((pattern.to_string(), answer.clone()));
+        answer
+    }
+
+    fn containers(&self, wanted: &ContainerMatch, within: Option<&Cgroup>) -> Vec<u64> {
+        let answer = self.host.containers(wanted, within);
+        let asked = (wanted.clone(), within.cloned(), answer.clone());
+        self.asked.borrow_mut().containers.push(asked);
         answer
     }
 
@@ -138,6 +156,9 @@ pub(super) mod tests {
         fn cgroups(&self, _: &str) -> Vec<u64> {
             vec![self.0]
         }
+        fn containers(&self, _: &ContainerMatch, _: Option<&Cgroup>) -> Vec<u64> {
+            vec![self.0]
+        }
         fn resolvers(&self) -> Vec<IpAddr> {
             Vec::new()
         }
@@ -158,6 +179,16 @@ pub(super) mod tests {
         assert!(!asked.is_stale(&Fixed(1)));
         assert!(asked.is_stale(&Fixed(2)));
         assert!(asked.names_executable(Path::new("/agent")));
+    }
+
+    #[test]
+    fn a_container_that_comes_or_goes_makes_a_policy_stale_that_asked_for_it() {
+        let now = Fixed(1);
+        let asking = Asking::new(&now);
+        asking.containers(&ContainerMatch::default(), None);
+        let asked = asking.into_asked();
+        assert!(asked.names_containers() && !asked.is_stale(&Fixed(1)));
+        assert!(asked.is_stale(&Fixed(2)));
     }
 
     #[test]

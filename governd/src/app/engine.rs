@@ -159,7 +159,10 @@ impl Engine {
                     self.look();
                     self.settle(events);
                 }
-                _ = unseen.tick() => self.look_for_unseen(),
+                _ = unseen.tick() => {
+                    self.look_for_unseen();
+                    self.look_for_containers();
+                }
                 read = events.batch(|event| self.event(event)) => {
                     self.events.read += read? as u64;
                     self.events.malformed = events.malformed();
@@ -259,7 +262,7 @@ impl Engine {
 
     /// An agent's executable ran, and the kernel did not know it: the file was replaced.
     fn replaced(&mut self, exe: &std::path::Path) {
-        self.host = HostFacts::read(&self.paths);
+        self.read_host();
         if self.rulebook.is_stale(&self.host) {
             tracing::info!(exe = %exe.display(), "an agent's executable was replaced");
             self.reload();
@@ -329,7 +332,7 @@ impl Engine {
         self.refresh_catalogue();
         self.pass_approvals();
         if !self.host.is_current(&self.paths) {
-            self.host = HostFacts::read(&self.paths);
+            self.read_host();
         }
         if self.rulebook.is_stale(&self.host) {
             self.reload();
@@ -351,7 +354,7 @@ impl Engine {
 
     /// Reads the policy again. A policy that is invalid leaves the one in force.
     pub(super) fn reload(&mut self) {
-        self.host = HostFacts::read(&self.paths);
+        self.read_host();
         if let Err(error) = self.install() {
             let errors = match &error {
                 InstallError::Rulebook(error) => error.lines(),

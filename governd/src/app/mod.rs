@@ -68,7 +68,7 @@ use catalogue::{Catalogue, CatalogueError};
 use controls::{ControlsError, ControlsFile};
 use discovery::Discovery;
 use ending::Ending;
-use engine::{Engine, Wakes};
+use engine::{Engine, InstallError, Wakes};
 use exporting::{ExportError, Exporting};
 use frames::FrameGuard;
 use journal::Journal;
@@ -149,6 +149,15 @@ pub enum StartError {
     /// The system lacks something basic.
     #[error("cannot start")]
     System(#[from] io::Error),
+}
+
+impl From<InstallError> for StartError {
+    fn from(error: InstallError) -> Self {
+        match error {
+            InstallError::Rulebook(error) => Self::Policy(error),
+            InstallError::Kernel(error) => Self::Kernel(error),
+        }
+    }
 }
 
 impl StartError {
@@ -271,7 +280,7 @@ impl App {
             lifecycle,
         };
         engine.record_opened(&opened, &events);
-        engine.put_in_force(policy)?;
+        engine.put_first_in_force(policy)?;
         engine.kernel.persist()?;
         let server = Server::bind(&settings.socket, confinement::control_group())?;
         let metrics =

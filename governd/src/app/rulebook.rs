@@ -283,6 +283,11 @@ impl Rulebook {
         self.knows_other || self.source.fingerprint() != self.seen || self.asked.is_stale(host)
     }
 
+    /// Whether some agent is recognised by its container.
+    pub fn names_containers(&self) -> bool {
+        self.asked.names_containers()
+    }
+
     /// Whether some agent is recognised by an executable at this path.
     pub fn names_executable(&self, path: &Path) -> bool {
         self.asked.names_executable(path)

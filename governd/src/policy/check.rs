@@ -6,10 +6,8 @@ use governd_common::verdict::{Mode, Verdict};
 
 use super::{
     diagnostic::{Code, Diagnostic, Diagnostics, Place},
-    document::{
-        AgentDocument, AgentSpec, EgressDocument, MatchDocument, Metadata, OneOrMany, RuleDocument,
-    },
-    model::{Agent, Approval, Match, Placed, Policy, Rule},
+    document::{AgentDocument, AgentSpec, EgressDocument, Metadata, OneOrMany, RuleDocument},
+    model::{Agent, Approval, Placed, Policy, Rule},
     shape::Located,
     value::{
         self, Delegation, Fault, Posture, Questions, Target, Tier, Verify,
@@ -28,6 +26,7 @@ mod delegation;
 mod group;
 mod host;
 mod limits;
+mod matching;
 mod remarks;
 
 pub(crate) use delegation::check_delegations;
@@ -133,87 +132,6 @@ impl Checker<'_> {
         let place = self.place(&name);
         self.parse(&name, name::check_document_name)?;
         Some((name.value.into(), place))
-    }
-
-    fn matches(
-        &mut self,
-        matches: Option<Located<Vec<Located<MatchDocument>>>>,
-        at: &Place,
-    ) -> Vec<Match> {
-        let Some(matches) = self.required(matches, "match", at) else {
-            return Vec::new();
-        };
-        if matches.value.is_empty() && self.is_whole {
-            let message = "the list is empty: no process would ever be this agent";
-            self.out.push(
-                Diagnostic::error(Code::EmptyMatch, &self.place(&matches), message)
-                    .hint("add an entry such as `- exe: /opt/agent/bin/agent`"),
-            );
-        }
-        matches.value.into_iter().filter_map(|one| self.one_match(one)).collect()
-    }
-
-    fn one_match(&mut self, one: Located<MatchDocument>) -> Option<Match> {
-        let place = self.place(&one);
-        let MatchDocument { exe, user, cgroup, parent } = one.value;
-        if exe.is_none() && user.is_none() && cgroup.is_none() {
-            if self.is_whole {
-                let message = match parent {
-                    Some(_) => "the entry would match all that the parent starts",
-                    None => "the entry says nothing, and would match every process",
-                };
-                self.out.push(
-                    Diagnostic::error(Code::EmptyMatch, &place, message)
-                        .hint("name an `exe`, a `user` or a `cgroup`"),
-                );
-            }
-            return None;
-        }
-        let exes = match exe {
-            None => Vec::new(),
-            Some(exe) => self.executables(exe)?,
-        };
-        let user = match user {
-            None => None,
-            Some(user) => {
-                let value = self.parse(&user.as_ref().map(|user| user.0.clone()), User::parse);
-                Some(Placed { value: value?, place: self.place(&user) })
-            }
-        };
-        let cgroup = match cgroup {
-            None => None,
-            Some(cgroup) => {
-                let value = self.parse(&cgroup, Cgroup::parse);
-                Some(Placed { value: value?, place: self.place(&cgroup) })
-            }
-        };
-        let parent = match parent {
-            None => None,
-            Some(parent) => {
-                self.parse(&parent, name::check_document_name)?;
-                Some(Placed { value: parent.value.as_str().into(), place: self.place(&parent) })
-            }
-        };
-        Some(Match { place, exes, user, cgroup, parent })
-    }
-
-    fn executables(&mut self, exe: Located<OneOrMany>) -> Option<Vec<Placed<Executable>>> {
-        let place = self.place(&exe);
-        let Located { value, line, column } = exe;
-        let list = match value {
-            OneOrMany::One(value) => vec![Located { value, line, column }],
-            OneOrMany::Many(many) => many,
-        };
-        if list.is_empty() {
-            let message = "the list is empty: the entry would match no process";
-            self.out.push(
-                Diagnostic::error(Code::EmptyMatch, &place, message)
-                    .hint("name an executable, or remove the field to match any"),
-            );
-            return None;
-        }
-        let parsed: Vec<_> = list.iter().map(|one| self.executable(one)).collect();
-        parsed.into_iter().collect()
     }
 
     fn executable(&mut self, path: &Located<String>) -> Option<Placed<Executable>> {

@@ -43,6 +43,8 @@ codes! {
     BadSocket => "bad-socket",
     /// A file in which a host says what it is, and that cannot be read.
     BadHostFile => "bad-host-file",
+    /// A reference of an image that cannot be one.
+    BadImage => "bad-image",
     /// A label or an environment that cannot be one.
     BadLabel => "bad-label",
     /// A mail address that cannot be one.

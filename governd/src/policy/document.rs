@@ -172,6 +172,21 @@ pub struct MatchDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^/."))]
     pub cgroup: Option<Located<String>>,
+    /// Image of its container, or several: a reference (without a tag, any), the beginning of one
+    /// with `*` at its end, or `sha256:` and a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "text_or_texts")]
+    pub image: Option<Located<OneOrMany>>,
+    /// Namespace of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Located<String>>,
+    /// Service account of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<Located<String>>,
+    /// Labels of its pod, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minProperties" = 1))]
+    pub labels: Option<Located<BTreeMap<String, Located<Scalar>>>>,
     /// Agent that has to have started it, at once or through others; the policies of both hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Located<String>>,

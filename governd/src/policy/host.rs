@@ -9,7 +9,9 @@ use super::{
     diagnostic::{Code, Diagnostic, Place},
     value::{
         Fault,
+        container::ContainerMatch,
         label::{Environment, LabelKey, LabelValue},
+        process::Cgroup,
     },
 };
 
@@ -90,6 +92,11 @@ pub trait Host {
     /// cgroup v2 ids of the cgroups that a path (below the mount, leading slash, `*` matches within
     /// one component) names now.
     fn cgroups(&self, pattern: &str) -> Vec<u64>;
+    /// cgroup v2 ids of the containers that run now and are as wanted; of each what lies in the
+    /// cgroups that `within` names, where it is given. A host that knows of no container has none.
+    fn containers(&self, _wanted: &ContainerMatch, _within: Option<&Cgroup>) -> Vec<u64> {
+        Vec::new()
+    }
     /// Addresses of the resolvers that this host trusts by its own configuration.
     fn resolvers(&self) -> Vec<std::net::IpAddr>;
     /// Domains that resolvers of this host append to names (resolv.conf(5), `search`).

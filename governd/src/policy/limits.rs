@@ -36,6 +36,8 @@ pub const HOST_FILE_BYTES_MAX: usize = 64 * 1_024;
 pub const TEXT_BYTES_MAX: usize = 1_024;
 /// Longest path of an executable or cgroup, in bytes (`PATH_MAX` without its NUL).
 pub const PATH_BYTES_MAX: usize = 4_095;
+/// Longest reference of an image, in bytes.
+pub const IMAGE_BYTES_MAX: usize = 512;
 /// Longest label of a host name, in bytes (RFC 1035 section 2.3.4).
 pub const LABEL_BYTES_MAX: usize = 63;
 /// Destinations that the text of a rule spells out; more are counted.

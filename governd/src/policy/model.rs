@@ -15,6 +15,7 @@ use super::{
     value::{
         Delegation, LogFailure, Mail, Posture, Questions, Target, Tier, Verify,
         approval::{Day, Fallback, ImageDigest, Risk, Sha256, Version},
+        container::{ContainerFacts, ContainerMatch},
         group::GroupRef,
         label::{Environment, LabelKey, LabelValue},
         local::LocalSockets,
@@ -93,6 +94,8 @@ pub struct TestProcess {
     pub user: Option<User>,
     /// Its cgroup.
     pub cgroup: Option<Cgroup>,
+    /// Its container, if it is in one.
+    pub container: Option<ContainerFacts>,
 }
 
 /// Destinations that several rules share.
@@ -291,6 +294,8 @@ pub struct Match {
     pub user: Option<Placed<User>>,
     /// This cgroup or one below it.
     pub cgroup: Option<Placed<Cgroup>>,
+    /// A container that is this; empty if it says nothing about that.
+    pub container: ContainerMatch,
     /// Started by this agent, or by what it started.
     pub parent: Option<Placed<Arc<str>>>,
 }

@@ -8,7 +8,13 @@ use serde::Serialize;
 
 use super::{
     model::{Agent, Approval, HostPolicy, Match, Person, Placed, Policy},
-    value::{mode_word, process::Executable, verdict_word},
+    value::{
+        container::{ContainerMatch, ImagePattern},
+        label::{LabelKey, LabelValue},
+        mode_word,
+        process::Executable,
+        verdict_word,
+    },
 };
 
 /// A field that says something else.
@@ -173,14 +179,21 @@ fn listed(words: impl IntoIterator<Item = String>, between: &str) -> String {
     words.join(between)
 }
 
-/// `exe /a or /b, user x, cgroup /y, parent z`, as far as it is said.
+/// `exe /a or /b, user x, cgroup /y, image i, parent z`, as far as it is said.
 fn in_words(one: &Match) -> String {
-    let Match { place: _, exes, user, cgroup, parent } = one;
+    let Match { place: _, exes, user, cgroup, container, parent } = one;
+    let ContainerMatch { images, namespace, service_account, labels } = container;
+    let image = |image: &ImagePattern| image.as_str().to_owned();
+    let label = |(key, value): (&LabelKey, &LabelValue)| format!("{key}={value}");
     let exe = |exe: &Placed<Executable>| exe.value.as_str().to_owned();
     let parts = [
         (!exes.is_empty()).then(|| format!("exe {}", listed(exes.iter().map(exe), " or "))),
         user.as_ref().map(|user| format!("user {}", user.value)),
         cgroup.as_ref().map(|cgroup| format!("cgroup {}", cgroup.value.as_str())),
+        (!images.is_empty()).then(|| format!("image {}", listed(images.iter().map(image), " or "))),
+        namespace.as_ref().map(|it| format!("namespace {}", it.as_str())),
+        service_account.as_ref().map(|it| format!("service_account {}", it.as_str())),
+        (!labels.is_empty()).then(|| format!("labels {}", listed(labels.iter().map(label), " "))),
         parent.as_ref().map(|parent| format!("parent {}", parent.value)),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

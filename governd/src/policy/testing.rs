@@ -25,6 +25,7 @@ use super::{
     recognised,
     tables::ImageTables,
     value::{
+        container::{ContainerFacts, ContainerMatch},
         process::{Cgroup, User},
         verdict_word,
     },
@@ -231,19 +232,29 @@ struct Numbers {
     executables: HashMap<String, u64>,
     users: HashMap<String, u32>,
     cgroups: HashMap<String, u64>,
+    containers: HashMap<(ContainerMatch, Option<Cgroup>), u64>,
+}
+
+impl Numbers {
+    /// Cgroups and containers share their numbers, as on a host.
+    fn next_cgroup(&self) -> u64 {
+        (self.cgroups.len() + self.containers.len()) as u64 + 1
+    }
 }
 
 impl NamedHost {
     /// The agent of a process that a subject started.
     fn classify(&self, image: &TableImage, process: &TestProcess, above: u32) -> Option<u32> {
-        let TestProcess { exe, user, cgroup } = process;
+        let TestProcess { exe, user, cgroup, container } = process;
         let [_, _, mut cgroups] = image.any;
         let exe = exe.as_ref().and_then(|exe| self.executable(exe.path()));
         let user = user.as_ref().and_then(|user| match user {
             User::Id(id) => Some(*id),
             User::Name(name) => self.user(name),
         });
-        for id in cgroup.iter().flat_map(|cgroup| self.around(cgroup)) {
+        let around = cgroup.iter().flat_map(|cgroup| self.around(cgroup));
+        let containers = container.iter().flat_map(|facts| self.containing(facts, cgroup.as_ref()));
+        for id in around.chain(containers) {
             let found = image.cgroups.iter().filter(|(known, _)| *known == id);
             found.for_each(|(_, set)| join(&mut cgroups, set));
         }
@@ -256,6 +267,19 @@ impl NamedHost {
         let numbers = self.numbers.borrow();
         let holds = |pattern: &String| Cgroup::parse(pattern).is_ok_and(|one| one.holds(cgroup));
         numbers.cgroups.iter().filter(|(one, _)| holds(one)).map(|(_, number)| *number).collect()
+    }
+
+    /// The same of the containers that the documents are about.
+    fn containing(&self, facts: &ContainerFacts, cgroup: Option<&Cgroup>) -> Vec<u64> {
+        let is_within = |within: &Option<Cgroup>| match (within, cgroup) {
+            (Some(within), Some(cgroup)) => within.holds(cgroup),
+            (within, _) => within.is_none(),
+        };
+        let numbers = self.numbers.borrow();
+        let fitting = numbers.containers.iter();
+        let fitting =
+            fitting.filter(|((wanted, within), _)| wanted.fits(facts) && is_within(within));
+        fitting.map(|(_, number)| *number).collect()
     }
 }
 
@@ -282,9 +306,16 @@ impl Host for NamedHost {
     }
 
     fn cgroups(&self, pattern: &str) -> Vec<u64> {
-        let known = &mut self.numbers.borrow_mut().cgroups;
-        let next = known.len() as u64 + 1;
-        vec![*known.entry(pattern.to_owned()).or_insert(next)]
+        let numbers = &mut self.numbers.borrow_mut();
+        let next = numbers.next_cgroup();
+        vec![*numbers.cgroups.entry(pattern.to_owned()).or_insert(next)]
+    }
+
+    fn containers(&self, wanted: &ContainerMatch, within: Option<&Cgroup>) -> Vec<u64> {
+        let numbers = &mut self.numbers.borrow_mut();
+        let next = numbers.next_cgroup();
+        let key = (wanted.clone(), within.cloned());
+        vec![*numbers.containers.entry(key).or_insert(next)]
     }
 
     fn resolvers(&self) -> Vec<IpAddr> {

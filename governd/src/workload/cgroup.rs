@@ -36,6 +36,26 @@ impl CgroupTree {
         metadata.is_dir().then(|| metadata.ino())
     }
 
+    /// Whether nobody but root can have made a cgroup of this path: all directories above it are
+    /// root's, and nobody else may write there. The cgroup itself may be handed over, as to the
+    /// root of a container's user namespace.
+    pub fn is_made_by_root(&self, path: &str) -> bool {
+        let is_roots = |directory: &Path| {
+            let found = fs::metadata(directory);
+            found.is_ok_and(|found| found.uid() == 0 && found.mode() & 0o022 == 0)
+        };
+        let Some(below) = path.strip_prefix('/').filter(|_| self.id(path).is_some()) else {
+            return false;
+        };
+        let own = self.mount.join(below);
+        own.ancestors().skip(1).take_while(|one| one.starts_with(&self.mount)).all(is_roots)
+    }
+
+    /// Paths of all cgroups that there are now, at most `CGROUPS_MAX`.
+    pub fn all(&self) -> Vec<String> {
+        self.walk().into_iter().map(|(_, path)| path).collect()
+    }
+
     /// Path of a cgroup that was seen before.
     pub fn path(&self, id: u64) -> Option<Arc<str>> {
         self.paths.get(&id).cloned()
@@ -211,6 +231,28 @@ mod tests {
         tree.index();
         assert_eq!(tree.path(a).as_deref(), Some("/system.slice/a.service"));
         assert_eq!(tree.path(inode("")).as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn what_others_than_root_may_have_made_is_told_apart() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+        let tree = CgroupTree::new(dir.path());
+        let own = |path: &str, uid| {
+            std::os::unix::fs::chown(dir.path().join(path), Some(uid), None).unwrap();
+        };
+        assert!(tree.is_made_by_root("/a/b/c") && !tree.is_made_by_root("/a/b/none"));
+        own("a/b/c", 1000);
+        assert!(tree.is_made_by_root("/a/b/c"));
+        own("a/b", 1000);
+        assert!(!tree.is_made_by_root("/a/b/c") && tree.is_made_by_root("/a/b"));
+        own("a/b", 0);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(dir.path().join("a"), mode).unwrap();
+        assert!(!tree.is_made_by_root("/a/b/c"));
     }
 
     #[test]

@@ -19,6 +19,10 @@ use crate::policy::{
     diagnostic::Diagnostic,
     host::{Host, HostLabels},
     limits::HOST_FILE_BYTES_MAX,
+    value::{
+        container::{ContainerFacts, ContainerMatch},
+        process::Cgroup,
+    },
 };
 
 use super::{
@@ -65,10 +69,20 @@ pub struct HostFacts {
     mounts: Mounts,
     cgroups: CgroupTree,
     labels: Result<HostLabels, Diagnostic>,
+    containers: Arc<[Contained]>,
     /// What the files were like that were read.
     stamps: Vec<Option<Stamp>>,
     /// Says when the mounts are not those any more (proc_pid_mountinfo(5)).
     mounts_file: Option<Arc<File>>,
+}
+
+/// A container, once its runtime or Kubernetes told something of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Contained {
+    /// Its cgroup, by the path below the mount.
+    pub cgroup: Arc<str>,
+    /// What is known of it.
+    pub facts: ContainerFacts,
 }
 
 /// Inode, length and the times of the last changes of contents and of anything.
@@ -120,6 +134,7 @@ impl HostFacts {
             mounts: Mounts::read(&file("proc/self/mountinfo")),
             cgroups: CgroupTree::new(&paths.cgroup),
             labels: labels(&paths.labels),
+            containers: Arc::default(),
         }
     }
 
@@ -137,6 +152,42 @@ impl HostFacts {
     /// The same as another host of this name would be.
     pub fn named(self, name: String) -> Self {
         Self { name, ..self }
+    }
+
+    /// The same, knowing of these containers.
+    pub fn with_containers(self, containers: Arc<[Contained]>) -> Self {
+        Self { containers, ..self }
+    }
+
+    /// Containers that are known of.
+    pub fn known_containers(&self) -> &Arc<[Contained]> {
+        &self.containers
+    }
+
+    /// The cgroup v2 tree.
+    pub fn cgroup_tree(&self) -> &CgroupTree {
+        &self.cgroups
+    }
+
+    /// Ids of what lies both in the cgroup of a path and in those that a pattern names.
+    fn within(&self, path: &str, within: Option<&Cgroup>) -> Vec<u64> {
+        let Some(within) = within else { return self.cgroups.id(path).into_iter().collect() };
+        let Ok(own) = Cgroup::parse(path) else { return Vec::new() };
+        if within.holds(&own) {
+            return self.cgroups.id(path).into_iter().collect();
+        }
+        // The pattern may name what is further down.
+        let depth = own.components().count();
+        let above =
+            within.components().take(depth).fold(String::new(), |path, one| path + "/" + one);
+        let rest =
+            within.components().skip(depth).fold(String::new(), |path, one| path + "/" + one);
+        match Cgroup::parse(&above) {
+            Ok(above) if !rest.is_empty() && above.holds(&own) => {
+                self.cgroups.matching(&format!("{path}{rest}"))
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The machine's id (machine-id(5)): stays the same until the system is installed anew.
@@ -181,6 +232,11 @@ impl Host for HostFacts {
 
     fn cgroups(&self, pattern: &str) -> Vec<u64> {
         self.cgroups.matching(pattern)
+    }
+
+    fn containers(&self, wanted: &ContainerMatch, within: Option<&Cgroup>) -> Vec<u64> {
+        let fitting = self.containers.iter().filter(|one| wanted.fits(&one.facts));
+        fitting.flat_map(|one| self.within(&one.cgroup, within)).collect()
     }
 
     fn resolvers(&self) -> Vec<IpAddr> {
@@ -270,6 +326,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::policy::value::container::ImagePattern;
 
     fn labels_of(dir: &tempfile::TempDir) -> Result<HostLabels, Diagnostic> {
         super::labels(&dir.path().join("etc/governd/host.toml"))
@@ -369,6 +426,43 @@ mod tests {
         // Which policy is meant nobody knows without a file that was named.
         fs::remove_file(dir.path().join("etc/governd/host.toml")).unwrap();
         assert!(labels_of(&dir).is_err());
+    }
+
+    #[test]
+    fn containers_are_the_cgroups_that_run_and_fit() {
+        let (dir, facts) = host();
+        let make = |path: &str| {
+            let path = dir.path().join("cgroup").join(path);
+            fs::create_dir_all(&path).unwrap();
+            fs::metadata(path).unwrap().ino()
+        };
+        let (one, inner, two) = (make("pods/one"), make("pods/one/inner"), make("pods/two"));
+        let contained = |cgroup: &str, image: &str| Contained {
+            cgroup: cgroup.into(),
+            facts: ContainerFacts { image: Some(image.into()), ..ContainerFacts::default() },
+        };
+        let known = [
+            contained("/pods/one", "a.io/bot:1"),
+            contained("/pods/two", "a.io/bot:2"),
+            contained("/pods/three", "a.io/bot:3"),
+        ];
+        let facts = facts.with_containers(known.into());
+        let rows: &[(&str, Option<&str>, &[u64])] = &[
+            ("a.io/bot", None, &[one, two]),
+            ("a.io/bot:2", None, &[two]),
+            ("a.io/other", None, &[]),
+            ("a.io/bot", Some("/pods"), &[one, two]),
+            ("a.io/bot", Some("/p*/t*"), &[two]),
+            ("a.io/bot", Some("/pods/*/inner"), &[inner]),
+            ("a.io/bot:2", Some("/pods/one/inner"), &[]),
+            ("a.io/bot", Some("/else"), &[]),
+        ];
+        for (image, within, expected) in rows {
+            let images = vec![ImagePattern::parse(image).unwrap()];
+            let wanted = ContainerMatch { images, ..ContainerMatch::default() };
+            let within = within.map(|within| Cgroup::parse(within).unwrap());
+            assert_eq!(facts.containers(&wanted, within.as_ref()), *expected, "{image} {within:?}");
+        }
     }
 
     #[test]

@@ -34,6 +34,27 @@ pub fn workload(path: &str) -> Workload {
     owner
 }
 
+/// The cgroup of the container that a path is in, and the container. `None` where it is in none, or
+/// in one within another: whoever is in the outer one may call an inner one as it likes.
+pub fn sole_container(path: &str) -> Option<(&str, Container)> {
+    let mut found = None;
+    let mut is_in_pod = false;
+    let mut before: Vec<&str> = Vec::new();
+    let mut end = 0;
+    for part in path.split('/').skip(1) {
+        end += 1 + part.len();
+        is_in_pod = is_in_pod || pod(part).is_some();
+        if let Some(container) = container(part, &before, is_in_pod) {
+            if found.is_some() {
+                return None;
+            }
+            found = Some((path.get(..end)?, container));
+        }
+        before.push(part);
+    }
+    found
+}
+
 fn set_units(owner: &mut Workload, parts: &[&str]) {
     let mut rest = parts.iter().map(|part| part.strip_prefix('_').unwrap_or(part));
     let Some(unit) = rest.find(|part| !part.ends_with(".slice")).filter(|part| is_unit(part))
@@ -133,6 +154,27 @@ mod tests {
         [owner.unit.clone(), owner.user_unit.clone(), container, pod, owner.place()]
             .map(|field| field.unwrap_or_else(|| "-".to_owned()))
             .join(" ")
+    }
+
+    #[test]
+    fn a_container_is_where_its_own_cgroup_is_and_none_within_another() {
+        let pod = format!("/kubepods.slice/kubepods-pod{}.slice", UID.replace('-', "_"));
+        let rows = [
+            (format!("{pod}/crio-{ID}.scope/container/x"), Some(format!("{pod}/crio-{ID}.scope"))),
+            (format!("/docker/{ID}"), Some(format!("/docker/{ID}"))),
+            (format!("/docker/{ID}/system.slice/docker-{ID}.scope"), None),
+            (pod, None),
+            ("/system.slice/nginx.service".to_owned(), None),
+            ("/".to_owned(), None),
+            (String::new(), None),
+        ];
+        for (path, expected) in rows {
+            let found = sole_container(&path);
+            assert_eq!(found.as_ref().map(|(at, _)| *at), expected.as_deref(), "{path}");
+            if let Some((_, container)) = found {
+                assert_eq!(Some(container), workload(&path).container, "{path}");
+            }
+        }
     }
 
     #[test]

@@ -11,7 +11,10 @@ use super::{
         explain::Destination,
         host::HostLabels,
         model::{Case, TestProcess, Tested, Who},
-        value::label::Environment,
+        value::{
+            container::{ContainerFacts, Namespace, ServiceAccount},
+            label::Environment,
+        },
     },
     Cgroup, Checker, Code, Diagnostic, Executable, Fault, Located, Network, Place, Ports, Target,
     User, value,
@@ -89,9 +92,26 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let ProcessDocument { exe, user, cgroup } = process.value;
+        let ProcessDocument { exe, user, cgroup, image, namespace, service_account, labels } =
+            process.value;
         let user = user.map(|user| user.map(|Scalar(text)| text));
+        let is_contained =
+            image.is_some() || namespace.is_some() || service_account.is_some() || labels.is_some();
+        let namespace = namespace.and_then(|one| self.parse(&one, Namespace::parse));
+        let account = service_account.and_then(|one| self.parse(&one, ServiceAccount::parse));
+        let labels = self.labels(labels).into_iter();
+        let image: Option<Arc<str>> = image.map(|image| image.value.into());
+        let is_digest = image.as_ref().is_some_and(|image| image.starts_with("sha256:"));
+        let (digest, image) = if is_digest { (image, None) } else { (None, image) };
+        let facts = ContainerFacts {
+            image,
+            digest,
+            namespace: namespace.map(|one| one.as_str().into()),
+            service_account: account.map(|one| one.as_str().into()),
+            labels: labels.map(|(key, it)| (key.to_string(), it.to_string())).collect(),
+        };
         Some(Who::Process(TestProcess {
+            container: is_contained.then_some(facts),
             exe: exe.and_then(|exe| self.parse(&exe, Executable::parse)),
             user: user.and_then(|user| self.parse(&user, User::parse)),
             cgroup: cgroup.and_then(|cgroup| self.parse(&cgroup, Cgroup::parse)),

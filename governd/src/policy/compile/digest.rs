@@ -4,14 +4,21 @@
 //! keys and every value as it was understood. Comments, layout, the order of documents and the
 //! split into files do not change it; the order of rules does, since rules are numbered by it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use governd_common::limit::Limit;
 use serde_json::{Value, json};
 
 use crate::policy::{
     model::{Agent, Approval, EndpointGroup, HostPolicy, Match, Person, Policy, Rule},
-    value::{LogFailure, Target, approval::Fallback, mode_word, port::Ports, verdict_word},
+    value::{
+        LogFailure, Target,
+        approval::Fallback,
+        container::{ContainerMatch, ImagePattern},
+        mode_word,
+        port::Ports,
+        verdict_word,
+    },
 };
 
 /// `sha256:` and the digest in hexadecimal.
@@ -180,14 +187,28 @@ fn person(person: &Person) -> Value {
 }
 
 fn one_match(one: &Match) -> Value {
-    let Match { place: _, exes, user, cgroup, parent } = one;
+    let Match { place: _, exes, user, cgroup, container, parent } = one;
+    let ContainerMatch { images, namespace, service_account, labels } = container;
     let mut value = json!({
         "cgroup": cgroup.as_ref().map(|cgroup| cgroup.value.as_str()),
         "exe": exes.iter().map(|exe| exe.value.as_str()).collect::<Vec<_>>(),
         "user": user.as_ref().map(|user| user.value.to_string()),
     });
     let parent = parent.as_ref().map(|parent| json!(*parent.value));
-    add_said(&mut value, [("parent", parent)]);
+    let texts =
+        |list: &[ImagePattern]| json!(list.iter().map(|it| it.as_str()).collect::<Vec<_>>());
+    let labels: BTreeMap<_, _> =
+        labels.iter().map(|(key, it)| (key.as_str(), it.as_str())).collect();
+    add_said(
+        &mut value,
+        [
+            ("parent", parent),
+            ("image", (!images.is_empty()).then(|| texts(images))),
+            ("namespace", namespace.as_ref().map(|it| json!(it.as_str()))),
+            ("service_account", service_account.as_ref().map(|it| json!(it.as_str()))),
+            ("labels", (!labels.is_empty()).then(|| json!(labels))),
+        ],
+    );
     value
 }
 

@@ -1,9 +1,13 @@
 //! How a process becomes a subject: match entries as numbered selectors and their bitmaps.
 //!
-//! A process may fit several entries. The one that says more wins: more of `exe`, `cgroup`, `user`
-//! and `parent` first, then `parent` over `exe` over `cgroup` over `user`, then the deeper cgroup,
-//! then the one with fewer `*`. Two agents' entries that are equal in all this and can fit one
-//! process are an error, but for those that differ only in the parent.
+//! A process may fit several entries. The one that says more wins: more fields first, then `parent`
+//! over `exe` over `image` over `service_account` over `namespace` over `labels` over `cgroup` over
+//! `user`, then the deeper cgroup, then the one with fewer `*`, then the one that names the image
+//! more closely, then the one with more labels. Two agents' entries that are equal in all this and
+//! can fit one process are an error, but for those that differ only in the parent.
+//!
+//! A container is a cgroup: what an entry says of containers becomes the cgroups of those that fit
+//! now, and the policy is compiled again when these are others.
 
 use std::{
     cmp::Reverse,
@@ -25,7 +29,10 @@ use crate::policy::{
     lifecycle::Lapse,
     limits::{CGROUPS_MAX, EXES_MAX, UIDS_MAX},
     model::{Agent, Match, Placed, Policy},
-    value::process::{Executable, User},
+    value::{
+        container::ContainerMatch,
+        process::{Executable, User},
+    },
     words,
 };
 
@@ -39,6 +46,17 @@ struct Selector<'a> {
     cgroups: Option<Vec<u64>>,
 }
 
+/// How much an entry says, compared field by field.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Rank {
+    fields: usize,
+    says: [bool; 8],
+    depth: usize,
+    literals: usize,
+    image: (u8, usize),
+    labels: usize,
+}
+
 impl<'a> Selector<'a> {
     fn new(
         agent: &'a Agent,
@@ -47,7 +65,7 @@ impl<'a> Selector<'a> {
         host: &dyn Host,
         out: &mut Diagnostics,
     ) -> Self {
-        let Match { place: _, exes, user, cgroup, parent: _ } = entry;
+        let Match { place: _, exes, user, cgroup, container, parent: _ } = entry;
         let mut executables = Vec::new();
         for exe in exes {
             match host.executable(exe.value.path()) {
@@ -80,22 +98,39 @@ impl<'a> Selector<'a> {
                 id.into_iter().collect()
             }
         });
-        let cgroups = cgroup.as_ref().map(|cgroup| host.cgroups(cgroup.value.as_str()));
+        let cgroup = cgroup.as_ref().map(|cgroup| &cgroup.value);
+        let cgroups = match (container.is_empty(), cgroup) {
+            (false, within) => Some(host.containers(container, within)),
+            (true, Some(cgroup)) => Some(host.cgroups(cgroup.as_str())),
+            (true, None) => None,
+        };
         let exes = (!exes.is_empty()).then_some(executables);
         Self { agent, entry, subject, exes, uids, cgroups }
     }
 
-    /// Larger is more specific.
-    fn rank(&self) -> (usize, bool, bool, bool, usize, usize) {
-        let (has_exe, has_user, has_cgroup) =
-            (self.exes.is_some(), self.uids.is_some(), self.cgroups.is_some());
-        let has_parent = self.entry.parent.is_some();
-        let fields =
-            [has_exe, has_user, has_cgroup, has_parent].into_iter().filter(|has| *has).count();
-        let cgroup = self.entry.cgroup.as_ref();
-        let depth = cgroup.map_or(0, |cgroup| cgroup.value.components().count());
-        let literals = cgroup.map_or(0, |cgroup| cgroup.value.literals());
-        (fields, has_parent, has_exe, has_cgroup, depth, literals)
+    /// Larger is more specific. Those that are equal say something about the same things.
+    fn rank(&self) -> Rank {
+        let Match { place: _, exes, user, cgroup, container, parent } = self.entry;
+        let ContainerMatch { images, namespace, service_account, labels } = container;
+        let says = [
+            parent.is_some(),
+            !exes.is_empty(),
+            !images.is_empty(),
+            service_account.is_some(),
+            namespace.is_some(),
+            !labels.is_empty(),
+            cgroup.is_some(),
+            user.is_some(),
+        ];
+        let cgroup = cgroup.as_ref();
+        Rank {
+            fields: says.into_iter().filter(|says| *says).count(),
+            says,
+            depth: cgroup.map_or(0, |cgroup| cgroup.value.components().count()),
+            literals: cgroup.map_or(0, |cgroup| cgroup.value.literals()),
+            image: container.closeness(),
+            labels: labels.len(),
+        }
     }
 
     /// Whether some process of this host can fit it, as far as the host knows.
@@ -124,7 +159,8 @@ impl<'a> Selector<'a> {
             (Some(a), Some(b)) => a.value == b.value,
             _ => true,
         };
-        same_exe && same_user && same_cgroup && same_parent
+        let same_container = a.container.may_meet(&b.container);
+        same_exe && same_user && same_cgroup && same_container && same_parent
     }
 }
 
@@ -306,7 +342,8 @@ fn refuse_ambiguous(selectors: &[Selector<'_>], out: &mut Diagnostics) {
                     "the agents `{}` (at {}) and `{}` can claim the same process",
                     first.agent.name, first.entry.place, second.agent.name
                 );
-                let hint = "make one of the entries say more: add `exe`, `user` or `cgroup`";
+                let hint =
+                    "make one of the entries say more: add `exe`, `user`, `cgroup` or `image`";
                 let diagnostic =
                     Diagnostic::error(Code::AmbiguousMatch, &second.entry.place, message);
                 out.push(diagnostic.hint(hint));

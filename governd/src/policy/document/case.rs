@@ -96,4 +96,16 @@ pub struct ProcessDocument {
     /// cgroup below the mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Located<String>>,
+    /// Image of its container, as whoever started it named it, or `sha256:` and a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Located<String>>,
+    /// Namespace of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Located<String>>,
+    /// Service account of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<Located<String>>,
+    /// Labels of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Located<BTreeMap<String, Located<Scalar>>>>,
 }

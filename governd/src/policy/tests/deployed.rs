@@ -8,6 +8,7 @@ const EXAMPLE: &str = include_str!("../../../../deploy/policies/example-agent.ya
 /// 2026-11-22T00:00:00Z.
 const NOW_MS: u64 = 1_795_305_600_000;
 const DOCS: &str = include_str!("../../../../docs/policy.md");
+const KUBERNETES: &str = include_str!("../../../../docs/kubernetes.md");
 
 #[test]
 fn the_shipped_policies_are_valid_together_and_without_remarks() {
@@ -23,16 +24,30 @@ fn the_shipped_policies_are_valid_together_and_without_remarks() {
 
 #[test]
 fn every_document_in_the_documentation_is_valid() {
-    let mut count = 0;
-    for block in DOCS.split("```yaml\n").skip(1) {
-        let text = block.split("```").next().unwrap();
-        if text.contains("apiVersion") {
-            count += 1;
-            let documents = load(&[("docs/policy.md", text)]).unwrap_or_else(|bad| panic!("{bad}"));
-            assert!(documents.warnings.is_empty(), "{}", documents.warnings);
+    for (page, text, least) in [("docs/policy.md", DOCS, 2), ("docs/kubernetes.md", KUBERNETES, 1)]
+    {
+        let mut count = 0;
+        for block in text.split("```yaml\n").skip(1) {
+            let text = block.split("```").next().unwrap();
+            if text.contains("apiVersion: governd.dev/") {
+                count += 1;
+                let documents = load(&[(page, text)]).unwrap_or_else(|bad| panic!("{bad}"));
+                assert!(documents.warnings.is_empty(), "{}", documents.warnings);
+            }
+        }
+        assert!(count >= least, "{page} shows {count} documents");
+    }
+}
+
+#[test]
+fn every_field_of_match_that_a_page_names_exists() {
+    let fields = document::schema()["$defs"]["MatchDocument"]["properties"].clone();
+    for (page, text) in [("docs/policy.md", DOCS), ("docs/kubernetes.md", KUBERNETES)] {
+        for named in text.split("`match.").skip(1) {
+            let field = named.split('`').next().unwrap();
+            assert!(fields.get(field).is_some(), "{page} names match.{field}");
         }
     }
-    assert!(count >= 2, "the documentation shows both kinds");
 }
 
 #[test]

@@ -6,6 +6,10 @@ use crate::policy::{
     compile::Endpoint,
     diagnostic::Diagnostic,
     host::{Host, HostLabels},
+    value::{
+        container::{ContainerFacts, ContainerMatch},
+        process::Cgroup,
+    },
 };
 
 /// A catalogue: pattern, provider and kind.
@@ -26,6 +30,7 @@ pub(super) struct TestHost {
     pub(super) scripts: Vec<&'static str>,
     pub(super) users: HashMap<String, u32>,
     pub(super) cgroups: HashMap<String, Vec<u64>>,
+    pub(super) containers: Vec<(ContainerFacts, u64)>,
     pub(super) resolvers: Vec<IpAddr>,
     pub(super) search_domains: Vec<String>,
     pub(super) labels: HostLabels,
@@ -57,6 +62,11 @@ impl Host for TestHost {
 
     fn cgroups(&self, pattern: &str) -> Vec<u64> {
         self.cgroups.get(pattern).cloned().unwrap_or_default()
+    }
+
+    fn containers(&self, wanted: &ContainerMatch, _: Option<&Cgroup>) -> Vec<u64> {
+        let fitting = self.containers.iter().filter(|(facts, _)| wanted.fits(facts));
+        fitting.map(|(_, id)| *id).collect()
     }
 
     fn resolvers(&self) -> Vec<IpAddr> {

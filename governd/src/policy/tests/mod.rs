@@ -1,4 +1,5 @@
 mod compile;
+mod containers;
 mod delegation;
 mod deployed;
 mod diagnostics;

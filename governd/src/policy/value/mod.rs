@@ -1,6 +1,7 @@
 //! What the words in a document mean: each is parsed once into a type that cannot be wrong.
 
 pub mod approval;
+pub mod container;
 pub mod group;
 pub(crate) mod idn;
 pub mod label;
