@@ -59,6 +59,14 @@ fn the_way_from_monitor_to_enforce(lab: &Lab) -> Result<()> {
     wait::until("the agent in the status", wait::PATIENCE, || {
         Ok(place.ask(&["status"])?.stdout.contains(&name).then_some(()))
     })?;
+    // Now that it is registered, what is no AI endpoint is on record, too.
+    let more = client::flow(lab, Family::V4, "tcp", site::RIGHT.name, 1)?;
+    ensure!(more.reached == 1, "monitor mode stops nothing: {more:?}");
+    wait::until("what else it needs", wait::PATIENCE, || {
+        let again = ["policy", "learn", "--agent", &name, "--state-dir", &state];
+        let learned = run(&mut place.command(again))?;
+        Ok(learned.stdout.contains(site::RIGHT.name).then_some(()))
+    })?;
     place.ask(&["mode", "set", "enforce", "--agent", &name])?.success()?;
     place.ask(&["selftest", "--agent", &name])?.success()?;
     ensure!(client::answer(&agent()?)? == ANSWER, "it is allowed");

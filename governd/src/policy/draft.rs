@@ -59,6 +59,11 @@ pub struct Draft {
     pub endpoints: Vec<(String, u16, bool)>,
 }
 
+/// What a newcomer may not expect.
+const UNSEEN: &str =
+    "    # Of what nobody registered, little but AI endpoints is on record: let this monitor
+    # it for a while, and learn again before it is enforced.";
+
 impl Draft {
     /// The document. `None` if nothing is known that could recognise the agent.
     pub fn text(&self) -> Option<String> {
@@ -156,6 +161,9 @@ impl Draft {
             line("    rules: []".into());
         } else {
             line("    # What it was seen to connect to; remove what it does not need.".into());
+            if !self.is_registered {
+                line(UNSEEN.into());
+            }
             line("    rules:".into());
         }
         for (port, hosts) in hosts {
