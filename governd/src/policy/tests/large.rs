@@ -158,7 +158,7 @@ fn names_below_search_domains_come_after_all_that_the_policy_names() {
 
 #[test]
 fn a_question_is_no_reason_to_refuse_a_policy() {
-    let ports = "ports: [1, 3, 5, 7, 9, 11, 13, 15]";
+    let ports = "ports: [3, 5, 7, 9, 11, 13, 15, 17]";
     let rules = format!("{{deny: ['*.corp.example'], {ports}}}, {{allow: [a.example]}}");
     let documents = load(&[("p.yaml", agent("one", &format!("{{rules: [{rules}]}}")))]).unwrap();
     let compiled = compile(&documents, &["corp.example"]).unwrap();
