@@ -24,6 +24,7 @@ use super::{
     answer::Answer,
     authority::fingerprint,
     counts::Counts,
+    doorkeeper::{Place, SentAway},
     keeper::{Ask, Call, Fingerprint},
     pack::{self, PackError},
     wire,
@@ -105,28 +106,42 @@ impl Client {
         mut self,
         stream: TcpStream,
         acceptor: TlsAcceptor,
-        leave: mpsc::UnboundedSender<IpAddr>,
+        (place, sent_away): (Place, SentAway),
+        leave: mpsc::UnboundedSender<Place>,
     ) {
-        let address = self.address;
-        let failure = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let certificates = stream.get_ref().1.peer_certificates();
-                self.who = certificates.and_then(|chain| chain.first()).map(|own| fingerprint(own));
-                if self.who.is_none() {
+        let stranger = async {
+            let failure = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let certificates = stream.get_ref().1.peer_certificates();
+                    let own = certificates.and_then(|chain| chain.first());
+                    self.who = own.map(|own| fingerprint(own));
+                    if self.who.is_some() {
+                        return Some(stream);
+                    }
                     timeout(STRANGER_TIMEOUT, self.serve(stream)).await.ok();
-                    leave.send(address).ok();
-                } else {
-                    leave.send(address).ok();
-                    self.serve(stream).await;
+                    return None;
                 }
-                return;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it took too long".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it took too long".to_owned(),
+            };
+            let detail = format!("no connection came about: {failure}");
+            self.tell("handshake", &detail).await;
+            None
         };
-        leave.send(address).ok();
-        let detail = format!("no connection came about: {failure}");
-        self.tell("handshake", &detail).await;
+        let known = tokio::select! {
+            known = stranger => known,
+            _ = sent_away => {
+                let (what, detail) = ("busy", "others came while it had shown no certificate");
+                self.counts.refused(what);
+                // What does not fit waits for its next turn: it will not be alone.
+                self.calls.try_send(Call::refused(self.address.to_string(), what, detail)).ok();
+                None
+            }
+        };
+        leave.send(place).ok();
+        if let Some(stream) = known {
+            self.serve(stream).await;
+        }
     }
 
     async fn serve(&self, stream: tokio_rustls::server::TlsStream<TcpStream>) {

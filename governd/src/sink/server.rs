@@ -1,12 +1,6 @@
 //! The server: connections with TLS, within limits, and one thread that owns the store.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -64,7 +58,7 @@ pub async fn serve_counted(
     })?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let limits = Limits::default();
-    let (leave, mut left) = mpsc::unbounded_channel::<IpAddr>();
+    let (leave, mut left) = mpsc::unbounded_channel();
     let mut door = Doorkeeper::default();
     let mut look = interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -74,25 +68,19 @@ pub async fn serve_counted(
                 let Some((stream, address, place)) = accepted else {
                     return Ok(());
                 };
-                if !door.admits(address.ip()) {
-                    let (what, detail) = ("busy", "there are too many connections from there");
-                    counts.refused(what);
-                    // What does not fit waits for its next turn: it will not be alone.
-                    calls.try_send(Call::refused(address.ip().to_string(), what, detail)).ok();
-                    continue;
-                }
+                let door = door.admit(address.ip());
                 let counts = Arc::clone(&counts);
                 let (calls, limits) = (calls.clone(), limits.clone());
                 let client = Client::new(calls, limits, address.ip(), Arc::clone(&counts));
                 let (acceptor, leave) = (acceptor.clone(), leave.clone());
                 counts.came();
                 tokio::spawn(async move {
-                    client.converse(stream, acceptor, leave).await;
+                    client.converse(stream, acceptor, door, leave).await;
                     counts.went();
                     drop(place);
                 });
             }
-            Some(address) = left.recv() => door.gone(address),
+            Some(place) = left.recv() => door.gone(&place),
             _ = look.tick() => {
                 if calls.send(Call::look()).await.is_err() {
                     return Ok(());
