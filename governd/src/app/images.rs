@@ -32,9 +32,12 @@ use crate::{
 /// How often the start looks for answers.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long a container whose runtime did not know it is left alone, and how often the tree is
-/// looked through for containers that no event told of.
+/// How long a container whose runtime did not know it is left alone at most, and how often the tree
+/// is looked through for containers that no event told of.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long it is left alone at first, and then twice as long each time: a runtime may know a
+/// container a moment after its first program began.
+const AGAIN_AT_FIRST: Duration = Duration::from_secs(1);
 
 /// Containers and their images.
 #[derive(Debug)]
@@ -62,7 +65,9 @@ struct Asked {
     container: Container,
     at: Option<At>,
     told: Option<Told>,
+    /// When it was asked for last, and after how long it is asked for again.
     asked: Instant,
+    again: Duration,
 }
 
 /// The cgroup of a container that is in no other one.
@@ -169,7 +174,8 @@ impl Containers {
         let (place, at) = (place.to_owned(), At::of(path));
         let container = container.clone();
         let id = container.id.clone();
-        self.known.insert(id, Asked { place, container, at, told: None, asked: Instant::now() });
+        let (asked, again) = (Instant::now(), AGAIN_AT_FIRST);
+        self.known.insert(id, Asked { place, container, at, told: None, asked, again });
         true
     }
 
@@ -194,18 +200,17 @@ impl Containers {
 
     /// Asks again for what was not known when it was asked for, and looks for what nobody told of.
     fn ask_again(&mut self, tree: &CgroupTree) {
-        if self.found.is_some_and(|found| found.elapsed() < AGAIN) {
-            return;
+        if self.found.is_none_or(|found| found.elapsed() >= AGAIN) {
+            self.find(tree);
         }
-        self.find(tree);
-        for Asked { container, at, told, asked, .. } in self.known.values_mut() {
+        for Asked { container, at, told, asked, again, .. } in self.known.values_mut() {
             let runs = || at.as_ref().is_some_and(|at| tree.id(&at.cgroup).is_some());
             if told.is_none()
-                && asked.elapsed() >= AGAIN
+                && asked.elapsed() >= *again
                 && runs()
                 && self.images.as_ref().is_some_and(|images| images.ask(container.clone()))
             {
-                *asked = Instant::now();
+                (*asked, *again) = (Instant::now(), (*again * 2).min(AGAIN));
                 self.pending += 1;
             }
         }
