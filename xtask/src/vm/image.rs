@@ -96,7 +96,8 @@ fn fetch(release: &Release, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot write {}", folder.display()))?;
     let scratch = tempfile::tempdir_in(folder)?;
     // Later kernels are split: the image is a shell around the binary and what goes with it.
-    let parts = [dependency(&about, "linux-binary-"), dependency(&about, "linux-base-")];
+    let parts = ["linux-binary-", "linux-base-", "linux-modules-"];
+    let parts = parts.map(|part| dependency(&about, part));
     for part in std::iter::once(package).chain(parts.into_iter().flatten()) {
         say::note(format_args!("downloading {part} {version}"));
         let archive = match apt.download(part) {
@@ -123,9 +124,16 @@ fn fetch(release: &Release, folder: &Path) -> Result<()> {
     }
     let trees = ["lib/modules", "usr/lib/modules"].map(|tree| scratch.path().join(tree));
     let tree = trees.iter().map(|tree| tree.join(kernel)).find(|tree| tree.join("kernel").is_dir());
-    let tree = tree.with_context(|| format!("{package} holds no modules"))?;
-    keep_modules(&tree, &folder.join("modules").join(kernel))
-        .with_context(|| format!("cannot keep the modules of {package}"))?;
+    let kept = folder.join("modules").join(kernel);
+    match tree {
+        Some(tree) => keep_modules(&tree, &kept)
+            .with_context(|| format!("cannot keep the modules of {package}"))?,
+        // Only a lab needs them.
+        None => {
+            say::warn(format_args!("{package} holds no modules: `--bypass` has no network there"));
+            fs::create_dir_all(&kept)?;
+        }
+    }
     fs::write(folder.join("version"), version)?;
     Ok(())
 }
