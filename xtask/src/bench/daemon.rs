@@ -110,9 +110,11 @@ impl Daemon<'_> {
 
     /// Makes it read its policy, and says how long it took until `governd status` said that
     /// another one was in force.
-    pub(super) fn reload(&self) -> Result<Duration> {
+    pub(super) fn reload(&self, write: impl FnOnce() -> Result<()>) -> Result<Duration> {
         let digest = |status: &Value| status.pointer("/policy/digest").cloned();
+        // It looks by itself once a second: perhaps before it is told to.
         let before = digest(&self.status()?);
+        write()?;
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let began = Instant::now();
         kill_process(pid.context("governd has no process id")?, Signal::HUP)?;
