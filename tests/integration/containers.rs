@@ -22,12 +22,15 @@ pub(crate) const TESTS: &[Test] =
 
 const BOT: &str = "image-bot";
 const TOOL: &str = "image-tool";
-/// Containers of the bot's image, and one of another, by the digit that their ids are made of.
-const EARLY: char = 'a';
-const LATE: char = 'b';
-const OTHER: char = 'c';
+/// Containers of the bot's image, and one of another, by the digit that their ids are made of: no
+/// other test has containers of these.
+const EARLY: char = '1';
+const LATE: char = '2';
+const OTHER: char = '3';
 /// One that the bot's image is told of, and that somebody else than root may have made.
-const FOREIGN: char = 'd';
+const FOREIGN: char = '4';
+/// One more of the bot's.
+const TWIN: char = '5';
 /// Waits for the end of its input, and connects.
 const SCRIPT: &str = "read go; : < \"/dev/tcp/$0\"";
 /// User who owns a part of the tree.
@@ -157,7 +160,7 @@ fn known_by_image(lab: &Lab) -> Result<()> {
     let again = containers.bash(&nested)?;
     let others = containers.bash(&foreign)?;
     // As long as the one took that is known.
-    let twin = name('e');
+    let twin = name(TWIN);
     wait::until("the answer of the runtime", wait::PATIENCE, || {
         Ok(containers.refuses(&twin)?.then_some(()))
     })?;

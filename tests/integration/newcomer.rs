@@ -1,6 +1,9 @@
 //! The way from monitor to enforce, with the commands of the README and in their order.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use governd_tests::{Lab, client::Family, command::run, daemon::Place, http::ANSWER, site, wait};
@@ -18,6 +21,8 @@ pub(crate) const TESTS: &[Test] =
 const EXIT_NO: i32 = 1;
 /// What a reviewer adds: a place that a person has to allow each time.
 const ASK: &str = "      - approve: [left.example]\n        verify: dns\n";
+/// How long the grant is to hold.
+const GRANTED: Duration = Duration::from_secs(20);
 /// How long a grant of 20 s may take to end for who looks at it on a busy machine.
 const LAPSE_LIMIT: Duration = Duration::from_secs(120);
 
@@ -83,11 +88,14 @@ fn the_way_from_monitor_to_enforce(lab: &Lab) -> Result<()> {
     })?;
     let waiting: Value = serde_json::from_str(&waiting)?;
     let id = waiting.pointer("/id").context("no number")?.to_string();
+    let approved = Instant::now();
     place.ask(&["approve", &id, "--for", "20s"])?.success()?;
     ensure!(reaches(lab)?, "it was approved");
     // The kernel ends the grant, whether the daemon runs or not.
     daemon.terminate()?;
     wait::until("the end of the grant", LAPSE_LIMIT, || Ok((!reaches(lab)?).then_some(())))?;
+    let held = approved.elapsed();
+    ensure!(held >= GRANTED, "it ended early, after {held:?}");
     place.detach()?;
     Ok(())
 }
