@@ -57,6 +57,8 @@ pub(super) struct ControlsFile {
     pub(super) controls: Controls,
     /// Limits that were told of since start.
     pub(super) limits_told: Told,
+    /// Subjects that were quarantined in the kernel at the last look.
+    pub(super) halted: Vec<u32>,
     /// Agents that asked for a change.
     pub(super) askers: Askers,
     /// How often each rule decided.
@@ -101,8 +103,9 @@ impl ControlsFile {
         let controls = read.restored(host.boot_id().unwrap_or("unknown"), now());
         let rule_hits = RuleHitsFile::open(&settings.state_dir);
         let limits_told = Told::new();
-        let askers = Askers::default();
-        let file = Self { controls, limits_told, askers, rule_hits, path, is_failing: false };
+        let (halted, askers) = (Vec::new(), Askers::default());
+        let file =
+            Self { controls, limits_told, halted, askers, rule_hits, path, is_failing: false };
         rulebook.set_granted(file.granted());
         rulebook.set_held(file.held());
         rulebook.set_modes(file.controls.modes().clone());
@@ -329,7 +332,7 @@ impl Engine {
     /// Time passes: grants lapse, which the kernel has seen to, and what changed is written.
     pub(super) fn pass_controls(&mut self) {
         let policy = Arc::clone(self.state.policy());
-        if let Err(error) = self.take_halted(&policy, HALTED) {
+        if let Err(error) = self.take_halted_unsaid(&policy) {
             tracing::warn!(%error, "what is quarantined cannot be read");
         }
         let lapsed = self.controls.controls.lapsed(clock::boot_ns());

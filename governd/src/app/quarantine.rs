@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    mem,
     sync::Arc,
 };
 
@@ -12,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::{
     answers::{failed, ok},
     clock,
-    controls::{in_words, refusal, unnamed},
+    controls::{HALTED, in_words, refusal, unnamed},
     engine::{Engine, InstallError},
 };
 use crate::{
@@ -263,7 +264,21 @@ impl Engine {
 
     /// Takes in whom the kernel quarantined by itself, because a rule or a limit says so.
     pub(super) fn take_halted(&mut self, policy: &Compiled, why: &str) -> Result<(), KernelError> {
-        for subject in self.kernel.quarantined()? {
+        let halted = self.kernel.quarantined()?;
+        self.take(policy, &halted, why)
+    }
+
+    /// The same for those that were there at the last look already: by now an event has said why,
+    /// unless it was lost.
+    pub(super) fn take_halted_unsaid(&mut self, policy: &Compiled) -> Result<(), KernelError> {
+        let halted = self.kernel.quarantined()?;
+        let mut before = mem::replace(&mut self.controls.halted, halted);
+        before.retain(|subject| self.controls.halted.contains(subject));
+        self.take(policy, &before, HALTED)
+    }
+
+    fn take(&mut self, policy: &Compiled, halted: &[u32], why: &str) -> Result<(), KernelError> {
+        for &subject in halted {
             // Of a process that others started, those whose rule says so are quarantined, too.
             let Ok(index) = policy.agents.binary_search_by_key(&subject, |agent| agent.subject)
             else {
