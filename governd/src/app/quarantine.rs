@@ -37,14 +37,19 @@ impl Engine {
         let policy = Arc::clone(self.state.policy());
         let (who, mut new, mut fault) = (in_words(by), Vec::new(), None);
         for meant in &agents {
-            let ((agent, subject), now_ms) = (meant, clock::now_ms());
-            let controls = &mut self.controls.controls;
+            let (agent, subject) = meant;
             // Also if it was already: what was taken out of the kernel comes back.
             if let Err(error) = self.kernel.set_quarantined(*subject, true) {
                 fault = Some(error);
-            } else if policy.held.contains(meant) && controls.hold(agent, &who, now_ms)
-                || !policy.held.contains(meant) && controls.quarantine(agent, &who, now_ms)
-            {
+                continue;
+            }
+            let (controls, now_ms) = (&mut self.controls.controls, clock::now_ms());
+            let is_new = if policy.held.contains(meant) {
+                controls.hold(agent, &who, now_ms)
+            } else {
+                controls.quarantine(agent, &who, now_ms)
+            };
+            if is_new {
                 new.push(agent.to_string());
             }
         }

@@ -213,26 +213,19 @@ mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
-    use crate::policy::{self, observed::FlowKey};
+    use crate::policy;
 
     fn flow(agent: &str, exe: &str, name: Option<&str>, port: u16) -> Observed {
         let is_agent = agent != UNREGISTERED;
-        Observed {
-            key: FlowKey {
-                agent: agent.into(),
-                started_by: Vec::new(),
-                exe: Some(exe.into()),
-                user: Some("svc".into()),
-                name: name.map(Into::into),
-                address: "192.0.2.1".parse().unwrap(),
-                port,
-                protocol: 6,
-            },
+        let mut flow = Observed {
             count: 2,
-            last_ms: 1,
             owner: is_agent.then(|| Arc::from("Dana Smith <dana@acme.example>")),
             was_refused: name == Some("exfil.example"),
-        }
+            ..Observed::by(agent)
+        };
+        (flow.key.exe, flow.key.user) = (Some(exe.into()), Some("svc".into()));
+        (flow.key.name, flow.key.port) = (name.map(Into::into), port);
+        flow
     }
 
     fn catalogue() -> Vec<Endpoint> {

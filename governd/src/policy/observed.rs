@@ -37,3 +37,21 @@ pub struct Observed {
     /// Whether the last of them was refused, and not only would have been.
     pub was_refused: bool,
 }
+
+#[cfg(test)]
+impl Observed {
+    /// One flow of an agent to 192.0.2.1 port 443 by TCP, of which nothing else is known.
+    pub(super) fn by(agent: &str) -> Self {
+        let key = FlowKey {
+            agent: agent.into(),
+            started_by: Vec::new(),
+            exe: None,
+            user: None,
+            name: None,
+            address: IpAddr::from([192, 0, 2, 1]),
+            port: 443,
+            protocol: 6,
+        };
+        Self { key, count: 1, last_ms: 1, owner: None, was_refused: false }
+    }
+}

@@ -7,7 +7,7 @@ use crate::policy::{
     ids::Ids,
     image::Compiled,
     load,
-    observed::{FlowKey, Observed},
+    observed::Observed,
     reach::{AgentChange, changes, flow_changes},
     said,
 };
@@ -182,21 +182,11 @@ fn what_documents_say_beside_rules_is_compared_field_by_field() {
 
 #[test]
 fn who_was_no_agent_is_who_the_policy_recognises_now() {
-    let flow = |agent: &str, exe: Option<&str>, user: Option<&str>| Observed {
-        key: FlowKey {
-            agent: agent.into(),
-            started_by: Vec::new(),
-            exe: exe.map(Into::into),
-            user: user.map(Into::into),
-            name: Some("else.example".into()),
-            address: "192.0.2.1".parse().unwrap(),
-            port: 443,
-            protocol: 6,
-        },
-        count: 1,
-        last_ms: 1,
-        owner: None,
-        was_refused: false,
+    let flow = |agent: &str, exe: Option<&str>, user: Option<&str>| {
+        let mut flow = Observed::by(agent);
+        flow.key.name = Some("else.example".into());
+        (flow.key.exe, flow.key.user) = (exe.map(Into::into), user.map(Into::into));
+        flow
     };
     let found = |old: &str, new: &str, flow: Observed| {
         let mut ids = Ids::default();

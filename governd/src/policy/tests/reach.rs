@@ -14,7 +14,7 @@ use crate::policy::{
     ids::Ids,
     image::Compiled,
     lineage, load,
-    observed::{FlowKey, Observed},
+    observed::Observed,
     reach::{AgentChange, Reach, changes, flow_changes},
     said::Settings,
     tables::ImageTables,
@@ -249,21 +249,11 @@ fn flows_that_would_be_decided_otherwise_are_found() {
     let mut ids = Ids::default();
     let old = compile(OLD, &mut ids);
     let new = compile(&OLD.replace("api.openai.com", "api.anthropic.com"), &mut ids);
-    let flow = |agent: &str, name: Option<&str>, address: &str, port: u16| Observed {
-        key: FlowKey {
-            agent: agent.into(),
-            started_by: Vec::new(),
-            exe: None,
-            user: None,
-            name: name.map(Into::into),
-            address: address.parse().unwrap(),
-            port,
-            protocol: 6,
-        },
-        count: 3,
-        last_ms: 1,
-        owner: None,
-        was_refused: false,
+    let flow = |agent: &str, name: Option<&str>, address: &str, port: u16| {
+        let mut flow = Observed { count: 3, ..Observed::by(agent) };
+        (flow.key.name, flow.key.port) = (name.map(Into::into), port);
+        flow.key.address = address.parse().unwrap();
+        flow
     };
     let flows = [
         flow("bot", Some("api.openai.com"), "192.0.2.1", 443),
@@ -335,22 +325,9 @@ fn what_agents_start_gains_and_loses_what_all_of_them_may() {
 
     // Flows are tried as what started them says.
     let host = TestHost::default();
-    let mut flow = Observed {
-        key: FlowKey {
-            agent: "tool".into(),
-            started_by: vec!["coder".into()],
-            exe: None,
-            user: None,
-            name: Some("b.example".into()),
-            address: "192.0.2.1".parse().unwrap(),
-            port: 443,
-            protocol: 6,
-        },
-        count: 1,
-        last_ms: 1,
-        owner: None,
-        was_refused: false,
-    };
+    let mut flow = Observed::by("tool");
+    flow.key.started_by.push("coder".into());
+    flow.key.name = Some("b.example".into());
     let found = flow_changes(&old, &new, std::slice::from_ref(&flow), &host);
     let found: Vec<_> = found.iter().map(|one| (one.verdict, &*one.rule)).collect();
     assert_eq!(found, [("deny", "coder/default")]);
