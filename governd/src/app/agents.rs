@@ -169,9 +169,7 @@ impl Engine {
 
     fn process(&self, instance: &Instance) -> ProcessRow {
         let process = &instance.actor.process;
-        let proc = &self.discovery.proc;
-        let is_here = self.discovery.runs(instance);
-        let stat = proc.stat(process.pid).filter(|_| is_here);
+        let stat = self.discovery.stat(instance);
         let lineage = instance.actor.lineage.iter().map(|ancestor| AncestorRow {
             pid: ancestor.pid,
             name: ancestor.name.clone(),

@@ -20,7 +20,7 @@ use crate::{
     workload::{
         digest::Digests,
         pods::PodSource,
-        proc::{ProcFs, TICK_NS},
+        proc::{ProcFs, Stat, TICK_NS},
         sockets::{
             self,
             listeners::{Listener, Listeners},
@@ -136,7 +136,7 @@ impl Discovery {
     fn forget_ended(&mut self) {
         let instances = self.inventory.agents().flat_map(|agent| &agent.instances);
         let ended: Vec<u32> = instances
-            .filter(|instance| !self.runs(instance))
+            .filter(|instance| self.stat(instance).is_none())
             .map(|instance| instance.actor.process.pid)
             .collect();
         for pid in ended {
@@ -144,11 +144,12 @@ impl Discovery {
         }
     }
 
-    /// Whether a process still runs: a pid that was used again belongs to one that began later.
-    pub(super) fn runs(&self, instance: &Instance) -> bool {
+    /// What /proc says of a process that still runs: a pid that was used again belongs to one that
+    /// began later.
+    pub(super) fn stat(&self, instance: &Instance) -> Option<Stat> {
         let process = &instance.actor.process;
         let latest_ns = process.started_ns.saturating_add(2 * TICK_NS);
-        self.proc.stat(process.pid).is_some_and(|stat| stat.started_ns <= latest_ns)
+        self.proc.stat(process.pid).filter(|stat| stat.started_ns <= latest_ns)
     }
 }
 

@@ -222,7 +222,7 @@ impl Engine {
             let Some(agent) = self.discovery.inventory.agent(id) else { continue };
             for instance in &agent.instances {
                 let pid = instance.actor.process.pid;
-                if self.discovery.runs(instance) && self.kernel.task(pid)?.is_none() {
+                if self.kernel.task(pid)?.is_none() && self.discovery.stat(instance).is_some() {
                     let task = Task { subject: *subject, root: pid, since_ns: clock::boot_ns() };
                     self.kernel.set_task(pid, task)?;
                     new.push((Arc::clone(id), *subject));
