@@ -1,12 +1,19 @@
 //! The way from monitor to enforce, with the commands of the README and in their order.
 
 use std::{
-    fs,
+    env, fs, thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use governd_tests::{Lab, client::Family, command::run, daemon::Place, http::ANSWER, site, wait};
+use governd_tests::{
+    Lab,
+    client::Family,
+    command::{Finished, run},
+    daemon::Place,
+    http::ANSWER,
+    site, wait,
+};
 use serde_json::Value;
 
 use crate::{
@@ -21,9 +28,15 @@ pub(crate) const TESTS: &[Test] =
 const EXIT_NO: i32 = 1;
 /// What a reviewer adds: a place that a person has to allow each time.
 const ASK: &str = "      - approve: [left.example]\n        verify: dns\n";
+/// For how many seconds the agent and ordinary programs work before somebody learns from them: an
+/// hour with 3600.
+const MONITORED: &str = "GOVERND_TEST_MONITORED_S";
+const MONITORED_DEFAULT_S: u64 = 10;
+/// How long the agent rests between two of its calls.
+const REST: Duration = Duration::from_secs(2);
 /// How long the grant is to hold.
-const GRANTED: Duration = Duration::from_secs(20);
-/// How long a grant of 20 s may take to end for who looks at it on a busy machine.
+const GRANTED: Duration = Duration::from_secs(60);
+/// How long a grant may take to end for who looks at it on a busy machine.
 const LAPSE_LIMIT: Duration = Duration::from_secs(120);
 
 fn the_way_from_monitor_to_enforce(lab: &Lab) -> Result<()> {
@@ -32,14 +45,16 @@ fn the_way_from_monitor_to_enforce(lab: &Lab) -> Result<()> {
     let daemon = place.start()?;
     let client = OFFICIAL.first().context("the lab has no client")?;
     let agent = || (client.start)(lab, Family::V4, site::OPENAI.name).run();
-    ensure!(client::answer(&agent()?)? == ANSWER, "monitor mode stops nothing");
+    monitor(lab, agent)?;
     place.record("the contact", |each| {
         record::text(each, "/dst_endpoint/hostname") == site::OPENAI.name
     })?;
 
     let state = place.state().display().to_string();
-    let learned = run(&mut place.command(["policy", "learn", "--state-dir", &state]))?.success()?;
+    let learn = ["policy", "learn", "--since", "1h", "--state-dir", &state];
+    let learned = run(&mut place.command(learn))?.success()?;
     ensure!(learned.contains(site::OPENAI.name), "{learned}");
+    ensure!(!learned.contains(site::RIGHT.name), "no agent reached it: {learned}");
     let name = learned.lines().find_map(|line| line.strip_prefix("  name: "));
     let name = name.with_context(|| format!("no name in {learned}"))?.to_owned();
 
@@ -89,7 +104,7 @@ fn the_way_from_monitor_to_enforce(lab: &Lab) -> Result<()> {
     let waiting: Value = serde_json::from_str(&waiting)?;
     let id = waiting.pointer("/id").context("no number")?.to_string();
     let approved = Instant::now();
-    place.ask(&["approve", &id, "--for", "20s"])?.success()?;
+    place.ask(&["approve", &id, "--for", "1m"])?.success()?;
     ensure!(reaches(lab)?, "it was approved");
     // The kernel ends the grant, whether the daemon runs or not.
     daemon.terminate()?;
@@ -97,6 +112,22 @@ fn the_way_from_monitor_to_enforce(lab: &Lab) -> Result<()> {
     let held = approved.elapsed();
     ensure!(held >= GRANTED, "it ended early, after {held:?}");
     place.detach()?;
+    Ok(())
+}
+
+/// Lets the agent and an ordinary program work for as long as somebody looks on.
+fn monitor(lab: &Lab, agent: impl Fn() -> Result<Finished>) -> Result<()> {
+    let monitored_s = match env::var(MONITORED) {
+        Ok(text) => text.parse().with_context(|| format!("{MONITORED}={text}: no seconds"))?,
+        Err(_) => MONITORED_DEFAULT_S,
+    };
+    let ends = Instant::now() + Duration::from_secs(monitored_s);
+    while Instant::now() < ends {
+        ensure!(client::answer(&agent()?)? == ANSWER, "monitor mode stops nothing");
+        let plain = client::flow(lab, Family::V4, "tcp", site::RIGHT.name, 1)?;
+        ensure!(plain.reached == 1, "monitor mode stops nothing: {plain:?}");
+        thread::sleep(REST);
+    }
     Ok(())
 }
 
