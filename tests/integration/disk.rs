@@ -27,6 +27,7 @@ use crate::{
 
 pub(crate) const TESTS: &[Test] = &[
     ("disk::without_a_log_ai_is_denied", without_a_log_ai_is_denied),
+    ("disk::without_a_writable_log_ai_is_denied", without_a_writable_log_ai_is_denied),
     ("disk::what_a_full_disk_refused_is_counted", what_a_full_disk_refused_is_counted),
     ("disk::what_a_failing_disk_refused_is_counted", what_a_failing_disk_refused_is_counted),
     ("disk::a_disk_that_becomes_read_only_ends_no_enforcement", a_read_only_disk),
@@ -126,6 +127,13 @@ impl Device {
     fn repair(&mut self) -> Result<()> {
         let over = self.over.display().to_string();
         must("umount", &[&over])?;
+        // Who had mounts of its own may be on its way out: until then the kernel has the file
+        // system as it was, and would show it again.
+        let image = self.image.display().to_string();
+        wait::until("nothing to use the disk", wait::PATIENCE, || {
+            let devices = must("losetup", &["--associated", &image])?;
+            Ok(devices.trim().is_empty().then_some(()))
+        })?;
         // 1: there was something to repair, and it was.
         let repaired = run(Command::new("e2fsck").arg("-fy").arg(&self.image))?;
         ensure!(matches!(repaired.code, Some(0 | 1)), "{repaired}");
@@ -149,37 +157,74 @@ fn unmount(path: &Path) {
 fn without_a_log_ai_is_denied(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "full")?;
     let small = Small::over(place.state(), 4)?;
+    let daemon = start_that_denies_ai(lab, &place)?;
+    small.fill()?;
+    ai_is_denied(lab, &daemon)?;
+    small.free()?;
+    ai_becomes(lab, true)?;
+    ai_is_told(&place, "AI endpoints are denied")?;
+    ai_is_told(&place, "AI endpoints are as the policy has them")?;
+    daemon.stop()?;
+    audit(&place, &["verify"])?.success()?;
+    Ok(())
+}
+
+fn without_a_writable_log_ai_is_denied(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "unwritable")?;
+    let mut disk = Device::over(lab, place.state(), &[])?;
+    let daemon = start_that_denies_ai(lab, &place)?;
+    disk.damage()?;
+    says(&daemon, "Read-only file system")?;
+    ai_is_denied(lab, &daemon)?;
+    // What it left denies AI until a daemon comes that can write.
+    daemon.kill()?;
+    ensure!(!reaches(lab, site::OPENAI.name)?, "AI is reached without a daemon and a log");
+    disk.repair()?;
+    let daemon = place.start()?;
+    ai_becomes(lab, true)?;
+    place.detach()?;
+    daemon.stop_within(3 * wait::PATIENCE)?;
+    audit(&place, &["verify"])?.success().map(drop)
+}
+
+/// A daemon that has AI endpoints denied where there is no log, with agents that may reach one.
+fn start_that_denies_ai<'p>(lab: &Lab, place: &'p Place) -> Result<Daemon<'p>> {
     let rule = format!("allow: [{}, {}]", site::LEFT.name, site::OPENAI.name);
     let documents = policy::both_agents(lab, "enforce", &[&rule]);
     place.write_policy(&documents.replacen("  mode:", "  on_log_failure: deny-ai\n  mode:", 1))?;
     let daemon = place.start()?;
-    let reaches = |host: &str| -> Result<bool> {
-        Ok(client::flow(lab, Family::V4, "tcp", host, 1)?.reached == 1)
-    };
-    let becomes = |what: &str, wanted: bool| {
-        wait::until(what, wait::PATIENCE * 3, || {
-            Ok((reaches(site::OPENAI.name)? == wanted).then_some(()))
-        })
-    };
-    ensure!(reaches(site::OPENAI.name)?, "it is allowed");
-    small.fill()?;
-    becomes("AI is denied without a log", false)?;
-    ensure!(reaches(site::LEFT.name)?, "what is no AI endpoint is as ever");
-    ensure!(!reaches(site::EXFIL.name)?, "what is denied stays so");
+    ensure!(reaches(lab, site::OPENAI.name)?, "it is allowed");
+    Ok(daemon)
+}
+
+fn reaches(lab: &Lab, host: &str) -> Result<bool> {
+    Ok(client::flow(lab, Family::V4, "tcp", host, 1)?.reached == 1)
+}
+
+fn ai_becomes(lab: &Lab, wanted: bool) -> Result<()> {
+    let what = if wanted { "AI is allowed again" } else { "AI is denied without a log" };
+    wait::until(what, wait::PATIENCE * 3, || {
+        Ok((reaches(lab, site::OPENAI.name)? == wanted).then_some(()))
+    })
+}
+
+/// Waits until AI is denied for want of a log, and sees that nothing else is.
+fn ai_is_denied(lab: &Lab, daemon: &Daemon<'_>) -> Result<()> {
+    ai_becomes(lab, false)?;
+    ensure!(reaches(lab, site::LEFT.name)?, "what is no AI endpoint is as ever");
+    ensure!(!reaches(lab, site::EXFIL.name)?, "what is denied stays so");
     let unregistered = client::curl(lab, Family::V4, site::OPENAI.name).run()?;
     ensure!(unregistered.code != Some(0), "who is not registered reaches it: {unregistered}");
     ensure!(!record::text(&daemon.status()?, "/log/failing").is_empty(), "no word of it");
-    small.free()?;
-    becomes("AI is allowed again", true)?;
-    for message in ["AI endpoints are denied", "AI endpoints are as the policy has them"] {
-        place.record(message, |each| {
-            record::text(each, "/api/operation") == "log.failure"
-                && record::text(each, "/message").starts_with(message)
-        })?;
-    }
-    daemon.stop()?;
-    audit(&place, &["verify"])?.success()?;
     Ok(())
+}
+
+fn ai_is_told(place: &Place, message: &str) -> Result<()> {
+    let told = place.record(message, |each| {
+        record::text(each, "/api/operation") == "log.failure"
+            && record::text(each, "/message").starts_with(message)
+    });
+    told.map(drop)
 }
 
 fn what_a_full_disk_refused_is_counted(lab: &Lab) -> Result<()> {
