@@ -262,6 +262,15 @@ fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
     let approved = in_state(&place, SCRIPT, "approved")?;
     ensure!(record::text(&approved, "/id") == id, "another agent: {approved}");
     ensure!(record::text(&approved, "/owner") == owner, "{approved}");
+    let summed = run(Command::new("sha256sum").arg(lab.tools().agent()))?.success()?;
+    place.record("an exec with its digest and session", |each| {
+        let digest = record::text(each, "/process/file/hashes/0/value");
+        let session = record::text(each, "/process/session/uid");
+        record::number(each, "/class_uid") == Some(1007)
+            && digest.len() == 64
+            && summed.starts_with(digest)
+            && session.parse().is_ok_and(|session: u32| session > 0)
+    })?;
     let coverage = place.ask(&["agents", "--coverage", "--json"])?.success()?;
     let coverage: Value = serde_json::from_str(&coverage)?;
     // Whatever else this host runs counts, too.
@@ -277,7 +286,6 @@ fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
     let text = fs::read_to_string(&file)?;
     let shown = show(&place, &id)?;
     let digest = record::text(&shown, "/sha256");
-    let summed = run(Command::new("sha256sum").arg(lab.tools().agent()))?.success()?;
     ensure!(summed.starts_with(digest) && digest.len() == 64, "{summed} {shown}");
     ensure!(text.contains(digest), "{text}");
     fs::write(&file, text.replace(digest, &"0".repeat(64)))?;
@@ -454,10 +462,21 @@ fn short_lived_processes_are_attributed(lab: &Lab) -> Result<()> {
         .map(|each| record::number(each, "/actor/process/pid"))
         .collect();
     ensure!(attributed.len() as u64 == count, "{} of {count} attributed", attributed.len());
+    // All execute one file, which is read once.
+    let summed = run(Command::new("sha256sum").arg(&short))?.success()?;
+    let digests = records.iter().filter(|each| is_ours(each)).map(|each| {
+        let digest = record::text(each, "/actor/process/file/hashes/0/value");
+        ensure!(digest.is_empty() || summed.starts_with(digest), "another digest: {each}");
+        Ok(u64::from(!digest.is_empty()))
+    });
+    let digests: u64 = digests.sum::<Result<u64>>()?;
+    ensure!(digests > count * 9 / 10, "{digests} of {count} with a digest");
     let lost = status.pointer("/lost").and_then(Value::as_object).context("no counters")?;
     ensure!(lost.is_empty(), "lost: {status}");
     ensure!(record::number(&status, "/log/lost_records") == Some(0), "lost: {status}");
-    measured(format!("{count} processes of one connection each: all attributed; {said}"));
+    measured(format!(
+        "{count} processes of one connection each: all attributed, {digests} with a digest; {said}"
+    ));
     Ok(())
 }
 

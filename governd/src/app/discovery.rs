@@ -18,7 +18,6 @@ use crate::{
     },
     store::Store,
     workload::{
-        digest::Digests,
         pods::PodSource,
         proc::{ProcFs, Stat, TICK_NS},
         sockets::{
@@ -46,10 +45,6 @@ pub(super) struct Discovery {
     pub(super) is_erased: bool,
     /// When the states of all agents are looked at next, in milliseconds since the epoch.
     reassess_ms: u64,
-    /// Computes digests; `None` if the system gave no thread.
-    pub(super) digests: Option<Digests>,
-    /// The process (pid, start, inode) that each agent's digest was asked for last.
-    pub(super) asked: HashMap<Arc<str>, (u32, u64, u64)>,
     pub(super) containers: Containers,
     /// Looks for those who begin to listen; `None` if the system gave no thread.
     listeners: Option<Listeners>,
@@ -73,17 +68,12 @@ impl Discovery {
         let meter =
             meter.inspect_err(|error| tracing::warn!(%error, "no bytes of open connections")).ok();
         let inventory = Inventory::new(catalog);
-        let digests = Digests::start(proc.clone());
-        let digests =
-            digests.inspect_err(|error| tracing::warn!(%error, "no digests of executables")).ok();
         Self {
             inventory,
             store: None,
             is_store_failing: false,
             is_erased: false,
             reassess_ms: 0,
-            digests,
-            asked: HashMap::new(),
             containers: Containers::new(pods),
             listeners,
             meter,
@@ -99,7 +89,10 @@ impl Discovery {
         let sighting = sighting(actor, place.as_deref(), &environment, subject);
         let mut changes = self.inventory.observe_process(&sighting, clock::now_ms());
         if already_ran && is_python(&actor.process) {
-            let modules = self.proc.python_modules(actor.process.pid);
+            let mut modules = self.proc.python_modules(actor.process.pid);
+            if !self.proc.still_runs(&actor.process) {
+                modules.clear();
+            }
             changes.extend(self.inventory.observe_modules(&sighting, &modules, clock::now_ms()));
         }
         changes
@@ -126,7 +119,8 @@ impl Discovery {
         {
             return Arc::clone(names);
         }
-        let names = self.proc.environment_names(actor.process.pid).unwrap_or_default();
+        let names = self.proc.environment_names(actor.process.pid);
+        let names = names.filter(|_| self.proc.still_runs(&actor.process)).unwrap_or_default();
         let names: Arc<[String]> = names.into();
         self.latest = Some((Arc::clone(&actor.process), Arc::clone(&names)));
         names
@@ -136,7 +130,7 @@ impl Discovery {
     fn forget_ended(&mut self) {
         let instances = self.inventory.agents().flat_map(|agent| &agent.instances);
         let ended: Vec<u32> = instances
-            .filter(|instance| self.stat(instance).is_none())
+            .filter(|instance| !self.proc.still_runs(&instance.actor.process))
             .map(|instance| instance.actor.process.pid)
             .collect();
         for pid in ended {

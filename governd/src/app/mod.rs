@@ -95,6 +95,7 @@ use crate::{
     telemetry::service::{self, News},
     workload::{
         cgroup::CgroupTree,
+        digest::Digests,
         host::{HostFacts, HostPaths},
         proc::ProcFs,
         sockets::{destroy::Destroyer, unseen::Lookout},
@@ -252,7 +253,7 @@ impl App {
         let mut engine = Engine {
             frames: guard_frames(&mut kernel, proc()),
             kernel,
-            processes,
+            processes: processes.with_digests(Digests::start_or_idle(proc())),
             host,
             paths,
             rulebook,

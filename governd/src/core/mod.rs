@@ -3,6 +3,7 @@
 pub mod classify;
 pub mod controls;
 pub mod counts;
+pub mod digest;
 pub mod hits;
 pub mod inventory;
 mod local;

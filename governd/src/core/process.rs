@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::workload::Workload;
+use super::{digest::Digest, workload::Workload};
 
 /// A process, as kernel events and /proc describe it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Process {
     pub name: String,
     /// Executable.
     pub exe: Option<Exe>,
+    /// Digest of the executable; `None` if the file could not be looked at.
+    pub digest: Option<Arc<Digest>>,
     /// Arguments, redacted: anything that looks like a secret is `[redacted]`.
     pub args: Option<Arc<[String]>>,
     /// Real user id.
@@ -34,6 +36,8 @@ pub struct Process {
     pub workload: Option<Arc<Workload>>,
     /// Who logged in to what became this process.
     pub login: Login,
+    /// Session of the kernel (setsid(2)): the pid of whoever began it.
+    pub session: Option<u32>,
     /// Trace that it is a part of, as whoever started it said (W3C Trace Context); 32 digits.
     pub trace: Option<Arc<str>>,
 }
@@ -56,6 +60,13 @@ pub struct Exe {
     pub device: u32,
     /// Inode.
     pub inode: u64,
+}
+
+impl Process {
+    /// SHA-256 of its executable in hexadecimal, once it is known.
+    pub fn sha256(&self) -> Option<&Arc<str>> {
+        self.digest.as_ref()?.sha256()
+    }
 }
 
 /// One step of a lineage, nearest ancestor first.

@@ -175,6 +175,8 @@ pub(super) struct StoredProcess {
     #[serde(default)]
     login_session: Option<u32>,
     #[serde(default)]
+    session: Option<u32>,
+    #[serde(default)]
     trace: Option<String>,
     lineage: Vec<StoredAncestor>,
 }
@@ -213,6 +215,7 @@ impl StoredProcess {
             cgroup: text(&process.cgroup),
             login_uid: process.login.uid,
             login_session: process.login.session,
+            session: process.session,
             trace: text(&process.trace),
             lineage: instance.actor.lineage.iter().map(StoredAncestor::of).collect(),
         }
@@ -232,6 +235,7 @@ impl StoredProcess {
             cgroup,
             login_uid,
             login_session,
+            session,
             trace,
             lineage,
         } = self;
@@ -243,6 +247,8 @@ impl StoredProcess {
             parent,
             name,
             exe,
+            // Of the file as it was; it may be another now.
+            digest: None,
             args: args.map(Into::into),
             uid,
             user: user.map(Into::into),
@@ -252,6 +258,7 @@ impl StoredProcess {
             // Runtimes are asked anew by whoever runs now.
             workload: None,
             login: Login { uid: login_uid, session: login_session },
+            session,
             trace: trace.map(Into::into),
         };
         let lineage = lineage.into_iter().map(|StoredAncestor { pid, name, exe }| Ancestor {

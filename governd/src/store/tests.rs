@@ -17,6 +17,8 @@ const BOOT: &str = "boot-1";
 
 fn actor(pid: u32) -> Actor {
     let process = Process {
+        digest: None,
+        session: Some(3),
         pid,
         started_ns: u64::from(pid) * 1_000_000_000,
         parent: Some(7),

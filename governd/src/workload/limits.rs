@@ -31,7 +31,7 @@ pub const DIGEST_FILE_BYTES_MAX: u64 = 2 * 1_024 * 1_024 * 1_024;
 /// Digests that are remembered.
 pub const DIGESTS_MAX: usize = 8_192;
 /// Digests that are asked for and not computed yet.
-pub const DIGESTS_WAITING_MAX: usize = 256;
+pub const DIGESTS_WAITING_MAX: usize = 1_024;
 
 /// Network interfaces of one namespace that are looked at.
 pub const INTERFACES_MAX: usize = 4_096;

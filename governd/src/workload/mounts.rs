@@ -9,6 +9,8 @@ use std::{collections::HashMap, path::Path};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
+use crate::core::digest::FileVersion;
+
 use super::{limits::MOUNTINFO_BYTES_MAX, read};
 
 /// Mounts by their id.
@@ -55,6 +57,10 @@ pub(super) struct FileIdentity {
     pub(super) stat_device: u32,
     /// Inode.
     pub(super) inode: u64,
+    /// Length in bytes.
+    pub(super) bytes: u64,
+    /// Time of the last change of anything: seconds since the epoch, and nanoseconds.
+    pub(super) changed: (i64, u32),
     /// Hard links; 0 for a file without a name, such as a deleted one or a memfd.
     pub(super) links: u32,
     /// True for a regular file.
@@ -72,10 +78,18 @@ impl FileIdentity {
             mount: has_mount.then_some(stat.stx_mnt_id),
             stat_device: device(stat.stx_dev_major, stat.stx_dev_minor),
             inode: stat.stx_ino,
+            bytes: stat.stx_size,
+            changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
             links: stat.stx_nlink,
             is_file: u32::from(stat.stx_mode) & 0o170_000 == 0o100_000,
             is_roots: stat.stx_uid == 0 && stat.stx_mode & 0o022 == 0,
         })
+    }
+
+    /// Which version of the file it is.
+    pub(super) fn version(&self) -> FileVersion {
+        let Self { stat_device, inode, bytes, changed, .. } = *self;
+        FileVersion { device: stat_device, inode, bytes, changed }
     }
 
     /// The `s_dev`, as far as `mounts` knows the mount; else the device of `stat(2)`, which is the

@@ -13,6 +13,7 @@ use std::{
 };
 
 use crate::core::{
+    digest::{Digest, FileVersion},
     process::{Exe, Login, Process},
     trace,
 };
@@ -96,11 +97,13 @@ impl ProcFs {
     pub fn process(&self, pid: u32, own_mounts: &Mounts) -> Option<Process> {
         let stat = self.stat(pid)?;
         let (uid, gid) = self.ids(pid);
+        let (exe, digest) = self.exe(pid, own_mounts).unzip();
         let process = Process {
             pid,
             started_ns: stat.started_ns,
             parent: (stat.parent != 0).then_some(stat.parent),
-            exe: self.exe(pid, own_mounts),
+            exe,
+            digest,
             args: self.args(pid),
             uid,
             user: None,
@@ -109,6 +112,7 @@ impl ProcFs {
             cgroup: self.cgroups(pid).unified.map(Into::into),
             workload: None,
             login: self.login(pid),
+            session: (stat.session != 0).then_some(stat.session),
             trace: None,
             name: stat.name,
         };
@@ -136,8 +140,8 @@ impl ProcFs {
     }
 
     /// The executable. A deleted one keeps the path that it had, without the kernel's ` (deleted)`;
-    /// a memfd is `/memfd:NAME`.
-    pub fn exe(&self, pid: u32, own_mounts: &Mounts) -> Option<Exe> {
+    /// a memfd is `/memfd:NAME`. Its digest is one that nobody shares yet.
+    pub fn exe(&self, pid: u32, own_mounts: &Mounts) -> Option<(Exe, Arc<Digest>)> {
         let link = self.file(pid, "exe");
         let identity = FileIdentity::of(&link)?;
         let path = exe_path(&link, identity)?;
@@ -147,14 +151,15 @@ impl ProcFs {
         } else {
             identity.device(&Mounts::read(&self.file(pid, "mountinfo")))
         };
-        Some(Exe { path, device, inode: identity.inode })
+        let digest = Arc::new(Digest::of(identity.version()));
+        Some((Exe { path, device, inode: identity.inode }, digest))
     }
 
-    /// The path of the executable, if it is still the file with this inode.
-    pub fn exe_path_of_inode(&self, pid: u32, inode: u64) -> Option<PathBuf> {
+    /// The path and version of the executable, if it is still the file with this inode.
+    pub fn exe_of_inode(&self, pid: u32, inode: u64) -> Option<(PathBuf, FileVersion)> {
         let link = self.file(pid, "exe");
         let identity = FileIdentity::of(&link).filter(|identity| identity.inode == inode)?;
-        exe_path(&link, identity)
+        Some((exe_path(&link, identity)?, identity.version()))
     }
 
     /// Arguments, redacted; `None` if they cannot be read, empty for kernel threads and zombies.
@@ -162,6 +167,19 @@ impl ProcFs {
         let mut bytes = read::bytes(&self.file(pid, "cmdline"), CMDLINE_BYTES_MAX).ok()?;
         split_title(&mut bytes);
         Some(redact::args(&bytes))
+    }
+
+    /// Arguments, redacted, of a process whose arguments begin with these bytes.
+    pub fn args_that_begin(&self, pid: u32, begin: &[u8]) -> Option<Arc<[String]>> {
+        let bytes = read::bytes(&self.file(pid, "cmdline"), CMDLINE_BYTES_MAX).ok()?;
+        bytes.starts_with(begin).then(|| redact::args(&bytes))
+    }
+
+    /// Whether a process runs: one with its pid that began later is another. Asked after something
+    /// of it was read, it says that it was the process's.
+    pub fn still_runs(&self, process: &Process) -> bool {
+        let latest_ns = process.started_ns.saturating_add(2 * TICK_NS);
+        self.stat(process.pid).is_some_and(|stat| stat.started_ns <= latest_ns)
     }
 
     /// Names of environment variables as the process started, never their values.
@@ -444,10 +462,11 @@ mod tests {
         let program = fixture.dir.path().join(OsStr::from_bytes(b"pro\xffgram"));
         fs::write(&program, "").unwrap();
         symlink(&program, fixture.dir.path().join("42/exe")).unwrap();
-        let exe = fixture.proc.exe(42, &Mounts::default()).unwrap();
+        let (exe, digest) = fixture.proc.exe(42, &Mounts::default()).unwrap();
         assert_eq!(exe.path, program);
-        assert_eq!(fixture.proc.exe_path_of_inode(42, exe.inode), Some(program.clone()));
-        assert_eq!(fixture.proc.exe_path_of_inode(42, exe.inode + 1), None);
+        let found = Some((program.clone(), digest.file()));
+        assert_eq!(fixture.proc.exe_of_inode(42, exe.inode), found);
+        assert_eq!(fixture.proc.exe_of_inode(42, exe.inode + 1), None);
         fs::remove_file(&program).unwrap();
         assert_eq!(fixture.proc.exe(42, &Mounts::default()), None);
     }
@@ -463,7 +482,7 @@ mod tests {
         let exe = real().exe(child.id(), &real().own_mounts());
         child.kill().unwrap();
         child.wait().unwrap();
-        let exe = exe.unwrap();
+        let (exe, _) = exe.unwrap();
         assert_eq!((exe.path, exe.inode), (program, inode));
     }
 }

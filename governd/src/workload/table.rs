@@ -8,28 +8,27 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use governd_common::event::{EventHeader, ExecEvent, ExitEvent, ForkEvent};
+use governd_common::event::{EventHeader, ExitEvent, ForkEvent};
 
 use crate::core::{
-    process::{Ancestor, Exe, Process},
+    process::{Ancestor, Process},
     workload::Workload,
 };
 
 use super::{
     cgroup::CgroupTree,
+    digest::Digests,
     limits::{LINEAGE_MAX, TABLE_PATHS_MAX, TABLE_PROCESSES_MAX},
     mounts::Mounts,
     proc::{ProcFs, TICK_NS},
-    redact,
     users::Users,
 };
 
+mod exec;
 mod origin;
 
 /// How long a known process is believed without a look at its start time, in nanoseconds.
@@ -54,6 +53,7 @@ pub struct ProcessTable {
     cgroups: CgroupTree,
     entries: HashMap<u32, Entry>,
     paths: HashMap<(u32, u64), PathBuf>,
+    digests: Digests,
     /// Workloads by path of the cgroup; `None` for one that is nobody's.
     workloads: HashMap<Box<str>, Option<Arc<Workload>>>,
     /// Whether systemd keeps a tree of its own, where containers may be that the v2 tree lacks.
@@ -83,6 +83,7 @@ impl ProcessTable {
             mounts: proc.own_mounts(),
             users: Users::read(users_file),
             users_file: users_file.to_owned(),
+            digests: Digests::idle(proc.clone()),
             proc,
             cgroups,
             entries: HashMap::new(),
@@ -91,6 +92,11 @@ impl ProcessTable {
             uses: 0,
             index_after_ns: 0,
         }
+    }
+
+    /// The same, with digests that somebody computes.
+    pub fn with_digests(self, digests: Digests) -> Self {
+        Self { digests, ..self }
     }
 
     /// Reads every process of the host, with its user and mounts anew; gives those that were read.
@@ -125,7 +131,7 @@ impl ProcessTable {
             .or_else(|| self.read(header.tgid, header.time_ns))
             .unwrap_or_else(|| self.insert_from_header(header));
         let known = self.follow_moves(known, header);
-        self.traced(known)
+        self.recorded(known)
     }
 
     /// A fork: the child is a copy of its parent until it executes a file.
@@ -144,48 +150,6 @@ impl ProcessTable {
             entry.is_traced = true;
         }
         known
-    }
-
-    /// An exec: the process keeps its pid, start and ancestors, and everything else is new.
-    pub fn exec(&mut self, event: &ExecEvent) -> Known {
-        let header = &event.header;
-        let pid = header.tgid;
-        let (started_ns, is_start_known, lineage) = match self.same_process(event) {
-            Some(entry) => (
-                entry.known.process.started_ns,
-                entry.is_start_known,
-                Arc::clone(&entry.known.lineage),
-            ),
-            None => {
-                let started = self.started_ns(pid, header.time_ns);
-                let is_known = started.is_some();
-                (
-                    started.unwrap_or(header.time_ns),
-                    is_known,
-                    self.lineage_of(event.parent, header.time_ns),
-                )
-            }
-        };
-        let cgroup = self.cgroup_path(pid, header.cgroup, header.time_ns);
-        let process = Process {
-            pid,
-            started_ns,
-            workload: self.workload(pid, cgroup.as_deref()),
-            login: self.login_of(pid),
-            trace: None,
-            parent: (event.parent != 0).then_some(event.parent),
-            name: text(&header.comm),
-            exe: Some(self.exe_of(event)),
-            args: Some(self.args_of(event)),
-            uid: Some(header.uid),
-            user: self.users.name(header.uid),
-            gid: Some(header.gid),
-            cgroup_id: Some(header.cgroup),
-            cgroup,
-        };
-        let known = self.insert(process, lineage, header.time_ns, is_start_known);
-        // Others are looked at when there is something to record of them.
-        if header.subject == 0 { known } else { self.traced(known) }
     }
 
     /// An exit. The process stays known, for events that are still on their way and as an ancestor.
@@ -225,9 +189,13 @@ impl ProcessTable {
         } else {
             stat.started_ns > started_ns
         };
-        // A process that began after the event is not the one that the event is about.
-        if is_other && stat.started_ns <= now_ns {
-            self.entries.remove(&pid);
+        if is_other {
+            // A process that began after the event is not the one that the event is about.
+            if stat.started_ns <= now_ns {
+                self.entries.remove(&pid);
+            }
+        } else if stat.session != 0 && entry.known.process.session != Some(stat.session) {
+            Arc::make_mut(&mut entry.known.process).session = Some(stat.session);
         }
     }
 
@@ -276,6 +244,7 @@ impl ProcessTable {
             });
         }
         process.workload = self.workload(process.pid, process.cgroup.as_deref());
+        process.digest = process.digest.map(|digest| self.digests.of(digest.file()));
         if let Some(exe) = &process.exe {
             self.learn_path(exe.device, exe.inode, &exe.path);
         }
@@ -412,40 +381,6 @@ impl ProcessTable {
         Arc::clone(made)
     }
 
-    /// The entry of the process that executed a file, unless the pid was used again meanwhile.
-    fn same_process(&mut self, event: &ExecEvent) -> Option<&Entry> {
-        let pid = event.header.tgid;
-        let entry = self.entries.get(&pid)?;
-        if !entry.is_start_known {
-            return None;
-        }
-        let started_ns = entry.known.process.started_ns;
-        let is_same = match self.started_ns(pid, event.header.time_ns) {
-            Some(started) => started.abs_diff(started_ns) <= 2 * TICK_NS,
-            None => entry.known.process.parent == Some(event.parent),
-        };
-        if is_same { self.entries.get(&pid) } else { None }
-    }
-
-    /// Start of the process that has this pid now, unless it began after the given time.
-    fn started_ns(&self, pid: u32, before_ns: u64) -> Option<u64> {
-        self.proc.stat(pid).map(|stat| stat.started_ns).filter(|started| *started <= before_ns)
-    }
-
-    fn exe_of(&mut self, event: &ExecEvent) -> Exe {
-        let (device, inode) = (event.device, event.inode);
-        let path = match self.proc.exe_path_of_inode(event.header.tgid, inode) {
-            Some(path) => {
-                self.learn_path(device, inode, &path);
-                path
-            }
-            None => self.paths.get(&(device, inode)).cloned().unwrap_or_else(|| {
-                PathBuf::from(OsStr::from_bytes(used(&event.path, event.path_len)))
-            }),
-        };
-        Exe { path, device, inode }
-    }
-
     fn learn_path(&mut self, device: u32, inode: u64, path: &Path) {
         if self.paths.get(&(device, inode)).is_some_and(|known| known == path) {
             return;
@@ -454,15 +389,6 @@ impl ProcessTable {
             self.paths.clear();
         }
         self.paths.insert((device, inode), path.to_owned());
-    }
-
-    fn args_of(&self, event: &ExecEvent) -> Arc<[String]> {
-        let bytes = used(&event.args, event.args_len);
-        if bytes.len() < event.args.len() {
-            return redact::args(bytes);
-        }
-        let whole = self.proc.args(event.header.tgid).filter(|args| !args.is_empty());
-        whole.unwrap_or_else(|| redact::args_begin(bytes))
     }
 
     /// Path of a cgroup, from the process if it still runs, else from the tree, which is walked at
@@ -482,10 +408,6 @@ impl ProcessTable {
         }
         self.cgroups.path(id)
     }
-}
-
-fn used(bytes: &[u8], len: u32) -> &[u8] {
-    bytes.get(..len as usize).unwrap_or(bytes)
 }
 
 fn text(comm: &[u8]) -> String {

@@ -19,6 +19,8 @@ const OS_LINUX: u8 = 200;
 const DEVICE_UNKNOWN: u8 = 0;
 /// `type_id` of a file: regular.
 const FILE_REGULAR: u8 = 1;
+/// `algorithm_id` of a fingerprint: SHA-256.
+const HASH_SHA256: u8 = 3;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
@@ -94,7 +96,7 @@ pub(super) fn process(o: &mut Object<'_>, actor: &Actor, host: &Host, stamp: &St
     let created_ms = host.booted_ms.saturating_add(process.started_ns / NANOS_PER_MILLI);
     o.maybe("cmd_line", stamp.tokens.command_line)
         .maybe("created_time", (process.started_ns > 0).then_some(created_ms))
-        .maybe_object("file", process.exe.as_ref(), file)
+        .maybe_object("file", process.exe.as_ref(), |o, exe| file(o, exe, process))
         .with("name", process.name.as_str());
     if has_parent(actor) {
         o.object("parent_process", |o| parent(o, actor));
@@ -102,15 +104,23 @@ pub(super) fn process(o: &mut Object<'_>, actor: &Actor, host: &Host, stamp: &St
     let Process { pid, started_ns, .. } = process;
     // What identifies a process across hosts and boots.
     o.with("pid", *pid)
+        .maybe_object("session", process.session, |o, session| {
+            o.with("uid", Shown(session)).maybe("uid_alt", process.login.session.map(Shown));
+        })
         .with("uid", Shown(format_args!("{}:{pid}:{started_ns}", host.boot_id)))
         .maybe_object("user", process.uid, |o, uid| {
             o.maybe("name", stamp.tokens.user).with("uid", Shown(uid));
         });
 }
 
-fn file(o: &mut Object<'_>, exe: &Exe) {
+fn file(o: &mut Object<'_>, exe: &Exe, process: &Process) {
     let name = exe.path.file_name().unwrap_or(exe.path.as_os_str());
     let (major, minor) = (exe.device >> 20, exe.device & 0xf_ffff);
+    if let Some(sha256) = process.sha256() {
+        o.objects("hashes", [&**sha256], |o, sha256| {
+            o.with("algorithm", "SHA-256").with("algorithm_id", HASH_SHA256).with("value", sha256);
+        });
+    }
     o.with("name", name.to_string_lossy())
         .with("path", exe.path.to_string_lossy())
         .with("type_id", FILE_REGULAR)
@@ -185,8 +195,27 @@ pub(super) fn process_facts(o: &mut Object<'_>, actor: &Actor) {
         .maybe_object("pod", in_pod, pod)
         .with("started_ns", Shown(process.started_ns))
         .maybe("trace_id", process.trace.as_deref())
-        .maybe("unit", workload.and_then(|it| it.unit.as_deref()))
-        .maybe("user_unit", workload.and_then(|it| it.user_unit.as_deref()));
+        .maybe("unit", workload.and_then(|it| it.unit.as_deref()));
+    if unknown(actor).next().is_some() {
+        o.list("unknown", unknown(actor));
+    }
+    o.maybe("user_unit", workload.and_then(|it| it.user_unit.as_deref()));
+}
+
+/// What every process has and could not be learned of this one, in the order of the alphabet. The
+/// digest of a file comes later than the first records of who executes it.
+fn unknown(actor: &Actor) -> impl Iterator<Item = &'static str> + use<> {
+    let process = &*actor.process;
+    let known = [
+        ("arguments", process.args.is_some()),
+        ("cgroup", process.cgroup.is_some()),
+        ("digest", process.sha256().is_some()),
+        ("executable", process.exe.is_some()),
+        ("parent", has_parent(actor)),
+        ("session", process.session.is_some()),
+        ("user", process.uid.is_some()),
+    ];
+    known.into_iter().filter_map(|(what, is_known)| (!is_known).then_some(what))
 }
 
 fn container(o: &mut Object<'_>, (workload, container): (&Workload, &Container)) {

@@ -11,6 +11,8 @@ use crate::audit::canonical;
 pub(super) struct Prepared {
     actor: Actor,
     tokens: Tokens,
+    /// Whether the digest of its executable was known, which comes later.
+    has_digest: bool,
     /// OCSF's `process`, with what stands for its user and command line.
     pub(super) process: String,
     /// governd's own.
@@ -24,13 +26,15 @@ impl Prepared {
         if actor.process.workload.is_some() {
             return None;
         }
+        let has_digest = actor.process.sha256().is_some();
         let (mut process, mut lineage, mut facts) = Default::default();
         canonical::object(&mut process, |o| object::process(o, actor, host, stamp));
         canonical::array(&mut lineage, actor.lineage.iter(), |out, ancestor| {
             canonical::object(out, |o| object::ancestor(o, ancestor));
         });
         canonical::object(&mut facts, |o| object::process_facts(o, actor));
-        Some(Self { actor: actor.clone(), tokens: stamp.tokens, process, lineage, facts })
+        let (actor, tokens) = (actor.clone(), stamp.tokens);
+        Some(Self { actor, tokens, has_digest, process, lineage, facts })
     }
 
     /// Whether it is of this process, and not only of one that is alike.
@@ -38,6 +42,7 @@ impl Prepared {
         Arc::ptr_eq(&self.actor.process, &actor.process)
             && Arc::ptr_eq(&self.actor.lineage, &actor.lineage)
             && self.tokens == *tokens
+            && self.has_digest == actor.process.sha256().is_some()
     }
 }
 

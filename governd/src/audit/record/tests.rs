@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     audit::canonical,
     core::{
+        digest::{Digest, FileVersion},
         process::{Exe, Login},
         workload::{Container, Image, Pod, Runtime, Told, Workload},
     },
@@ -33,6 +34,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("dst_endpoint", "network_endpoint"),
     ("evidences", "evidences"),
     ("file", "file"),
+    ("hashes", "fingerprint"),
     ("finding_info", "finding_info"),
     ("firewall_rule", "firewall_rule"),
     ("metadata", "metadata"),
@@ -44,6 +46,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("query", "dns_query"),
     ("resources", "resource_details"),
     ("service", "service"),
+    ("session", "session"),
     ("src_endpoint", "network_endpoint"),
     ("user", "user"),
 ];
@@ -247,9 +250,14 @@ fn actor_in_pod() -> Actor {
         told: OnceLock::from(Told { image: Some(image), pod: None }),
         pod_facts: OnceLock::from(Arc::new(pod)),
     };
+    let digest = Digest::of(FileVersion { device: 1, inode: 131_072, bytes: 9, changed: (1, 2) });
+    digest.settle(Some("12".repeat(32).into()));
+    let digest = Arc::new(digest);
     let process = Process {
         workload: Some(Arc::new(workload)),
         login: Login { uid: Some(1_000), session: Some(4) },
+        session: Some(4_100),
+        digest: Some(digest),
         trace: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
         ..(*actor().process).clone()
     };

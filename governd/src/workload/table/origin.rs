@@ -7,7 +7,10 @@ use zerocopy::FromZeros as _;
 
 use super::{Known, ProcessTable};
 use crate::{
-    core::{process::Login, workload::Workload},
+    core::{
+        process::{Login, Process},
+        workload::Workload,
+    },
     workload::{limits::CGROUPS_MAX, owner},
 };
 
@@ -40,21 +43,34 @@ impl ProcessTable {
     }
 
     /// The login of a process that executed a file. A child has its parent's until it logs somebody
-    /// in, which happens once.
-    pub(super) fn login_of(&self, pid: u32) -> Login {
+    /// in, which happens once; if there is none, /proc is asked about another pid, which is the
+    /// same if the process still runs.
+    pub(super) fn login_of(&self, pid: u32, asked: u32) -> Login {
         let inherited = self.entries.get(&pid).map(|entry| entry.known.process.login);
         let inherited = inherited.filter(|login| login.uid.is_some());
-        inherited.unwrap_or_else(|| self.proc.login(pid))
+        inherited.unwrap_or_else(|| self.proc.login(asked))
+    }
+
+    /// Adds what only those processes are looked at for of which there is something to record.
+    pub(super) fn recorded(&mut self, known: Known) -> Known {
+        self.digests.want(&known.process);
+        self.traced(known)
+    }
+
+    /// Asks for the digest of what a process executes, which is known later.
+    pub fn want_digest(&self, process: &Process) {
+        self.digests.want(process);
     }
 
     /// Looks for the trace that a process is a part of, once.
-    pub(super) fn traced(&mut self, known: Known) -> Known {
+    fn traced(&mut self, known: Known) -> Known {
         let pid = known.process.pid;
         let Some(entry) = self.entries.get_mut(&pid).filter(|entry| !entry.is_traced) else {
             return known;
         };
         entry.is_traced = true;
-        let Some(trace) = self.proc.trace_id(pid) else { return known };
+        let trace = self.proc.trace_id(pid).filter(|_| self.proc.still_runs(&known.process));
+        let Some(trace) = trace else { return known };
         let mut traced = known;
         Arc::make_mut(&mut traced.process).trace = Some(trace);
         entry.known = traced.clone();

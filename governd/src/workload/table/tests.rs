@@ -1,9 +1,9 @@
 use std::{fs, process::Command};
 
-use governd_common::event::EventKind;
+use governd_common::event::{EventKind, ExecEvent};
 use zerocopy::FromZeros as _;
 
-use super::*;
+use super::{super::redact, *};
 
 /// A host of fixture files: /proc, a cgroup tree and a passwd file.
 struct Fixture {
@@ -130,6 +130,100 @@ fn a_process_that_is_gone_is_attributed_by_its_exec_event() {
     fixture.end(90);
     let flow = header(EventKind::Flow, 91, 601 * TICK, fixture.cgroup());
     assert_eq!(table.attribute(&flow), known);
+}
+
+#[test]
+fn an_exec_takes_nothing_from_another_process_with_its_pid() {
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let fixture = Fixture::new();
+    let long = [b'a'; 1_024];
+    for (ticks, is_own) in [(50, true), (900, false)] {
+        fixture.process(1, 0, "init", 1);
+        fixture.process(91, 1, "tool", ticks);
+        let write = |name: &str, bytes: &[u8]| {
+            fs::write(fixture.dir.path().join(format!("proc/91/{name}")), bytes).unwrap();
+        };
+        write("cgroup", format!("1:name=systemd:/docker/{ID}\n0::/a.service\n").as_bytes());
+        write("loginuid", b"1000");
+        write("cmdline", &[&long[..], b"\0--end\0"].concat());
+        write("environ", b"TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        fs::write(fixture.dir.path().join("proc/1/cgroup"), "1:name=systemd:/\n0::/\n").unwrap();
+        let mut table = fixture.table();
+        let mut event = exec(91, 1, 600 * TICK, "/opt/tool", &long, fixture.cgroup());
+        let file = fs::metadata(fixture.dir.path().join("tool")).unwrap();
+        event.inode = std::os::unix::fs::MetadataExt::ino(&file);
+        event.header.subject = 7;
+        let process = table.exec(&event).process;
+        assert_eq!(process.exe.as_ref().unwrap().path != Path::new("/opt/tool"), is_own);
+        assert_eq!(process.args.as_ref().unwrap().last().unwrap() == "--end", is_own);
+        let container = process.workload.as_ref().and_then(|workload| workload.container.as_ref());
+        let login = process.login.uid;
+        let known = [container.is_some(), login.is_some(), process.digest.is_some()];
+        assert_eq!((known, process.session.is_some()), ([is_own; 3], is_own));
+        assert_eq!(process.trace.is_some(), is_own);
+    }
+}
+
+#[test]
+fn processes_that_execute_one_file_share_its_digest() {
+    let fixture = Fixture::new();
+    fixture.process(1, 0, "init", 1);
+    fixture.process(90, 1, "agent", 50);
+    let digests = Digests::start(ProcFs::new(&fixture.dir.path().join("proc"))).unwrap();
+    let mut table = fixture.table().with_digests(digests);
+    table.sweep();
+    let swept = table.process(90).unwrap().process;
+    assert_eq!((swept.session, swept.sha256()), (Some(1), None));
+    let mut event = exec(90, 1, 600 * TICK, "/x", b"agent\0", fixture.cgroup());
+    event.inode = swept.exe.as_ref().unwrap().inode;
+    event.header.subject = 7;
+    let ran = table.exec(&event).process;
+    let digest = swept.digest.as_ref().unwrap();
+    assert!(Arc::ptr_eq(digest, ran.digest.as_ref().unwrap()));
+    let started = std::time::Instant::now();
+    while !digest.is_settled() {
+        assert!(started.elapsed().as_secs() < 10);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    // Of an empty file.
+    assert!(ran.sha256().unwrap().starts_with("e3b0c442"));
+}
+
+#[test]
+fn the_digest_of_what_is_gone_is_of_a_file_that_has_not_changed_since() {
+    let real = ProcFs::new(Path::new("/proc"));
+    let mut table = ProcessTable::new(real, CgroupTree::new(Path::new("/x")), Path::new("/x"));
+    let path = Path::new("/bin/true").canonicalize().unwrap();
+    let (exe, _) = table.proc.exe(std::process::id(), &table.mounts).unwrap();
+    let dir = exe.path.parent().unwrap();
+    let new = dir.join(format!("governd-test-{}", std::process::id()));
+    fs::write(&new, "").unwrap();
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let now_ns = u64::try_from(now.tv_sec).unwrap() * 1_000_000_000;
+    let mut rows = Vec::new();
+    for (path, time_ns, inode_differs) in
+        [(&path, now_ns, 0), (&path, now_ns, 1), (&new, now_ns - 60_000_000_000, 0)]
+    {
+        let found = crate::workload::mounts::FileIdentity::of(path).unwrap();
+        let mut event = exec(u32::MAX, 0, time_ns, path.to_str().unwrap(), b"x\0", 0);
+        (event.device, event.inode) = (found.device(&table.mounts), found.inode + inode_differs);
+        rows.push(table.exec(&event).process.digest.is_some());
+    }
+    fs::remove_file(&new).unwrap();
+    assert_eq!(rows, [true, false, false]);
+}
+
+#[test]
+fn a_session_that_a_process_begins_is_seen_later() {
+    let fixture = Fixture::new();
+    fixture.process(90, 0, "agent", 50);
+    let mut table = fixture.table();
+    table.sweep();
+    let stat = fixture.dir.path().join("proc/90/stat");
+    let text = fs::read_to_string(&stat).unwrap().replace("S 0 1 1 ", "S 0 90 90 ");
+    fs::write(&stat, text).unwrap();
+    let flow = header(EventKind::Flow, 90, 1_000 * TICK, fixture.cgroup());
+    assert_eq!(table.attribute(&flow).process.session, Some(90));
 }
 
 #[test]
