@@ -20,7 +20,7 @@ use crate::{
     delegation::{Side, stricter},
     key::{BindingKey, GrantKey},
     limits::BINDING_SETS_MAX,
-    table::{Binding, RuleBlock, Subject, entry_flag, set_id, subject_flag},
+    table::{Binding, RuleBlock, SocketOwner, Subject, entry_flag, set_id, subject_flag},
     verdict::{Mode, Reason, Verdict},
 };
 
@@ -297,7 +297,8 @@ fn conclude<T: Tables>(
     if hit == Hit::NONE {
         let asks_names = has_denials && !is_known;
         opening = Opening::of_default(flow, is_deny, asks_names);
-        answer.reason = if flow.subject == 0 { Reason::Unregistered } else { Reason::NoRule };
+        let is_agent = SocketOwner::is_agent(flow.subject);
+        answer.reason = if is_agent { Reason::NoRule } else { Reason::Unregistered };
         answer.quiet = settings.flags & subject_flag::QUIET_DEFAULT != 0;
     } else {
         (answer.rule, answer.set, answer.quiet) = (hit.rule(), set, false);
@@ -383,7 +384,7 @@ impl Opening {
         if is_deny {
             return Self::CLOSED;
         }
-        let is_agent = flow.subject != 0;
+        let is_agent = SocketOwner::is_agent(flow.subject);
         let is_web = flow.port == PORT_HTTPS || flow.port == PORT_HTTP;
         match flow.protocol {
             PROTOCOL_TCP if asks_names && (is_agent || is_web) => Self::after(Proof::Denials),

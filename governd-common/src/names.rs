@@ -64,6 +64,8 @@ pub mod map {
     pub const DNS_SCRATCH: &str = "DNS_SCRATCH";
     /// LPM trie of [`crate::key::SocketPathKey`] to a [`crate::table::socket_path`].
     pub const SOCKET_PATHS: &str = "SOCKET_PATHS";
+    /// Array of two `u64`, see [`crate::table::newcomers`].
+    pub const NEWCOMERS: &str = "NEWCOMERS";
     /// LRU hash of a cgroup id to [`crate::table::CgroupSubject`].
     pub const CGROUP_SUBJECTS: &str = "CGROUP_SUBJECTS";
     /// Socket storage: the place of `skb_hello` in a connection's bytes, and the name it read.
@@ -107,7 +109,7 @@ pub mod map {
     pub const READ: &str = "READ";
 
     /// All that programs use.
-    pub const ALL: [&str; 43] = [
+    pub const ALL: [&str; 44] = [
         ACTIVE,
         RULE_HITS,
         GRANTS,
@@ -143,6 +145,7 @@ pub mod map {
         DNS_SCRATCH,
         SOCKET_PATHS,
         CGROUP_SUBJECTS,
+        NEWCOMERS,
         HELLOS,
         HELLO_FLOWS,
         QUIC_FLOWS,

@@ -49,6 +49,9 @@ pub mod settings_flag {
     pub const HAS_DELEGATIONS: u32 = 1 << 7;
     /// Some selector is for what an agent starts. Set by the kernel room from the image.
     pub const HAS_PARENTS: u32 = 1 << 8;
+    /// Who is not registered and in a cgroup that user space has not looked at is
+    /// [`SocketOwner::UNCLASSIFIED`].
+    pub const HAS_UNCLASSIFIED: u32 = 1 << 9;
     /// Some subject has a limit. Set by the kernel room from the image.
     pub const HAS_LIMITS: u32 = 1 << 16;
     /// Some subject has a limit of bytes. Set by the kernel room from the image.
@@ -115,6 +118,17 @@ impl Subject {
     pub const fn members_or(&self, subject: u32) -> [u32; MEMBERS_MAX] {
         if self.is_alone() { [subject, 0, 0, 0] } else { self.members }
     }
+}
+
+/// Elements of the array that tells which cgroups are new. Ids of cgroups only grow
+/// (fs/kernfs/dir.c, `__kernfs_new_node`), so one number stands for all that were made before.
+pub mod newcomers {
+    /// The largest id up to which user space has looked at all cgroups.
+    pub const SETTLED: u32 = 0;
+    /// The largest id of a cgroup in which the programs met somebody since.
+    pub const MET: u32 = 1;
+    /// Elements.
+    pub const LEN: usize = 2;
 }
 
 /// What an entry of the local sockets stands for.
@@ -334,8 +348,17 @@ impl SocketOwner {
     pub const LOST: u32 = u32::MAX - 1;
     /// The subject of the daemon's own sockets that the programs have to refuse.
     pub const CANARY: u32 = u32::MAX - 2;
+    /// The subject of processes of which user space has still to say who they are, where the policy
+    /// denies them more than other ones that are not registered.
+    pub const UNCLASSIFIED: u32 = u32::MAX - 3;
     /// The generation of a destination that no policy judged: no policy has this one.
     pub const NOT_JUDGED: u64 = u64::MAX;
+
+    /// Whether a subject is an agent, or denied like one; not who is unregistered or unclassified.
+    #[inline(always)]
+    pub const fn is_agent(subject: u32) -> bool {
+        subject != 0 && subject != Self::UNCLASSIFIED
+    }
 
     /// The owner of a socket that is not connected.
     pub const fn unconnected(subject: u32, tgid: u32, root: u32) -> Self {

@@ -172,7 +172,7 @@ fn refuses_service_bindings(
 ) -> bool {
     let has_some = scratch.dns.service_bindings != 0
         || dns_type::is_service_binding(scratch.dns.question_type);
-    if owner.subject == 0 || !has_some {
+    if !SocketOwner::is_agent(owner.subject) || !has_some {
         return false;
     }
     let Some(settings) = view.subject(owner.subject) else {

@@ -61,8 +61,8 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
         return Outcome::Pass as i32;
     }
     let settings = view.subject(owner.subject);
-    let is_enforced =
-        owner.subject != 0 && settings.is_some_and(|settings| settings.mode != Mode::Monitor as u8);
+    let is_enforced = SocketOwner::is_agent(owner.subject)
+        && settings.is_some_and(|settings| settings.mode != Mode::Monitor as u8);
     let run = Run { context, view: &view, is_enforced };
     let Some(reader) = Reader::of(context) else {
         return run.lose(&mut stream.answers) as i32;

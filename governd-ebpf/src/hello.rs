@@ -321,7 +321,7 @@ impl Run<'_> {
         if decision.reason == Reason::Granted {
             owner.flags |= socket_flag::GRANTED;
         }
-        if subject != 0 {
+        if SocketOwner::is_agent(subject) {
             self.report(owner, beginning, event, &decision, 0);
         }
         if is_plaintext {

@@ -400,7 +400,12 @@ extern "C" fn subject_of_cgroup(slot: u32, cgroup: u64) -> u32 {
             bits &= parents.words.get(word).copied().unwrap_or(0);
         }
         if bits != 0 {
-            return selector_subject(slot, word as u32 * 64 + bits.trailing_zeros());
+            // What a cgroup's sockets are that are older than the programs, user space knew in
+            // time.
+            return match selector_subject(slot, word as u32 * 64 + bits.trailing_zeros()) {
+                SocketOwner::UNCLASSIFIED => 0,
+                subject => subject,
+            };
         }
     }
     0

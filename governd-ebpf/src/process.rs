@@ -12,7 +12,7 @@ use aya_ebpf::{
 use governd_common::{
     event::{EventKind, ExecEvent, ExitEvent, ForkEvent},
     limits::{EXEC_ARGS_BYTES_MAX, EXEC_PATH_BYTES_MAX},
-    table::settings_flag,
+    table::{SocketOwner, settings_flag},
     verdict::Loss,
 };
 
@@ -96,6 +96,9 @@ pub(crate) fn exec(context: &RawTracePointContext) {
         None if subject::is_lost(tgid) => Who { is_lost: true, ..Who::unregistered(tgid) },
         None => subject::classify(&view, tgid, Some(executable)),
     };
+    // Who is unclassified is so at each connection anew.
+    let who =
+        Who { subject: if SocketOwner::is_agent(who.subject) { who.subject } else { 0 }, ..who };
     if who.subject != 0 || view.has(settings_flag::REPORT_ALL_EXECS) {
         report_exec(task, binprm, executable, view.generation, &who);
     }

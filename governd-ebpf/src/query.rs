@@ -51,13 +51,14 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
         return Outcome::Pass as i32;
     };
     let is_answer = segment.source_port == PORT_DNS && view.is_resolver(&segment.source);
-    let is_forged = owner.subject != 0 && is_answer;
+    let is_agent = SocketOwner::is_agent(owner.subject);
+    let is_forged = is_agent && is_answer;
     let is_query = segment.destination_port == PORT_DNS
         || egress::is_to_own_resolver(owner, &segment.destination);
     if !is_forged && !is_query {
         return Outcome::Pass as i32;
     }
-    let is_enforced = owner.subject != 0 && settings.mode != Mode::Monitor as u8;
+    let is_enforced = is_agent && settings.mode != Mode::Monitor as u8;
     let unread = if is_enforced { Outcome::Refuse } else { Outcome::Pass } as i32;
     // What is read here need not be what the server gets.
     let is_changing = is_enforced && may_change(context);
@@ -134,7 +135,7 @@ impl Asking<'_> {
     #[inline(always)]
     fn reason_against(&self, is_question: bool, scratch: &mut DnsScratch) -> Option<Reason> {
         let subject = self.owner.subject;
-        if subject == 0 {
+        if !SocketOwner::is_agent(subject) {
             return None;
         }
         if self.settings.flags & subject_flag::DNS_RESTRICT != 0 {

@@ -68,7 +68,7 @@ struct Run<'a> {
 impl Run<'_> {
     #[inline(always)]
     fn is_enforced(&self) -> bool {
-        self.subject != 0 && self.settings.mode != Mode::Monitor as u8
+        SocketOwner::is_agent(self.subject) && self.settings.mode != Mode::Monitor as u8
     }
 
     /// Only names of its rules may be asked for.

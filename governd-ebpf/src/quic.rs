@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
 
     #[inline(always)]
     fn judge(&self, kind: u32, settings: &Subject) -> Outcome {
-        let is_agent = self.owner.subject != 0;
+        let is_agent = SocketOwner::is_agent(self.owner.subject);
         let wait = if is_agent { Outcome::Lose } else { Outcome::Pass };
         let Some(known) = QUIC_FLOWS.get_ptr_mut(self.key) else {
             return self.begin(kind, settings, wait);

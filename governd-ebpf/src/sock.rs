@@ -50,7 +50,7 @@ pub(crate) fn judge(context: &SockContext) -> i32 {
     if who.is_lost {
         return conclude(context, view.generation, &who, &Fault::LostTask(view).decision());
     }
-    if who.subject == 0 {
+    if !SocketOwner::is_agent(who.subject) {
         return Outcome::Pass.answer();
     }
     if is_quarantined(who.subject) {

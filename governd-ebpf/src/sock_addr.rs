@@ -90,7 +90,9 @@ fn user(view: &View, socket: &Socket) -> Who {
         return who;
     }
     match socket.owner() {
-        Some(owner) if owner.subject != 0 && view.subject(owner.subject).is_some() => {
+        Some(owner)
+            if SocketOwner::is_agent(owner.subject) && view.subject(owner.subject).is_some() =>
+        {
             Who { subject: owner.subject, root: owner.root, ..who }
         }
         _ => who,

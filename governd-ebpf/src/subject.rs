@@ -21,15 +21,15 @@ use governd_common::{
     decide::Tables,
     key::{BindingKey, CgroupKey, DelegationKey, ExeKey, SubjectKey, UidKey},
     limits::{CGROUP_DEPTH_MAX, PIDS_PER_BLOCK, SELECTORS_MAX},
-    table::{PidBlock, SelectorSet, Task, settings_flag},
+    table::{PidBlock, SelectorSet, SocketOwner, Task, newcomers, settings_flag},
     verdict::Loss,
 };
 
 use crate::{
     emit::count,
     tables::{
-        CGROUPS, DELEGATIONS, EXES, PARENTS, RESOLVER_EXES, SELECTORS, SETTINGS, TASKS, UIDS,
-        UNTRACKED, View, WATCHED,
+        CGROUPS, DELEGATIONS, EXES, NEWCOMERS, PARENTS, RESOLVER_EXES, SELECTORS, SETTINGS, TASKS,
+        UIDS, UNTRACKED, View, WATCHED,
     },
     task::{self, Executable, TaskPointer, layout},
 };
@@ -129,19 +129,48 @@ pub(crate) fn current(view: &View) -> Who {
     classify(view, tgid, TaskPointer::current().executable())
 }
 
-/// Looks a process up by its executable, user and cgroup, and tracks it if it is somebody.
+/// Looks a process up by its executable, user and cgroup, and tracks it if it is an agent.
 #[inline(always)]
 pub(crate) fn classify(view: &View, tgid: u32, executable: Option<Executable>) -> Who {
     let found = executable.unwrap_or(Executable::NONE);
-    let subject = select(view.slot, 0, found.device, found.inode);
-    if subject == 0 {
-        return Who::unregistered(tgid);
+    let mut subject = select(view.slot, 0, found.device, found.inode);
+    if subject == 0 && view.has(settings_flag::HAS_UNCLASSIFIED) {
+        subject = newcomer();
+    }
+    if !SocketOwner::is_agent(subject) {
+        // Nobody's for now: nothing may stay of it when user space has said who it is.
+        return Who { subject, ..Who::unregistered(tgid) };
     }
     let who = Who { tgid, subject, root: tgid, is_lost: false };
     if track(tgid, subject, tgid).is_err() {
         mark_lost(tgid, true);
     }
     who
+}
+
+/// The subject of the current process if it is in a cgroup that user space has not looked at, which
+/// then hears of it, or 0. Global, for the verifier to check it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn newcomer() -> u32 {
+    // SAFETY: the helper only reads the current task's cgroup.
+    let own = unsafe { bpf_get_current_cgroup_id() };
+    let places = (NEWCOMERS.get_ptr_mut(newcomers::SETTLED), NEWCOMERS.get_ptr_mut(newcomers::MET));
+    let (Some(settled), Some(met)) = places else {
+        return SocketOwner::UNCLASSIFIED;
+    };
+    // SAFETY: an array's elements stay where they are; each is replaced by one store, here and by
+    // the daemon.
+    unsafe {
+        if own <= ptr::read_volatile(settled) {
+            return 0;
+        }
+        // Of two that come at once the smaller may win: the next one to come says the larger again.
+        if own > ptr::read_volatile(met) {
+            ptr::write_volatile(met, own);
+        }
+    }
+    SocketOwner::UNCLASSIFIED
 }
 
 /// Finds what a process of a subject is that runs an executable from now on: another subject where

@@ -34,7 +34,7 @@ use governd_common::{
     names::tail,
     table::{
         BEGINNING_BYTES, Binding, CgroupSubject, Pending, PidBlock, QuicFlow, RuleBlock, RuleHits,
-        SelectorSet, Settings, SocketOwner, Subject, Task, settings_flag,
+        SelectorSet, Settings, SocketOwner, Subject, Task, newcomers, settings_flag,
     },
     verdict::Loss,
 };
@@ -120,6 +120,8 @@ pub(crate) static CGROUP_SUBJECTS: LruHashMap<
     CgroupSubject,
     { CGROUP_SUBJECTS_MAX as usize },
 > = LruHashMap::new();
+#[btf_map]
+pub(crate) static NEWCOMERS: Array<u64, { newcomers::LEN }> = Array::new();
 #[btf_map]
 pub(crate) static FLOWS: Flows<SocketOwner> = Flows::new();
 #[btf_map]

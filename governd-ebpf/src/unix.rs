@@ -13,7 +13,7 @@ use governd_common::{
     event::{EventKind, Hook, PathEvent},
     key::SocketPathKey,
     limits::SOCKET_PATH_BYTES_MAX,
-    table::{Subject, settings_flag, socket_path, subject_flag},
+    table::{SocketOwner, Subject, settings_flag, socket_path, subject_flag},
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn judge(context: &SockAddrContext) -> i32 {
         let enforces = view.has(settings_flag::ENFORCES);
         return if enforces { Outcome::Refuse.answer() } else { Outcome::Pass.answer() };
     }
-    if who.subject == 0 {
+    if !SocketOwner::is_agent(who.subject) {
         return Outcome::Pass.answer();
     }
     let Some(settings) = view.subject(who.subject) else {

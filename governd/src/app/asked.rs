@@ -28,6 +28,7 @@ pub struct Asked {
     users: Vec<(String, Option<u32>)>,
     cgroups: Vec<(String, Vec<u64>)>,
     containers: Vec<(ContainerMatch, Option<Cgroup>, Vec<u64>)>,
+    unclassified: Option<Vec<u64>>,
     resolvers: Option<Vec<IpAddr>>,
     search_domains: Option<Vec<String>>,
     labels: Option<Option<HostLabels>>,
@@ -59,6 +60,7 @@ impl Asked {
                 .containers
                 .iter()
                 .any(|(wanted, within, known)| host.containers(wanted, within.as_ref()) != *known)
+            || self.unclassified.as_ref().is_some_and(|known| host.unclassified() != *known)
             || self.resolvers.as_ref().is_some_and(|known| host.resolvers() != *known)
             || self.search_domains.as_ref().is_some_and(|known| host.search_domains() != *known)
             || self.labels.as_ref().is_some_and(|known| host.labels().ok() != *known)
@@ -67,6 +69,11 @@ impl Asked {
     /// Whether some selector asked for containers.
     pub fn names_containers(&self) -> bool {
         !self.containers.is_empty()
+    }
+
+    /// Whether it was asked which containers are unclassified.
+    pub fn asks_unclassified(&self) -> bool {
+        self.unclassified.is_some()
     }
 
     /// Whether some selector asked for an executable at this path.
@@ -109,6 +116,12 @@ impl<H: Host> Host for Asking<'_, H> {
         let answer = self.host.containers(wanted, within);
         let asked = (wanted.clone(), within.cloned(), answer.clone());
         self.asked.borrow_mut().containers.push(asked);
+        answer
+    }
+
+    fn unclassified(&self) -> Vec<u64> {
+        let answer = self.host.unclassified();
+        self.asked.borrow_mut().unclassified = Some(answer.clone());
         answer
     }
 

@@ -401,6 +401,7 @@ impl Engine {
         self.apply_controls(&policy)?;
         self.kernel.rebind(&moves.during)?;
         self.begin_frames(&policy);
+        self.begin_settling(&policy)?;
         let generation = self.kernel.install(&policy.image)?;
         self.number_rules(generation, &policy);
         self.kernel.rebind(&moves.after)?;

@@ -4,6 +4,7 @@
 use governd_common::{
     decide::{Decision, Proof},
     event::FlowEvent,
+    table::SocketOwner,
     verdict::{Mode, Reason, Verdict},
 };
 
@@ -103,7 +104,12 @@ impl Engine {
         let cgroups = CgroupIds::new(&self.host).of(process.cgroup.as_deref());
         let candidate = Candidate { process, cgroups: &cgroups };
         let policy = self.state.policy();
-        Ok(Classifier::new(&policy.image).subject(&candidate).unwrap_or(0))
+        if let Some(subject) = Classifier::new(&policy.image).subject(&candidate) {
+            return Ok(subject);
+        }
+        let settled = self.kernel.settled()?;
+        let is_new = policy.has_unclassified() && cgroups.last().is_some_and(|own| *own > settled);
+        Ok(if is_new { SocketOwner::UNCLASSIFIED } else { 0 })
     }
 }
 

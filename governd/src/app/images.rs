@@ -17,7 +17,7 @@ use crate::{
         inventory::Agent,
         workload::{Container, Image, Pod, Told, Workload},
     },
-    policy::{image::Compiled, value::container::ContainerFacts},
+    policy::{host::Host as _, image::Compiled, value::container::ContainerFacts},
     workload::{
         cgroup::CgroupTree,
         host::{Contained, HostFacts},
@@ -65,9 +65,20 @@ struct Asked {
     container: Container,
     at: Option<At>,
     told: Option<Told>,
+    /// When it was asked for first.
+    asked_first: Instant,
     /// When it was asked for last, and after how long it is asked for again.
     asked: Instant,
     again: Duration,
+}
+
+/// A container of which not all is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unanswered {
+    /// Its cgroup.
+    pub(super) cgroup: u64,
+    /// When somebody was asked first.
+    pub(super) since: Instant,
 }
 
 /// The cgroup of a container that is in no other one.
@@ -175,13 +186,14 @@ impl Containers {
         let container = container.clone();
         let id = container.id.clone();
         let (asked, again) = (Instant::now(), AGAIN_AT_FIRST);
-        self.known.insert(id, Asked { place, container, at, told: None, asked, again });
+        let known = Asked { place, container, at, told: None, asked_first: asked, asked, again };
+        self.known.insert(id, known);
         true
     }
 
     /// Asks for all containers of the tree. Gives the number of those for which nobody can be asked
     /// now.
-    fn find(&mut self, tree: &CgroupTree) -> usize {
+    pub(super) fn find(&mut self, tree: &CgroupTree) -> usize {
         self.found = Some(Instant::now());
         let mut left = 0;
         for path in tree.all() {
@@ -199,7 +211,7 @@ impl Containers {
     }
 
     /// Asks again for what was not known when it was asked for, and looks for what nobody told of.
-    fn ask_again(&mut self, tree: &CgroupTree) {
+    pub(super) fn ask_again(&mut self, tree: &CgroupTree) {
         if self.found.is_none_or(|found| found.elapsed() >= AGAIN) {
             self.find(tree);
         }
@@ -216,22 +228,46 @@ impl Containers {
         }
     }
 
+    /// Cgroups of containers of which nobody told all that can be told.
+    pub(super) fn unanswered(&mut self, tree: &CgroupTree) -> Vec<Unanswered> {
+        self.look_at_makers(tree);
+        let mut unanswered = Vec::new();
+        for Asked { at, told, asked_first, .. } in self.known.values() {
+            let Some(at) = at.as_ref().filter(|at| at.is_roots == Some(true)) else { continue };
+            let is_pod_known = match (&self.pods, &at.pod) {
+                (Some(_), Some(uid)) => self.known_pods.get(uid).is_some_and(Option::is_some),
+                _ => true,
+            };
+            if (told.is_none() || !is_pod_known)
+                && let Some(cgroup) = tree.id(&at.cgroup)
+            {
+                unanswered.push(Unanswered { cgroup, since: *asked_first });
+            }
+        }
+        unanswered.sort_by_key(|one| one.cgroup);
+        unanswered
+    }
+
     /// What selectors are told, in the order of the cgroups' paths.
     fn contained(&mut self, tree: &CgroupTree) -> Arc<[Contained]> {
         self.is_news = false;
-        for at in self.known.values_mut().filter_map(|known| known.at.as_mut()) {
-            if at.is_roots.is_none() && tree.id(&at.cgroup).is_some() {
-                at.is_roots = Some(tree.is_made_by_root(&at.cgroup));
-            }
-        }
+        self.look_at_makers(tree);
         let told = self.known.values().filter_map(|known| known.contained(&self.known_pods));
         let mut told: Vec<Contained> = told.collect();
         told.sort_by(|a, b| a.cgroup.cmp(&b.cgroup));
         told.into()
     }
 
+    fn look_at_makers(&mut self, tree: &CgroupTree) {
+        for at in self.known.values_mut().filter_map(|known| known.at.as_mut()) {
+            if at.is_roots.is_none() && tree.id(&at.cgroup).is_some() {
+                at.is_roots = Some(tree.is_made_by_root(&at.cgroup));
+            }
+        }
+    }
+
     /// Forgets those that do not run any more, where there are too many.
-    fn prune(&mut self, tree: &CgroupTree) {
+    pub(super) fn prune(&mut self, tree: &CgroupTree) {
         if self.known.len() >= IMAGES_MAX {
             let runs = |at: &At| tree.id(&at.cgroup).is_some();
             self.known.retain(|_, known| known.at.as_ref().is_some_and(runs));
@@ -328,6 +364,7 @@ impl Engine {
     /// # Errors
     /// The policy cannot be compiled for them, or the kernel does not take it.
     pub(super) fn put_first_in_force(&mut self, policy: Arc<Compiled>) -> Result<(), InstallError> {
+        self.begin_settling(&policy)?;
         if !self.rulebook.names_containers() {
             return Ok(self.put_in_force(policy)?);
         }
@@ -343,26 +380,13 @@ impl Engine {
             }
         }
         self.tell_containers();
+        self.tell_unclassified();
         let policy = self.rulebook.compile(&self.host)?;
         Ok(self.put_in_force(policy)?)
     }
 
-    /// Containers whose image or pod became known are those of an agent, if the policy says so.
-    pub(super) fn look_for_containers(&mut self) {
-        if !self.rulebook.names_containers() {
-            return;
-        }
-        self.take_answers();
-        let tree = self.host.cgroup_tree();
-        self.discovery.containers.prune(tree);
-        self.discovery.containers.ask_again(tree);
-        if self.tell_containers() && self.rulebook.is_stale(&self.host) {
-            self.reload();
-        }
-    }
-
     /// Tells the host's facts what was learned of containers; whether that is anything new.
-    fn tell_containers(&mut self) -> bool {
+    pub(super) fn tell_containers(&mut self) -> bool {
         if !self.discovery.containers.is_news {
             return false;
         }
@@ -375,10 +399,12 @@ impl Engine {
     /// Reads the host again.
     pub(super) fn read_host(&mut self) {
         let containers = Arc::clone(self.host.known_containers());
-        self.host = HostFacts::read(&self.paths).with_containers(containers);
+        let unclassified = self.host.unclassified().into();
+        let host = HostFacts::read(&self.paths).with_containers(containers);
+        self.host = host.with_unclassified(unclassified);
     }
 
-    fn take_answers(&mut self) {
+    pub(super) fn take_answers(&mut self) {
         self.discovery.take_images();
         self.discovery.containers.take_pods();
     }

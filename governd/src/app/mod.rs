@@ -33,6 +33,7 @@ mod lifecycle;
 mod limits;
 pub mod metrics;
 mod modes;
+mod newcomers;
 mod notices;
 mod pressure;
 mod proof;

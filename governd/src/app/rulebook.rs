@@ -288,6 +288,11 @@ impl Rulebook {
         self.asked.names_containers()
     }
 
+    /// Whether it counts which containers nobody told of.
+    pub fn asks_unclassified(&self) -> bool {
+        self.asked.asks_unclassified()
+    }
+
     /// Whether some agent is recognised by an executable at this path.
     pub fn names_executable(&self, path: &Path) -> bool {
         self.asked.names_executable(path)

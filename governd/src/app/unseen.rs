@@ -96,7 +96,9 @@ impl Watch {
     pub(super) fn hear(&mut self, event: &RawEvent) {
         let EventHeader { tgid, subject, .. } = *event.header();
         let is_known = self.subjects.get(&tgid) == Some(&subject);
-        if event.tells_of_others() || (subject != 0 && subject != CANARY && !is_known) {
+        if event.tells_of_others()
+            || (SocketOwner::is_agent(subject) && subject != CANARY && !is_known)
+        {
             self.expect_changes();
         }
     }

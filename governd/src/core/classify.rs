@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use governd_common::table::{SelectorSet, Task};
+use governd_common::table::{SelectorSet, SocketOwner, Task};
 
 use super::process::Process;
 use crate::policy::image::TableImage;
@@ -141,7 +141,8 @@ pub fn reconcile(
             None => task,
         });
         let own = || {
-            let subject = classifier.subject(candidate)?;
+            // Of what is unclassified nothing may stay.
+            let subject = classifier.subject(candidate).filter(|it| SocketOwner::is_agent(*it))?;
             Some(Task { subject, root: pid, since_ns: now_ns })
         };
         if let Some(task) = inherited.or_else(own) {

@@ -22,6 +22,7 @@ mod loads;
 mod lsm;
 pub mod memory;
 mod meter;
+mod newcomers;
 mod object;
 mod offer;
 mod pins;

@@ -43,7 +43,7 @@ const FRAMES: &str = "frames";
 const NEWER_MAX: u32 = 1;
 
 /// What programs and policies leave in maps, and another layout of them can go on with.
-const CARRIED: [&str; 20] = [
+const CARRIED: [&str; 21] = [
     map::RULE_HITS,
     map::USAGES,
     map::DESTINATIONS,
@@ -52,6 +52,7 @@ const CARRIED: [&str; 20] = [
     map::TASKS,
     map::UNTRACKED,
     map::WATCHED,
+    map::NEWCOMERS,
     map::BINDINGS,
     map::BOUND,
     map::PENDING,

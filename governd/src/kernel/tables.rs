@@ -83,6 +83,7 @@ pub(crate) struct PolicyTables {
     pub(super) limits: Slotted<Hash<SubjectKey, Shared<Limits>>, Shared<SubjectKey>>,
     pub(super) usages: HashMap<MapData, u32, Shared<Usage>>,
     pub(super) rule_hits: Hash<RuleKey, Shared<RuleHits>>,
+    pub(super) newcomers: Array<MapData, u64>,
     pub(super) owners: Owners,
     pub(super) generation: u64,
     /// Nothing was installed yet: the policy in force, if there is one, is an earlier daemon's.
@@ -122,6 +123,7 @@ impl PolicyTables {
             limits: Slotted::take(collection, map::LIMITS)?,
             usages: open(collection, map::USAGES)?,
             rule_hits: open(collection, map::RULE_HITS)?,
+            newcomers: open(collection, map::NEWCOMERS)?,
             owners: open(collection, map::SOCKETS)?,
             generation,
             is_first: true,

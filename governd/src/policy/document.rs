@@ -291,6 +291,11 @@ pub struct HostSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["monitor", "deny-ai", "deny"]))]
     pub unregistered: Option<Located<String>>,
+    /// What happens to processes that are no registered agent while their cgroup, or what runs in
+    /// it, is not known yet: `allow` (if absent: what `unregistered` says), or `deny-ai`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["allow", "deny-ai"]))]
+    pub unclassified: Option<Located<String>>,
     /// What happens while the audit log cannot be written: `continue` (if absent), or `deny-ai`, by
     /// which AI endpoints are denied to everybody until it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use governd_common::{
     address::Address,
     decide::{Decision, Flow, Proof, Tables, decide},
     key::{BindingKey, GrantKey},
-    table::{Binding, RuleBlock, Subject},
+    table::{Binding, RuleBlock, SocketOwner, Subject},
     verdict::{Mode, Reason, Verdict},
 };
 
@@ -221,7 +221,8 @@ fn names(destination: &Destination, bound: &[Bound]) -> Vec<Arc<str>> {
 }
 
 fn known(question: &Question<'_>, names: &[Arc<str>]) -> String {
-    let who = if question.subject == 0 { "this process" } else { "this agent" };
+    let is_agent = SocketOwner::is_agent(question.subject);
+    let who = if !is_agent { "this process" } else { "this agent" };
     match &question.destination {
         Destination::Address(address) if names.is_empty() => {
             format!("no DNS answer that {who} got has {address}: only rules on networks can match")
@@ -250,6 +251,13 @@ fn advice(
     name: Option<&Arc<str>>,
     whose: Option<&AgentFacts>,
 ) -> Vec<String> {
+    if question.subject == SocketOwner::UNCLASSIFIED {
+        return vec![
+            "wait until governd knows what runs in its cgroup; the host policy's `unclassified` \
+             says what holds before"
+                .to_owned(),
+        ];
+    }
     if question.subject == 0 {
         return vec![
             "register it: write an Agent document with an owner, how the process is recognised, \

@@ -97,6 +97,10 @@ pub trait Host {
     fn containers(&self, _wanted: &ContainerMatch, _within: Option<&Cgroup>) -> Vec<u64> {
         Vec::new()
     }
+    /// cgroup v2 ids of the containers that run now and of which nobody knows yet what they are.
+    fn unclassified(&self) -> Vec<u64> {
+        Vec::new()
+    }
     /// Addresses of the resolvers that this host trusts by its own configuration.
     fn resolvers(&self) -> Vec<std::net::IpAddr>;
     /// Domains that resolvers of this host append to names (resolv.conf(5), `search`).

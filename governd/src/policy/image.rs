@@ -13,7 +13,7 @@ use super::{
 use governd_common::{
     address::Address,
     limit::Limits,
-    table::{RuleBlock, SelectorSet, Subject},
+    table::{RuleBlock, SelectorSet, SocketOwner, Subject, settings_flag},
     verdict::Mode,
 };
 
@@ -81,7 +81,7 @@ pub struct Compiled {
     /// Agents, sorted by subject; 0 is the unregistered.
     pub agents: Vec<AgentFacts>,
     /// Agents that others started, sorted by subject: the agent's facts, under a subject that
-    /// stands for it and for those. And those in `held`.
+    /// stands for it and for those. And those in `held`, and what is unclassified.
     pub started: Vec<AgentFacts>,
     /// Agents that nobody registered and somebody quarantined, with their subjects.
     pub held: Vec<(Arc<str>, u32)>,
@@ -136,7 +136,8 @@ impl Compiled {
         if self.started.is_empty() {
             return subject;
         }
-        if self.held.iter().any(|(_, held)| *held == subject) {
+        let is_held = self.held.iter().any(|(_, held)| *held == subject);
+        if is_held || subject == SocketOwner::UNCLASSIFIED {
             return 0;
         }
         self.members(subject).last().map_or(subject, |agent| agent.subject)
@@ -152,6 +153,11 @@ impl Compiled {
     /// started others.
     pub fn subjects_of(&self, agent: u32) -> impl Iterator<Item = u32> {
         iter::once(agent).chain(self.subjects_with(agent))
+    }
+
+    /// Whether what user space has not looked at yet is denied more than what is not registered.
+    pub fn has_unclassified(&self) -> bool {
+        self.image.flags & settings_flag::HAS_UNCLASSIFIED != 0
     }
 
     /// Agents that are registered: all but the unregistered.

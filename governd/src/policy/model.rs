@@ -13,7 +13,7 @@ use super::{
     host::HostLabels,
     limits::RULE_TEXT_TARGETS_MAX,
     value::{
-        Delegation, LogFailure, Mail, Posture, Questions, Target, Tier, Verify,
+        Delegation, LogFailure, Mail, Posture, Questions, Target, Tier, Unclassified, Verify,
         approval::{Day, Fallback, ImageDigest, Risk, Sha256, Version},
         container::{ContainerFacts, ContainerMatch},
         group::GroupRef,
@@ -141,6 +141,8 @@ pub struct HostPolicy {
     pub mode: Mode,
     /// What happens to everything that is no agent.
     pub unregistered: Posture,
+    /// What happens to what may yet turn out to be an agent.
+    pub unclassified: Unclassified,
     /// What happens while the log cannot be written.
     pub on_log_failure: LogFailure,
     /// Whether agents may reach this host itself without a rule.
@@ -168,6 +170,7 @@ impl HostPolicy {
             environments: None,
             mode: Mode::Monitor,
             unregistered: Posture::Monitor,
+            unclassified: Unclassified::Allow,
             on_log_failure: LogFailure::Continue,
             loopback: Verdict::Deny,
             host_resolvers: true,

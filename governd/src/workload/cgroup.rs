@@ -56,6 +56,11 @@ impl CgroupTree {
         self.walk().into_iter().map(|(_, path)| path).collect()
     }
 
+    /// The largest id of a cgroup that there is now; ids only grow.
+    pub fn newest(&self) -> u64 {
+        self.walk().into_iter().map(|(id, _)| id).max().unwrap_or(0)
+    }
+
     /// Path of a cgroup that was seen before.
     pub fn path(&self, id: u64) -> Option<Arc<str>> {
         self.paths.get(&id).cloned()

@@ -70,6 +70,7 @@ pub struct HostFacts {
     cgroups: CgroupTree,
     labels: Result<HostLabels, Diagnostic>,
     containers: Arc<[Contained]>,
+    unclassified: Arc<[u64]>,
     /// What the files were like that were read.
     stamps: Vec<Option<Stamp>>,
     /// Says when the mounts are not those any more (proc_pid_mountinfo(5)).
@@ -135,6 +136,7 @@ impl HostFacts {
             cgroups: CgroupTree::new(&paths.cgroup),
             labels: labels(&paths.labels),
             containers: Arc::default(),
+            unclassified: Arc::default(),
         }
     }
 
@@ -157,6 +159,11 @@ impl HostFacts {
     /// The same, knowing of these containers.
     pub fn with_containers(self, containers: Arc<[Contained]>) -> Self {
         Self { containers, ..self }
+    }
+
+    /// The same, with these cgroups of containers of which nobody told what they are.
+    pub fn with_unclassified(self, unclassified: Arc<[u64]>) -> Self {
+        Self { unclassified, ..self }
     }
 
     /// Containers that are known of.
@@ -237,6 +244,10 @@ impl Host for HostFacts {
     fn containers(&self, wanted: &ContainerMatch, within: Option<&Cgroup>) -> Vec<u64> {
         let fitting = self.containers.iter().filter(|one| wanted.fits(&one.facts));
         fitting.flat_map(|one| self.within(&one.cgroup, within)).collect()
+    }
+
+    fn unclassified(&self) -> Vec<u64> {
+        self.unclassified.to_vec()
     }
 
     fn resolvers(&self) -> Vec<IpAddr> {

@@ -32,7 +32,7 @@ mod containerd;
 mod storage;
 
 /// How long a runtime that did not answer is left alone.
-const PAUSE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// What a runtime said of a container.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -26,6 +26,7 @@ impl Checker<'_> {
             environment,
             mode,
             unregistered,
+            unclassified,
             on_log_failure,
             loopback,
             resolvers,
@@ -44,6 +45,8 @@ impl Checker<'_> {
         });
         let mode = mode.and_then(|mode| self.parse(&mode, value::parse_mode));
         let unregistered = unregistered.and_then(|word| self.parse(&word, Posture::parse));
+        let unclassified =
+            unclassified.and_then(|word| self.parse(&word, value::Unclassified::parse));
         let on_log_failure =
             on_log_failure.and_then(|word| self.parse(&word, value::LogFailure::parse));
         let loopback = loopback.and_then(|word| self.parse(&word, value::parse_verdict));
@@ -70,6 +73,7 @@ impl Checker<'_> {
             environments,
             mode: mode.unwrap_or(Mode::Monitor),
             unregistered: unregistered.unwrap_or_default(),
+            unclassified: unclassified.unwrap_or_default(),
             on_log_failure: on_log_failure.unwrap_or_default(),
             loopback: loopback.unwrap_or(Verdict::Deny),
             host_resolvers: resolvers.host.is_none_or(|flag| flag.value),

@@ -17,7 +17,7 @@ use std::{
 
 use governd_common::{
     limits::{DELEGATIONS_MAX, MEMBERS_MAX},
-    table::{Subject, subject_flag},
+    table::{SocketOwner, Subject, subject_flag},
     verdict::{Mode, Verdict},
 };
 
@@ -242,6 +242,12 @@ pub fn settle(compiled: &mut Compiled) {
     for (_, settings) in compiled.image.subjects.iter_mut().filter(|(_, it)| !it.is_alone()) {
         let members = settings.members.iter().filter_map(|member| alone.get(member));
         *settings = Subject { members: settings.members, ..of_all(&members.collect::<Vec<_>>()) };
+    }
+    if let Some(Subject { mode, .. }) = alone.get(&0).copied() {
+        let all = compiled.image.subjects.iter_mut();
+        for (_, nobody) in all.filter(|(subject, _)| *subject == SocketOwner::UNCLASSIFIED) {
+            nobody.mode = mode;
+        }
     }
     let modes: HashMap<u32, u8> =
         compiled.image.subjects.iter().map(|(subject, it)| (*subject, it.mode)).collect();

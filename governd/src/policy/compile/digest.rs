@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::policy::{
     model::{Agent, Approval, EndpointGroup, HostPolicy, Match, Person, Policy, Rule},
     value::{
-        LogFailure, Target,
+        LogFailure, Target, Unclassified,
         approval::Fallback,
         container::{ContainerMatch, ImagePattern},
         mode_word,
@@ -127,6 +127,7 @@ fn host(host: &HostPolicy) -> Value {
         environments,
         mode,
         unregistered,
+        unclassified,
         on_log_failure,
         loopback,
         host_resolvers,
@@ -162,6 +163,10 @@ fn host(host: &HostPolicy) -> Value {
             (*on_log_failure != LogFailure::default()).then(|| json!(on_log_failure.word())),
         ),
         ("resolvers_processes", (!paths.is_empty()).then(|| json!(paths))),
+        (
+            "unclassified",
+            (*unclassified != Unclassified::default()).then(|| json!(unclassified.word())),
+        ),
         ("selftest_s", selftest_s.map(|seconds| json!(seconds))),
     ];
     add_said(&mut value, said);

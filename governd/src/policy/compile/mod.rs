@@ -18,6 +18,7 @@ mod questions;
 mod resolvers;
 mod selectors;
 pub mod specificity;
+mod unclassified;
 mod unregistered;
 
 use std::{
@@ -163,12 +164,14 @@ impl Documents {
         }
         compiler.local_models(&model_ports);
         compiler.questions(&around.host.search_domains());
+        compiler.unclassified(&endpoints, &self.policy.agents);
         compiler.tables();
         if !compiler.out.has_errors() {
             compiler.shadowed();
             compiler.weak_denials();
         }
         compiler.selectors(&self.policy, around.host, under.lapses);
+        compiler.unclassified_cgroups(around.host);
         compiler.resolvers(around.host);
         let Compiler { mut compiled, .. } = compiler;
         compiled.digest = digest::digest(&self.policy);

@@ -327,7 +327,7 @@ fn bitmap<K: Copy + Ord>(
     (any, named.into_iter().collect())
 }
 
-fn set_bit(set: &mut SelectorSet, index: usize) {
+pub(super) fn set_bit(set: &mut SelectorSet, index: usize) {
     if let Some(word) = set.words.get_mut((index / 64).min(SELECTOR_WORDS - 1)) {
         *word |= 1 << (index % 64);
     }

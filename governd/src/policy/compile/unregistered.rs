@@ -25,34 +25,7 @@ impl Compiler<'_, '_> {
         let place = self.host.place.clone();
         let text = format!("unregistered: {word}");
         self.rule("unregistered/default", 0, text, Tier::of(default), place.clone());
-        let mut by_label: BTreeMap<&str, u32> = BTreeMap::new();
-        for (pattern, label) in endpoints {
-            let rule = match by_label.get(label) {
-                Some(rule) => *rule,
-                None => {
-                    let text = format!("{} {label} (unregistered: {word})", tier.word());
-                    let id = format!("{AI_RULES}{}", words::slug(label));
-                    let rule = self.rule(&id, 0, text, tier, place.clone());
-                    by_label.insert(label, rule);
-                    rule
-                }
-            };
-            let specificity = specificity::of_name(pattern, false, Protocol::Any);
-            let (ports, protocol) = (EVERY_PORT, Protocol::Any);
-            // What is allowed here is only to be recorded.
-            let flags = entry_flag::VERIFY_DNS | entry_flag::QUIC;
-            let claim = Claim {
-                subject: 0,
-                rule,
-                tier,
-                specificity,
-                ports,
-                protocol,
-                flags,
-                is_question: false,
-            };
-            self.names.push((pattern.clone(), claim));
-        }
+        self.ai_rules(0, AI_RULES, tier, &format!("unregistered: {word}"), endpoints);
         let mut flags = subject_flag::LOOPBACK;
         if posture == Posture::DenyAi && !endpoints.is_empty() {
             flags |= subject_flag::NAME_DENIALS;
@@ -70,5 +43,43 @@ impl Compiler<'_, '_> {
         };
         self.compiled.image.subjects.push((0, settings));
         self.compiled.agents.push(AgentFacts::unknown(0, "unregistered", mode));
+    }
+
+    /// What somebody who is no agent may do with AI endpoints, one rule for each of their
+    /// providers.
+    pub(super) fn ai_rules(
+        &mut self,
+        subject: u32,
+        prefix: &str,
+        tier: Tier,
+        why: &str,
+        endpoints: &[(HostPattern, &str)],
+    ) {
+        let place = self.host.place.clone();
+        let mut by_label: BTreeMap<&str, u32> = BTreeMap::new();
+        for (pattern, label) in endpoints {
+            let rule = match by_label.get(label) {
+                Some(rule) => *rule,
+                None => {
+                    let text = format!("{} {label} ({why})", tier.word());
+                    let id = format!("{prefix}{}", words::slug(label));
+                    let rule = self.rule(&id, subject, text, tier, place.clone());
+                    by_label.insert(label, rule);
+                    rule
+                }
+            };
+            let claim = Claim {
+                subject,
+                rule,
+                tier,
+                specificity: specificity::of_name(pattern, false, Protocol::Any),
+                ports: EVERY_PORT,
+                protocol: Protocol::Any,
+                // What is allowed here is only to be recorded.
+                flags: entry_flag::VERIFY_DNS | entry_flag::QUIC,
+                is_question: false,
+            };
+            self.names.push((pattern.clone(), claim));
+        }
     }
 }

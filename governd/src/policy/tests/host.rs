@@ -31,6 +31,7 @@ pub(super) struct TestHost {
     pub(super) users: HashMap<String, u32>,
     pub(super) cgroups: HashMap<String, Vec<u64>>,
     pub(super) containers: Vec<(ContainerFacts, u64)>,
+    pub(super) unclassified: Vec<u64>,
     pub(super) resolvers: Vec<IpAddr>,
     pub(super) search_domains: Vec<String>,
     pub(super) labels: HostLabels,
@@ -67,6 +68,10 @@ impl Host for TestHost {
     fn containers(&self, wanted: &ContainerMatch, _: Option<&Cgroup>) -> Vec<u64> {
         let fitting = self.containers.iter().filter(|(facts, _)| wanted.fits(facts));
         fitting.map(|(_, id)| *id).collect()
+    }
+
+    fn unclassified(&self) -> Vec<u64> {
+        self.unclassified.clone()
     }
 
     fn resolvers(&self) -> Vec<IpAddr> {

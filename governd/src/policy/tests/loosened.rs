@@ -157,6 +157,7 @@ fn what_documents_say_beside_rules_is_compared_field_by_field() {
             "bot versions: None Some(\"1\")",
         ),
         ("spec: {res", "spec: {on_log_failure: deny-ai, res", "host on_log_failure:"),
+        ("spec: {res", "spec: {unclassified: deny-ai, res", "host unclassified:"),
         (
             "spec: {res",
             "spec: {selftest: {every: 1h}, res",

@@ -17,4 +17,5 @@ mod reach;
 mod reference;
 mod testing;
 mod trial;
+mod unclassified;
 mod unrecorded;

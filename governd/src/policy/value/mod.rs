@@ -84,6 +84,35 @@ impl Posture {
     }
 }
 
+/// What happens to processes that are no registered agent as long as user space has still to say
+/// whether they are one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Unclassified {
+    /// They are as free as others that are not registered.
+    #[default]
+    Allow,
+    /// AI endpoints are denied to them.
+    DenyAi,
+}
+
+impl Unclassified {
+    /// The word in a document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::DenyAi => "deny-ai",
+        }
+    }
+
+    /// Reads `allow` or `deny-ai`.
+    ///
+    /// # Errors
+    /// Any other word.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        word(text, &[Self::Allow, Self::DenyAi].map(|one| (one.word(), one)))
+    }
+}
+
 /// What happens while the audit log cannot be written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LogFailure {
