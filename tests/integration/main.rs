@@ -34,6 +34,7 @@ mod network;
 mod newcomer;
 mod notices;
 mod odd;
+mod pages;
 mod policy;
 mod power;
 mod proof;
@@ -59,6 +60,7 @@ const SUBJECTS: &[&[Test]] = &[
     approval::TESTS,
     proof::TESTS,
     newcomer::TESTS,
+    pages::TESTS,
     destroy::TESTS,
     unseen::TESTS,
     input::TESTS,

@@ -85,8 +85,10 @@ impl Drop for Mapping {
 
 /// Bytes of a piece of memory that the allocator takes from the kernel by itself and gives back
 /// when it is freed, and of freed memory at the end of the heap that it keeps.
+#[cfg(target_env = "gnu")]
 const KEPT_BYTES: libc::c_int = 128 * 1_024;
 /// Heaps that threads share.
+#[cfg(target_env = "gnu")]
 const HEAPS: libc::c_int = 2;
 
 /// Has the allocator keep little of what is freed: a start takes several times what is needed
