@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("agents::the_inventory_survives_a_kill", the_inventory_survives_a_kill),
     ("agents::a_damaged_inventory_stops_nothing", a_damaged_inventory_stops_nothing),
     ("agents::bytes_of_open_connections_are_shown", bytes_of_open_connections_are_shown),
+    ("agents::what_a_shadow_agent_has_open_is_known", what_a_shadow_agent_has_open_is_known),
 ];
 
 const EXIT_INVALID: i32 = 3;
@@ -190,6 +191,77 @@ fn bytes_of_open_connections_are_shown(lab: &Lab) -> Result<()> {
         let now = bytes()?.context("no such destination any more")?;
         ensure!(is_right(now), "ended: {now:?}, and {open:?} before");
     }
+    daemon.stop()?;
+    Ok(())
+}
+
+/// Contacts a model's API, and then talks to itself where DNS over TLS would be spoken and to a
+/// server that is neither, until its input ends.
+const SHADOW: &str = "\
+import socket, sys
+socket.create_connection((sys.argv[1], 443)).close()
+own = socket.create_server(('127.0.0.1', 853))
+hidden = socket.create_connection(('127.0.0.1', 853))
+accepted, _ = own.accept()
+accepted.sendall(bytes(70))
+hidden.recv(70)
+with socket.create_connection((sys.argv[2], int(sys.argv[3]))) as sock:
+    sock.sendall(bytes(3000))
+    left = 3000
+    while left:
+        left -= len(sock.recv(left))
+    print('ready', flush=True)
+    sys.stdin.read()
+";
+
+fn what_a_shadow_agent_has_open_is_known(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "shadow-open")?;
+    place.write_policy(&policy::host("monitor"))?;
+    let daemon = place.start()?;
+    let (address, port) = (site::LEFT.address(Family::V4).to_string(), PORT_ECHO.to_string());
+    let mut talks = lab
+        .client(Family::V4, lab.tools().agent())
+        .args(["-c", SHADOW, site::OPENAI.name, address.as_str(), port.as_str()])
+        .start()?;
+    talks.line(wait::PATIENCE, |line| line == "ready")?;
+    let hidden = place.record("DNS out of sight", |each| {
+        let title = record::text(each, "/finding_info/title");
+        is_finding(each, "hidden-dns") && title.contains("127.0.0.1") && title.contains("TLS")
+    })?;
+    let bytes = |port: u64| -> Result<Option<[u64; 2]>> {
+        for agent in listed(&place, &[])? {
+            let shown = show(&place, record::text(&agent, "/id"))?;
+            let endpoints = shown.pointer("/endpoints").and_then(Value::as_array);
+            let mut endpoints = endpoints.into_iter().flatten();
+            let is_ours = |seen: &&Value| {
+                let host = record::text(seen, "/host");
+                record::number(seen, "/port") == Some(port)
+                    && (host == address || host == "127.0.0.1")
+            };
+            if let Some(seen) = endpoints.find(is_ours) {
+                ensure!(record::text(&shown, "/summary/state") == "shadow", "{shown}");
+                let number = |place: &str| record::number(seen, place).unwrap_or(0);
+                return Ok(Some([number("/sent_bytes"), number("/received_bytes")]));
+            }
+        }
+        Ok(None)
+    };
+    let is_right =
+        |[sent, received]: [u64; 2]| (3_000..=3_002).contains(&sent) && received == 3_000;
+    let open = wait::until("bytes of an open connection", wait::PATIENCE, || {
+        Ok(bytes(7)?.filter(|bytes| bytes[0] > 0))
+    })?;
+    ensure!(is_right(open), "open: {open:?} {hidden}");
+    let resolver = bytes(853)?.context("not contacted")?;
+    ensure!(resolver[1] == 70, "of one that it made itself, not of both ends: {resolver:?}");
+    talks.close_input();
+    talks.finish(wait::PATIENCE)?;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        let now = bytes(7)?.context("no such destination any more")?;
+        ensure!(is_right(now), "ended: {now:?}, and {open:?} before");
+    }
+    ensure!(bytes(443)?.is_none(), "the call to the model counts by its name");
     daemon.stop()?;
     Ok(())
 }

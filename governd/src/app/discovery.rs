@@ -8,7 +8,10 @@ use governd_common::{
     verdict::Verdict,
 };
 
-use super::{KnownServices, clock, declared::Declared, engine::Engine, images::Containers};
+use super::{
+    KnownServices, clock, connections::Connections, declared::Declared, engine::Engine,
+    images::Containers,
+};
 use crate::{
     audit::record::{Actor, Confidence, Finding, Record, Said},
     catalog::Catalog,
@@ -23,7 +26,7 @@ use crate::{
         sockets::{
             self,
             listeners::{Listener, Listeners},
-            open::{Meter, Open},
+            open::Meter,
         },
         table::Known,
     },
@@ -49,7 +52,8 @@ pub(super) struct Discovery {
     /// Looks for those who begin to listen; `None` if the system gave no thread.
     listeners: Option<Listeners>,
     /// Measures open connections; `None` if the system gave no thread.
-    meter: Option<Meter>,
+    pub(super) meter: Option<Meter>,
+    pub(super) connections: Connections,
     pub(super) proc: ProcFs,
     /// The environment that was read last: events of one process come in rows.
     latest: Option<(Arc<Process>, Arc<[String]>)>,
@@ -77,6 +81,7 @@ impl Discovery {
             containers: Containers::new(pods),
             listeners,
             meter,
+            connections: Connections::default(),
             proc,
             latest: None,
         }
@@ -105,7 +110,12 @@ impl Discovery {
         self.inventory.observe_listener(&sighting, port, clock::now_ms())
     }
 
-    fn contact(&mut self, actor: &Actor, subject: u32, contact: &Contact<'_>) -> Vec<Change> {
+    pub(super) fn contact(
+        &mut self,
+        actor: &Actor,
+        subject: u32,
+        contact: &Contact<'_>,
+    ) -> Vec<Change> {
         let environment = self.environment(actor);
         let place = self.containers.place(actor);
         let sighting = sighting(actor, place.as_deref(), &environment, subject);
@@ -258,29 +268,12 @@ impl Engine {
             is_denied: false,
         };
         let traffic = Traffic { sent_bytes: event.sent, received_bytes: event.received };
+        let traffic = self.discovery.connections.ended(event.cookie, traffic);
         let place = self.discovery.containers.place(actor);
         let subject = self.state.policy().registered(subject);
         let sighting = sighting(actor, place.as_deref(), &[], subject);
         let inventory = &mut self.discovery.inventory;
         inventory.observe_traffic(&sighting, &contact, traffic, clock::now_ms());
-    }
-
-    /// What went through the open connections of governed processes.
-    pub(super) fn discover_open(&mut self) {
-        let Discovery { meter: Some(meter), inventory, .. } = &mut self.discovery else { return };
-        let subjects = self.watch.subjects();
-        if let Some(open) = meter.latest() {
-            inventory.forget_open();
-            for Open { pid, peer, sent_bytes, received_bytes } in open {
-                let Some(subject) = subjects.get(&pid) else { continue };
-                let name = self.state.names.name(*subject, peer.ip().into(), 0);
-                let (name, address, port) = (name.as_deref(), peer.ip(), peer.port());
-                let contact = Contact { name, address, port, is_denied: false };
-                let traffic = Traffic { sent_bytes, received_bytes };
-                inventory.observe_open(pid, &contact, traffic);
-            }
-        }
-        meter.watch(subjects.keys().copied().collect());
     }
 
     /// Processes that began to listen on a model server's port.

@@ -13,6 +13,7 @@ pub mod bundle;
 pub mod catalogue;
 pub mod clock;
 pub mod confinement;
+mod connections;
 mod controls;
 mod declared;
 mod digests;

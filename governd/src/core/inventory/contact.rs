@@ -77,6 +77,21 @@ impl Inventory {
         }
     }
 
+    /// A connection of an agent is open no more, and only what was last seen of it is known.
+    pub fn observe_ended(
+        &mut self,
+        id: &str,
+        contact: &Contact<'_>,
+        traffic: Traffic,
+        now_ms: u64,
+    ) {
+        if let Some(agent) = self.agents.get_mut(id)
+            && agent.saw_traffic(contact, traffic, now_ms)
+        {
+            self.unsaved.add(&agent.id);
+        }
+    }
+
     /// Begins to count anew what went through the connections that are open.
     pub fn forget_open(&mut self) {
         for agent in self.agents.values_mut() {

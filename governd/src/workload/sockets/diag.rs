@@ -110,10 +110,13 @@ pub(super) struct InetSocket {
     pub(super) inode: u32,
 }
 
-/// A TCP connection, with what went through it.
+/// A TCP connection with what went through it, or a listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Measured {
     pub(super) inode: u64,
+    pub(super) cookie: u64,
+    pub(super) is_listener: bool,
+    pub(super) port: u16,
     pub(super) peer: SocketAddr,
     pub(super) sent_bytes: u64,
     pub(super) received_bytes: u64,
@@ -129,6 +132,9 @@ impl Measured {
         };
         Some(Self {
             inode: u64::from(socket.inode),
+            cookie: socket.id.cookie(),
+            is_listener: socket.state == STATE_LISTEN,
+            port: socket.id.source_port.get(),
             peer: socket.id.peer(socket.family),
             sent_bytes: counter(INFO_ACKED_AT)?,
             received_bytes: counter(INFO_RECEIVED_AT)?,
@@ -259,9 +265,10 @@ impl Diag {
         Ok(found)
     }
 
-    /// The open TCP connections of a family, at most `SOCKETS_MAX`.
+    /// The open TCP connections of a family and its listeners, at most `SOCKETS_MAX`.
     pub(super) fn measured(&mut self, family: u8) -> io::Result<Vec<Measured>> {
-        let (protocol, states, extensions) = (TCP, STATES_OPEN, 1 << (INFO - 1));
+        let (protocol, states, extensions) =
+            (TCP, STATES_OPEN | 1 << STATE_LISTEN, 1 << (INFO - 1));
         let id = SocketId::to_port(0);
         let request = InetRequest { family, protocol, extensions, pad: 0, states, id };
         let mut found = Vec::new();

@@ -26,8 +26,12 @@ use crate::workload::{
 pub struct Open {
     /// The process, one of those that have it.
     pub pid: u32,
+    /// The socket's cookie, as programs see it.
+    pub cookie: u64,
     /// The other side.
     pub peer: SocketAddr,
+    /// Whether the other side made it: somebody listens on the port of this side.
+    pub is_accepted: bool,
     /// Bytes sent that the other side has.
     pub sent_bytes: u64,
     /// Bytes received.
@@ -102,11 +106,14 @@ fn look(proc: &ProcFs, visitor: &Visitor, pids: &[u32]) -> Result<Vec<Open>, Vis
     }
     for namespace in NetworkNamespace::of_processes(proc, pids.iter().copied(), &mut seen) {
         let listed = of_both(visitor, &namespace, Diag::measured)?;
-        for Measured { inode, peer, sent_bytes, received_bytes } in listed {
+        let listeners: HashSet<u16> =
+            listed.iter().filter(|one| one.is_listener).map(|one| one.port).collect();
+        for one in listed.into_iter().filter(|one| !one.is_listener) {
             // Inodes of sockets are of one file system for all namespaces.
-            if let Some(pid) = owners.remove(&inode) {
-                found.push(Open { pid, peer, sent_bytes, received_bytes });
-            }
+            let Some(pid) = owners.remove(&one.inode) else { continue };
+            let Measured { cookie, port, peer, sent_bytes, received_bytes, .. } = one;
+            let is_accepted = listeners.contains(&port);
+            found.push(Open { pid, cookie, peer, is_accepted, sent_bytes, received_bytes });
         }
     }
     Ok(found)
@@ -141,6 +148,8 @@ mod tests {
                 let (sent, received) = (of(to), of(client.local_addr().unwrap()));
                 assert_eq!((sent.pid, sent.received_bytes), (std::process::id(), 500), "{host}");
                 assert_eq!(received.received_bytes, 3_000, "{host}");
+                assert_eq!((sent.is_accepted, received.is_accepted), (false, true), "{host}");
+                assert_ne!((sent.cookie, received.cookie), (0, 0), "{host}");
                 // A SYN takes a place in the sequence.
                 assert!((3_000..=3_001).contains(&sent.sent_bytes), "{host}: {sent:?}");
             }
