@@ -9,6 +9,7 @@ use super::{
     ReadError, key, retention,
     segment::{self, Entry, decode_all, entry_offset, parse_header, read_whole},
     storage::Filesystem,
+    within::Within,
 };
 use crate::audit::{
     checkpoint::{Checkpoint, NoteError, Opens as _, Verifier, note_len},
@@ -62,6 +63,21 @@ pub fn verify<F: Filesystem>(
     directory: &Path,
     key: &Verifier,
 ) -> Result<Report, ReadError> {
+    verify_within(filesystem, directory, key, Within::default())
+}
+
+/// The same of the segments alone that have what was logged within some time. What is behind them
+/// and before them is not looked at.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_within<F: Filesystem>(
+    filesystem: &F,
+    directory: &Path,
+    key: &Verifier,
+    within: Within,
+) -> Result<Report, ReadError> {
     let keys = keys(filesystem, directory, key)?;
     let unreadable = |source| ReadError::Io { path: directory.to_owned(), source };
     let is_live = is_live(filesystem, directory).map_err(unreadable)?;
@@ -72,11 +88,16 @@ pub fn verify<F: Filesystem>(
         Err(_) => verification.keys_fail(),
     }
     let keys = keys.unwrap_or_else(|_| Keys::from(key.clone()));
-    for (position, base) in bases.iter().enumerate() {
-        if !verification.goes_on() {
+    let wanted = within.segments(filesystem, directory, &bases).map_err(unreadable)?;
+    if wanted.start > 0 {
+        verification.tell();
+    }
+    let is_live = is_live && wanted.end == bases.len();
+    for position in wanted.clone() {
+        let Some(base) = bases.get(position).filter(|_| verification.goes_on()) else {
             break;
-        }
-        let may_grow = is_live && position + 1 == bases.len();
+        };
+        let may_grow = is_live && position + 1 == wanted.end;
         let files = Files::read(filesystem, directory, *base)?;
         files.feed(&mut verification, *base, &keys, may_grow);
     }

@@ -74,6 +74,8 @@ mod values;
 #[cfg(test)]
 mod values_tests;
 
+mod within;
+
 use std::{io, path::PathBuf};
 
 pub use self::{
@@ -81,13 +83,14 @@ pub use self::{
     cursor::Cursor,
     durations::{COMMIT_BOUNDS_S, CommitDurations},
     extract::{ExportError, export},
-    inspect::{keys, public_key, verify},
+    inspect::{keys, public_key, verify, verify_within},
     keeper::{Fresh, Keeper, KeeperOptions, Observer, Progress, Refused},
     notes::{Note, Notes, beginning, note_after, root_at},
     prove::{ProveError, prove},
     reader::{Line, Reader},
     storage::{Disk, File, Filesystem},
     values::{Values, count as count_values, erase_before},
+    within::Within,
 };
 use super::record::RECORD_BYTES_MAX;
 

@@ -14,6 +14,7 @@ use super::{
     Keep, segment,
     storage::{File, Filesystem, read_up_to},
     values,
+    within::LOGGED,
 };
 use crate::audit::{
     record::{RECORD_BYTES_MAX, Retention},
@@ -21,8 +22,6 @@ use crate::audit::{
 };
 
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
-/// As records have it.
-const LOGGED: &str = "\"logged_time\":";
 /// Bytes of lines that are looked at at once.
 const CHUNK_BYTES: usize = 1 << 20;
 

@@ -1,14 +1,15 @@
 //! `governd audit verify`: whether the log is what this host signed.
 
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Log, Outcome, against, unreadable};
+use super::{Log, Outcome, against, moment, unreadable};
 use crate::{
     audit::{
         canonical::integer,
         checkpoint::Verifier,
-        log::{self, Disk},
+        log::{self, Disk, Within},
         verify::{Fault, Report, Wrong},
     },
     cli::{
@@ -27,6 +28,13 @@ pub(super) struct Verify {
     /// a file, as `governd sink receipt` prints it.
     #[arg(long, value_name = "sink|FILE")]
     against: Option<String>,
+    /// Only what was logged from this time on: `2026-03-01`, `2026-03-01T08:00`, with a zone
+    /// `2026-03-01T08:00Z`, or that long ago: `90m`, `36h`, `30d`. Whole segments are looked at.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    from: Option<Timestamp>,
+    /// Only what was logged before this time.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    to: Option<Timestamp>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -36,17 +44,21 @@ impl Verify {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
         let key = self.log.key()?;
-        let report = log::verify(&Disk, &self.log.directory(), &key).map_err(unreadable)?;
+        let ms = |time: Timestamp| u64::try_from(time.as_millisecond()).unwrap_or(0);
+        let within = Within { from_ms: self.from.map(ms), to_ms: self.to.map(ms) };
+        let report = log::verify_within(&Disk, &self.log.directory(), &key, within);
+        let report = report.map_err(unreadable)?;
+        let is_whole = within == Within::default();
         let receipt = self.against.as_deref().map(|name| against::judge(&self.log, name));
         let receipt = receipt.transpose()?;
         if printer.is_json() {
-            let mut value = value(&report, &key);
+            let mut value = value(&report, &key, is_whole);
             if let (Some(receipt), Some(fields)) = (&receipt, value.as_object_mut()) {
                 fields.insert("receipt".to_owned(), receipt.value());
             }
             printer.value(&value).map_err(unwritable)?;
         } else {
-            for line in lines(&report, &key, &printer) {
+            for line in lines(&report, &key, is_whole, &printer) {
                 printer.line(line).map_err(unwritable)?;
             }
             if let Some(receipt) = &receipt {
@@ -58,7 +70,7 @@ impl Verify {
     }
 }
 
-fn value(report: &Report, key: &Verifier) -> Value {
+fn value(report: &Report, key: &Verifier, is_whole: bool) -> Value {
     let Report { first, records, checkpoints, signed, root, wrong } = report;
     let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
     let wrong = wrong.map(|Wrong { first, last, fault }| {
@@ -72,17 +84,21 @@ fn value(report: &Report, key: &Verifier) -> Value {
         "root": root,
         "signed": integer(*signed),
         "unchanged": wrong.is_none(),
+        "whole": is_whole,
         "wrong": wrong,
     })
 }
 
-fn lines(report: &Report, key: &Verifier, printer: &Printer) -> Vec<String> {
+fn lines(report: &Report, key: &Verifier, is_whole: bool, printer: &Printer) -> Vec<String> {
     let Report { first, records, checkpoints, signed, wrong, .. } = report;
+    let count = if is_whole { *signed } else { signed.saturating_sub(*first) };
     let held =
-        format!("{signed} records are what {} signed, by {checkpoints} checkpoints", key.name());
+        format!("{count} records are what {} signed, by {checkpoints} checkpoints", key.name());
     let Some(Wrong { first, last, fault }) = wrong else {
         let mut lines = vec![format!("{} {held}", printer.paint(Tone::Good, "unchanged:"))];
-        if *first > 0 {
+        if !is_whole {
+            lines.push(format!("they begin with record {first}; no others were looked at"));
+        } else if *first > 0 {
             lines.push(format!("{first} before them were deleted, as a record says"));
         }
         if records > signed {
@@ -111,7 +127,7 @@ mod tests {
 
     fn verify(state_dir: &Path, key: Option<String>) -> Outcome {
         let log = Log { state_dir: state_dir.to_owned(), key };
-        Verify { log, against: None, json: true }.run()
+        Verify { log, against: None, from: None, to: None, json: true }.run()
     }
 
     #[test]
@@ -164,10 +180,17 @@ mod tests {
             wrong: Some(Wrong { first, last, fault }),
             ..good.clone()
         };
-        let text = |report: &Report| lines(report, key.verifier(), &printer).join("\n");
+        let text = |report: &Report| lines(report, key.verifier(), true, &printer).join("\n");
         let held = "10 records are what governd/host-a signed, by 4 checkpoints";
         let crash = "a crash can leave this: start governd, stop it, and verify again";
         let changed = |what: &str| format!("changed: {what}\n{held}");
+        let part = lines(&Report { first: 4, ..good.clone() }, key.verifier(), false, &printer);
+        let of_part = [
+            "unchanged: 6 records are what governd/host-a signed, by 4 checkpoints",
+            "they begin with record 4; no others were looked at",
+            "2 more are being written",
+        ];
+        assert_eq!(part, of_part);
         assert_eq!(text(&good), format!("unchanged: {held}\n2 more are being written"));
         assert_eq!(
             text(&wrong(10, 10, Fault::Record)),
