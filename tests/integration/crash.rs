@@ -41,13 +41,13 @@ const SINK_PORT_MIN: u16 = 20_000;
 const SINK_PORTS: u16 = 6_000;
 /// A word on a command line.
 const PERSONAL: &str = "of-dana-and-nobody-else";
-const HOST: &str = "web-1";
+pub(crate) const HOST: &str = "web-1";
 /// Longest time that one of them is left to work.
 const WORK_MAX: Duration = Duration::from_millis(1_500);
 /// Between two looks at what takes a process to look at.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long the sink may take to have everything: a host waits for up to a minute after failures.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 /// Destinations of the client: networks that nothing routes to.
 const NETWORK: &str = "10.78.";
 const PORTS: u64 = 50_000;
@@ -155,6 +155,19 @@ impl<'p> Sink<'p> {
         let running = self.running.take().context("the sink does not run")?;
         running.signal(Signal::KILL)?;
         running.finish(wait::PATIENCE).map(drop)
+    }
+
+    /// Ends it, and starts it again.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        let running = self.running.take().context("the sink does not run")?;
+        running.signal(Signal::TERM)?;
+        running.finish(wait::PATIENCE)?.success()?;
+        self.start()
+    }
+
+    /// What hosts reach it by.
+    pub(crate) fn name(&self) -> &str {
+        self.address.rsplit_once(':').map_or("", |(name, _)| name)
     }
 
     /// Lets the host of the place in.

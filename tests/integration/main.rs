@@ -41,6 +41,7 @@ mod proof;
 mod quarantine;
 mod recall;
 mod record;
+mod sink;
 mod swap;
 mod unseen;
 mod verbs;
@@ -74,6 +75,7 @@ const SUBJECTS: &[&[Test]] = &[
     disk::TESTS,
     network::TESTS,
     power::TESTS,
+    sink::TESTS,
     lifecycle::TESTS,
     gap::TESTS,
 ];

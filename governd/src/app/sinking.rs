@@ -20,6 +20,7 @@ use crate::{
 
 const DIRECTORY: &str = "log";
 const SEVERITY_INFORMATIONAL: u8 = 1;
+const SEVERITY_LOW: u8 = 2;
 const SEVERITY_MEDIUM: u8 = 3;
 const SEVERITY_FATAL: u8 = 6;
 
@@ -65,6 +66,7 @@ pub fn tell(recorder: Recorder) -> Tell {
             Weight::Alarm => tracing::error!(what, who, detail, "a host's log is not what it was"),
             Weight::Refused => tracing::warn!(what, who, detail, count, "refused"),
             Weight::News => tracing::info!(what, who, detail, "of a host"),
+            Weight::Own => tracing::info!(what, detail, "of the sink"),
         }
         recorder.record(Record::Finding(finding(&notice)));
     })
@@ -76,6 +78,7 @@ fn finding(notice: &Notice) -> Finding {
         Weight::Alarm => (format!("host-{what}"), SEVERITY_FATAL),
         Weight::Refused => ("sink-refused".to_owned(), SEVERITY_MEDIUM),
         Weight::News => (format!("host-{what}"), SEVERITY_INFORMATIONAL),
+        Weight::Own => (format!("sink-{what}"), SEVERITY_LOW),
     };
     Finding {
         uid: format!("{kind}/{what}/{who}").into(),
@@ -105,6 +108,7 @@ mod tests {
             (Weight::Alarm, "rewind", "host-rewind", 6),
             (Weight::Refused, "malformed", "sink-refused", 3),
             (Weight::News, "late", "host-late", 1),
+            (Weight::Own, "keys", "sink-keys", 2),
         ];
         for (weight, what, ..) in rows {
             let (who, detail) = ("web-1".to_owned(), "it is so".to_owned());

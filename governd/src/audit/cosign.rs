@@ -2,11 +2,14 @@
 //! (C2SP tlog-cosignature, `cosignature/v1`). Pure: time and the seed of a new key come in as
 //! values.
 
+mod keys;
+
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
+pub use self::keys::{Cosigners, Witnesses};
 use super::{checkpoint::SEED_BYTES, tree::sha256};
 
 const PUBLIC_KEY_BYTES: usize = 32;
@@ -48,6 +51,11 @@ impl Witness {
         let (name, public_key) = parse_key(text).ok_or(CosignError::Key)?;
         let witness = Self { name: name.to_owned(), public_key };
         if witness.to_string() == text { Ok(witness) } else { Err(CosignError::Key) }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Checks that a note carries this witness's cosignature, and gives its time in seconds since

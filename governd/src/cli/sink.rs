@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod beside;
+mod rotate;
 
 const DIRECTORY: &str = "/var/lib/governd-sink";
 const LISTEN: &str = "[::]:7443";
@@ -58,9 +59,12 @@ enum Verb {
     Init(Init),
     /// Give the sink another key and certificate, and the names in it; hosts need nothing.
     Certify(Certify),
+    /// Replace the authority and the key by which the sink cosigns; hosts go on meanwhile.
+    RotateKeys(rotate::RotateKeys),
     /// Run the sink.
     Run(Run),
     /// Print a token that lets one host in, once.
+    #[command(visible_alias = "enroll-token")]
     Token(Token),
     /// Say which hosts there are, how much of their logs is here, and what is wrong with them.
     Hosts(Hosts),
@@ -174,6 +178,7 @@ impl Sink {
         match self.verb {
             Verb::Init(verb) => verb.run(),
             Verb::Certify(verb) => verb.run(),
+            Verb::RotateKeys(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Token(verb) => verb.run(),
             Verb::Hosts(verb) => verb.run(),
@@ -265,7 +270,7 @@ impl Token {
         let secret = BASE64URL.encode(secret);
         let expires_s = now_s().saturating_add(u64::from(self.hours) * HOUR_S);
         self.place.store()?.add_token(&secret, &self.host, expires_s).map_err(failed)?;
-        let token = uplink::token(&self.sink, authority.ca(), &secret);
+        let token = uplink::token(&self.sink, &authority.keys().ca, &secret);
         Printer::new(false).line(token).map_err(unwritable)?;
         Ok(Exit::Yes)
     }
@@ -341,7 +346,7 @@ impl Verify {
         let mut exit = Exit::Yes;
         for host in store.hosts().map_err(failed)? {
             let Host { name, first, size, .. } = &host;
-            let report = store.verify(&host, authority.cosigner().witness()).map_err(failed)?;
+            let report = store.verify(&host, &authority.cosigners().witnesses()).map_err(failed)?;
             let line = match report.wrong {
                 None => {
                     let word = printer.paint(Tone::Good, "unchanged:");

@@ -2,6 +2,8 @@
 //! of hosts. Whom a certificate belongs to is looked up by its fingerprint, so that one which the
 //! store does not know opens nothing, whoever signed it.
 
+mod change;
+
 use std::{
     io,
     net::IpAddr,
@@ -9,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::{ToSpan as _, Zoned};
+use jiff::{Timestamp, ToSpan as _, Zoned};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SignatureAlgorithm,
@@ -21,14 +23,22 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use super::files;
-use crate::audit::{checkpoint::SEED_BYTES, cosign::Cosigner, tree::sha256};
+pub use self::change::{begin, finish};
+use super::{files, wire::SinkKeys};
+use crate::audit::{
+    checkpoint::SEED_BYTES,
+    cosign::{Cosigner, Cosigners},
+    tree::sha256,
+};
 
 const CA_CERTIFICATE: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
 const SERVER_CERTIFICATE: &str = "server.pem";
 const SERVER_KEY: &str = "server.key";
 const WITNESS_KEY: &str = "witness.key";
+/// Key and certificate of the authority that is to replace the other one.
+const NEXT: &str = "next.pem";
+const CERTIFICATE_MARK: &str = "-----BEGIN CERTIFICATE-----";
 const CA_NAME: &str = "governd sink";
 const CA_DAYS: i64 = 3_650;
 const SERVER_DAYS: i64 = 1_825;
@@ -66,6 +76,15 @@ pub enum AuthorityError {
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     Randomness,
+    /// One change at a time.
+    #[error("the keys of the sink in {} are being replaced already", .0.display())]
+    Changing(PathBuf),
+    /// There is no change to finish.
+    #[error("the keys of the sink in {} are not being replaced", .0.display())]
+    NotChanging(PathBuf),
+    /// Hosts would not take more.
+    #[error("this sink had as many keys to cosign with as a sink may have")]
+    TooMany,
 }
 
 impl AuthorityError {
@@ -80,16 +99,77 @@ impl AuthorityError {
             Self::Tls(_) => "restore the directory from a backup, or make a new sink",
             Self::Point => "enroll with the same version of governd as the sink's",
             Self::Randomness => "try again once the system has started",
+            Self::Changing(_) => "finish that with `governd sink rotate-keys --finish`",
+            Self::NotChanging(_) => "begin with `governd sink rotate-keys`",
+            Self::TooMany => "make a new sink, and enroll the hosts there",
         }
     }
 }
 
 /// Keys and certificates of a sink.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    ca: String,
-    cosigner: Cosigner,
+    current: Ca,
+    /// What replaces it, in a while.
+    next: Option<Ca>,
+    cosigners: Cosigners,
+    keys: SinkKeys,
+    digest: String,
     server: Arc<ServerConfig>,
+}
+
+/// What signs certificates.
+struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    /// In PEM.
+    certificate: String,
+    fingerprint: [u8; 32],
+}
+
+impl Ca {
+    fn new(key: KeyPair) -> Result<Self, AuthorityError> {
+        let certificate = ca_parameters().self_signed(&key)?;
+        let fingerprint = fingerprint(certificate.der());
+        let issuer = Issuer::new(ca_parameters(), key);
+        Ok(Self { issuer, certificate: certificate.pem(), fingerprint })
+    }
+
+    /// Reads the text of a file; the certificate is in it, too, or it is this one.
+    fn parse(path: &Path, text: &str, certificate: &str) -> Result<Self, AuthorityError> {
+        let own = text.find(CERTIFICATE_MARK).and_then(|at| text.get(at..));
+        let certificate = own.unwrap_or(certificate).to_owned();
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|error| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, error);
+            AuthorityError::File { path: path.to_owned(), source }
+        })?;
+        let issuer = Issuer::new(ca_parameters(), KeyPair::from_pem(text)?);
+        Ok(Self { issuer, fingerprint: fingerprint(&der), certificate })
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
+    /// For its file: the key, and behind it the certificate.
+    fn text(&self) -> String {
+        self.issuer.key().serialize_pem() + &self.certificate
+    }
+
+    /// Makes a host's certificate for so many days, in PEM, and its fingerprint.
+    fn certify(
+        &self,
+        host: &str,
+        point: &[u8],
+        days: i64,
+    ) -> Result<(String, [u8; 32]), AuthorityError> {
+        let key: [u8; POINT_BYTES] = point.try_into().map_err(|_| AuthorityError::Point)?;
+        if key.first() != Some(&POINT_MARK) {
+            return Err(AuthorityError::Point);
+        }
+        let purpose = ExtendedKeyUsagePurpose::ClientAuth;
+        let parameters = leaf_parameters(host, days, purpose);
+        let certificate = parameters.signed_by(&HostKey(key), &self.issuer)?;
+        Ok((certificate.pem(), fingerprint(certificate.der())))
+    }
 }
 
 /// The key that a host made for its certificate.
@@ -110,28 +190,18 @@ impl PublicKeyData for HostKey {
 /// # Errors
 /// If there is one in the directory already, or files cannot be written.
 pub fn create(directory: &Path, names: &[String]) -> Result<(), AuthorityError> {
-    let file = |name: &str| directory.join(name);
-    let failed = |path: PathBuf| |source| AuthorityError::File { path, source };
-    if file(CA_KEY).exists() {
+    if file(directory, CA_KEY).exists() {
         return Err(AuthorityError::Exists(directory.to_owned()));
     }
-    files::make_directory(directory).map_err(failed(directory.to_owned()))?;
-    let write =
-        |name: &str, text: &str| files::write(&file(name), text).map_err(failed(file(name)));
-    let mut seed = [0; SEED_BYTES];
-    SystemRandom::new().fill(&mut seed).map_err(|_| AuthorityError::Randomness)?;
-    let name = names.first().map_or("governd-sink", String::as_str);
-    let cosigner = Cosigner::new(name, seed).map_err(|_| AuthorityError::Randomness)?;
-    let ca_key = KeyPair::generate()?;
-    let ca = ca_parameters().self_signed(&ca_key)?.pem();
-    let issuer = Issuer::new(ca_parameters(), ca_key);
-    let (server, server_key) = server_pair(&issuer, names)?;
-    write(WITNESS_KEY, &cosigner.secret())?;
-    write(CA_CERTIFICATE, &ca)?;
-    write(SERVER_CERTIFICATE, &server)?;
-    write(SERVER_KEY, &server_key)?;
+    let failed = |source| AuthorityError::File { path: directory.to_owned(), source };
+    files::make_directory(directory).map_err(failed)?;
+    let cosigner = new_cosigner(names.first().map_or("governd-sink", String::as_str))?;
+    let ca = Ca::new(KeyPair::generate()?)?;
+    put(directory, WITNESS_KEY, &Cosigners::from(cosigner).secret())?;
+    put(directory, CA_CERTIFICATE, &ca.certificate)?;
+    put_server(directory, &ca.issuer, names)?;
     // The last: with it, a sink is there.
-    write(CA_KEY, &issuer.key().serialize_pem())
+    put(directory, CA_KEY, &ca.text())
 }
 
 /// Makes another key and certificate for the server, by which hosts reach it under these names; it
@@ -140,14 +210,45 @@ pub fn create(directory: &Path, names: &[String]) -> Result<(), AuthorityError> 
 /// # Errors
 /// If there is no sink in the directory, or files cannot be written.
 pub fn replace_server(directory: &Path, names: &[String]) -> Result<(), AuthorityError> {
-    let (certificate, key) = server_pair(&Authority::open(directory)?.issuer, names)?;
-    let write = |name: &str, text: &str| {
-        let path = directory.join(name);
-        files::write(&path, text).map_err(|source| AuthorityError::File { path, source })
-    };
+    put_server(directory, &Authority::open(directory)?.current.issuer, names)
+}
+
+fn file(directory: &Path, name: &str) -> PathBuf {
+    directory.join(name)
+}
+
+fn put(directory: &Path, name: &str, text: &str) -> Result<(), AuthorityError> {
+    let path = file(directory, name);
+    files::write(&path, text).map_err(|source| AuthorityError::File { path, source })
+}
+
+fn put_server(
+    directory: &Path,
+    issuer: &Issuer<'_, KeyPair>,
+    names: &[String],
+) -> Result<(), AuthorityError> {
+    let (certificate, key) = server_pair(issuer, names)?;
     // Both in one step; the file of the key alone is what earlier versions read.
-    write(SERVER_CERTIFICATE, &format!("{certificate}{key}"))?;
-    write(SERVER_KEY, &key)
+    put(directory, SERVER_CERTIFICATE, &format!("{certificate}{key}"))?;
+    put(directory, SERVER_KEY, &key)
+}
+
+fn read(directory: &Path, name: &str) -> Result<String, AuthorityError> {
+    let path = file(directory, name);
+    std::fs::read_to_string(&path).map_err(|source| AuthorityError::File { path, source })
+}
+
+fn new_cosigner(name: &str) -> Result<Cosigner, AuthorityError> {
+    let mut seed = [0; SEED_BYTES];
+    SystemRandom::new().fill(&mut seed).map_err(|_| AuthorityError::Randomness)?;
+    Cosigner::new(name, seed).map_err(|_| AuthorityError::Randomness)
+}
+
+fn cosigners(directory: &Path) -> Result<Cosigners, AuthorityError> {
+    Cosigners::parse(&read(directory, WITNESS_KEY)?).map_err(|error| {
+        let source = io::Error::new(io::ErrorKind::InvalidData, error);
+        AuthorityError::File { path: file(directory, WITNESS_KEY), source }
+    })
 }
 
 /// A certificate for the server and its key, in PEM.
@@ -169,34 +270,48 @@ impl Authority {
     /// # Errors
     /// If files are missing or not what they should be.
     pub fn open(directory: &Path) -> Result<Self, AuthorityError> {
-        let read = |name: &str| {
-            let path = directory.join(name);
-            std::fs::read_to_string(&path).map_err(|source| AuthorityError::File { path, source })
+        let certificate = read(directory, CA_CERTIFICATE)?;
+        let path = file(directory, CA_KEY);
+        let current = Ca::parse(&path, &read(directory, CA_KEY)?, &certificate)?;
+        let next = change::next(directory, &current)?;
+        let cosigners = cosigners(directory)?;
+        let trusted = next.as_ref().map_or("", |next| next.certificate.as_str());
+        let mut keys = SinkKeys {
+            ca: format!("{}{trusted}", current.certificate),
+            witnesses: cosigners.witnesses().to_string(),
+            cosigned: String::new(),
         };
-        let ca = read(CA_CERTIFICATE)?;
-        let issuer = Issuer::new(ca_parameters(), KeyPair::from_pem(&read(CA_KEY)?)?);
-        let cosigner = Cosigner::parse(read(WITNESS_KEY)?.trim()).map_err(|error| {
-            let source = io::Error::new(io::ErrorKind::InvalidData, error);
-            AuthorityError::File { path: directory.join(WITNESS_KEY), source }
-        })?;
-        let chain = read(SERVER_CERTIFICATE)?;
+        let digest = keys.digest();
+        let now_s = Timestamp::now().as_second().unsigned_abs();
+        keys.cosigned = cosigners.cosign(&SinkKeys::note(&digest), now_s);
+        let chain = read(directory, SERVER_CERTIFICATE)?;
         // One that replaced another has its key behind it.
         let key = match PrivateKeyDer::from_pem_slice(chain.as_bytes()) {
             Ok(_) => chain.clone(),
-            Err(_) => read(SERVER_KEY)?,
+            Err(_) => read(directory, SERVER_KEY)?,
         };
-        let server = server_config(&ca, &chain, &key).map_err(AuthorityError::Tls)?;
-        Ok(Self { issuer, ca, cosigner, server: Arc::new(server) })
+        let server = server_config(&keys.ca, &chain, &key).map_err(AuthorityError::Tls)?;
+        Ok(Self { current, next, cosigners, keys, digest, server: Arc::new(server) })
     }
 
-    /// The authority's own certificate, in PEM.
-    pub fn ca(&self) -> &str {
-        &self.ca
+    /// What hosts trust this sink by.
+    pub fn keys(&self) -> &SinkKeys {
+        &self.keys
+    }
+
+    /// What these keys are known by.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The fingerprint of the authority that is to replace the one in use, where there is one.
+    pub fn next(&self) -> Option<&[u8; 32]> {
+        self.next.as_ref().map(|next| &next.fingerprint)
     }
 
     /// What cosigns checkpoints.
-    pub fn cosigner(&self) -> &Cosigner {
-        &self.cosigner
+    pub fn cosigners(&self) -> &Cosigners {
+        &self.cosigners
     }
 
     /// For the server's connections.
@@ -212,6 +327,18 @@ impl Authority {
         self.certify(host, point, HOST_DAYS)
     }
 
+    /// The same by the next authority, where there is one: for a host that trusts it.
+    ///
+    /// # Errors
+    /// If the key is none.
+    pub fn issue_next(
+        &self,
+        host: &str,
+        point: &[u8],
+    ) -> Result<(String, [u8; 32]), AuthorityError> {
+        self.next.as_ref().unwrap_or(&self.current).certify(host, point, HOST_DAYS)
+    }
+
     /// The same for so many days from now.
     pub(crate) fn certify(
         &self,
@@ -219,14 +346,7 @@ impl Authority {
         point: &[u8],
         days: i64,
     ) -> Result<(String, [u8; 32]), AuthorityError> {
-        let key: [u8; POINT_BYTES] = point.try_into().map_err(|_| AuthorityError::Point)?;
-        if key.first() != Some(&POINT_MARK) {
-            return Err(AuthorityError::Point);
-        }
-        let purpose = ExtendedKeyUsagePurpose::ClientAuth;
-        let parameters = leaf_parameters(host, days, purpose);
-        let certificate = parameters.signed_by(&HostKey(key), &self.issuer)?;
-        Ok((certificate.pem(), fingerprint(certificate.der())))
+        self.current.certify(host, point, days)
     }
 }
 

@@ -198,6 +198,7 @@ impl Client {
             }
             wire::APPEND if is_post => self.append(request).await,
             wire::STATE if request.method() == Method::GET => self.call(Ask::State).await,
+            wire::KEYS if request.method() == Method::GET => self.call(Ask::Keys).await,
             _ => {
                 let error = format!("there is no {path} to be asked like this");
                 Err(Answer::refused(StatusCode::NOT_FOUND, "path", &error))

@@ -18,7 +18,9 @@ use super::{
     counts::Counts,
     notice::{Notice, Tell, Weight},
     pack::{self, Unpacked},
-    store::{AppendError, Arrival, EnrollError, Host, SILENT, Store, StoreError},
+    store::{
+        AppendError, Arrival, Certificate, EnrollError, Host, ITSELF, SILENT, Store, StoreError,
+    },
     wire::{Appended, Enroll, Enrolled, IDLE_S, Renew, State},
 };
 use crate::audit::{
@@ -58,6 +60,7 @@ pub(super) enum Ask {
     Enroll(Enroll),
     Renew(Renew),
     State,
+    Keys,
     /// A batch, and its bytes.
     Append(Unpacked, Bytes),
 }
@@ -72,6 +75,21 @@ impl Call {
     }
 }
 
+/// Who showed a certificate.
+struct Known {
+    host: Host,
+    /// Whether it is time for another one.
+    is_old: bool,
+    /// Whether the authority that issued it is being replaced.
+    is_former: bool,
+}
+
+impl Known {
+    const fn should_renew(&self) -> bool {
+        self.is_old || self.is_former
+    }
+}
+
 type Waiting = Vec<(oneshot::Sender<Answer>, Answer)>;
 
 /// The owner of the store.
@@ -83,8 +101,8 @@ pub(super) struct Keeper {
     notices: Vec<Notice>,
     /// Hosts as they are in the store, with the group that is being made durable.
     hosts: HashMap<i64, Host>,
-    /// Whose certificates are known, and since when they are valid.
-    certificates: HashMap<[u8; 32], (i64, u64)>,
+    /// Certificates that were shown.
+    certificates: HashMap<[u8; 32], Certificate>,
     sessions: HashMap<i64, u64>,
     /// Refusals since the last look, by client and word.
     refusals: HashMap<(String, String), (String, u64)>,
@@ -139,7 +157,8 @@ impl Keeper {
                     reply.send(answer).ok();
                 }
                 Call::Name { who, reply } => {
-                    let host = self.known(Some(who)).map(|known| known.map(|(host, _)| host.name));
+                    let host =
+                        self.known(Some(who)).map(|known| known.map(|known| known.host.name));
                     reply.send(host.map_err(|error| failed(&error))).ok();
                 }
                 Call::Refused { who, what, detail } => self.refused(who, what, detail),
@@ -200,36 +219,52 @@ impl Keeper {
             Ask::Enroll(request) => Ok(self.enroll(&request)),
             Ask::Renew(request) => self.renew(who, &request),
             Ask::State => self.state(who),
+            Ask::Keys => Ok(match self.known(who)? {
+                Some(_) => Answer::of(self.authority.keys()),
+                None => Answer::certificate(),
+            }),
             Ask::Append(..) => Ok(Answer::unavailable()),
         }
     }
 
-    /// The host of a certificate, and whether the certificate is old.
-    fn known(&mut self, who: Fingerprint) -> Result<Option<(Host, bool)>, StoreError> {
+    /// The host of a certificate, and whether it should get another one: for its age, or because
+    /// another authority has to have issued it.
+    fn known(&mut self, who: Fingerprint) -> Result<Option<Known>, StoreError> {
         let Some(who) = who else {
             return Ok(None);
         };
-        let is_old = |issued_s| is_old(issued_s, now_s());
-        if let Some((id, issued_s)) = self.certificates.get(&who)
-            && let Some(host) = self.hosts.get(id)
+        if let Some(certificate) = self.certificates.get(&who)
+            && let Some(host) = self.hosts.get(&certificate.host)
         {
-            return Ok(Some((host.clone(), is_old(*issued_s))));
+            return Ok(Some(self.knows(host.clone(), *certificate)));
         }
-        let Some((host, issued_s)) = self.store.host_of(&who)? else {
+        let Some((host, certificate)) = self.store.host_of(&who)? else {
             return Ok(None);
         };
-        self.certificates.insert(who, (host.id, issued_s));
-        let host = self.hosts.entry(host.id).or_insert(host);
-        Ok(Some((host.clone(), is_old(issued_s))))
+        self.certificates.insert(who, certificate);
+        let host = self.hosts.entry(host.id).or_insert(host).clone();
+        Ok(Some(self.knows(host, certificate)))
+    }
+
+    fn knows(&self, host: Host, certificate: Certificate) -> Known {
+        let Certificate { issued_s, authority, .. } = certificate;
+        let is_former = self.authority.next().is_some_and(|next| authority != Some(*next));
+        Known { host, is_old: is_old(issued_s, now_s()), is_former }
     }
 
     fn state(&mut self, who: Fingerprint) -> Result<Answer, StoreError> {
-        let Some((host, renew)) = self.known(who)? else {
+        let Some(known) = self.known(who)? else {
             return Ok(Answer::certificate());
         };
-        let session = self.sessions.entry(host.id).or_default();
+        let session = self.sessions.entry(known.host.id).or_default();
         *session += 1;
-        Ok(Answer::of(&State { size: host.size, session: *session, renew, beside: true }))
+        Ok(Answer::of(&State {
+            size: known.host.size,
+            session: *session,
+            renew: known.should_renew(),
+            beside: true,
+            keys: self.authority.digest().to_owned(),
+        }))
     }
 
     fn enroll(&mut self, request: &Enroll) -> Answer {
@@ -251,22 +286,33 @@ impl Keeper {
     }
 
     fn renew(&mut self, who: Fingerprint, request: &Renew) -> Result<Answer, StoreError> {
-        let Some((host, _)) = self.known(who)? else {
+        let Some(Known { host, is_old, .. }) = self.known(who)? else {
             return Ok(Answer::certificate());
         };
-        let Ok(point) = BASE64.decode(&request.public_key) else {
+        let Renew { public_key, keys } = request;
+        let Ok(point) = BASE64.decode(public_key) else {
             return Ok(Answer::malformed(&"public_key is not base64"));
         };
         let authority = Arc::clone(&self.authority);
-        let issue = |host: &str| authority.issue(host, &point);
-        let issued = self.store.renew(&host, now_s(), issue);
+        let trusts_next = keys.as_deref() == Some(authority.digest());
+        let next = authority.next().filter(|_| trusts_next);
+        if authority.next().is_some() && next.is_none() && !is_old {
+            let error = "the sink's keys are being replaced, and the host does not say that it \
+                         knows those that come; a governd of the sink's version does";
+            return Ok(Answer::refused(StatusCode::CONFLICT, "keys", &error));
+        }
+        let issue = |host: &str| match next {
+            Some(_) => authority.issue_next(host, &point),
+            None => authority.issue(host, &point),
+        };
+        let issued = self.store.renew(&host, now_s(), next, issue);
         Ok(self.issued(issued))
     }
 
     fn issued(&self, issued: Result<String, EnrollError>) -> Answer {
         match issued {
             Ok(certificate) => {
-                let witness = self.authority.cosigner().witness().to_string();
+                let witness = self.authority.cosigners().witnesses().newest().to_string();
                 Answer::of(&Enrolled { certificate, witness })
             }
             Err(EnrollError::Store(error)) => failed(&error),
@@ -284,9 +330,10 @@ impl Keeper {
         batch: &Unpacked,
         body: &Bytes,
     ) -> Result<Answer, StoreError> {
-        let Some((mut host, renew)) = self.known(who)? else {
+        let Some(known) = self.known(who)? else {
             return Ok(Answer::certificate());
         };
+        let (renew, mut host) = (known.should_renew(), known.host);
         let Unpacked { head, lines, leaves, frame, beside } = batch;
         let before = match head.before.as_deref().map(|peaks| tree(head.first, peaks)) {
             Some(None) => return Ok(Answer::malformed(&"before is no tree of that size")),
@@ -307,7 +354,7 @@ impl Keeper {
             beside,
         };
         let (is_new, first, size) = (host.size == 0, host.first, host.size);
-        match self.store.append(&mut host, arrival, self.authority.cosigner(), now_s()) {
+        match self.store.append(&mut host, arrival, self.authority.cosigners(), now_s()) {
             Ok(receipt) => {
                 if is_new && host.first > first {
                     let detail = format!("its log began with record {} when it came", host.first);
@@ -322,7 +369,8 @@ impl Keeper {
                 self.counts.stored(host.size.saturating_sub(size), body.len());
                 self.heard(&host)?;
                 self.hosts.insert(host.id, host);
-                Ok(Answer::of(&Appended { receipt, renew }))
+                let keys = self.authority.digest().to_owned();
+                Ok(Answer::of(&Appended { receipt, renew, keys }))
             }
             Err(AppendError::Store(error)) => Err(error),
             Err(AppendError::Refused(refusal)) => {
@@ -378,7 +426,8 @@ impl Keeper {
             }
         }
         for (who, what, detail) in self.store.told()? {
-            self.say(Weight::News, &what, &who, detail);
+            let weight = if who == ITSELF { Weight::Own } else { Weight::News };
+            self.say(weight, &what, &who, detail);
         }
         for host in self.store.hosts()? {
             let since = host.seen_s.max(self.started_s);

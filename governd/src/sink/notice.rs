@@ -26,6 +26,8 @@ pub enum Weight {
     Refused,
     /// A host began, or is heard of again.
     News,
+    /// Somebody changed something about the sink itself.
+    Own,
 }
 
 /// Takes notices; it must not wait.

@@ -287,7 +287,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let mut store = Store::open(state.path()).unwrap();
         let signer = Signer::new("governd/host", [1; 32]).unwrap();
-        let cosigner = Cosigner::new("sink.example", [2; 32]).unwrap();
+        let cosigners = Cosigner::new("sink.example", [2; 32]).unwrap().into();
         store.add_token("secret", "web-1", 10).unwrap();
         store
             .enroll("secret", &signer.verifier().clone().into(), 1, |_| Ok(((), [7; 32])))
@@ -307,7 +307,7 @@ mod tests {
             let arrival =
                 Arrival { first, lines, frame, leaves: &leaves, note, before: None, beside: &[] };
             store.begin().unwrap();
-            store.append(&mut host, arrival, &cosigner, 5).unwrap();
+            store.append(&mut host, arrival, &cosigners, 5).unwrap();
             store.commit().unwrap();
             publish(&store, &host, &tiles).unwrap()
         };

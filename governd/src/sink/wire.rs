@@ -5,6 +5,7 @@
 //! | `POST /v1/enroll` | with a token | [`Enroll`] | [`Enrolled`] |
 //! | `POST /v1/renew` | a host | [`Renew`] | [`Enrolled`] |
 //! | `GET /v1/state` | a host | | [`State`] |
+//! | `GET /v1/keys` | a host | | [`SinkKeys`] |
 //! | `POST /v1/append` | a host | [`Head`] in a line, then records (`pack`) | [`Appended`] |
 //!
 //! A batch without records says where the host's log ends: hosts send one when they have nothing
@@ -13,12 +14,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::tree::sha256;
+
 /// Where a token is exchanged for a certificate.
 pub const ENROLL: &str = "/v1/enroll";
 /// Where a certificate is exchanged for one that is valid for longer.
 pub const RENEW: &str = "/v1/renew";
 /// How far the sink is with the host that asks.
 pub const STATE: &str = "/v1/state";
+/// What a host is to trust the sink by.
+pub const KEYS: &str = "/v1/keys";
 /// Records.
 pub const APPEND: &str = "/v1/append";
 
@@ -56,6 +61,39 @@ pub struct Enroll {
 pub struct Renew {
     /// As in [`Enroll`].
     pub public_key: String,
+    /// The digest of the sink's keys that the host has, where the sink announces one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<String>,
+}
+
+/// What a host trusts a sink by.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SinkKeys {
+    /// Certificates of its authority, in PEM: two while one replaces the other.
+    pub ca: String,
+    /// The keys by which it cosigns, and did: a line each, the newest first.
+    pub witnesses: String,
+    /// The digest of these as [`SinkKeys::note`] has it, cosigned by the keys that cosign now: a
+    /// host takes other keys only from who has the one that it knows.
+    pub cosigned: String,
+}
+
+impl SinkKeys {
+    /// What is cosigned: no checkpoint, whose second line is a number.
+    pub fn note(digest: &str) -> String {
+        format!("governd sink keys\n{digest}\n\n")
+    }
+
+    /// What both are known by: SHA-256, in hexadecimal.
+    pub fn digest(&self) -> String {
+        Self::digest_of(&self.ca, &self.witnesses)
+    }
+
+    /// The same of both.
+    pub fn digest_of(ca: &str, witnesses: &str) -> String {
+        let digest = sha256(&[ca.as_bytes(), b"\0", witnesses.as_bytes()]);
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// The host is let in.
@@ -63,7 +101,7 @@ pub struct Renew {
 pub struct Enrolled {
     /// Its certificate, in PEM.
     pub certificate: String,
-    /// The key by which the sink cosigns.
+    /// The key by which the sink cosigns. What else it has is asked for with [`KEYS`].
     pub witness: String,
 }
 
@@ -79,6 +117,9 @@ pub struct State {
     /// Whether it takes what stands beside records. Sinks from before there was any do not say so.
     #[serde(default)]
     pub beside: bool,
+    /// The digest of the [`SinkKeys`]. Sinks that do not replace theirs do not say so.
+    #[serde(default)]
+    pub keys: String,
 }
 
 /// In front of records.
@@ -109,6 +150,9 @@ pub struct Appended {
     pub receipt: String,
     /// Whether the host's certificate should be renewed.
     pub renew: bool,
+    /// As in [`State`].
+    #[serde(default)]
+    pub keys: String,
 }
 
 /// Something was refused.

@@ -5,6 +5,7 @@
 //! back as a receipt: the checkpoint with the sink's cosignature, which is kept beside the log.
 
 pub mod client;
+mod place;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -23,14 +24,11 @@ use base64::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::{
-    client::{Client, Trouble},
-    worker::Worker,
-};
+use self::{client::Client, place::Place, worker::Worker};
 use super::{exporting::Stats, journal::Journal};
 use crate::{
     audit::{
-        cosign::{CosignError, Witness},
+        cosign::{CosignError, Witnesses},
         keys::KeysError,
         log::{self, Disk, Progress, ReadError},
     },
@@ -38,7 +36,7 @@ use crate::{
     sink::{
         authority::{self, AuthorityError},
         files,
-        wire::{self, Enroll, Enrolled, Renew},
+        wire::{self, Enroll, Enrolled},
     },
 };
 
@@ -141,7 +139,7 @@ pub fn enroll(state_dir: &Path, token: &str) -> Result<String, UplinkError> {
     let answer = client.post(wire::ENROLL, request);
     let Enrolled { certificate, witness } =
         answer.map_err(|trouble| UplinkError::Sink(trouble.to_string()))?;
-    Witness::parse(&witness)?;
+    Witnesses::parse(&witness)?;
     let directory = state_dir.join(DIRECTORY);
     let file = |path: PathBuf| |source| UplinkError::File { path, source };
     files::make_directory(&directory).map_err(file(directory.clone()))?;
@@ -160,16 +158,17 @@ pub fn is_enrolled(state_dir: &Path) -> bool {
     state_dir.join(DIRECTORY).join(ADDRESS).exists()
 }
 
-/// What the sink said last: the receipt, and who cosigned it. `None` where there is none yet.
+/// What the sink said last: the receipt, and the keys by which it cosigns. `None` where there is
+/// none yet.
 ///
 /// # Errors
 /// Files cannot be read, or are not what they should be.
-pub fn receipt(state_dir: &Path) -> Result<Option<(String, Witness)>, UplinkError> {
+pub fn receipt(state_dir: &Path) -> Result<Option<(String, Witnesses)>, UplinkError> {
     let directory = state_dir.join(DIRECTORY);
     match read(&directory, RECEIPT) {
         Ok(receipt) => {
-            let witness = Witness::parse(read(&directory, WITNESS)?.trim())?;
-            Ok(Some((receipt, witness)))
+            let witnesses = Witnesses::parse(&read(&directory, WITNESS)?)?;
+            Ok(Some((receipt, witnesses)))
         }
         Err(UplinkError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             Ok(None)
@@ -181,55 +180,6 @@ pub fn receipt(state_dir: &Path) -> Result<Option<(String, Witness)>, UplinkErro
 fn read(directory: &Path, name: &str) -> Result<String, UplinkError> {
     let path = directory.join(name);
     fs::read_to_string(&path).map_err(|source| UplinkError::File { path, source })
-}
-
-/// What the sink gave this host, and the way there.
-struct Place {
-    directory: PathBuf,
-    sink: String,
-    ca: String,
-    witness: Witness,
-    client: Client,
-}
-
-impl Place {
-    /// `None` if the host is not enrolled.
-    fn open(directory: PathBuf) -> Result<Option<Self>, UplinkError> {
-        let sink = match read(&directory, ADDRESS) {
-            Ok(sink) => sink,
-            Err(UplinkError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        let witness = Witness::parse(read(&directory, WITNESS)?.trim())?;
-        let (ca, identity) = (read(&directory, CA)?, read(&directory, IDENTITY)?);
-        let client =
-            Client::new(&sink, &ca, Some((&identity, &identity))).map_err(UplinkError::Tls)?;
-        Ok(Some(Self { directory, sink, ca, witness, client }))
-    }
-
-    fn receipt(&self) -> PathBuf {
-        self.directory.join(RECEIPT)
-    }
-
-    /// Takes another key and has the sink certify it.
-    fn renew(
-        &mut self,
-        ask: impl FnOnce(&mut Client, Vec<u8>) -> Result<Enrolled, Trouble>,
-    ) -> Result<(), String> {
-        let (key, point) = authority::host_key().map_err(|error| error.to_string())?;
-        let request = Renew { public_key: BASE64.encode(point) };
-        let request = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
-        let answer = ask(&mut self.client, request).map_err(|trouble| trouble.to_string())?;
-        let identity = answer.certificate + &key;
-        let client = Client::new(&self.sink, &self.ca, Some((&identity, &identity)))?;
-        let path = self.directory.join(IDENTITY);
-        let failed = |error| format!("cannot write {}: {error}", path.display());
-        files::write(&path, &identity).map_err(failed)?;
-        self.client = client;
-        Ok(())
-    }
 }
 
 /// A thread that sends; it ends with this value, at the latest when its request does.

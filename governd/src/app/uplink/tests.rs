@@ -19,6 +19,7 @@ use super::{
 
 mod hostile;
 mod kills;
+mod replacing;
 mod rotation;
 use crate::{
     app::journal::Journal,
@@ -131,7 +132,7 @@ impl Sink {
     /// That what is stored of the host is what it signed.
     fn check(&self) {
         let authority = Authority::open(self.directory.path()).unwrap();
-        let report = self.store().verify(&self.host(), authority.cosigner().witness()).unwrap();
+        let report = self.store().verify(&self.host(), &authority.cosigners().witnesses()).unwrap();
         assert_eq!((report.wrong, report.signed), (None, self.host().size));
     }
 

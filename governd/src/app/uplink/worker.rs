@@ -12,23 +12,31 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-use super::{Place, client::Trouble};
+use super::{
+    client::{Client, Trouble},
+    place::Place,
+};
 use crate::{
-    app::{backoff, exporting::Stats, journal::Journal},
+    app::{
+        backoff,
+        exporting::Stats,
+        journal::{Journal, Recorder},
+    },
     audit::{
         keys::Handover,
         log::{Disk, Note, Notes, Progress, Reader, Values, beginning},
+        record::{Control, Record, Ruling},
         tree::Frontier,
     },
     sink::{
         files, pack,
-        wire::{self, Appended, Enrolled, Head, State},
+        wire::{self, Appended, Enrolled, Head, SinkKeys, State},
     },
 };
 
 /// How often the log is looked at.
 const POLL: Duration = Duration::from_millis(500);
-/// How often it is tried to renew a certificate.
+/// How often it is tried to renew a certificate, or to learn the sink's keys once that failed.
 const RENEW_INTERVAL: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Worker {
@@ -45,6 +53,9 @@ pub(super) struct Worker {
     /// How long nothing is sent at most.
     idle: Duration,
     renewed: Option<Instant>,
+    /// When the sink's keys could not be learned.
+    unlearned: Option<Instant>,
+    recorder: Recorder,
     attempts: u32,
     stats: Arc<Stats>,
 }
@@ -63,6 +74,8 @@ impl Worker {
             sent: None,
             idle,
             renewed: None,
+            unlearned: None,
+            recorder: journal.recorder(),
             attempts: 0,
             stats,
         }
@@ -99,9 +112,7 @@ impl Worker {
                 (state.size, state.session)
             }
         };
-        if self.state.as_ref().is_some_and(|state| state.renew) {
-            self.renew();
-        }
+        self.look_after_keys();
         let durable = self.progress.durable();
         if durable > known {
             return self.send_records(known, durable);
@@ -149,7 +160,7 @@ impl Worker {
     fn send(&mut self, head: Head, lines: &[u8], beside: &str, note: &Note) -> Result<(), String> {
         let first = head.first;
         let body = pack::pack_with(head, lines, beside).map_err(|error| error.to_string())?;
-        let Appended { receipt, renew } = match self.place.client.post(wire::APPEND, body) {
+        let Appended { receipt, renew, keys } = match self.place.client.post(wire::APPEND, body) {
             Ok(appended) => appended,
             Err(Trouble::Refused(refused)) if refused.what == "gap" => {
                 return Err("the sink has fewer records than it said".to_owned());
@@ -158,7 +169,7 @@ impl Worker {
         };
         self.keep(note, &receipt)?;
         if let Some(state) = &mut self.state {
-            (state.size, state.renew) = (note.size, renew);
+            (state.size, state.renew, state.keys) = (note.size, renew, keys);
         }
         self.progress.keep_from(note.size);
         self.stats.reached(note.size, note.size - first);
@@ -234,20 +245,61 @@ impl Worker {
         if !receipt.starts_with(note.text.as_str()) {
             return Err("the sink's receipt is about another checkpoint".to_owned());
         }
-        self.place.witness.check(receipt).map_err(|error| error.to_string())?;
+        self.place.witnesses.newest().check(receipt).map_err(|error| error.to_string())?;
         let path = self.place.receipt();
         files::write(&path, receipt)
             .map_err(|error| format!("cannot write {}: {error}", path.display()))
     }
 
-    /// Exchanges the certificate for the next one. The one that there is stays valid for long, so
-    /// what goes wrong is tried again.
-    fn renew(&mut self) {
+    /// Takes what the sink has to give beside receipts: its keys first, since the next certificate
+    /// may be by an authority that is among them. What there is stays valid for long, so what goes
+    /// wrong is tried again.
+    fn look_after_keys(&mut self) {
+        let Some(State { renew, keys, .. }) = &self.state else {
+            return;
+        };
+        let (renew, keys) = (*renew, keys.clone());
+        if !self.place.knows(&keys) {
+            self.learn(&keys);
+        }
+        if renew {
+            self.renew(!keys.is_empty());
+        }
+    }
+
+    fn learn(&mut self, digest: &str) {
+        if self.unlearned.is_some_and(|last| last.elapsed() < RENEW_INTERVAL) {
+            return;
+        }
+        let learned = self.place.learn(digest, |client| client.get::<SinkKeys>(wire::KEYS));
+        self.unlearned = learned.is_err().then(Instant::now);
+        if let Err(reason) = learned {
+            tracing::warn!(reason, "the sink's keys are not learned");
+            return;
+        }
+        let newest = self.place.witnesses.newest();
+        tracing::info!(%newest, "the sink has other keys");
+        let message = format!("the sink has other keys, and cosigns with {newest}").into();
+        self.recorder.record(Record::Control(Control {
+            operation: "sink.keys",
+            ruling: Ruling::Changed,
+            agent: None,
+            destination: None,
+            correlation: None,
+            by: None,
+            actor: None,
+            message,
+        }));
+    }
+
+    /// Exchanges the certificate for the next one.
+    fn renew(&mut self, announces_keys: bool) {
         if self.renewed.is_some_and(|last| last.elapsed() < RENEW_INTERVAL) {
             return;
         }
         self.renewed = Some(Instant::now());
-        match self.place.renew(|client, request| client.post::<Enrolled>(wire::RENEW, request)) {
+        let ask = |client: &mut _, request| Client::post::<Enrolled>(client, wire::RENEW, request);
+        match self.place.renew(announces_keys, ask) {
             Ok(()) => tracing::info!("the host's certificate is renewed"),
             Err(reason) => tracing::warn!(reason, "the host's certificate is not renewed"),
         }

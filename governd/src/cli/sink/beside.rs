@@ -101,7 +101,7 @@ impl Settle {
 }
 
 /// Who asks, for the sink's log.
-fn who() -> String {
+pub(super) fn who() -> String {
     format!("uid {}", rustix::process::getuid().as_raw())
 }
 

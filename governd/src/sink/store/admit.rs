@@ -28,6 +28,17 @@ pub enum EnrollError {
     Store(#[from] StoreError),
 }
 
+/// What is known of a host's certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Certificate {
+    /// The row of the host that it was made for.
+    pub host: i64,
+    /// When, in seconds since 1970.
+    pub issued_s: u64,
+    /// The fingerprint of the authority that issued it, where that was to replace another one.
+    pub authority: Option<[u8; 32]>,
+}
+
 impl Store {
     /// Keeps a token for a host until it is used or has expired. Only its hash is kept.
     ///
@@ -67,13 +78,13 @@ impl Store {
             .ok_or(EnrollError::Token)?;
         let id = admit(&change, &name, keys, now_s)?;
         let (made, fingerprint) = issue(&name)?;
-        add_certificate(&change, &fingerprint, id, now_s).map_err(StoreError::from)?;
+        add_certificate(&change, &fingerprint, id, now_s, None).map_err(StoreError::from)?;
         change.commit().map_err(StoreError::from)?;
         Ok(made)
     }
 
-    /// Gives a host a further certificate, which `issue` makes. Those it had stay valid until they
-    /// expire.
+    /// Gives a host a further certificate, which `issue` makes, by the authority that is to replace
+    /// another one where it is named. Those it had stay valid until they expire.
     ///
     /// # Errors
     /// If it cannot be made, or the store fails.
@@ -81,30 +92,48 @@ impl Store {
         &mut self,
         host: &Host,
         now_s: u64,
+        next: Option<&[u8; 32]>,
         issue: impl FnOnce(&str) -> Result<(T, [u8; 32]), AuthorityError>,
     ) -> Result<T, EnrollError> {
         let change = self.connection.transaction().map_err(StoreError::from)?;
         let (made, fingerprint) = issue(&host.name)?;
-        add_certificate(&change, &fingerprint, host.id, now_s).map_err(StoreError::from)?;
+        add_certificate(&change, &fingerprint, host.id, now_s, next).map_err(StoreError::from)?;
         change.commit().map_err(StoreError::from)?;
         Ok(made)
     }
 
-    /// The host that a certificate was made for, and when it was, in seconds since 1970.
+    /// The host that a certificate was made for, and what else is known of that.
     ///
     /// # Errors
     /// If the store fails, or is damaged.
-    pub fn host_of(&self, fingerprint: &[u8; 32]) -> Result<Option<(Host, u64)>, StoreError> {
-        let issued = self
-            .connection
-            .prepare_cached("SELECT host, issued_s FROM certificate WHERE fingerprint = ?1")?
-            .query_row([fingerprint], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-            .optional()?;
-        let Some((id, issued)) = issued else {
+    pub fn host_of(
+        &self,
+        fingerprint: &[u8; 32],
+    ) -> Result<Option<(Host, Certificate)>, StoreError> {
+        let text = "SELECT host, issued_s, authority FROM certificate WHERE fingerprint = ?1";
+        let mut query = self.connection.prepare_cached(text)?;
+        let found = query.query_row([fingerprint], |row| {
+            let issued_s = row.get::<_, i64>(1)?.unsigned_abs();
+            Ok(Certificate { host: row.get(0)?, issued_s, authority: row.get(2)? })
+        });
+        let Some(certificate) = found.optional()? else {
             return Ok(None);
         };
-        let host = self.select("WHERE id = ?1", [id])?.pop();
-        Ok(host.map(|host| (host, issued.unsigned_abs())))
+        let host = self.select("WHERE id = ?1", [certificate.host])?.pop();
+        Ok(host.map(|host| (host, certificate)))
+    }
+
+    /// Hosts that have no certificate of an authority, by their names.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn left_by(&self, authority: &[u8; 32]) -> Result<Vec<String>, StoreError> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT name FROM host WHERE NOT EXISTS \
+             (SELECT 1 FROM certificate WHERE host = host.id AND authority = ?1) ORDER BY name",
+        )?;
+        let names = query.query_map([authority], |row| row.get(0))?;
+        names.map(|name| name.map_err(StoreError::from)).collect()
     }
 }
 
@@ -113,10 +142,11 @@ fn add_certificate(
     fingerprint: &[u8; 32],
     host: i64,
     now_s: u64,
+    authority: Option<&[u8; 32]>,
 ) -> rusqlite::Result<usize> {
     change.execute(
-        "INSERT INTO certificate (fingerprint, host, issued_s) VALUES (?1, ?2, ?3)",
-        params![fingerprint, host, integer(now_s)],
+        "INSERT INTO certificate (fingerprint, host, issued_s, authority) VALUES (?1, ?2, ?3, ?4)",
+        params![fingerprint, host, integer(now_s), authority],
     )
 }
 

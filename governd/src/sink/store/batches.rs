@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::{Host, Store, StoreError, hashes, integer};
 use crate::{
     audit::{
-        cosign::Cosigner,
+        cosign::Cosigners,
         keys::Handover,
         record::personal::{Token, Value},
         tree::{Frontier, Hash},
@@ -67,7 +67,7 @@ impl Store {
         &self,
         host: &mut Host,
         arrival: Arrival<'_>,
-        cosigner: &Cosigner,
+        cosigners: &Cosigners,
         now_s: u64,
     ) -> Result<String, AppendError> {
         let Arrival { first, lines, frame, leaves, note, before, beside } = arrival;
@@ -88,7 +88,7 @@ impl Store {
                 self.update_keys(host)?;
             }
         }
-        let receipt = cosigner.cosign(note, now_s);
+        let receipt = cosigners.cosign(note, now_s);
         let new = leaves.get(known..).unwrap_or_default();
         if let Some(before) = begins {
             (host.first, host.before) = (before.size(), before);

@@ -13,6 +13,8 @@ use crate::{
 
 /// The word for an erasure.
 const ERASED: &str = "erased";
+/// Whom something is told of that is about no host.
+pub const ITSELF: &str = "the sink";
 /// Rows that are looked at before others get to write.
 const ROWS_MAX: i64 = 64;
 
@@ -114,10 +116,7 @@ impl Store {
                 if count > 0 {
                     let of = if which.user.is_some() { " of one user" } else { "" };
                     let detail = format!("{who} erases {count} values{of} beside its records");
-                    change.execute(
-                        "INSERT INTO told (who, what, detail) VALUES (?1, ?2, ?3)",
-                        params![host.name, ERASED, detail],
-                    )?;
+                    tell(&change, &host.name, ERASED, &detail)?;
                 }
                 change.commit()?;
                 gone += count;
@@ -138,6 +137,25 @@ impl Store {
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         rows.map(|row| row.map_err(StoreError::from)).collect()
     }
+
+    /// Notes something about the sink itself for it to record.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn tell(&self, what: &str, detail: &str) -> Result<(), StoreError> {
+        Ok(tell(&self.connection, ITSELF, what, detail)?)
+    }
+}
+
+/// Notes something for the sink to record.
+pub(super) fn tell(
+    change: &Connection,
+    who: &str,
+    what: &str,
+    detail: &str,
+) -> rusqlite::Result<()> {
+    let text = "INSERT INTO told (who, what, detail) VALUES (?1, ?2, ?3)";
+    change.execute(text, params![who, what, detail]).map(drop)
 }
 
 /// Erases in some rows of a host; how many values, and from where there are more.
@@ -189,7 +207,7 @@ mod tests {
     use crate::{
         audit::{
             checkpoint::Signer,
-            cosign::Cosigner,
+            cosign::{Cosigner, Cosigners},
             record::personal::{SALT_BYTES, USER},
             tree::Frontier,
         },
@@ -211,7 +229,7 @@ mod tests {
         directory: tempfile::TempDir,
         store: Store,
         signer: Signer,
-        cosigner: Cosigner,
+        cosigners: Cosigners,
     }
 
     fn sink() -> Sink {
@@ -222,8 +240,8 @@ mod tests {
         store
             .enroll("secret", &signer.verifier().clone().into(), 1, |_| Ok(((), [7; 32])))
             .unwrap();
-        let cosigner = Cosigner::new("sink.example", [2; 32]).unwrap();
-        Sink { directory, store, signer, cosigner }
+        let cosigners = Cosigner::new("sink.example", [2; 32]).unwrap().into();
+        Sink { directory, store, signer, cosigners }
     }
 
     impl Sink {
@@ -247,7 +265,7 @@ mod tests {
                 before: None,
                 beside: values,
             };
-            self.store.append(&mut host, arrival, &self.cosigner, 5).unwrap();
+            self.store.append(&mut host, arrival, &self.cosigners, 5).unwrap();
         }
 
         fn host(&self) -> Host {
@@ -278,7 +296,7 @@ mod tests {
         // All of it again, with one that is new.
         sink.send(&values);
         assert_eq!(sink.shown(), ["[erased]", "kim", "dana"]);
-        let report = sink.store.verify(&sink.host(), sink.cosigner.witness()).unwrap();
+        let report = sink.store.verify(&sink.host(), &sink.cosigners.witnesses()).unwrap();
         assert_eq!((report.wrong, report.records), (None, 3));
     }
 
@@ -286,7 +304,8 @@ mod tests {
     fn a_store_of_the_version_before_is_brought_up() {
         let sink = sink();
         let back = "DROP TABLE beside; DROP TABLE told; \
-                    ALTER TABLE host DROP COLUMN rotations; PRAGMA user_version = 2;";
+                    ALTER TABLE host DROP COLUMN rotations; \
+                    ALTER TABLE certificate DROP COLUMN authority; PRAGMA user_version = 2;";
         sink.store.connection.execute_batch(back).unwrap();
         drop(Store::open(sink.directory.path()).unwrap());
         sink.send(&[value("dana", 1)]);

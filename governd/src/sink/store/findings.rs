@@ -3,7 +3,7 @@
 
 use rusqlite::params;
 
-use super::{Host, Store, StoreError, integer};
+use super::{Host, Store, StoreError, beside::tell, integer};
 
 /// The word for a host that is not heard of.
 pub const SILENT: &str = "silent";
@@ -84,10 +84,8 @@ impl Store {
             .query_map(params![host.id, what, integer(now_s)], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         for what in &ended {
-            change.execute(
-                "INSERT INTO told (who, what, detail) VALUES (?1, ?2, ?3)",
-                params![host.name, SETTLED, format!("{who} says that \"{what}\" is over")],
-            )?;
+            let detail = format!("{who} says that \"{what}\" is over");
+            tell(&change, &host.name, SETTLED, &detail)?;
         }
         change.commit()?;
         Ok(ended.len() as u64)

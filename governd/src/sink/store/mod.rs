@@ -21,8 +21,9 @@ use std::{
 use rusqlite::{Connection, Params};
 
 pub use self::{
-    admit::EnrollError,
+    admit::{Certificate, EnrollError},
     batches::{AppendError, Arrival, Stored},
+    beside::ITSELF,
     findings::{Found, SILENT},
 };
 use crate::audit::{
@@ -35,10 +36,11 @@ const FILE: &str = "sink.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// `governd` in the file's header.
 const APPLICATION_ID: i32 = 0x676f_7665;
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 /// The first version that is brought up to this one.
 const FIRST_VERSION: i32 = 2;
 const FIRST_WITH_BESIDE: i32 = 3;
+const FIRST_WITH_ROTATIONS: i32 = 4;
 /// What that one has beyond the first.
 const BESIDE: &str = "
 CREATE TABLE beside (
@@ -54,8 +56,10 @@ CREATE TABLE told (
     detail TEXT NOT NULL
 ) STRICT;
 ";
-/// What this version has beyond that.
+/// What the next one has beyond that.
 const ROTATIONS: &str = "ALTER TABLE host ADD COLUMN rotations TEXT NOT NULL DEFAULT '';";
+/// What this version has beyond that.
+const AUTHORITY: &str = "ALTER TABLE certificate ADD COLUMN authority BLOB;";
 const SCHEMA: &str = "
 CREATE TABLE host (
     id INTEGER PRIMARY KEY,
@@ -176,7 +180,10 @@ impl Store {
             if version < FIRST_WITH_BESIDE {
                 made.execute_batch(BESIDE).map_err(file)?;
             }
-            made.execute_batch(ROTATIONS).map_err(file)?;
+            if version < FIRST_WITH_ROTATIONS {
+                made.execute_batch(ROTATIONS).map_err(file)?;
+            }
+            made.execute_batch(AUTHORITY).map_err(file)?;
             made.pragma_update(None, "user_version", VERSION).map_err(file)?;
             made.commit().map_err(file)?;
         }

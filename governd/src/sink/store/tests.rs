@@ -8,7 +8,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    audit::{checkpoint::Signer, cosign::Cosigner, tree::leaf_hash, verify::Report},
+    audit::{
+        checkpoint::Signer,
+        cosign::{Cosigner, Cosigners},
+        tree::leaf_hash,
+        verify::Report,
+    },
     sink::pack,
 };
 
@@ -26,8 +31,8 @@ fn line(index: u64) -> String {
     format!("{{\"metadata\":{{\"sequence\":{index}}},\"n\":\"{}\"}}\n", index * 7_919)
 }
 
-fn cosigner() -> Cosigner {
-    Cosigner::new("sink.example", [2; 32]).unwrap()
+fn cosigners() -> Cosigners {
+    Cosigner::new("sink.example", [2; 32]).unwrap().into()
 }
 
 /// The file of a store with the log of one host, whose first records were gone.
@@ -77,7 +82,7 @@ fn fill() -> (TempDir, Store) {
             beside: &[],
         };
         store.begin().unwrap();
-        store.append(&mut host, arrival, &cosigner(), 5).unwrap();
+        store.append(&mut host, arrival, &cosigners(), 5).unwrap();
         store.commit().unwrap();
     }
     assert_eq!(store.hosts().unwrap(), [host]);
@@ -86,7 +91,7 @@ fn fill() -> (TempDir, Store) {
 
 fn report(store: &Store) -> Report {
     let host = store.hosts().unwrap().pop().unwrap();
-    store.verify(&host, cosigner().witness()).unwrap()
+    store.verify(&host, &cosigners().witnesses()).unwrap()
 }
 
 #[derive(Clone, Debug)]
@@ -338,7 +343,7 @@ fn apply_to_host(edit: &Edit, store: &Store) -> (u64, bool) {
             (end, false)
         }
         Edit::ReceiptOf { of } => {
-            set_host(store, "receipt", cosigner().cosign(&stored(store, *of).note, 5));
+            set_host(store, "receipt", cosigners().cosign(&stored(store, *of).note, 5));
             (first_of(of + 1), false)
         }
         Edit::NoReceipt => {
@@ -411,7 +416,7 @@ proptest! {
         let Ok(store) = Store::open(directory.path()) else { return Ok(()) };
         store.connection.execute_batch("PRAGMA synchronous = OFF").ok();
         let host = store.hosts().ok().and_then(|mut hosts| hosts.pop());
-        let Some(Ok(report)) = host.map(|host| store.verify(&host, cosigner().witness())) else {
+        let Some(Ok(report)) = host.map(|host| store.verify(&host, &cosigners().witnesses())) else {
             return Ok(());
         };
         if report.wrong.is_none() {

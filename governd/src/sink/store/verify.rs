@@ -6,7 +6,7 @@ use super::{Host, Store, StoreError, hashes};
 use crate::{
     audit::{
         checkpoint::Opens as _,
-        cosign::Witness,
+        cosign::Witnesses,
         tree::{Frontier, leaf_hash},
         verify::{Fault, Indexed, Report, Verification, Wrong},
     },
@@ -19,7 +19,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store fails. What is wrong with its content is in the report.
-    pub fn verify(&self, host: &Host, witness: &Witness) -> Result<Report, StoreError> {
+    pub fn verify(&self, host: &Host, witnesses: &Witnesses) -> Result<Report, StoreError> {
         let mut query = self.connection.prepare_cached(
             "SELECT first, note, leaves, lines FROM batch WHERE host = ?1 ORDER BY first",
         )?;
@@ -44,7 +44,7 @@ impl Store {
             feed(&mut verification, &mut tree, &leaves, &frame);
         }
         let mut report = verification.finish(false);
-        report.wrong = report.wrong.or(hole).or_else(|| whole(host, witness, &tree));
+        report.wrong = report.wrong.or(hole).or_else(|| whole(host, witnesses, &tree));
         Ok(report)
     }
 }
@@ -68,7 +68,7 @@ fn feed(verification: &mut Verification, tree: &mut Frontier, leaves: &[u8], fra
 }
 
 /// What is wrong with what is known of a host as a whole, once its batches are in order.
-fn whole(host: &Host, witness: &Witness, tree: &Frontier) -> Option<Wrong> {
+fn whole(host: &Host, witnesses: &Witnesses, tree: &Frontier) -> Option<Wrong> {
     let at = |first: u64, fault| Some(Wrong { first, last: first, fault });
     let end = tree.size();
     let Some(receipt) = &host.receipt else {
@@ -81,7 +81,7 @@ fn whole(host: &Host, witness: &Witness, tree: &Frontier) -> Option<Wrong> {
         Ok(signed) if signed.root != tree.root() => return at(host.first, Fault::Record),
         Ok(_) => {}
     }
-    if witness.check(receipt).is_err() {
+    if witnesses.check(receipt).is_err() {
         return at(end, Fault::Unsigned);
     }
     if host.size != end || host.tree != *tree { at(host.size.min(end), Fault::Index) } else { None }
