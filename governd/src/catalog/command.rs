@@ -72,8 +72,14 @@ impl<'a> Command<'a> {
     pub fn container_image(args: &[String]) -> Option<&str> {
         let mut args = args.iter();
         let program = args.next().map_or("", |first| file_name(first));
-        if !matches!(program, "docker" | "podman" | "nerdctl") || args.next()? != "run" {
+        if !matches!(program, "docker" | "podman" | "nerdctl") {
             return None;
+        }
+        match args.next()?.as_str() {
+            "run" => {}
+            // The same verb by its noun.
+            "container" if args.next()? == "run" => {}
+            _ => return None,
         }
         while let Some(argument) = args.next() {
             if !argument.starts_with('-') {
@@ -291,6 +297,8 @@ mod tests {
             ("/usr/bin/docker run -i --rm -e A=b mcp/fetch --x y", Some("mcp/fetch")),
             ("podman run -it --name web-mcp -v /opt/mcp/x:/x --env=A nginx", Some("nginx")),
             ("docker run -p8000:8000 --gpus all -d vllm/vllm-openai", Some("vllm/vllm-openai")),
+            ("docker container run --rm vllm/vllm-openai", Some("vllm/vllm-openai")),
+            ("docker container ls vllm/vllm-openai", None),
             ("docker run", None),
             ("docker run -v", None),
             ("docker ps mcp/fetch", None),

@@ -59,6 +59,20 @@ fn hosts_match_exact_then_pattern_then_the_longest_suffix() {
         ("vpce-1a-2b.bedrock-runtime.eu-west-1.vpce.amazonaws.com", "aws-bedrock model-api"),
         ("us-central1-aiplatform.googleapis.com", "google-vertex model-api"),
         ("aiplatform.googleapis.com", "google-vertex model-api"),
+        // The same service by its names for mutual TLS, private access and dedicated endpoints.
+        ("us-central1-aiplatform.mtls.googleapis.com", "google-vertex model-api"),
+        ("aiplatform.us-central1.p.rep.googleapis.com", "google-vertex model-api"),
+        ("7.us-central1-42.prediction.vertexai.goog", "google-vertex model-api"),
+        ("private.us-south.ml.cloud.ibm.com", "ibm-watsonx model-api"),
+        ("api.ap-south-1.aws.wxai.ibm.com", "ibm-watsonx model-api"),
+        ("vpce-1-a.runtime.sagemaker.us-east-1.vpce.amazonaws.com", "aws-sagemaker model-api"),
+        ("vpce-1-a.gateway.bedrock-agentcore.us-east-1.vpce.amazonaws.com", "aws-bedrock tool-mcp"),
+        ("vpce-1-a.s3.us-east-1.vpce.amazonaws.com", "-"),
+        ("eastus.dynamicsessions.io", "azure-container-apps code-exec-sandbox"),
+        ("westus2.voice.speech.microsoft.com", "azure-speech model-api shared"),
+        ("mcp.us5.datadoghq.com", "datadoghq tool-mcp"),
+        ("gmailmcp.googleapis.com", "google tool-mcp"),
+        ("family.dot.dns.yandex.net", "yandex doh-resolver"),
         ("storage.googleapis.com", "-"),
         ("my-resource.openai.azure.com", "azure-openai model-api"),
         ("my-resource.cognitiveservices.azure.com", "azure-ai-foundry model-api shared"),
@@ -278,6 +292,9 @@ fn runtimes_match_by_each_trait() {
         "node /opt/app/bin/gemini-sync.js",
         "bun /home/me/opencode-notes/x.ts",
         "tail -f /var/log/ollama serve.log",
+        "docker run -d pytorch/pytorch",
+        "docker run -d searxng/searxng",
+        "java -jar /opt/jenkins.war --httpPort=8080",
     ] {
         assert_eq!(argv(ordinary), Vec::<String>::new(), "{ordinary}");
     }
@@ -302,9 +319,25 @@ fn runtimes_match_by_each_trait() {
             |entry: &&Runtime| entry.kind == RuntimeKind::McpServer && entry.weight > Weight::Weak;
         assert!(found.iter().any(is_server), "{line}: {:?}", names(found));
     }
+    for (image, product) in [
+        ("vllm/vllm-openai:latest", "vllm"),
+        ("ghcr.io/ggml-org/llama.cpp:server", "llama.cpp"),
+        ("ghcr.io/open-webui/open-webui:main", "open-webui"),
+        ("ghcr.io/berriai/litellm:main-stable", "litellm"),
+        ("nvcr.io/nvidia/tritonserver:25.01-py3", "triton"),
+        ("mcr.microsoft.com/playwright/mcp", "mcp-generic"),
+    ] {
+        let found = argv(&format!("docker run -d --gpus all -p 8000:8000 --name web {image}"));
+        assert_eq!(found, [product], "{image}");
+    }
+    assert_eq!(argv("java -Xmx1g -jar /opt/weather-mcp-server-1.0.jar"), ["mcp-generic"]);
     // Names that other software has, too, say little by themselves.
     for shared in ["goose", "amp", "pi", "q", "forge", "zed", "srt", "lemonade", "model-runner"] {
         let found = catalog.lookup_exe(&format!("/usr/bin/{shared}"));
+        assert!(found.iter().all(|entry| entry.weight == Weight::Weak), "{shared}");
+    }
+    for shared in ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "SNOWFLAKE_ACCOUNT"] {
+        let found = catalog.lookup_env(shared);
         assert!(found.iter().all(|entry| entry.weight == Weight::Weak), "{shared}");
     }
     assert_eq!(names(catalog.lookup_port(11434)), ["ollama"]);
