@@ -149,7 +149,7 @@ impl Runtimes {
     }
 
     pub(super) fn env(&self, name: &str) -> Vec<&Runtime> {
-        self.collect(self.env.find(name))
+        self.collect(self.env.most_exact(name).into_iter())
     }
 
     pub(super) fn package(&self, ecosystem: Ecosystem, name: &str) -> Vec<&Runtime> {
@@ -180,13 +180,24 @@ impl Runtimes {
     fn module(&self, module: &str) -> Vec<usize> {
         const OTHER_NAMES: &[(&str, &str)] = &[
             ("aider", "aider-chat"),
+            ("camel", "camel-ai"),
+            ("google.adk", "google-adk"),
+            ("haystack", "haystack-ai"),
             ("interpreter", "open-interpreter"),
             ("llama_cpp", "llama-cpp-python"),
+            ("mem0", "mem0ai"),
             ("minisweagent", "mini-swe-agent"),
             ("openhands", "openhands-ai"),
+            ("pipecat", "pipecat-ai"),
+            ("strands", "strands-agents"),
+            ("whisper", "openai-whisper"),
         ];
         let top = module.split('.').next().unwrap_or(module);
-        let other = OTHER_NAMES.iter().find(|(name, _)| *name == top).map(|(_, package)| *package);
+        let is_within = |name: &str| {
+            module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let other = OTHER_NAMES.iter().find(|(name, _)| is_within(name));
+        let other = other.map(|(_, package)| *package);
         let mut found = self.pypi.most_exact(&normal_pypi(top));
         found.extend(other.into_iter().flat_map(|package| self.pypi.most_exact(package)));
         found

@@ -330,6 +330,14 @@ fn runtimes_match_by_each_trait() {
         let found = argv(&format!("docker run -d --gpus all -p 8000:8000 --name web {image}"));
         assert_eq!(found, [product], "{image}");
     }
+    for (module, product) in
+        [("google.adk.cli web", "google-adk"), ("camel.serve", "camel-ai"), ("strands", "strands")]
+    {
+        let found = argv(&format!("python3 -m {module}"));
+        assert!(found.contains(&product.to_owned()), "{module}: {found:?}");
+    }
+    assert_eq!(argv("python3 -m google.cloud.storage"), Vec::<String>::new());
+    assert_eq!(argv("python3 -m camelot x.pdf"), Vec::<String>::new());
     assert_eq!(argv("java -Xmx1g -jar /opt/weather-mcp-server-1.0.jar"), ["mcp-generic"]);
     // Names that other software has, too, say little by themselves.
     for shared in ["goose", "amp", "pi", "q", "forge", "zed", "srt", "lemonade", "model-runner"] {
@@ -344,6 +352,14 @@ fn runtimes_match_by_each_trait() {
     assert_eq!(names(catalog.lookup_port(443)), Vec::<String>::new());
     assert!(!catalog.lookup_env("OPENAI_API_KEY").is_empty());
     assert!(catalog.lookup_env("PATH").is_empty());
+    // A variable's own entry stands before those of its family.
+    let kinds = |name: &str| -> Vec<_> {
+        catalog.lookup_env(name).iter().map(|entry| entry.kind).collect()
+    };
+    assert_eq!(kinds("OPENAI_API_KEY"), [RuntimeKind::ApiKeyEnv]);
+    assert_eq!(kinds("BATCH_OPENAI_API_KEY"), [RuntimeKind::ApiKeyEnv]);
+    assert_eq!(kinds("OPENAI_API_KEY_2").first(), Some(&RuntimeKind::ApiKeyEnv));
+    assert_eq!(kinds("NOTOPENAI_API_KEY"), []);
     let package = |kind, name: &str| names(catalog.lookup_package(kind, name));
     assert_eq!(package(Ecosystem::Npm, "@openai/codex@0.1.2"), ["codex"]);
     assert_eq!(package(Ecosystem::Pypi, "Pydantic_AI[openai]>=1"), ["pydantic-ai"]);
