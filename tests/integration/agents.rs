@@ -343,15 +343,28 @@ fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
             && summed.starts_with(digest)
             && session.parse().is_ok_and(|session: u32| session > 0)
     })?;
-    let coverage = place.ask(&["agents", "--coverage", "--json"])?.success()?;
-    let coverage: Value = serde_json::from_str(&coverage)?;
-    // Whatever else this host runs counts, too.
-    let [agents, registered, approved, enforced] =
-        ["/agents", "/registered", "/approved", "/enforced"]
+    let counts = || {
+        let coverage = place.ask(&["agents", "--coverage", "--json"])?.success()?;
+        let coverage: Value = serde_json::from_str(&coverage)?;
+        // Whatever else this host runs counts, too.
+        let counts = ["/agents", "/registered", "/approved", "/enforced"]
             .map(|count| record::number(&coverage, count));
-    ensure!((registered, approved, enforced) == (Some(1), Some(1), Some(0)), "{coverage}");
+        anyhow::Ok((counts, coverage))
+    };
+    // A document is not yet an approval.
+    let ([_, registered, approved, enforced], coverage) = counts()?;
+    ensure!(registered > Some(0) && (approved, enforced) == (Some(0), Some(0)), "{coverage}");
+    let text = fs::read_to_string(&file)?;
+    let approval = "approval: {by: {name: Lee, mail: lee@acme.example}, on: 2026-10-01}";
+    fs::write(&file, text.replacen("spec:\n", &format!("spec:\n  {approval}\n"), 1))?;
+    daemon.reload()?;
+    let (agents, approved, coverage) = wait::until("the approval", wait::PATIENCE, || {
+        let ([agents, registered, approved, _], coverage) = counts()?;
+        let is_same = approved == registered && approved > Some(0);
+        Ok(is_same.then_some((agents, approved, coverage)))
+    })?;
     let percent = coverage.pointer("/approved_percent").and_then(Value::as_f64).unwrap_or(-1.0);
-    let expected = 100.0 / agents.unwrap_or(0) as f64;
+    let expected = 100.0 * approved.unwrap_or(0) as f64 / agents.unwrap_or(0) as f64;
     ensure!((percent - expected).abs() < 0.1, "not {expected}%: {coverage}");
 
     // Another executable than the approved one.

@@ -9,6 +9,7 @@ use crate::{
     policy::{
         image::AgentFacts,
         observed::{FlowKey, Observed},
+        value::container::ContainerFacts,
     },
 };
 
@@ -71,6 +72,7 @@ fn observed(line: &[u8], since_ms: i64) -> Option<Observed> {
         ),
         exe: text("/actor/process/file/path"),
         user: text("/actor/process/user/name").or_else(|| text("/actor/process/user/uid")),
+        container: container(&record),
         name: text("/unmapped/governd/name/value"),
         address,
         port: u16::try_from(number("/dst_endpoint/port")?).ok()?,
@@ -88,6 +90,25 @@ fn observed(line: &[u8], since_ms: i64) -> Option<Observed> {
     })
 }
 
+/// What a record says of its process's container; `None` if it was in none that was known.
+fn container(record: &Value) -> Option<ContainerFacts> {
+    let process = record.pointer("/unmapped/governd/process")?;
+    let text = |place: &str| process.pointer(place).and_then(Value::as_str).map(Arc::from);
+    let labels = process.pointer("/pod/labels").and_then(Value::as_array).into_iter().flatten();
+    let label = |label: &Value| {
+        let (key, value) = label.as_str()?.split_once('=')?;
+        Some((key.to_owned(), value.to_owned()))
+    };
+    let facts = ContainerFacts {
+        image: text("/container/image"),
+        digest: text("/container/image_digest"),
+        namespace: text("/pod/namespace"),
+        service_account: text("/pod/service_account"),
+        labels: labels.filter_map(label).collect(),
+    };
+    (facts != ContainerFacts::default()).then_some(facts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +121,8 @@ mod tests {
     const WOULD_DENY: &str = include_str!(
         "../audit/record/snapshots/governd__audit__record__tests__flow_would_deny.snap"
     );
+    const IN_POD: &str =
+        include_str!("../audit/record/snapshots/governd__audit__record__tests__exec_in_pod.snap");
     const DNS: &str =
         include_str!("../audit/record/snapshots/governd__audit__record__tests__dns.snap");
 
@@ -116,6 +139,7 @@ mod tests {
             started_by: Vec::new(),
             exe: Some("/opt/invoice-bot/bin/python3".into()),
             user: Some("svc-invoice".into()),
+            container: None,
             name: Some("api.openai.com".into()),
             address: "203.0.113.9".parse().unwrap(),
             port: 443,
@@ -130,5 +154,14 @@ mod tests {
         assert!(!read(WOULD_DENY, 0).unwrap().was_refused);
         assert_eq!(read(DNS, 0), None);
         assert_eq!(observed(b"{}", 0), None);
+        let pod: Value = serde_json::from_str(IN_POD.lines().last().unwrap()).unwrap();
+        let expected = ContainerFacts {
+            image: Some("registry.acme.example/bot:3".into()),
+            digest: Some(format!("sha256:{}", "ef".repeat(32)).into()),
+            namespace: Some("agents".into()),
+            service_account: Some("bot".into()),
+            labels: [("app".to_owned(), "bot".to_owned())].into(),
+        };
+        assert_eq!(container(&pod), Some(expected));
     }
 }

@@ -20,7 +20,7 @@ pub struct Coverage {
     pub candidates: u64,
     /// Agents that a document registers.
     pub registered: u64,
-    /// Agents that are what was approved.
+    /// Agents that are what was approved, by somebody whom their document names.
     pub approved: u64,
     /// Registered agents whose denials are carried out.
     pub enforced: u64,
@@ -49,7 +49,7 @@ pub struct AgentSummary {
     pub standing: String,
     /// `approved`, `shadow`, `ownerless`, `drifted`, `out-of-scope`, `expired` or `stale`.
     pub state: String,
-    /// Why it is not approved.
+    /// Why it is not approved, or that nobody is named who approved it.
     pub reason: Option<String>,
     /// The document that registers it, or did.
     pub document: Option<String>,

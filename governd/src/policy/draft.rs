@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 use super::{
     value::{
         Mail,
-        approval::{Day, Sha256},
+        approval::{Day, ImageDigest, Sha256},
+        container::{ImagePattern, Namespace},
         group::Item,
         name::check_document_name,
         process::{Cgroup, Executable, User},
@@ -51,6 +52,13 @@ pub struct Draft {
     pub user: Option<String>,
     /// Its unit's cgroup.
     pub cgroup: Option<String>,
+    /// Name of its container's image. What runs in the container is the agent, whatever program
+    /// and user it has.
+    pub image: Option<String>,
+    /// The image's digest.
+    pub image_digest: Option<String>,
+    /// Namespace of its pod.
+    pub namespace: Option<String>,
     /// SHA-256 of the executable.
     pub sha256: Option<String>,
     /// Last day of the approval.
@@ -107,6 +115,10 @@ impl Draft {
     }
 
     fn recognised(&self, line: &mut impl FnMut(String)) -> bool {
+        if let Some(image) = self.image() {
+            self.recognised_by(image, line);
+            return true;
+        }
         let exe = self.exe.as_deref().filter(|exe| Executable::parse(exe).is_ok());
         let user = self.user.as_deref().filter(|user| User::parse(user).is_ok());
         let cgroup = self.cgroup.as_deref().filter(|cgroup| Cgroup::parse(cgroup).is_ok());
@@ -129,9 +141,30 @@ impl Draft {
         mark == ' '
     }
 
+    fn image(&self) -> Option<&str> {
+        self.image.as_deref().filter(|image| ImagePattern::parse(image).is_ok())
+    }
+
+    fn recognised_by(&self, image: &str, line: &mut impl FnMut(String)) {
+        line("  # Whatever runs in a container of this image is this agent.".into());
+        line(format!("  match:\n    - image: {}", quoted(image)));
+        let namespace = self.namespace.as_deref().filter(|name| Namespace::parse(name).is_ok());
+        if let Some(namespace) = namespace {
+            line(format!("      namespace: {}", quoted(namespace)));
+        }
+    }
+
     fn approval(&self, line: &mut impl FnMut(String)) {
         if let Some(day) = self.review_by.as_deref().filter(|day| Day::parse(day).is_ok()) {
             line(format!("  review_by: {day}"));
+        }
+        if self.image().is_some() {
+            let digest = self.image_digest.as_deref();
+            if let Some(digest) = digest.and_then(|digest| ImageDigest::parse(digest).ok()) {
+                line("  # The image as it was when this was written.".into());
+                line(format!("  provenance:\n    images: [{:?}]", digest.as_str()));
+            }
+            return;
         }
         let digest = self.sha256.as_deref().and_then(|digest| Sha256::parse(digest).ok());
         if let Some(digest) = digest {
@@ -237,6 +270,9 @@ mod tests {
             is_interpreter: true,
             user: Some("svc-invoice".into()),
             cgroup: Some("/system.slice/invoice.service".into()),
+            image: None,
+            image_digest: None,
+            namespace: None,
             sha256: Some("0a".repeat(32)),
             review_by: Some("2027-02-19".into()),
             endpoints: vec![
@@ -276,6 +312,30 @@ mod tests {
         let text = bare.text().unwrap();
         assert_eq!(errors(&text), "", "{text}");
         assert_eq!(Draft::default().text(), None);
+    }
+
+    #[test]
+    fn a_draft_of_a_container_is_about_its_image() {
+        let draft = Draft {
+            image: Some("ghcr.io/acme/bot".into()),
+            image_digest: Some(format!("sha256:{}", "0a".repeat(32))),
+            namespace: Some("agents".into()),
+            endpoints: Vec::new(),
+            ..full()
+        };
+        let text = draft.text().unwrap();
+        assert_eq!(errors(&text), "", "{text}");
+        let recognised =
+            "  match:\n    - image: \"ghcr.io/acme/bot\"\n      namespace: \"agents\"\n";
+        assert!(text.contains(recognised), "{text}");
+        let images = format!("  provenance:\n    images: [\"sha256:{}\"]\n", "0a".repeat(32));
+        assert!(text.contains(&images) && !text.contains("sha256:\n"), "{text}");
+        assert!(!text.contains("exe:") && !text.contains("user:"), "{text}");
+        // What no document may have is not in one.
+        let nameless = Draft { image: Some("*".into()), image_digest: Some("1".into()), ..draft };
+        let text = nameless.text().unwrap();
+        assert!(!text.contains("image") && text.contains("exe:"), "{text}");
+        assert_eq!(errors(&text), "", "{text}");
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use super::{
     diagnostic::{Code, Diagnostic, Place},
     value::{
         Fault,
-        container::ContainerMatch,
+        container::{ContainerFacts, ContainerMatch},
         label::{Environment, LabelKey, LabelValue},
         process::Cgroup,
     },
@@ -95,6 +95,11 @@ pub trait Host {
     /// cgroup v2 ids of the containers that run now and are as wanted; of each what lies in the
     /// cgroups that `within` names, where it is given. A host that knows of no container has none.
     fn containers(&self, _wanted: &ContainerMatch, _within: Option<&Cgroup>) -> Vec<u64> {
+        Vec::new()
+    }
+    /// Ids that [`Host::containers`] gave, or would give, for a container of the past. A host that
+    /// remembers none has none.
+    fn containing(&self, _facts: &ContainerFacts) -> Vec<u64> {
         Vec::new()
     }
     /// cgroup v2 ids of the containers that run now and of which nobody knows yet what they are.

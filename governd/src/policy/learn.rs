@@ -13,6 +13,7 @@ use super::{
     draft::{Draft, is_interpreter},
     observed::Observed,
     value::{
+        container::image_name,
         group::GroupRef,
         name::{HostPattern, is_public_suffix, is_shared_domain, registrable},
     },
@@ -45,16 +46,21 @@ pub struct Learned {
 
 /// Writes a document for each agent that was observed.
 pub fn learn(flows: &[Observed], options: &Options<'_>) -> Learned {
-    let mut by_agent: BTreeMap<(&str, &str, &str), Vec<&Observed>> = BTreeMap::new();
+    let mut by_agent: BTreeMap<(&str, &str, &str, &str), Vec<&Observed>> = BTreeMap::new();
     for flow in flows {
         let key = &flow.key;
         let (exe, user) = (text(&key.exe), text(&key.user));
-        let identity = match &*key.agent {
-            UNREGISTERED => (UNREGISTERED, exe, user),
-            agent => (agent, "", ""),
+        // Whatever runs in a container is what the container is.
+        let identity = match (&*key.agent, image(flow)) {
+            (UNREGISTERED, Some(image)) => (UNREGISTERED, "", "", image),
+            (UNREGISTERED, None) => (UNREGISTERED, exe, user, ""),
+            (agent, _) => (agent, "", "", ""),
         };
         let is_wanted = |wanted: &str| match identity.0 {
-            UNREGISTERED => exe == wanted || file_name(exe) == wanted,
+            UNREGISTERED => {
+                let known = [exe, identity.3];
+                known.into_iter().any(|name| name == wanted || file_name(name) == wanted)
+            }
             agent => agent == wanted,
         };
         if options.agent.is_none_or(is_wanted) {
@@ -81,6 +87,11 @@ pub fn learn(flows: &[Observed], options: &Options<'_>) -> Learned {
     learned
 }
 
+/// The name of the image of the process's container.
+fn image(flow: &Observed) -> Option<&str> {
+    Some(image_name(flow.key.container.as_ref()?.image.as_deref()?))
+}
+
 fn text(text: &Option<Arc<str>>) -> &str {
     text.as_deref().unwrap_or_default()
 }
@@ -91,15 +102,25 @@ fn file_name(path: &str) -> &str {
 
 fn draft(flows: &[&Observed], options: &Options<'_>, remarks: &mut Vec<String>) -> Draft {
     // A registered agent may be many programs: the one that was seen most stands for it.
-    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut counts: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
     for flow in flows {
-        *counts.entry((text(&flow.key.exe), text(&flow.key.user))).or_default() += flow.count;
+        let program = match image(flow) {
+            Some(image) => ("", "", image),
+            None => (text(&flow.key.exe), text(&flow.key.user), ""),
+        };
+        *counts.entry(program).or_default() += flow.count;
     }
     let most = counts.into_iter().max_by_key(|(_, count)| *count);
-    let (exe, user) = most.map_or(("", ""), |(program, _)| program);
+    let (exe, user, image) = most.map_or(("", "", ""), |(program, _)| program);
     let agent = flows.first().map_or(UNREGISTERED, |flow| &*flow.key.agent);
     let is_registered = agent != UNREGISTERED;
-    let name = if is_registered { agent } else { exe };
+    let name = if is_registered {
+        agent
+    } else if image.is_empty() {
+        exe
+    } else {
+        image
+    };
     let owner = flows.iter().rev().find_map(|flow| flow.owner.as_deref());
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     Draft {
@@ -110,9 +131,19 @@ fn draft(flows: &[&Observed], options: &Options<'_>, remarks: &mut Vec<String>) 
         exe: some(exe),
         is_interpreter: is_interpreter(exe),
         user: some(user),
+        image: some(image),
+        namespace: namespace(flows, image),
         endpoints: endpoints(flows, options, remarks),
         ..Draft::default()
     }
+}
+
+/// The namespace of the pods of an image, where all had the same.
+fn namespace(flows: &[&Observed], name: &str) -> Option<String> {
+    let pods = flows.iter().filter(|flow| image(flow) == Some(name));
+    let mut all = pods.map(|flow| flow.key.container.as_ref()?.namespace.as_deref());
+    let first = all.next()??;
+    all.all(|other| other == Some(first)).then(|| first.to_owned())
 }
 
 /// `Dana Smith <dana@acme.example>` as its parts.
@@ -213,7 +244,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
-    use crate::policy;
+    use crate::policy::{self, value::container::ContainerFacts};
 
     fn flow(agent: &str, exe: &str, name: Option<&str>, port: u16) -> Observed {
         let is_agent = agent != UNREGISTERED;
@@ -269,6 +300,36 @@ mod tests {
             Err(diagnostics) => panic!("{diagnostics}\n{text}"),
             Ok(_) => text + &learned.remarks.join("\n"),
         }
+    }
+
+    #[test]
+    fn who_is_in_a_container_is_called_by_its_image() {
+        let within = |exe: &str, image: &str, namespace: &str| {
+            let mut flow = flow("unregistered", exe, Some("api.openai.com"), 443);
+            let (image, namespace) = (Some(image.into()), Some(namespace.into()));
+            let facts = ContainerFacts { image, namespace, ..ContainerFacts::default() };
+            flow.key.container = Some(facts);
+            flow
+        };
+        let flows = [
+            within("/usr/bin/python3", "ghcr.io/acme/bot:1", "agents"),
+            within("/usr/bin/curl", "ghcr.io/acme/bot:2", "agents"),
+            within("/usr/bin/python3", "ghcr.io/acme/tool", "a"),
+            within("/usr/bin/python3", "ghcr.io/acme/tool", "b"),
+        ];
+        let learned = learn(&flows, &Options::default());
+        let text = whole(&learned);
+        let matches = |text: &str| {
+            let lines = text.lines().skip_while(|line| *line != "  match:").skip(1);
+            let lines = lines.take_while(|line| line.starts_with("   ")).map(str::trim);
+            lines.collect::<Vec<_>>().join(" ")
+        };
+        let found: Vec<String> = learned.documents.iter().map(|text| matches(text)).collect();
+        let bot = r#"- image: "ghcr.io/acme/bot" namespace: "agents""#;
+        assert_eq!(found, [bot, r#"- image: "ghcr.io/acme/tool""#], "{text}");
+        let only = |agent| learn(&flows, &Options { agent: Some(agent), ..Options::default() });
+        assert_eq!(only("tool").documents.len(), 1);
+        assert_eq!(only("ghcr.io/acme/bot").documents.len(), 1);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod model;
 pub mod nearest;
 pub mod observed;
 pub mod reach;
+pub mod recalled;
 pub mod said;
 pub mod shape;
 pub mod tables;

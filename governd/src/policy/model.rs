@@ -254,6 +254,11 @@ pub struct Approval {
 }
 
 impl Approval {
+    /// Whether it says who approved the agent, and when.
+    pub const fn is_said(&self) -> bool {
+        self.by.is_some() && self.on.is_some()
+    }
+
     /// `approved by Lee Wong <lee@acme.example> on 2026-10-01 (SEC-1234)`, as far as it is said.
     pub fn words(&self) -> Option<String> {
         let (by, on) = (self.by.as_ref()?, self.on?);

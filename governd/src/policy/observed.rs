@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use super::value::container::ContainerFacts;
+
 /// What flows have to have in common to be one kind.
 #[derive(Clone, Debug, Eq, PartialEq, Hash, Ord, PartialOrd)]
 pub struct FlowKey {
@@ -13,6 +15,8 @@ pub struct FlowKey {
     pub exe: Option<Arc<str>>,
     /// User, by name or number, where it was known.
     pub user: Option<Arc<str>>,
+    /// Its container, where what that is was known.
+    pub container: Option<ContainerFacts>,
     /// Name of the destination, where it was known.
     pub name: Option<Arc<str>>,
     /// An address of the destination; of a name, the one that was seen last counts.
@@ -47,6 +51,7 @@ impl Observed {
             started_by: Vec::new(),
             exe: None,
             user: None,
+            container: None,
             name: None,
             address: IpAddr::from([192, 0, 2, 1]),
             port: 443,

@@ -4,7 +4,12 @@ use std::{cell::RefCell, collections::HashMap, path::Path, sync::Arc};
 
 use governd_common::{limits::SELECTOR_WORDS, table::SelectorSet};
 
-use super::{host::Host, image::TableImage, value::process::User};
+use super::{
+    host::Host,
+    image::TableImage,
+    observed::FlowKey,
+    value::{container::ContainerFacts, process::User},
+};
 
 /// The agent of a process that a subject started: that of the first selector that all of
 /// executable, user, cgroup and who started it allow.
@@ -39,34 +44,45 @@ pub(super) fn by_user(image: &TableImage, user: Option<u32>) -> SelectorSet {
     found.map_or(any, |(_, set)| *set)
 }
 
-/// Who processes of the past would be, of which executable and user are known. Entries that ask for
-/// a cgroup recognise none of them.
+/// Who processes of the past would be, of which executable, user and container are known. Entries
+/// that ask for a cgroup recognise none of them.
 pub(super) struct Past<'a> {
     image: &'a TableImage,
     host: &'a dyn Host,
     known: RefCell<HashMap<Seen, Option<u32>>>,
 }
 
-/// Path of the executable, and name or number of the user.
-type Seen = (Option<Arc<str>>, Option<Arc<str>>);
+/// Path of the executable, name or number of the user, and the container.
+type Seen = (Option<Arc<str>>, Option<Arc<str>>, Option<ContainerFacts>);
 
 impl<'a> Past<'a> {
     pub(super) fn new(image: &'a TableImage, host: &'a dyn Host) -> Self {
         Self { image, host, known: RefCell::default() }
     }
 
-    /// The agent, which nobody else started.
-    pub(super) fn agent(&self, exe: &Option<Arc<str>>, user: &Option<Arc<str>>) -> Option<u32> {
-        let seen = (exe.clone(), user.clone());
+    /// The agent, which nobody else started. In a container an executable is none of the host's.
+    pub(super) fn agent(&self, flow: &FlowKey) -> Option<u32> {
+        let FlowKey { exe, user, container, .. } = flow;
+        let seen = (exe.clone(), user.clone(), container.clone());
         *self.known.borrow_mut().entry(seen).or_insert_with(|| {
-            let exe = exe.as_ref().and_then(|exe| self.host.executable(Path::new(&**exe)));
+            let exe = exe.as_ref().filter(|_| container.is_none());
+            let exe = exe.and_then(|exe| self.host.executable(Path::new(&**exe)));
             let user = user.as_ref().and_then(|user| match User::parse(user).ok()? {
                 User::Id(id) => Some(id),
                 User::Name(name) => self.host.user(&name),
             });
-            let [_, _, any_cgroup] = self.image.any;
-            let sets = [by_exe(self.image, exe), by_user(self.image, user), any_cgroup];
+            let [_, _, mut cgroups] = self.image.any;
+            let ids = container.as_ref().map(|facts| self.host.containing(facts));
+            for id in ids.unwrap_or_default() {
+                let found = self.image.cgroups.iter().filter(|(known, _)| *known == id);
+                found.for_each(|(_, set)| join(&mut cgroups, set));
+            }
+            let sets = [by_exe(self.image, exe), by_user(self.image, user), cgroups];
             first(self.image, sets, 0)
         })
     }
+}
+
+pub(super) fn join(set: &mut SelectorSet, more: &SelectorSet) {
+    set.words.iter_mut().zip(more.words).for_each(|(word, more)| *word |= more);
 }

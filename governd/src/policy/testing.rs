@@ -9,7 +9,6 @@ use std::{
     sync::Arc,
 };
 
-use governd_common::table::SelectorSet;
 use serde::{Serialize, Serializer};
 
 use super::{
@@ -256,7 +255,7 @@ impl NamedHost {
         let containers = container.iter().flat_map(|facts| self.containing(facts, cgroup.as_ref()));
         for id in around.chain(containers) {
             let found = image.cgroups.iter().filter(|(known, _)| *known == id);
-            found.for_each(|(_, set)| join(&mut cgroups, set));
+            found.for_each(|(_, set)| recognised::join(&mut cgroups, set));
         }
         let sets = [recognised::by_exe(image, exe), recognised::by_user(image, user), cgroups];
         recognised::first(image, sets, above)
@@ -281,10 +280,6 @@ impl NamedHost {
             fitting.filter(|((wanted, within), _)| wanted.fits(facts) && is_within(within));
         fitting.map(|(_, number)| *number).collect()
     }
-}
-
-fn join(set: &mut SelectorSet, more: &SelectorSet) {
-    set.words.iter_mut().zip(more.words).for_each(|(word, more)| *word |= more);
 }
 
 impl Host for NamedHost {

@@ -18,6 +18,7 @@ use crate::{
     policy::{
         self,
         draft::{Draft, is_interpreter},
+        value::container::image_name,
     },
 };
 
@@ -61,6 +62,9 @@ fn draft(detail: &AgentDetail, name: Option<String>, owner: Option<(String, Stri
     let kind = summary.kind.as_deref().unwrap_or("agent");
     let exe = process.and_then(|process| process.exe.clone());
     let endpoints = detail.endpoints.iter();
+    let workload = process.and_then(|process| process.workload.as_ref());
+    let image = workload.and_then(|workload| workload.image.as_deref());
+    let digest = workload.and_then(|workload| workload.image_digest.clone());
     Draft {
         name: name.unwrap_or_else(|| summary.name.clone()),
         is_registered: false,
@@ -73,6 +77,13 @@ fn draft(detail: &AgentDetail, name: Option<String>, owner: Option<(String, Stri
         exe,
         user: summary.user.clone(),
         cgroup: process.and_then(|process| unit_cgroup(process, summary.place.as_deref())),
+        // An image without a name has at least its digest.
+        image: match image.map(image_name) {
+            Some("sha256") => digest.clone(),
+            name => name.map(str::to_owned),
+        },
+        image_digest: digest,
+        namespace: workload.and_then(|workload| workload.namespace.clone()),
         sha256: detail.sha256.clone(),
         review_by: review_by(clock::now_ms()),
         endpoints: endpoints.map(|seen| (seen.host.clone(), seen.port, seen.outside)).collect(),

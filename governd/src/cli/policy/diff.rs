@@ -15,10 +15,12 @@ use crate::{
     cli::{audit::moment, printer::Tone},
     policy::{
         self, Documents,
+        compile::Surroundings,
         effective::effective,
         ids::Ids,
         image::Compiled,
         reach::{self, AgentChange, FlowChange, Reach, Shift},
+        recalled::RecalledHost,
         said::{self, Setting},
     },
     settings,
@@ -65,9 +67,11 @@ impl Diff {
         let printer = Printer::new(self.json);
         let here = Here::read(&self.additions, &self.which)?;
         let mut ids = Ids::default();
+        let past = RecalledHost::new(&here.host);
+        let around = Surroundings { host: &past, ..here.around() };
         let mut compile = |path: &Path| -> Result<(Documents, Compiled), _> {
             let documents = policy::load(&read(&[path.to_owned()])?).map_err(invalid)?;
-            let compiled = documents.compile(&here.around(), &mut ids).map_err(invalid)?;
+            let compiled = documents.compile(&around, &mut ids).map_err(invalid)?;
             Ok((documents, compiled))
         };
         let ((before, old), (after, new)) = (compile(&self.old)?, compile(&self.new)?);
@@ -83,7 +87,7 @@ impl Diff {
                 if seen.left_out > 0 {
                     printer.note(format!("{} kinds of flows were left out", seen.left_out));
                 }
-                reach::flow_changes(&old, &new, &seen.flows, &here.host)
+                reach::flow_changes(&old, &new, &seen.flows, &past)
             }
         };
         let report = Report { host, agents, flows };

@@ -8,7 +8,7 @@
 //! - `out-of-scope`: it reached, or tried to reach, what its document does not allow now;
 //! - `expired`: the last day of its approval is over;
 //! - `stale`: nothing was seen of it for [`STALE_MS`] and nothing of it runs;
-//! - `approved`.
+//! - `approved`; the reason then says so if the document names nobody who did.
 //!
 //! None of them decides a connection; that is for the rules alone.
 
@@ -37,7 +37,7 @@ pub struct Coverage {
     pub agents: u64,
     /// Agents that a document registers.
     pub registered: u64,
-    /// Agents whose state is `approved`.
+    /// Agents whose state is `approved`, and whose document says who approved them and when.
     pub approved: u64,
     /// Registered agents whose denials are carried out.
     pub enforced: u64,
@@ -166,7 +166,8 @@ impl Inventory {
                 |facts: &AgentFacts| facts.mode == governd_common::verdict::Mode::Enforce;
             coverage.agents += 1;
             coverage.registered += u64::from(facts.is_some());
-            coverage.approved += u64::from(agent.state == AgentState::Approved);
+            let is_approved = facts.is_some_and(|facts| facts.approval.is_said());
+            coverage.approved += u64::from(is_approved && agent.state == AgentState::Approved);
             coverage.enforced += u64::from(facts.is_some_and(is_enforced));
         }
         coverage
@@ -243,6 +244,10 @@ fn assess(
     if agent.instances.is_empty() && unseen_ms >= STALE_MS {
         let days = unseen_ms / (24 * 60 * 60 * 1_000);
         return because(AgentState::Stale, format!("nothing was seen of it for {days} days"));
+    }
+    if !approval.is_said() {
+        let reason = format!("{} does not say who approved it, and when", facts.name);
+        return because(AgentState::Approved, reason);
     }
     (AgentState::Approved, None)
 }

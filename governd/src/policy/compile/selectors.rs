@@ -200,9 +200,7 @@ impl Compiler<'_, '_> {
     /// What agents become that others start, and which selectors are for that.
     fn delegations(&mut self, policy: &Policy, selectors: &[Selector<'_>], lapses: &[Lapse]) {
         let is_approved = |agent: &Agent| {
-            let approval = &agent.approval;
-            let is_said = approval.by.is_some() && approval.on.is_some();
-            is_said && !lapses.iter().any(|lapse| lapse.agent == agent.name)
+            agent.approval.is_said() && !lapses.iter().any(|lapse| lapse.agent == agent.name)
         };
         let own = policy.agents.iter().filter(|agent| agent.says_own() && is_approved(agent));
         let own = own.map(|agent| self.ids.subject(&agent.name)).collect();

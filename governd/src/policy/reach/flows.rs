@@ -21,7 +21,8 @@ use crate::policy::{
 pub struct FlowChange {
     /// The agent as it was then.
     pub agent: String,
-    /// The agent that the new policy recognises by executable and user, where it was none, or
+    /// The agent that the new policy recognises by executable, user and container, where it was
+    /// none, or
     /// one that the new policy does not have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recognised: Option<String>,
@@ -41,7 +42,7 @@ pub struct FlowChange {
 }
 
 /// Which of the observed flows the new policy decides otherwise than the old one. Who was no agent
-/// is who it would be, by executable and user, on the host that both were compiled for.
+/// is who it would be, by executable, user and container, on the host that both were compiled for.
 pub fn flow_changes(
     old: &Compiled,
     new: &Compiled,
@@ -97,7 +98,7 @@ impl<'a> Recalled<'a> {
     fn agent(&self, flow: &Observed) -> u32 {
         let key = &flow.key;
         let named = self.numbers.get(&*key.agent).copied().filter(|agent| *agent != 0);
-        named.or_else(|| self.past.agent(&key.exe, &key.user)).unwrap_or(0)
+        named.or_else(|| self.past.agent(key)).unwrap_or(0)
     }
 
     fn decide(&mut self, flow: &Observed) -> Decision {

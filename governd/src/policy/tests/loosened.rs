@@ -9,7 +9,9 @@ use crate::policy::{
     load,
     observed::Observed,
     reach::{AgentChange, changes, flow_changes},
+    recalled::RecalledHost,
     said,
+    value::container::ContainerFacts,
 };
 
 const OLD: &str = "\
@@ -190,12 +192,16 @@ fn who_was_no_agent_is_who_the_policy_recognises_now() {
         flow
     };
     let found = |old: &str, new: &str, flow: Observed| {
-        let mut ids = Ids::default();
-        let ((_, old), (_, new)) = (compile(old, &mut ids), compile(new, &mut ids));
         let host = TestHost {
             users: [("svc".to_owned(), 7)].into(),
             ..TestHost::new(&[("/a", 1), ("/link-to-a", 1), ("/b", 2)])
         };
+        let host = RecalledHost::new(&host);
+        let around = Surroundings { host: &host, endpoints: &[], model_ports: &[], mode: None };
+        let mut ids = Ids::default();
+        let mut compile =
+            |text: &str| load(&[("p.yaml", text)]).unwrap().compile(&around, &mut ids).unwrap();
+        let (old, new) = (compile(old), compile(new));
         let found = flow_changes(&old, &new, &[flow], &host);
         let words = |one: &crate::policy::reach::FlowChange| {
             format!("{} {:?} {} {}", one.agent, one.recognised, one.verdict, one.rule)
@@ -204,6 +210,7 @@ fn who_was_no_agent_is_who_the_policy_recognises_now() {
     };
     let denied = ["unregistered Some(\"bot\") deny bot/default"];
     let (none, with_user) = ("", OLD.replace("{exe: /a}", "{exe: /a, user: svc}"));
+    let with_image = OLD.replace("{exe: /a}", "{image: ghcr.io/acme/bot, namespace: agents}");
     let with_cgroup = OLD.replace("{exe: /a}", "{exe: /a, cgroup: /x}");
     assert_eq!(found(none, OLD, flow("unregistered", Some("/a"), None)), denied);
     assert_eq!(found(none, OLD, flow("unregistered", Some("/link-to-a"), Some("root"))), denied);
@@ -218,6 +225,17 @@ fn who_was_no_agent_is_who_the_policy_recognises_now() {
     ] {
         assert!(found(none, new, flow("unregistered", exe, user)).is_empty(), "{exe:?} {user:?}");
     }
+    // Of a container it is what that was which counts, and not what ran in it.
+    let within = |image: &str| {
+        let mut flow = flow("unregistered", Some("/a"), None);
+        let (image, namespace) = (Some(image.into()), Some("agents".into()));
+        flow.key.container = Some(ContainerFacts { image, namespace, ..ContainerFacts::default() });
+        flow
+    };
+    assert_eq!(found(none, &with_image, within("ghcr.io/acme/bot:2")), denied);
+    assert!(found(none, &with_image, within("ghcr.io/acme/tool")).is_empty());
+    assert!(found(none, &with_image, flow("unregistered", Some("/a"), None)).is_empty());
+    assert!(found(none, OLD, within("ghcr.io/acme/bot:2")).is_empty());
     // Both policies recognise it.
     assert!(found(OLD, OLD, flow("unregistered", Some("/a"), None)).is_empty());
     // An agent of another name.

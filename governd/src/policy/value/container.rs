@@ -24,7 +24,7 @@ const NAMESPACE_BYTES_MAX: usize = 63;
 const ACCOUNT_BYTES_MAX: usize = 253;
 
 /// What is known of a container that runs.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ContainerFacts {
     /// Its image, as whoever started it named it.
     pub image: Option<Arc<str>>,
@@ -135,6 +135,12 @@ impl Reference {
             (None, None) => format!("{name}:{LATEST}"),
         }
     }
+}
+
+/// What an image is called whatever its version: the name without tag and digest.
+pub fn image_name(image: &str) -> &str {
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    split_tag(name).0
 }
 
 /// A colon after the last slash begins a tag; one before it a port.

@@ -9,8 +9,9 @@ use crate::{
     core::workload::Image,
     policy::{
         image::AgentFacts,
-        model::Approval,
+        model::{Approval, Person},
         value::{
+            Mail,
             approval::{Day, ImageDigest, Sha256, Version},
             name::HostPattern,
         },
@@ -154,8 +155,16 @@ fn a_running_agent_is_registered_by_the_document_that_comes_later() {
     let changes = host.inventory.observe_subjects(&subjects(1), 3);
     assert_eq!(kinds(changes), from(AgentState::Shadow));
     assert_eq!(host.inventory.agent_of(11).unwrap().owner.as_deref(), Some("Dana"));
-    let coverage = Coverage { agents: 1, registered: 1, approved: 1, enforced: 1 };
+    let coverage = Coverage { agents: 1, registered: 1, approved: 0, enforced: 1 };
     assert_eq!(host.inventory.coverage(), coverage);
+    assert_eq!(host.state(11).1, "invoice-bot does not say who approved it, and when");
+    // Who approved it, and when, is what an approval is.
+    let mail = Mail::parse("lee@acme.example").unwrap();
+    let by = Some(Person { name: "Lee".into(), mail });
+    let approval = Approval { by, on: Day::parse("2026-10-01").ok(), ..Approval::default() };
+    assert!(host.inventory.set_registered(&[facts(approval)], &|_, _| false, 3).is_empty());
+    assert_eq!(host.state(11), (AgentState::Approved, String::new()));
+    assert_eq!(host.inventory.coverage(), Coverage { approved: 1, ..coverage });
     // The document stays and claims it no more: nobody registered it.
     let changes = host.inventory.observe_subjects(&subjects(0), 4);
     assert_eq!(kinds(changes), from(AgentState::Approved));
