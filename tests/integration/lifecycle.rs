@@ -6,10 +6,12 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use governd_tests::{Lab, client::Family, daemon::Place, site, wait};
+use governd_tests::{Lab, client::Family, command::run, daemon::Place, site, wait};
+use serde_json::Value;
 
 use crate::{
     Test,
+    audit::audit,
     client::{self, OFFICIAL},
     measured, policy, record,
 };
@@ -41,10 +43,26 @@ fn up_shows_a_connection_within_a_second(lab: &Lab) -> Result<()> {
             ended.elapsed()
         ));
     }
+    its_own_sink_has_it(&place)?;
     let held = daemon.held().counts();
     daemon.stop()?;
     measured(format!("up: {held:?} programs, maps and links while it ran, none after Ctrl-C"));
     Ok(())
+}
+
+/// A trial brings a sink along, which takes the log like any other.
+fn its_own_sink_has_it(place: &Place) -> Result<()> {
+    let directory = place.state().join("trial-sink");
+    let ask = |verb: &str| run(place.command(["sink", verb, "--dir"]).arg(&directory));
+    wait::until("records in the sink", wait::PATIENCE, || {
+        let records = place.records()?.len() as u64;
+        let host: Value = serde_json::from_str(
+            &run(place.command(["sink", "hosts", "--json", "--dir"]).arg(&directory))?.success()?,
+        )?;
+        Ok((record::number(&host, "/records") == Some(records)).then_some(()))
+    })?;
+    ask("verify")?.success()?;
+    audit(place, &["verify", "--against", "sink"])?.success().map(drop)
 }
 
 fn a_stop_leaves_nothing(lab: &Lab) -> Result<()> {

@@ -47,6 +47,7 @@ pub mod sinking;
 pub mod sources;
 mod taken;
 mod tampering;
+mod trial_sink;
 pub mod unattended;
 mod unrecorded;
 mod unseen;
@@ -261,7 +262,7 @@ impl App {
             rulebook,
             catalogue,
             state,
-            uplink: Uplink::start_if_enrolled(&settings.state_dir, &journal),
+            uplink: start_uplink(settings, &journal),
             journal,
             exporting,
             discovery: Discovery::new(catalog, proc(), settings.pods.as_ref()),
@@ -304,6 +305,11 @@ impl App {
         self.engine.kernel.cgroup()
     }
 
+    /// Where the sink of a trial has its records.
+    pub fn trial_sink(&self) -> Option<&Path> {
+        self.engine.uplink.as_ref().and_then(Uplink::trial)
+    }
+
     /// Runs until a signal or a request ends it. A trial then takes everything out of the kernel; a
     /// service leaves it there unless it is told otherwise.
     ///
@@ -331,6 +337,15 @@ impl App {
         let detached = engine.end(&mut wakes.events, reason);
         ended.and(detached)
     }
+}
+
+/// The way to the sink that takes this host's log; a trial brings one along where there is none.
+fn start_uplink(settings: &Settings, journal: &Journal) -> Option<Uplink> {
+    let Settings { state_dir, is_trial, .. } = settings;
+    if *is_trial && !uplink::is_enrolled(state_dir) {
+        return trial_sink::start(state_dir, journal);
+    }
+    Uplink::start_if_enrolled(state_dir, journal)
 }
 
 /// The policy that the settings name, not read yet, and when approvals end.

@@ -86,6 +86,12 @@ fn greet(printer: &Printer, settings: &Settings, app: &App) {
         app::VERSION,
         app.cgroup().display(),
     ));
+    if let Some(sink) = app.trial_sink() {
+        printer.note(format_args!(
+            "a sink in this process takes what is recorded; `governd sink hosts --dir {}` asks it",
+            sink.display(),
+        ));
+    }
 }
 
 fn failure(error: StartError) -> Failure {

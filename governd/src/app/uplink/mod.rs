@@ -25,7 +25,7 @@ use base64::{
 use serde::{Deserialize, Serialize};
 
 use self::{client::Client, place::Place, worker::Worker};
-use super::{exporting::Stats, journal::Journal};
+use super::{exporting::Stats, journal::Journal, trial_sink::TrialSink};
 use crate::{
     audit::{
         cosign::{CosignError, Witnesses},
@@ -42,6 +42,9 @@ use crate::{
 
 /// Where a host keeps what the sink gave it, in the state directory.
 const DIRECTORY: &str = "sink";
+/// Where a trial has a sink of its own, and in it what that gave the host.
+const TRIAL: &str = "trial-sink";
+const OF_TRIAL: &str = "host";
 const LOG_DIRECTORY: &str = "log";
 const ADDRESS: &str = "address";
 const CA: &str = "ca.pem";
@@ -140,17 +143,41 @@ pub fn enroll(state_dir: &Path, token: &str) -> Result<String, UplinkError> {
     let Enrolled { certificate, witness } =
         answer.map_err(|trouble| UplinkError::Sink(trouble.to_string()))?;
     Witnesses::parse(&witness)?;
-    let directory = state_dir.join(DIRECTORY);
+    let identity = certificate + &key;
+    let given = Given { sink, ca, witnesses: witness, identity };
+    keep(&state_dir.join(DIRECTORY), &given)?;
+    Ok(given.sink)
+}
+
+/// What a sink gives a host that it lets in.
+pub(super) struct Given {
+    pub(super) sink: String,
+    pub(super) ca: String,
+    pub(super) witnesses: String,
+    pub(super) identity: String,
+}
+
+/// Keeps it.
+pub(super) fn keep(directory: &Path, given: &Given) -> Result<(), UplinkError> {
+    let Given { sink, ca, witnesses, identity } = given;
     let file = |path: PathBuf| |source| UplinkError::File { path, source };
-    files::make_directory(&directory).map_err(file(directory.clone()))?;
+    files::make_directory(directory).map_err(file(directory.to_owned()))?;
     // The address last: with it the host is enrolled.
-    let parts =
-        [(IDENTITY, certificate + &key), (CA, ca), (WITNESS, witness), (ADDRESS, sink.clone())];
-    for (name, text) in parts {
+    for (name, text) in [(IDENTITY, identity), (CA, ca), (WITNESS, witnesses), (ADDRESS, sink)] {
         let path = directory.join(name);
-        files::write(&path, &text).map_err(file(path))?;
+        files::write(&path, text).map_err(file(path))?;
     }
-    Ok(sink)
+    Ok(())
+}
+
+/// Where a trial has a sink of its own.
+pub(super) fn trial(state_dir: &Path) -> PathBuf {
+    state_dir.join(TRIAL)
+}
+
+/// What that gave the host.
+pub(super) fn of_trial(state_dir: &Path) -> PathBuf {
+    trial(state_dir).join(OF_TRIAL)
 }
 
 /// Whether a sink takes this host's log.
@@ -164,7 +191,8 @@ pub fn is_enrolled(state_dir: &Path) -> bool {
 /// # Errors
 /// Files cannot be read, or are not what they should be.
 pub fn receipt(state_dir: &Path) -> Result<Option<(String, Witnesses)>, UplinkError> {
-    let directory = state_dir.join(DIRECTORY);
+    let is_enrolled = is_enrolled(state_dir);
+    let directory = if is_enrolled { state_dir.join(DIRECTORY) } else { of_trial(state_dir) };
     match read(&directory, RECEIPT) {
         Ok(receipt) => {
             let witnesses = Witnesses::parse(&read(&directory, WITNESS)?)?;
@@ -186,6 +214,8 @@ fn read(directory: &Path, name: &str) -> Result<String, UplinkError> {
 pub struct Uplink {
     stats: Arc<Stats>,
     progress: Progress,
+    /// Where the sink is part of this process.
+    trial: Option<TrialSink>,
     /// Dropped when it should end.
     _stop: mpsc::Sender<()>,
 }
@@ -215,7 +245,27 @@ impl Uplink {
         journal: &Journal,
         idle: Duration,
     ) -> Result<Option<Self>, UplinkError> {
-        let directory = state_dir.join(DIRECTORY);
+        Self::start_at(state_dir.join(DIRECTORY), journal, idle, None)
+    }
+
+    /// The same with a sink that is part of this process, and gave the host this.
+    ///
+    /// # Errors
+    /// What the sink gave cannot be used.
+    pub(super) fn start_beside(
+        directory: PathBuf,
+        journal: &Journal,
+        sink: TrialSink,
+    ) -> Result<Option<Self>, UplinkError> {
+        Self::start_at(directory, journal, Duration::from_secs(wire::IDLE_S), Some(sink))
+    }
+
+    fn start_at(
+        directory: PathBuf,
+        journal: &Journal,
+        idle: Duration,
+        trial: Option<TrialSink>,
+    ) -> Result<Option<Self>, UplinkError> {
         let Some(place) = Place::open(directory.clone())? else {
             return Ok(None);
         };
@@ -226,7 +276,12 @@ impl Uplink {
         thread
             .spawn(move || worker.run(&stopped))
             .map_err(|source| UplinkError::File { path: directory, source })?;
-        Ok(Some(Self { stats, progress, _stop: stop }))
+        Ok(Some(Self { stats, progress, trial, _stop: stop }))
+    }
+
+    /// Where the sink has its records, where it is part of this process.
+    pub(super) fn trial(&self) -> Option<&Path> {
+        self.trial.as_ref().map(TrialSink::directory)
     }
 
     /// How it fares: as an exporter whose receiver is the sink.
