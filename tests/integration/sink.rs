@@ -65,6 +65,12 @@ fn its_keys_are_replaced(lab: &Lab) -> Result<()> {
         let own = run(query.arg(sink.directory()))?.success()?;
         Ok((own.matches("sink-keys/keys/").count() == 2).then_some(()))
     })?;
+    let question = ["query", "--json", "--verdict", "deny"];
+    let asked = sink.ask(&[&question[..], &["--of", crash::HOST]].concat())?.success()?;
+    ensure!(asked.lines().count() >= 4, "{asked}");
+    ensure!(asked == audit(&place, &question)?.success()?, "the sink answers otherwise: {asked}");
+    let of_nobody = sink.ask(&[&question[..], &["--agent", "nobody"]].concat())?;
+    ensure!(of_nobody.code == Some(EXIT_NO), "{of_nobody}");
     crash::verify(&place)?.success()?;
     sink.ask(&["verify"])?.success()?;
     sink.tally(size, 0)?;

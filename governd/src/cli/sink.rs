@@ -72,6 +72,8 @@ enum Verb {
     Receipt(Receipt),
     /// Print the records of a host, one a line.
     Show(beside::Show),
+    /// Search the records of all hosts, or of one.
+    Query(beside::Query),
     /// Erase user names and command lines, which stand beside the records; they still verify.
     Erase(beside::Erase),
     /// Say that what is wrong with a host is over, such as a rewind that somebody explained.
@@ -184,6 +186,7 @@ impl Sink {
             Verb::Hosts(verb) => verb.run(),
             Verb::Receipt(verb) => verb.run(),
             Verb::Show(verb) => verb.run(),
+            Verb::Query(verb) => verb.run(),
             Verb::Erase(verb) => verb.run(),
             Verb::Settle(verb) => verb.run(),
             Verb::Verify(verb) => verb.run(),

@@ -25,10 +25,11 @@ mod export;
 mod extract;
 mod prove;
 mod query;
+mod question;
 mod rotate;
 mod verify;
 
-pub(super) use query::moment;
+pub(super) use question::{Question, moment};
 
 /// Flags of `governd audit`.
 #[derive(Args, Debug)]

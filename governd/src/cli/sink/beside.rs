@@ -1,5 +1,5 @@
-//! `governd sink show`, `erase` and `settle`: records with what stands beside them, and without,
-//! and what people say of findings.
+//! `governd sink show`, `query`, `erase` and `settle`: records with what stands beside them, and
+//! without, and what people say of findings.
 
 use anyhow::anyhow;
 use clap::Args;
@@ -8,6 +8,7 @@ use super::{Place, failed, now_s};
 use crate::{
     cli::{
         Outcome,
+        audit::Question,
         exit::{Exit, Failure},
         flags::Beside,
         printer::Printer,
@@ -32,6 +33,18 @@ pub(super) struct Show {
     /// Stop after so many records.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+}
+
+/// Flags of `governd sink query`.
+#[derive(Args, Debug)]
+pub(super) struct Query {
+    #[command(flatten)]
+    place: Place,
+    /// Only records of this host, by its name here; `--host` is about destinations.
+    #[arg(long, value_name = "NAME")]
+    of: Option<String>,
+    #[command(flatten)]
+    question: Question,
 }
 
 /// Flags of `governd sink erase`.
@@ -73,6 +86,30 @@ impl Show {
             left -= lines.len();
         }
         Ok(if next > self.first { Exit::Yes } else { Exit::No })
+    }
+}
+
+impl Query {
+    pub(super) fn run(self) -> Outcome {
+        let store = self.place.store()?;
+        let hosts = match &self.of {
+            Some(name) => vec![named(&store, name)?],
+            None => store.hosts().map_err(failed)?,
+        };
+        let mut answers = self.question.begin()?;
+        for host in &hosts {
+            let mut next = host.first;
+            while next < host.size && answers.go_on() {
+                let lines = store.shown(host, next, CHUNK).map_err(failed)?;
+                next += lines.len() as u64;
+                for line in lines.iter().map(String::as_bytes) {
+                    if answers.go_on() {
+                        answers.take(line)?;
+                    }
+                }
+            }
+        }
+        Ok(answers.end())
     }
 }
 
