@@ -29,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("agents::a_damaged_inventory_stops_nothing", a_damaged_inventory_stops_nothing),
     ("agents::bytes_of_open_connections_are_shown", bytes_of_open_connections_are_shown),
     ("agents::what_a_shadow_agent_has_open_is_known", what_a_shadow_agent_has_open_is_known),
+    ("agents::another_script_is_drift", another_script_is_drift),
 ];
 
 const EXIT_INVALID: i32 = 3;
@@ -427,6 +428,55 @@ fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
     let kept = in_state(&place, SCRIPT, "ownerless")?;
     ensure!(record::text(&kept, "/id") == id, "{kept}");
     ensure!(record::number(&kept, "/first_ms") == record::number(&found, "/first_ms"), "{kept}");
+    daemon.stop()?;
+    Ok(())
+}
+
+/// A script that is approved runs, and then another in its place; the interpreter is the same.
+fn another_script_is_drift(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "script")?;
+    let script = lab.directory("drifting-script")?.join("drifting.py");
+    let text = "import sys, urllib.request\nsys.stdin.read()\n";
+    fs::write(&script, text)?;
+    let digest = || -> Result<String> {
+        let summed = run(Command::new("sha256sum").arg(&script))?.success()?;
+        Ok(summed.split(' ').next().unwrap_or_default().to_owned())
+    };
+    let (python, approved) = (lab.tools().agent(), digest()?);
+    let selector = format!("{{exe: {}}}", python.display());
+    let document = policy::agent("drifting-bot", &selector, &[]);
+    let provenance = format!("  provenance: {{scripts: [{approved}]}}\n  egress:\n");
+    let document = document.replacen("  egress:\n", &provenance, 1);
+    place.write_policy(&format!("{}{document}", policy::host("monitor")))?;
+    let daemon = place.start()?;
+    // A file that is as new as the process may be another than it runs.
+    std::thread::sleep(Duration::from_millis(100));
+    let start = || lab.client(Family::V4, &python).arg(&script).start();
+    let is_known = |expected: &str, state: &str| {
+        wait::until("the script's digest", wait::PATIENCE, || {
+            let Some(found) = listed(&place, &["--candidates"])?
+                .into_iter()
+                .find(|agent| record::text(agent, "/name") == "drifting.py")
+            else {
+                return Ok(None);
+            };
+            let shown = show(&place, record::text(&found, "/id"))?;
+            let is_it = record::text(&shown, "/script_sha256") == expected
+                && record::text(&shown, "/script") == script.display().to_string()
+                && record::text(&shown, "/summary/state") == state;
+            Ok(is_it.then_some(()))
+        })
+    };
+    let mut running = start()?;
+    is_known(&approved, "approved")?;
+    running.close_input();
+    running.finish(wait::PATIENCE)?;
+    fs::write(&script, format!("{text}# more\n"))?;
+    std::thread::sleep(Duration::from_millis(100));
+    let mut running = start()?;
+    is_known(&digest()?, "drifted")?;
+    running.close_input();
+    running.finish(wait::PATIENCE)?;
     daemon.stop()?;
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::{
     workload::{
         pods::PodSource,
         proc::{ProcFs, Stat, TICK_NS},
+        program::Programs,
         sockets::{
             self,
             listeners::{Listener, Listeners},
@@ -54,6 +55,10 @@ pub(super) struct Discovery {
     /// Measures open connections; `None` if the system gave no thread.
     pub(super) meter: Option<Meter>,
     pub(super) connections: Connections,
+    /// Looks at what interpreters run; `None` if the system gave no thread.
+    pub(super) programs: Option<Programs>,
+    /// The process (pid, start) that each agent's program was asked for last.
+    pub(super) asked: HashMap<Arc<str>, (u32, u64)>,
     pub(super) proc: ProcFs,
     /// The environment that was read last: events of one process come in rows.
     latest: Option<(Arc<Process>, Arc<[String]>)>,
@@ -71,6 +76,9 @@ impl Discovery {
         let meter = Meter::spawn(proc.clone());
         let meter =
             meter.inspect_err(|error| tracing::warn!(%error, "no bytes of open connections")).ok();
+        let programs = Programs::start(proc.clone());
+        let programs =
+            programs.inspect_err(|error| tracing::warn!(%error, "no digests of scripts")).ok();
         let inventory = Inventory::new(catalog);
         Self {
             inventory,
@@ -82,6 +90,8 @@ impl Discovery {
             listeners,
             meter,
             connections: Connections::default(),
+            programs,
+            asked: HashMap::new(),
             proc,
             latest: None,
         }

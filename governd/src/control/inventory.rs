@@ -86,6 +86,15 @@ pub struct AgentDetail {
     pub image: Option<String>,
     /// SHA-256 of its executable, once it is known.
     pub sha256: Option<String>,
+    /// The script, or the file that a module begins with, that its interpreter ran last.
+    #[serde(default)]
+    pub script: Option<String>,
+    /// SHA-256 of that file, as it was when the process began.
+    #[serde(default)]
+    pub script_sha256: Option<String>,
+    /// Version of the package that it is of.
+    #[serde(default)]
+    pub version: Option<String>,
     /// The agent that started it.
     pub parent: Option<String>,
     /// Agents that it started.
@@ -246,6 +255,9 @@ pub struct PolicyRow {
     pub review_by: Option<String>,
     /// Executables that were approved.
     pub sha256: Vec<String>,
+    /// Scripts that were approved.
+    #[serde(default)]
+    pub scripts: Vec<String>,
     /// Digests of images that were approved.
     pub images: Vec<String>,
     /// Versions that were approved.

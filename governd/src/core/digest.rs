@@ -20,6 +20,15 @@ pub struct FileVersion {
 }
 
 impl FileVersion {
+    /// When it came to be, in nanoseconds since the epoch.
+    pub fn changed_ns(&self) -> u64 {
+        let (seconds, nanos) = self.changed;
+        u64::try_from(seconds)
+            .unwrap_or(0)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(nanos.into())
+    }
+
     /// Whether this is the file that a version is of, with as many bytes: a running executable
     /// whose name or owner changes stays what it is.
     pub fn is_of(&self, version: &Self) -> bool {

@@ -12,8 +12,9 @@
 //! - [`Inventory::observe_exit`]: when a process ended;
 //! - [`Inventory::set_registered`] and [`Inventory::observe_subjects`]: after each policy that came
 //!   into force;
-//! - [`Inventory::observe_digest`] and [`Inventory::observe_image`]: when the digest of an agent's
-//!   executable or the image of a container is known;
+//! - [`Inventory::observe_digest`], [`Inventory::observe_program`] and
+//!   [`Inventory::observe_container`]: when the digest of an agent's executable, its script and
+//!   version, or the image of a container is known;
 //! - [`Inventory::reassess_all`]: from time to time, since approvals end without an event.
 //!
 //! What changed is given out by [`Inventory::writes`] for whoever saves it, and taken back by
@@ -48,7 +49,7 @@ mod registry;
 
 pub use agent::{
     Agent, AgentState, ENDPOINTS_MAX, EVIDENCE_MAX, EndpointSeen, INSTANCES_MAX, Instance, Key,
-    Standing,
+    Program, Standing,
 };
 pub use evidence::{Evidence, Signal};
 pub use finding::{Change, ChangeKind};

@@ -245,6 +245,8 @@ pub struct Approval {
     pub on_drift: Fallback,
     /// Executables that were approved; any, if empty.
     pub digests: Vec<Sha256>,
+    /// Scripts and modules that were approved; any, if empty.
+    pub scripts: Vec<Sha256>,
     /// Images that were approved; any, if empty.
     pub images: Vec<ImageDigest>,
     /// Versions that were approved; any, if empty.

@@ -14,7 +14,7 @@ use crate::{
     catalog::{RuntimeKind, Weight},
     core::inventory::{
         AGENTS_MAX, Agent, AgentState, ENDPOINTS_MAX, EVIDENCE_MAX, EndpointSeen, Evidence,
-        INSTANCES_MAX, Instance, Key, Signal, Standing, Traffic,
+        INSTANCES_MAX, Instance, Key, Program, Signal, Standing, Traffic,
     },
 };
 
@@ -138,6 +138,7 @@ fn agent(row: &Row<'_>) -> rusqlite::Result<Option<Agent>> {
         digest: maybe_text(row, "digest")?,
         // Containers are asked about anew.
         image: None,
+        program: Program::default(),
         subject: None,
         registered_as: maybe_text(row, "registered_as")?,
         owner: maybe_text(row, "owner")?,

@@ -127,7 +127,8 @@ fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-fn hash(file: File) -> io::Result<Arc<str>> {
+/// The SHA-256 of a file in hexadecimal.
+pub(super) fn hash(file: File) -> io::Result<Arc<str>> {
     let mut context = Context::new(&SHA256);
     let mut chunk = vec![0; CHUNK_BYTES];
     // It may grow while it is read.

@@ -33,6 +33,15 @@ pub const DIGESTS_MAX: usize = 8_192;
 /// Digests that are asked for and not computed yet.
 pub const DIGESTS_WAITING_MAX: usize = 1_024;
 
+/// Scripts and modules that are asked for and not looked at yet.
+pub const PROGRAMS_WAITING_MAX: usize = 64;
+/// Entries of a directory of packages that are looked at.
+pub const PACKAGES_MAX: usize = 4_096;
+/// Bytes of a file that describes a package.
+pub const PACKAGE_FILE_BYTES_MAX: u64 = 1_024 * 1_024;
+/// Directories above a file that are looked at for its package.
+pub const PACKAGE_LEVELS_MAX: usize = 8;
+
 /// Network interfaces of one namespace that are looked at.
 pub const INTERFACES_MAX: usize = 4_096;
 

@@ -7,6 +7,7 @@
 
 pub mod additions;
 pub mod cgroup;
+mod clock;
 pub mod digest;
 pub mod filters;
 pub mod host;
@@ -19,6 +20,7 @@ pub mod netns;
 pub mod owner;
 pub mod pods;
 pub mod proc;
+pub mod program;
 pub mod ptrace;
 mod read;
 pub mod redact;

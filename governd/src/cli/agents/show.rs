@@ -101,6 +101,15 @@ fn facts(detail: &AgentDetail, now_ms: u64) -> Table {
     if let Some(digest) = &detail.sha256 {
         fact("sha256", digest.clone());
     }
+    for (name, text) in [
+        ("script", &detail.script),
+        ("script sha256", &detail.script_sha256),
+        ("version", &detail.version),
+    ] {
+        if let Some(text) = text {
+            fact(name, printable(text));
+        }
+    }
     if let Some(parent) = &detail.parent {
         fact("started by", parent.clone());
     }
@@ -203,6 +212,7 @@ fn declared(policy: &PolicyRow) -> Table {
     let lists = [
         ("via", &policy.via),
         ("sha256", &policy.sha256),
+        ("scripts", &policy.scripts),
         ("images", &policy.images),
         ("versions", &policy.versions),
     ];

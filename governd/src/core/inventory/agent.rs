@@ -59,6 +59,17 @@ pub(super) fn hex_short(digest: &str) -> &str {
     digest.get(..16).unwrap_or(digest)
 }
 
+/// What an interpreter runs, and the version of what an agent is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Program {
+    /// The script, or the file that a module begins with.
+    pub script: Option<Arc<str>>,
+    /// SHA-256 of that file in hexadecimal.
+    pub sha256: Option<Arc<str>>,
+    /// Version of the package that it is of.
+    pub version: Option<Arc<str>>,
+}
+
 words! {
     /// How far the evidence goes.
     Standing {
@@ -149,6 +160,8 @@ pub struct Agent {
     pub digest: Option<Arc<str>>,
     /// Image of the container that it ran in last, once it is known.
     pub image: Option<Image>,
+    /// What its interpreter ran last, once it is known; it is not stored.
+    pub program: Program,
     /// Its subject, if it is registered.
     pub subject: Option<u32>,
     /// The document's name for it; of one that is gone, too.
@@ -191,6 +204,7 @@ impl Agent {
             reason: None,
             digest: None,
             image: None,
+            program: Program::default(),
             subject: None,
             registered_as: None,
             owner: None,

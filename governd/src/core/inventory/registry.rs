@@ -3,8 +3,8 @@
 //! An agent has one state, the first of these that holds:
 //!
 //! - `shadow`: nobody registered it; `ownerless`: somebody did, and the document is gone;
-//! - `drifted`: it runs an executable or image whose digest its document does not list, or another
-//!   version;
+//! - `drifted`: it runs an executable, script or image whose digest its document does not list, or
+//!   another version;
 //! - `out-of-scope`: it reached, or tried to reach, what its document does not allow now;
 //! - `expired`: the last day of its approval is over;
 //! - `stale`: nothing was seen of it for [`STALE_MS`] and nothing of it runs;
@@ -15,7 +15,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Agent, AgentState, Change, ChangeKind, EndpointSeen, Inventory, Standing, agent::hex_short,
+    Agent, AgentState, Change, ChangeKind, EndpointSeen, Instance, Inventory, Program, Standing,
+    agent::hex_short,
 };
 use crate::{
     audit::record::Actor,
@@ -119,6 +120,17 @@ impl Inventory {
         self.reassess(id, latest.as_ref(), now_ms).into_iter().collect()
     }
 
+    /// What an agent's interpreter runs, and the version of it, are known.
+    pub fn observe_program(&mut self, id: &str, program: &Program, now_ms: u64) -> Vec<Change> {
+        let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
+        if agent.program == *program {
+            return Vec::new();
+        }
+        agent.program = program.clone();
+        let latest = agent.latest.as_ref().map(|latest| latest.actor.clone());
+        self.reassess(id, latest.as_ref(), now_ms).into_iter().collect()
+    }
+
     /// The image of the container that an agent runs in is known.
     pub fn observe_container(&mut self, id: &str, image: &Image, now_ms: u64) -> Vec<Change> {
         let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
@@ -176,7 +188,7 @@ impl Inventory {
 
 /// What of an agent is known to differ from what was approved, in words.
 fn drift(agent: &Agent, facts: &AgentFacts) -> Option<String> {
-    let Approval { digests, images, versions, .. } = &facts.approval;
+    let Approval { digests, scripts, images, versions, .. } = &facts.approval;
     let name = &facts.name;
     if let Some(digest) = &agent.digest
         && !digests.is_empty()
@@ -187,6 +199,25 @@ fn drift(agent: &Agent, facts: &AgentFacts) -> Option<String> {
             "its executable has the SHA-256 {digest}, which {name} does not list"
         ));
     }
+    if let Some(digest) = &agent.program.sha256
+        && !scripts.is_empty()
+        && !scripts.iter().any(|known| known.as_str() == &**digest)
+    {
+        let digest = hex_short(digest);
+        let script = agent.program.script.as_deref().unwrap_or("its script");
+        return Some(format!("{script} has the SHA-256 {digest}, which {name} does not list"));
+    }
+    let version = match &agent.image {
+        Some(image) => image.tag(),
+        None if agent.latest.as_ref().is_some_and(is_in_container) => None,
+        None => agent.program.version.as_deref(),
+    };
+    if let Some(version) = version
+        && !versions.is_empty()
+        && !versions.iter().any(|known| known.as_str() == version)
+    {
+        return Some(format!("its version is {version}, which {name} does not list"));
+    }
     let image = agent.image.as_ref()?;
     if let Some(digest) = &image.digest
         && !images.is_empty()
@@ -194,13 +225,13 @@ fn drift(agent: &Agent, facts: &AgentFacts) -> Option<String> {
     {
         return Some(format!("its image is {digest}, which {name} does not list"));
     }
-    if let Some(tag) = image.tag()
-        && !versions.is_empty()
-        && !versions.iter().any(|known| known.as_str() == tag)
-    {
-        return Some(format!("its version is {tag}, which {name} does not list"));
-    }
     None
+}
+
+/// Its version is that of the image: packages inside have versions of their own.
+fn is_in_container(instance: &Instance) -> bool {
+    let workload = instance.actor.process.workload.as_ref();
+    workload.is_some_and(|workload| workload.container.is_some())
 }
 
 /// The state of an agent, and why it is not what somebody approved.

@@ -101,7 +101,7 @@ impl Checker<'_> {
         provenance: Option<Located<ProvenanceDocument>>,
     ) -> Approval {
         let given = approval.map(|approval| self.given(approval)).unwrap_or_default();
-        let ProvenanceDocument { sha256, images, versions } =
+        let ProvenanceDocument { sha256, scripts, images, versions } =
             provenance.map(|provenance| provenance.value).unwrap_or_default();
         let versions = versions.map(|list| {
             list.map(|list| {
@@ -110,6 +110,8 @@ impl Checker<'_> {
         });
         Approval {
             digests: sha256.map_or_else(Vec::new, |list| self.each("sha256", &list, Sha256::parse)),
+            scripts: scripts
+                .map_or_else(Vec::new, |list| self.each("scripts", &list, Sha256::parse)),
             images: images
                 .map_or_else(Vec::new, |list| self.each("images", &list, ImageDigest::parse)),
             versions: versions

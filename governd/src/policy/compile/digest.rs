@@ -13,7 +13,7 @@ use crate::policy::{
     model::{Agent, Approval, EndpointGroup, HostPolicy, Match, Person, Policy, Rule},
     value::{
         LogFailure, Target, Unclassified,
-        approval::Fallback,
+        approval::{Fallback, Sha256},
         container::{ContainerMatch, ImagePattern},
         mode_word,
         port::Ports,
@@ -61,6 +61,7 @@ fn agent(agent: &Agent) -> Value {
         on_expired,
         on_drift,
         digests,
+        scripts,
         images,
         versions,
         via,
@@ -95,11 +96,18 @@ fn agent(agent: &Agent) -> Value {
         ("on_expired", fallback(*on_expired)),
         ("page", page.as_deref().map(|page| json!(page))),
         ("risk", risk.map(|risk| json!(risk.word()))),
+        ("scripts", sums(scripts)),
         ("ticket", ticket.as_deref().map(|ticket| json!(ticket))),
         ("versions", (!versions.is_empty()).then(|| json!(versions))),
     ];
     add_said(&mut value, said);
     value
+}
+
+/// Digests, where any are said.
+fn sums(sums: &[Sha256]) -> Option<Value> {
+    let words: Vec<_> = sums.iter().map(|one| one.as_str()).collect();
+    (!words.is_empty()).then(|| json!(words))
 }
 
 fn fallback(fallback: Fallback) -> Option<Value> {

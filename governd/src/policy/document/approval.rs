@@ -64,11 +64,15 @@ pub struct ProvenanceDocument {
     /// SHA-256 of each executable that the agent may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Located<Vec<Located<String>>>>,
+    /// SHA-256 of each script, or file that a module begins with, that its interpreter may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scripts: Option<Located<Vec<Located<String>>>>,
     /// Digest of each container image that it may run in: `sha256:…`, with or without the image's
     /// name and `@` before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Located<Vec<Located<String>>>>,
-    /// Versions that it may have: the tag of its container's image.
+    /// Versions that it may have: the tag of its container's image, or outside of containers the
+    /// version of the package that it is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Located<Vec<Located<Scalar>>>>,
 }

@@ -12,15 +12,15 @@ use std::{
 };
 
 use governd_common::event::ExecEvent;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::{Entry, Known, ProcessTable, text};
 use crate::{
     core::{
-        digest::{Digest, FileVersion},
+        digest::Digest,
         process::{Exe, Process},
     },
     workload::{
+        clock,
         mounts::FileIdentity,
         proc::{Stat, TICK_NS},
         redact,
@@ -29,7 +29,6 @@ use crate::{
 
 /// The pid of no process: /proc knows nothing of it.
 const NOBODY: u32 = 0;
-const SECOND_NS: u64 = 1_000_000_000;
 
 impl ProcessTable {
     /// An exec: the process keeps its pid, start and ancestors, and everything else is new.
@@ -113,7 +112,8 @@ impl ProcessTable {
         let is_same = (found.device(&self.mounts), found.inode) == (event.device, event.inode);
         let version = found.version();
         // The time of a change may be a tick early.
-        let is_older = changed_ns(&version).saturating_add(TICK_NS) < wall_ns(event.header.time_ns);
+        let is_older =
+            version.changed_ns().saturating_add(TICK_NS) < clock::wall_ns(event.header.time_ns);
         (is_same && is_older).then(|| self.digests.of(version))
     }
 
@@ -126,24 +126,6 @@ impl ProcessTable {
         let whole = self.proc.args_that_begin(asked, bytes);
         whole.unwrap_or_else(|| redact::args_begin(bytes))
     }
-}
-
-/// When a version of a file came to be, in nanoseconds since the epoch.
-fn changed_ns(version: &FileVersion) -> u64 {
-    let (seconds, nanos) = version.changed;
-    u64::try_from(seconds).unwrap_or(0).saturating_mul(SECOND_NS).saturating_add(nanos.into())
-}
-
-/// A time of `CLOCK_BOOTTIME` in nanoseconds since the epoch, by the present setting of the clock.
-fn wall_ns(boot_ns: u64) -> u64 {
-    let now_ns = |clock| {
-        let now = clock_gettime(clock);
-        let [seconds, nanos] =
-            [now.tv_sec, now.tv_nsec].map(|part| u64::try_from(part).unwrap_or(0));
-        seconds.saturating_mul(SECOND_NS).saturating_add(nanos)
-    };
-    let booted_ns = now_ns(ClockId::Realtime).saturating_sub(now_ns(ClockId::Boottime));
-    booted_ns.saturating_add(boot_ns)
 }
 
 fn used(bytes: &[u8], len: u32) -> &[u8] {

@@ -102,6 +102,39 @@ fn another_image_or_version_than_the_approved_one_is_drift_and_an_unknown_one_is
 }
 
 #[test]
+fn another_script_or_version_of_its_package_is_drift_and_an_unknown_one_is_not() {
+    let [approved, other] = ["a", "b"].map(|digit| Arc::<str>::from(digit.repeat(64)));
+    let scripts = vec![Sha256::parse(&approved).unwrap()];
+    let versions = vec![Version::parse("1.2").unwrap()];
+    let (mut host, _) = host(Approval { scripts, versions, ..Approval::default() });
+    let id = Arc::clone(&host.inventory.agent_of(10).unwrap().id);
+    for (sha256, version, reason) in [
+        (Some(&approved), Some("1.2"), ""),
+        (None, None, ""),
+        (Some(&other), Some("1.2"), "/opt/bot.py has the SHA-256 bbbbbbbbbbbbbbbb, which"),
+        (Some(&approved), Some("1.3"), "its version is 1.3, which invoice-bot does not list"),
+        (Some(&approved), None, ""),
+    ] {
+        let (script, sha256) = (Some("/opt/bot.py".into()), sha256.cloned());
+        let program =
+            crate::core::inventory::Program { script, sha256, version: version.map(Into::into) };
+        host.inventory.observe_program(&id, &program, NOW_MS);
+        let (state, said) = host.state(10);
+        let expected = if reason.is_empty() { AgentState::Approved } else { AgentState::Drifted };
+        assert_eq!(state, expected, "{said}");
+        assert!(said.starts_with(reason), "{said}");
+    }
+    // A package inside a container has a version of its own.
+    let image = Image { name: "bot:1.2".into(), digest: None };
+    let program =
+        crate::core::inventory::Program { version: Some("9".into()), ..Default::default() };
+    host.inventory.observe_program(&id, &program, NOW_MS);
+    assert_eq!(host.state(10).0, AgentState::Drifted);
+    host.inventory.observe_container(&id, &image, NOW_MS);
+    assert_eq!(host.state(10).0, AgentState::Approved);
+}
+
+#[test]
 fn what_the_document_does_not_allow_is_out_of_scope_until_it_does() {
     let (mut host, bot) = host(Approval::default());
     assert_eq!(host.contacts(&bot, "left.example"), []);

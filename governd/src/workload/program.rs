@@ -1,0 +1,130 @@
+//! What an interpreter runs for an agent: the file of the script or module, and the version of the
+//! package that it belongs to. A thread of its own reads them, through the root directory of the
+//! process, which symbolic links cannot lead out of.
+//!
+//! A file that has changed since the process started is not what it runs, and has no digest. What
+//! is read counts only if the process still runs afterwards. Nobody waits for it.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use super::{
+    clock,
+    digest::hash,
+    limits::{DIGEST_FILE_BYTES_MAX, PROGRAMS_WAITING_MAX},
+    mounts::FileIdentity,
+    proc::{ProcFs, TICK_NS},
+};
+use crate::{
+    catalog::{Command, Target},
+    core::{digest::FileVersion, inventory::Program, process::Process},
+};
+use package::Kind;
+use root::Root;
+
+mod package;
+mod root;
+
+/// Whose program is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Whom the answer is for.
+    pub tag: Arc<str>,
+    /// A process that runs it.
+    pub process: Arc<Process>,
+}
+
+/// The thread. It ends with what it is doing when this is dropped.
+#[derive(Debug)]
+pub struct Programs {
+    wanted: SyncSender<Wanted>,
+    found: Receiver<(Wanted, Program)>,
+}
+
+impl Programs {
+    /// Starts the thread, over a proc file system.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(proc: ProcFs) -> io::Result<Self> {
+        let (wanted, asked) = sync_channel::<Wanted>(PROGRAMS_WAITING_MAX);
+        // As many answers as questions: the thread waits where nobody takes them.
+        let (answers, found) = sync_channel(PROGRAMS_WAITING_MAX);
+        thread::Builder::new().name("programs".into()).spawn(move || {
+            for wanted in asked {
+                if let Some(program) = look(&proc, &wanted.process)
+                    && answers.send((wanted, program)).is_err()
+                {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { wanted, found })
+    }
+
+    /// Asks what a process runs; never waits. False if too much is asked for already.
+    pub fn ask(&self, wanted: Wanted) -> bool {
+        self.wanted.try_send(wanted).is_ok()
+    }
+
+    /// An answer.
+    pub fn next(&self) -> Option<(Wanted, Program)> {
+        self.found.try_recv().ok()
+    }
+}
+
+/// What a process runs, if something of it is known and it still runs.
+fn look(proc: &ProcFs, process: &Process) -> Option<Program> {
+    let root = Root::of(proc, process.pid)?;
+    let args = process.args.as_deref().unwrap_or_default();
+    let command = Command::parse(args);
+    let exe = process.exe.as_ref()?.path.to_str()?;
+    let is_python = [exe, command.program].into_iter().any(|path| {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        name.starts_with("python") || name.starts_with("pypy")
+    });
+    // Where an interpreter's packages are follows from how it was called: one of a virtual
+    // environment is a link to another.
+    let called = args.first().filter(|first| first.contains('/')).map_or(exe, String::as_str);
+    let entry = match command.target {
+        Some(Target::Script(script)) => root.find(script),
+        Some(Target::Module(module)) => package::module(&root, called, module),
+        _ => None,
+    };
+    let kind = if is_python { Kind::Python { called } } else { Kind::Npm };
+    let version = match &entry {
+        Some(entry) => package::version(&root, &entry.path, kind),
+        None if exe.contains("/node_modules/") => package::version(&root, exe, Kind::Npm),
+        None => None,
+    };
+    let started_ns = process.started_ns;
+    let sha256 = entry.as_ref().and_then(|entry| digest(&entry.link, started_ns));
+    let program = Program { script: entry.map(|entry| entry.path.into()), sha256, version };
+    let is_something = program.script.is_some() || program.version.is_some();
+    (is_something && proc.still_runs(process)).then_some(program)
+}
+
+/// The digest of an open file that has not changed since a time of `CLOCK_BOOTTIME`.
+fn digest(link: &root::Link, started_ns: u64) -> Option<Arc<str>> {
+    let of_link = || FileIdentity::of(&link.path()).map(|found| found.version());
+    let before = of_link().filter(|version| version.bytes <= DIGEST_FILE_BYTES_MAX)?;
+    if !is_older(&before, started_ns) {
+        return None;
+    }
+    let sha256 = hash(link.reopened().ok()?).ok()?;
+    (of_link() == Some(before)).then_some(sha256)
+}
+
+/// Whether a version of a file came to be before a time. That of a change may be a tick early.
+fn is_older(version: &FileVersion, time_ns: u64) -> bool {
+    version.changed_ns().saturating_add(TICK_NS) < clock::wall_ns(time_ns)
+}
+
+#[cfg(test)]
+mod tests;
