@@ -229,11 +229,12 @@ impl Conversation {
     }
 
     /// The first byte after the server may have changed the protocol. Servers pass over empty lines
-    /// before a request (RFC 9112 section 2.2), so those begin one.
+    /// before a request (RFC 9112 section 2.2), so those begin one, and some take any token for a
+    /// method (RFC 9110 section 9.1).
     #[inline(always)]
     fn perhaps_byte(&mut self, chunk: &mut Chunk) -> Step {
         let byte = chunk.take();
-        if byte.wrapping_sub(b'A') < 26 || byte == b'\r' || byte == b'\n' {
+        if begins_method(byte) || byte == b'\r' || byte == b'\n' {
             chunk.at = chunk.at.wrapping_sub(1);
             self.begin(place::HEAD);
             return Step::Again;
@@ -254,6 +255,15 @@ impl Conversation {
         self.place = place::STREAM;
         Step::Stop
     }
+}
+
+/// Whether a token may begin with the byte (RFC 9110 section 5.6.2).
+#[inline(always)]
+fn begins_method(byte: u8) -> bool {
+    let is_printed = byte > b' ' && byte < 0x7f;
+    let is_separator = matches!(byte, b'"' | b'(' | b')' | b',' | b'/' | b'{' | b'}')
+        || matches!(byte, b':'..=b'@' | b'['..=b']');
+    is_printed && !is_separator
 }
 
 /// The first byte of a frame: what is reserved but for compression (RFC 7692) is zero, and the

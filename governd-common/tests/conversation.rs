@@ -66,6 +66,20 @@ fn every_request_is_found_behind_the_body_of_the_one_before() {
 }
 
 #[test]
+fn a_request_after_connect_is_one_whatever_its_method() {
+    for method in ["GET", "get", "_x", "-", "!", "~get", "1"] {
+        let text = format!("CONNECT a:80 HTTP/1.1\r\n\r\n{method} / HTTP/1.1\r\nHost: b\r\n\r\n");
+        let (found, outcome) = hosts(text.as_bytes(), 7);
+        let is_read = found == ["a", "b"] || outcome.is_err();
+        assert!(is_read, "{method}: {found:?} {outcome:?}");
+    }
+    for tunnelled in [&b"\x16\x03\x01"[..], b"\0", b"\xff", b"(x", b" x"] {
+        let text = [b"CONNECT a:80 HTTP/1.1\r\n\r\n", tunnelled].concat();
+        assert_eq!(hosts(&text, 7), (vec!["a".into()], Ok(true)), "{tunnelled:?}");
+    }
+}
+
+#[test]
 fn what_servers_read_in_different_ways_is_refused() {
     let rows = [
         ("Content-Length: 1\r\nContent-Length: 1\r\n", "x"),

@@ -74,7 +74,8 @@ pub(crate) fn judge(context: &SkBuffContext, view: &View, kind: u32, owner: &mut
         Proof::None if !is_named => owner.stage = 0,
         Proof::None | Proof::Denials => {}
     }
-    owner.flags &= !socket_flag::GRANTED;
+    // Where its packets go in the end is judged again as well.
+    owner.flags &= !(socket_flag::GRANTED | socket_flag::TRANSLATED);
     if decision.reason == Reason::Granted {
         owner.flags |= socket_flag::GRANTED;
     }

@@ -59,6 +59,11 @@ impl Asking {
     }
 
     #[inline(always)]
+    pub(crate) fn subject(&self) -> u32 {
+        self.task.subject
+    }
+
+    #[inline(always)]
     pub(crate) fn outcome(&self) -> Outcome {
         if self.mode == Mode::Enforce { Outcome::Refuse } else { Outcome::Pass }
     }
@@ -80,6 +85,27 @@ impl Asking {
             set: 0,
             reserved: 0,
             cookie,
+        };
+        emit::event(event, Wake::Now);
+    }
+
+    /// Reports a multicast group that the process asks to join.
+    #[inline(always)]
+    pub(crate) fn report_group(&self, group: &Address) {
+        let event = FlowEvent {
+            header: self.header(EventKind::Flow, Hook::Option),
+            address: *group,
+            port: 0,
+            protocol: 0,
+            verdict: Verdict::Deny as u8,
+            reason: Reason::NoRule as u8,
+            mode: self.mode as u8,
+            family: if group.is_v4() { 2 } else { 10 },
+            socket_type: 0,
+            rule: self.default_rule,
+            set: 0,
+            reserved: 0,
+            cookie: 0,
         };
         emit::event(event, Wake::Now);
     }

@@ -137,8 +137,9 @@ pub(crate) fn go_on(
 ) -> Outcome {
     let is_quic = owner.flags & socket_flag::QUIC != 0 && packet.protocol == PROTOCOL_UDP;
     let index = match owner.stage {
-        0 if is_quic => tail::QUIC,
+        // First: a rule for QUIC elsewhere says nothing about what a resolver is asked.
         0 if packet.is_dns(owner) => tail::QUERY,
+        0 if is_quic => tail::QUIC,
         0 => return Outcome::Pass,
         _ => tail::HELLO,
     };

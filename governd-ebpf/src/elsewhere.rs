@@ -2,22 +2,27 @@
 //!
 //! Rules of the packet filter that translate destinations run between `connect` or `sendmsg` and
 //! egress (`NF_INET_LOCAL_OUT`), and who has a network namespace may write them. So such a packet
-//! is judged by where it goes, too; what its first bytes name is then looked for there.
+//! is judged by where it goes, too. A connection whose first packet goes elsewhere is one to there
+//! from then on: what its first bytes have to name is a server that the policy allows there. One
+//! that went elsewhere before cannot prove that any more.
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
 use governd_common::{
-    decide::{Decision, Flow, Tables as _},
+    decide::{Decision, Flow, Proof, Tables as _},
     table::{SocketOwner, socket_flag},
-    verdict::Verdict,
+    verdict::{Reason, Verdict},
 };
 
 use crate::{
     decision::decide_into,
     egress::{self, Packet, Target},
     outcome::Outcome,
+    segment::Segment,
     state::Sender,
     tables::View,
 };
+
+const PROTOCOL_TCP: u8 = 6;
 
 /// Decides about a packet, and gives the program's return value.
 #[inline(always)]
@@ -66,7 +71,10 @@ fn judge_target(
     let flow = Flow { subject: owner.subject, address, port, protocol, now_ns };
     let mut decision = Decision::FAULT;
     if decide_into(&view, &flow, &mut decision) == Verdict::Allow as u32 {
-        return Outcome::Pass;
+        if follow(context, owner, target, &decision) {
+            return Outcome::Pass;
+        }
+        unproved(&mut decision);
     }
     let outcome = Outcome::of(&decision);
     if owner.generation != 0 {
@@ -78,4 +86,46 @@ fn judge_target(
     }
     egress::report(context, &view, kind, owner, target, &decision);
     outcome
+}
+
+/// Goes on by what the destination asks to be proved; false if that cannot be proved any more.
+#[inline(always)]
+fn follow(
+    context: &SkBuffContext,
+    owner: &mut SocketOwner,
+    target: &Target,
+    decision: &Decision,
+) -> bool {
+    if decision.proof == Proof::Quic {
+        owner.flags |= socket_flag::QUIC;
+    }
+    if target.protocol != PROTOCOL_TCP {
+        return true;
+    }
+    let is_first = Segment::read(context).is_some_and(|segment| segment.is_syn());
+    if !is_first {
+        return decision.proof != Proof::Name;
+    }
+    if owner.connects == u16::MAX {
+        return false;
+    }
+    owner.address = target.address;
+    owner.port = target.port;
+    owner.connects += 1;
+    owner.flags &= !socket_flag::OF_CONNECTION;
+    owner.stage = decision.proof as u8;
+    owner.name_set = if decision.proof == Proof::None { decision.set } else { 0 };
+    if decision.reason == Reason::Granted {
+        owner.flags |= socket_flag::GRANTED;
+    }
+    true
+}
+
+/// What is allowed there is not this.
+#[inline(always)]
+pub(crate) fn unproved(decision: &mut Decision) {
+    decision.verdict = Verdict::Deny;
+    decision.reason = Reason::NoServerName;
+    decision.quiet = false;
+    decision.proof = Proof::None;
 }

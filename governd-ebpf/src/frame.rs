@@ -1,6 +1,7 @@
-//! Frames of packet sockets, at the interface: no other hook sees them.
+//! Frames of packet sockets, at the interface: no other hook sees them. So are those of other
+//! families that are not IP's (LLC, IEEE 802.15.4, PPP over Ethernet and the like).
 //!
-//! A packet socket sends in the context of the process that calls, so the current task is the
+//! Such a socket sends in the context of the process that calls, so the current task is the
 //! sender. Everything that does not come from such a socket passes before anything is looked up.
 //! Sockets that ask for it (`PACKET_QDISC_BYPASS`) and XDP sockets send past this hook too: what
 //! they need of [`crate::sockopt`] they do not get.
@@ -19,9 +20,8 @@ use crate::{asking::Asking, outcome::Outcome, subject::tracked, tables::View, ta
 /// The device of a macvtap interface, where who writes to it sends, and no other interface had the
 /// frame before. What other devices give came in by an interface of theirs.
 const AF_UNSPEC: u32 = 0;
-const AF_PACKET: u32 = 17;
-/// PPP over a network interface, whose sockets send frames as well.
-const AF_PPPOX: u32 = 24;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
 /// To the next program at the interface (include/uapi/linux/bpf.h).
 pub(crate) const TCX_NEXT: i32 = -1;
 pub(crate) const TCX_DROP: i32 = 2;
@@ -38,8 +38,8 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
     // SAFETY: every socket has a family.
     let family = unsafe { ptr::read_volatile(&raw const (*socket).family) };
     // SAFETY: the kernel fills the context.
-    let is_written = family == AF_UNSPEC && unsafe { (*skb).ingress_ifindex } == 0;
-    if family != AF_PACKET && family != AF_PPPOX && !is_written {
+    let has_come_in = unsafe { (*skb).ingress_ifindex } != 0;
+    if family == AF_INET || family == AF_INET6 || (family == AF_UNSPEC && has_come_in) {
         return TCX_NEXT;
     }
     let tgid = TaskPointer::current().tgid();

@@ -126,7 +126,9 @@ pub(crate) fn settle(
         return Outcome::Pass;
     }
     claim = Claim { subject: subject_of_cgroups(view, skb), ..Claim::NONE };
-    if claim.subject == 0 || is_made_by_kernel(skb, socket, kind) {
+    // Of UDP that is a protocol of the kernel's which a process of the cgroup speaks (AF_RXRPC).
+    let is_datagram = kind == SOCK_DGRAM && field!(socket, protocol) == PROTOCOL_UDP;
+    if claim.subject == 0 || (!is_datagram && is_made_by_kernel(skb, socket, kind)) {
         return Outcome::Pass;
     }
     take(view, skb, socket, &claim, owner)

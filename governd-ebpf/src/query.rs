@@ -17,7 +17,7 @@ use governd_common::{
     key::DecisionKey,
     limits::MEMBERS_MAX,
     names::tail,
-    table::{Pending, SocketOwner, Subject, subject_flag},
+    table::{Pending, SocketOwner, Subject, socket_flag, subject_flag},
     verdict::{Loss, Mode, Reason},
 };
 
@@ -26,7 +26,7 @@ use crate::{
     egress,
     emit::count,
     outcome::Outcome,
-    skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message, may_change},
+    skb::{Helper, PORT_DNS, PROTOCOL_TCP, PROTOCOL_UDP, Segment, load_message, may_change},
     state::Sender,
     subject::learner,
     tables::{DECISIONS, PENDING, TAILS, View, subject_in},
@@ -55,11 +55,12 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     let is_forged = is_agent && is_answer;
     let is_query = segment.destination_port == PORT_DNS
         || egress::is_to_own_resolver(owner, &segment.destination);
-    if !is_forged && !is_query {
-        return Outcome::Pass as i32;
-    }
     let is_enforced = is_agent && settings.mode != Mode::Monitor as u8;
     let unread = if is_enforced { Outcome::Refuse } else { Outcome::Pass } as i32;
+    let is_quic = is_quic(&view, owner, &segment);
+    if !is_forged && !is_query {
+        return if is_quic { leave_to_quic(context, unread) } else { Outcome::Pass as i32 };
+    }
     // What is read here need not be what the server gets.
     let is_changing = is_enforced && may_change(context);
     if !is_forged && !is_changing && segment.protocol == PROTOCOL_TCP {
@@ -75,7 +76,28 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     let outcome =
         if is_forged { asking.forge(scratch) } else { asking.datagram(scratch, is_changing) };
     scratch.release();
-    outcome as i32
+    if outcome == Outcome::Pass && is_quic {
+        leave_to_quic(context, unread)
+    } else {
+        outcome as i32
+    }
+}
+
+/// Whether it has to be QUIC as well, by a rule that allows that alone: everything but what is for
+/// a trusted resolver.
+#[inline(always)]
+fn is_quic(view: &View, owner: &SocketOwner, segment: &Segment) -> bool {
+    let is_flagged = owner.flags & socket_flag::QUIC != 0 && segment.protocol == PROTOCOL_UDP;
+    let is_asked = segment.destination_port == PORT_DNS && view.is_resolver(&segment.destination);
+    is_flagged && !is_asked
+}
+
+/// Comes back with the second outcome where that program is missing.
+#[inline(always)]
+fn leave_to_quic(context: &SkBuffContext, unread: i32) -> i32 {
+    // SAFETY: nothing here waits to be dropped.
+    unsafe { TAILS.tail_call(context, tail::QUIC) };
+    unread
 }
 
 /// Who asks, and how.

@@ -260,7 +260,11 @@ impl Socket {
         // SAFETY: just checked; the storage lives as long as the socket.
         let stored = unsafe { &mut *stored };
         (stored.subject, stored.tgid, stored.root) = (who.subject, who.tgid, who.root);
-        if self.is_connect || (stored.generation == 0 && !decision.refuses()) {
+        if decision.refuses() {
+            // What it is connected to, if it is, stays so, and so does what is known of that.
+            return 1;
+        }
+        if self.is_connect || stored.generation == 0 {
             stored.protocol = self.protocol;
             stored.port = self.port;
             stored.address = *address;
@@ -269,6 +273,10 @@ impl Socket {
             stored.verdict = Verdict::Allow as u8;
             stored.generation = generation;
             let is_tcp = self.protocol == PROTOCOL_TCP;
+            if is_tcp && stored.connects == u16::MAX {
+                // The next number would be that of an earlier connection, whose bytes were read.
+                return 0;
+            }
             stored.stage = if is_tcp { decision.proof as u8 } else { 0 };
             stored.connects = stored.connects.wrapping_add(1);
             stored.name_set = if decision.proof == Proof::None { decision.set } else { 0 };

@@ -12,14 +12,15 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_hdr_start_off::BPF_HDR_START_NET, bpf_sock},
     helpers::{
-        bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_sk_storage_get,
+        bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_sk_storage_get,
         generated::bpf_skb_load_bytes_relative,
     },
     programs::{SkBuffContext, TcContext},
 };
 use governd_common::{
     address::Address,
-    decide::{Decision, Flow, Tables as _},
+    decide::{Decision, Flow, Proof, Tables as _},
+    key::QuicKey,
     table::{SocketOwner, socket_flag},
     verdict::Verdict,
 };
@@ -27,9 +28,9 @@ use governd_common::{
 use crate::{
     decision::decide_into,
     egress::{self, Target},
-    elsewhere::is_local_resolver,
+    elsewhere::{is_local_resolver, unproved},
     frame::{self, TCX_DROP, TCX_NEXT},
-    tables::{SOCKETS, View},
+    tables::{QUIC_FLOWS, SOCKETS, View},
 };
 
 const AF_INET: u32 = 2;
@@ -180,9 +181,28 @@ fn judge_target(context: &TcContext, kind: u32, owner: &SocketOwner, target: &Ta
     let flow = Flow { subject: owner.subject, address, port, protocol, now_ns };
     let mut decision = Decision::FAULT;
     if decide_into(&view, &flow, &mut decision) == Verdict::Allow as u32 {
-        return TCX_NEXT;
+        if is_proved(context, target, &decision) {
+            return TCX_NEXT;
+        }
+        unproved(&mut decision);
     }
     let packet = SkBuffContext::new(context.skb.skb);
     egress::report(&packet, &view, kind, owner, target, &decision);
     if decision.refuses() { TCX_DROP } else { TCX_NEXT }
+}
+
+/// Whether what the destination asks to be proved was looked for there. Of a connection it was not,
+/// or the socket would say that it goes there.
+#[inline(always)]
+fn is_proved(context: &TcContext, target: &Target, decision: &Decision) -> bool {
+    let Target { address, port, .. } = *target;
+    match decision.proof {
+        Proof::None | Proof::Denials => true,
+        Proof::Name => false,
+        Proof::Quic => {
+            // SAFETY: the helper takes the context of this program's type.
+            let cookie = unsafe { bpf_get_socket_cookie(context.skb.skb.cast()) };
+            QUIC_FLOWS.get_ptr(QuicKey { cookie, address, port, reserved: [0; 3] }).is_some()
+        }
+    }
 }

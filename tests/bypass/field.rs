@@ -268,7 +268,7 @@ fn connect(near: &Namespace, far: &Namespace) -> Result<()> {
          link add v1 type veth peer name v1 netns {peer}\n\
          addr add 10.99.0.1/24 dev v0\naddr add fd99::1/64 dev v0 nodad\n\
          addr add 10.98.0.1/24 dev v1\nlink set v0 up\nlink set v1 up\n\
-         route add 239.0.0.0/8 dev v0\n"
+         route add 239.0.0.0/8 dev v0\nroute add 10.95.0.0/24 via 10.99.0.2\n"
     ))?;
     far.configure(
         "link set lo up\naddr add 10.99.0.2/24 dev v0\naddr add 10.99.0.66/24 dev v0\n\

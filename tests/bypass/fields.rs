@@ -91,6 +91,8 @@ spec:
         ports: [8443]
         protocol: udp
         quic: allow
+      - allow: [10.95.0.0/24]
+        protocol: tcp
 {further}"#
             ));
         }

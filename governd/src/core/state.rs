@@ -5,6 +5,7 @@ mod lost;
 use std::{collections::BTreeMap, sync::Arc};
 
 use governd_common::{
+    address::Address,
     event::{DnsEvent, EventHeader, ExecEvent, FlowEvent, Hook, NameEvent, PathEvent},
     verdict::{Loss, Mode, Reason, Verdict},
 };
@@ -244,7 +245,7 @@ impl State {
             subject: self.subject(subject),
             decision: self.decision(event),
             hook,
-            destination: (!has_no_destination(hook)).then(|| Destination {
+            destination: (!has_no_destination(hook, event)).then(|| Destination {
                 address: event.address.into(),
                 port: event.port,
                 name,
@@ -460,9 +461,10 @@ fn hook(code: u16) -> Hook {
     OTHERS.into_iter().find(|hook| *hook as u16 == code).unwrap_or(Hook::Connect)
 }
 
-/// A socket as such is judged.
-fn has_no_destination(hook: Hook) -> bool {
-    matches!(hook, Hook::SockCreate | Hook::Frame | Hook::Option)
+/// A socket as such is judged; of options, those of multicast groups have a destination.
+fn has_no_destination(hook: Hook, event: &FlowEvent) -> bool {
+    let is_unspecified = event.address == Address::UNSPECIFIED;
+    matches!(hook, Hook::SockCreate | Hook::Frame) || (hook == Hook::Option && is_unspecified)
 }
 
 fn at(record: Record, time_ns: u64) -> Vec<Command> {
