@@ -9,7 +9,7 @@ use super::{
     Outcome,
     exit::{Exit, Failure},
     flags::Socket,
-    printer::{Printer, Table, Tone},
+    printer::{Printer, Table, Tone, printable},
     status::failure,
     unwritable,
 };
@@ -245,11 +245,6 @@ pub(super) fn ago(at_ms: u64, now_ms: u64) -> String {
         3_600..172_800 => format!("{} h ago", seconds / 3_600),
         _ => format!("{} days ago", seconds / 86_400),
     }
-}
-
-/// Text of a process, which may have put anything into it.
-fn printable(text: &str) -> String {
-    text.chars().map(|one| if one.is_control() { '\u{fffd}' } else { one }).collect()
 }
 
 fn state(word: &str) -> Result<AgentState, String> {

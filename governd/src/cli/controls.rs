@@ -7,7 +7,7 @@ use super::{
     Outcome,
     exit::{Exit, Failure},
     flags::Socket,
-    printer::{Printer, Table, Tone},
+    printer::{Printer, Table, Tone, printable},
     status::failure,
     unwritable,
 };
@@ -194,11 +194,6 @@ pub(super) fn ask<T: DeserializeOwned>(
 pub(super) fn say(line: &str) -> Outcome {
     Printer::new(false).line(line).map_err(unwritable)?;
     Ok(Exit::Yes)
-}
-
-/// Text of a process, which may have put anything into it.
-fn printable(text: &str) -> String {
-    text.chars().map(|one| if one.is_control() { '\u{fffd}' } else { one }).collect()
 }
 
 /// How long a grant may hold.

@@ -1,6 +1,10 @@
 //! The only place that writes to the terminal: data on stdout, everything else on stderr.
+//!
+//! What would move the cursor or hide text is replaced, whoever wrote it: a process chooses its own
+//! name.
 
 use std::{
+    borrow::Cow,
     fmt::Display,
     io::{self, IsTerminal, Write},
 };
@@ -60,7 +64,7 @@ impl Printer {
     /// stdout is closed: the reader has seen enough, and the verb ends.
     pub fn line(&self, text: impl Display) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        writeln!(out, "{text}")?;
+        writeln!(out, "{}", self.harmless(&text.to_string()))?;
         out.flush()
     }
 
@@ -70,7 +74,7 @@ impl Printer {
     /// stdout is closed.
     pub fn text(&self, text: impl Display) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        write!(out, "{text}")?;
+        write!(out, "{}", self.harmless(&text.to_string()))?;
         out.flush()
     }
 
@@ -84,8 +88,41 @@ impl Printer {
 
     /// A remark on stderr, which must not stop anything if it cannot be written.
     pub fn note(&self, text: impl Display) {
-        writeln!(io::stderr().lock(), "{text}").ok();
+        writeln!(io::stderr().lock(), "{}", self.harmless(&text.to_string())).ok();
     }
+
+    /// Lines without what a terminal obeys, but for this printer's own colours.
+    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let is_kept = |one: char| is_printed(one) || one == '\n' || one == '\t';
+        if text.chars().all(is_kept) {
+            return Cow::Borrowed(text);
+        }
+        let mut left = String::with_capacity(text.len());
+        for (at, one) in text.char_indices() {
+            let rest = text.get(at..).unwrap_or_default();
+            let is_colour = self.colours && COLOURS.iter().any(|colour| rest.starts_with(colour));
+            left.push(if is_kept(one) || is_colour { one } else { char::REPLACEMENT_CHARACTER });
+        }
+        Cow::Owned(left)
+    }
+}
+
+/// Everything that [`Printer::paint`] puts around a word.
+const COLOURS: [&str; 5] = ["\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[2m", "\x1b[0m"];
+
+/// One line of text that somebody else wrote, such as the name of a process.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|one| if is_printed(one) { one } else { char::REPLACEMENT_CHARACTER })
+        .collect()
+}
+
+/// False for what a terminal obeys: control characters, and those that begin a line or change the
+/// direction of writing (Unicode Standard Annex 9).
+fn is_printed(one: char) -> bool {
+    let turns =
+        matches!(one, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !one.is_control() && !turns && !matches!(one, '\u{2028}' | '\u{2029}')
 }
 
 /// Columns of unequal width, two spaces apart, the last one as long as it is.
@@ -136,6 +173,22 @@ mod tests {
         table.row([cell("long"), cell("x")]);
         let printer = Printer { json: false, colours: false };
         assert_eq!(table.lines(&printer), ["µ     b  c", "long  x"]);
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_replaced_but_for_own_colours() {
+        let coloured = Printer { json: false, colours: true };
+        let plain = Printer { json: false, colours: false };
+        let painted = coloured.paint(Tone::Bad, "DENY");
+        assert_eq!(coloured.harmless(&painted), painted);
+        assert_eq!(plain.harmless(&painted), "\u{fffd}[31mDENY\u{fffd}[0m");
+        for text in ["\x1b[2K", "\x1b[8m", "\r", "\x08", "\u{9b}2K", "\u{202e}", "\u{2028}"] {
+            let shown = coloured.harmless(text).into_owned();
+            assert!(shown.starts_with('\u{fffd}'), "{text:?}: {shown:?}");
+            assert!(printable(text).starts_with('\u{fffd}'), "{text:?}");
+        }
+        assert_eq!(plain.harmless("two\nlines\tµ"), "two\nlines\tµ");
+        assert_eq!(printable("two\nlines"), "two\u{fffd}lines");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     Outcome,
     exit::{Exit, Failure},
     flags::Socket,
-    printer::{Printer, Tone},
+    printer::{Printer, Tone, printable},
     status::failure,
     unwritable,
 };
@@ -143,9 +143,9 @@ pub(super) fn text(record: &Value, printer: &Printer) -> String {
         "{}  {}  {:<18}  {:<22}  {}",
         printer.paint(Tone::Dim, time(record)),
         printer.paint(tone, format_args!("{word:<10}")),
-        agent,
-        process(record),
-        what(record),
+        printable(agent),
+        printable(&process(record)),
+        printable(&what(record)),
     )
 }
 
@@ -242,6 +242,14 @@ mod tests {
             "DENY        invoice-bot         curl[7]                 \
              api.mistral.ai:443/tcp ([2001:db8::1])  no-rule: invoice-bot/default"
         );
+    }
+
+    #[test]
+    fn a_process_cannot_write_a_line_of_its_own() {
+        let mut record = denied();
+        record["actor"]["process"]["name"] = "x\n00:00:00.000  allow\x1b[2K\r".into();
+        let line = text(&record, &Printer::new(true));
+        assert!(!line.contains(['\n', '\r', '\x1b']), "{line:?}");
     }
 
     #[test]
