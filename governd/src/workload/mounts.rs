@@ -72,7 +72,8 @@ pub(super) struct FileIdentity {
 impl FileIdentity {
     pub(super) fn of(path: &Path) -> Option<Self> {
         let flags = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
-        let stat = statx(CWD, path, AtFlags::empty(), flags).ok()?;
+        // A file system in user space (FUSE) is not asked: it need not answer.
+        let stat = statx(CWD, path, AtFlags::STATX_DONT_SYNC, flags).ok()?;
         let has_mount = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
         Some(Self {
             mount: has_mount.then_some(stat.stx_mnt_id),

@@ -1,12 +1,13 @@
-//! What carries data past every hook of the programs: packet, vsock and XDP sockets, and network
-//! interfaces made of a file (`/dev/net/tun`).
+//! What carries data past every hook of the programs: packet, vsock and XDP sockets, those of other
+//! families than IP's that lead to other machines (RxRPC, TIPC, Bluetooth and the like), and
+//! network interfaces made of a file (`/dev/net/tun`).
 //!
 //! Nothing in the kernel announces them, so the descriptors of governed processes are looked at a
 //! few times a second. sockfs tells a socket's kind without touching it (`system.sockprotoname`,
 //! net/socket.c), in whichever network namespace it is. A socket that io_uring holds without a
 //! descriptor is listed with its ring, and its kind is asked of the kernel by sock_diag(7). What
 //! comes and goes between two looks is missed, and so are vsock and XDP sockets that only a ring
-//! holds.
+//! holds. A ring whose thread is another process's does what it is told as that process.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -37,6 +38,10 @@ pub enum Kind {
     Vsock,
     /// `AF_XDP`: frames, past the kernel's network stack.
     Xdp,
+    /// Of a family that no program judges.
+    Other,
+    /// A ring of io_uring whose thread (`IORING_SETUP_SQPOLL`) is another process's, not governed.
+    Ring,
     /// A tun or tap device: the packets of an interface.
     Tun,
 }
@@ -48,20 +53,36 @@ impl Kind {
             Self::Packet => "packet-socket",
             Self::Vsock => "vsock-socket",
             Self::Xdp => "xdp-socket",
+            Self::Other => "other-socket",
+            Self::Ring => "foreign-ring",
             Self::Tun => "tun-device",
         }
     }
 
-    /// By the name of its protocol in the kernel (`struct proto`).
-    fn of_protocol(name: &[u8]) -> Option<Self> {
-        match name {
-            b"PACKET" => Some(Self::Packet),
-            b"AF_VSOCK" => Some(Self::Vsock),
-            b"XDP" => Some(Self::Xdp),
-            _ => None,
+    /// By the name of a socket's protocol in the kernel (`struct proto`); a device has none.
+    fn of(protocol: Option<&str>) -> Option<Self> {
+        match protocol {
+            None => Some(Self::Tun),
+            Some("PACKET") => Some(Self::Packet),
+            Some("AF_VSOCK") => Some(Self::Vsock),
+            Some("XDP") => Some(Self::Xdp),
+            Some("" | "UNIX" | "UNIX-STREAM" | "NETLINK" | "ALG" | "KEY") => None,
+            Some(name) if OVER_IP.iter().any(|over_ip| name.starts_with(over_ip)) => None,
+            Some(_) => Some(Self::Other),
+        }
+    }
+
+    /// What tells it from others, to people too.
+    fn label(self, name: &str, protocol: Option<&str>) -> String {
+        match (self, protocol) {
+            (Self::Other, Some(protocol)) => format!("{protocol} {name}"),
+            _ => name.to_owned(),
         }
     }
 }
+
+/// How the names of the protocols begin that are over IP, all of whose packets are judged.
+const OVER_IP: [&str; 8] = ["TCP", "UDP", "RAW", "PING", "SCTP", "DCCP", "L2TP/IP", "MPTCP"];
 
 /// A process that has something of this sort.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -152,14 +173,20 @@ impl Sweep {
                 if target == "anon_inode:[io_uring]" {
                     let number = entry.file_name();
                     let fdinfo = Path::new("fdinfo").join(number);
-                    self.look_at_ring(*pid, &fdinfo, &mut present, &mut found);
+                    let text = self.proc.file(*pid, "").join(fdinfo);
+                    let text = read::text(&text, SMALL_FILE_BYTES_MAX).unwrap_or_default();
+                    self.look_at_ring(*pid, &text, &mut present, &mut found);
+                    self.look_at_thread(*pid, pids, &text, &mut present, &mut found);
                     continue;
                 }
                 let Some(name) = self.name(*pid, &path, target) else { continue };
-                let tell = |kind| Unseen { pid: *pid, kind, name: name.clone() };
                 if !self.known.contains_key(&name) && self.known.len() < UNSEEN_KNOWN_MAX {
-                    let kind = kind(&path, &name);
-                    found.extend(kind.map(tell));
+                    let protocol = protocol(&path, &name);
+                    let kind = Kind::of(protocol.as_deref());
+                    found.extend(kind.map(|kind| {
+                        let name = kind.label(&name, protocol.as_deref());
+                        Unseen { pid: *pid, kind, name }
+                    }));
                     self.known.insert(name.clone(), kind);
                 }
                 present.insert(name);
@@ -190,13 +217,11 @@ impl Sweep {
     fn look_at_ring(
         &mut self,
         pid: u32,
-        fdinfo: &Path,
+        fdinfo: &str,
         present: &mut HashSet<String>,
         found: &mut Vec<Unseen>,
     ) {
-        let path = self.proc.file(pid, "").join(fdinfo);
-        let text = read::text(&path, SMALL_FILE_BYTES_MAX).unwrap_or_default();
-        let names = text.lines().filter_map(|line| {
+        let names = fdinfo.lines().filter_map(|line| {
             let start = line.find("socket:[")?;
             line.get(start..)?.split_whitespace().next()
         });
@@ -214,6 +239,29 @@ impl Sweep {
             }
         }
         present.extend(names.into_iter().map(str::to_owned));
+    }
+
+    /// Whose thread does what is written into a ring (`SqThread` in its fdinfo).
+    fn look_at_thread(
+        &mut self,
+        pid: u32,
+        governed: &[u32],
+        fdinfo: &str,
+        present: &mut HashSet<String>,
+        found: &mut Vec<Unseen>,
+    ) {
+        let thread = fdinfo.lines().find_map(|line| line.strip_prefix("SqThread:"));
+        let thread = thread.and_then(|thread| thread.trim().parse().ok());
+        let Some(owner) = thread.and_then(|thread| self.proc.process_of(thread)) else { return };
+        if governed.contains(&owner) {
+            return;
+        }
+        let name = format!("io_uring of process {owner} in process {pid}");
+        if !self.known.contains_key(&name) && self.known.len() < UNSEEN_KNOWN_MAX {
+            found.push(Unseen { pid, kind: Kind::Ring, name: name.clone() });
+            self.known.insert(name.clone(), Some(Kind::Ring));
+        }
+        present.insert(name);
     }
 
     /// Inodes of the packet sockets in the namespaces of a process's threads.
@@ -235,15 +283,16 @@ impl Sweep {
     }
 }
 
-/// What a descriptor leads to.
-fn kind(path: &Path, name: &str) -> Option<Kind> {
+/// The protocol of the socket that a descriptor leads to, empty if it cannot be read; `None` for a
+/// device.
+fn protocol(path: &Path, name: &str) -> Option<String> {
     if !name.starts_with("socket:[") {
-        return Some(Kind::Tun);
+        return None;
     }
     let mut buffer = [0; 32];
-    let len = rustix::fs::getxattr(path, "system.sockprotoname", &mut buffer[..]).ok()?;
-    let protocol = buffer.get(..len)?;
-    Kind::of_protocol(protocol.strip_suffix(b"\0").unwrap_or(protocol))
+    let read = rustix::fs::getxattr(path, "system.sockprotoname", &mut buffer[..]);
+    let bytes = read.ok().and_then(|len| buffer.get(..len)).unwrap_or_default();
+    Some(String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(bytes)).into_owned())
 }
 
 #[cfg(test)]
@@ -265,6 +314,45 @@ mod tests {
         assert_eq!(sweep().look(&[child.id(), u32::MAX]), []);
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_protocol_that_is_not_over_ip_and_leads_to_other_machines_is_one() {
+        let rows = [
+            ("RXRPC", Some(Kind::Other)),
+            ("TIPC", Some(Kind::Other)),
+            ("SMC6", Some(Kind::Other)),
+            ("XDP", Some(Kind::Xdp)),
+            ("UDPLITEv6", None),
+            ("MPTCPv6", None),
+            ("UNIX-STREAM", None),
+            ("", None),
+        ];
+        for (protocol, kind) in rows {
+            assert_eq!(Kind::of(Some(protocol)), kind, "{protocol}");
+        }
+        assert_eq!(Kind::Other.label("socket:[7]", Some("TIPC")), "TIPC socket:[7]");
+        assert_eq!(Kind::Packet.label("socket:[7]", Some("PACKET")), "socket:[7]");
+    }
+
+    #[test]
+    fn a_ring_with_a_thread_of_who_is_not_governed_is_found_once() {
+        let proc = tempfile::tempdir().unwrap();
+        fs::create_dir(proc.path().join("77")).unwrap();
+        fs::write(proc.path().join("77/status"), "Name:\tiou-sqp-70\nTgid:\t70\n").unwrap();
+        let mut sweep = Sweep::new(ProcFs::new(proc.path()));
+        let mut look = |governed: &[u32], fdinfo: &str| {
+            let mut found = Vec::new();
+            sweep.look_at_thread(5, governed, fdinfo, &mut HashSet::new(), &mut found);
+            found
+        };
+        for (governed, thread) in [(&[5][..], "-1"), (&[5], "78"), (&[5, 70], "77")] {
+            assert_eq!(look(governed, &format!("SqThread:\t{thread}\n")), [], "{thread}");
+        }
+        let name = "io_uring of process 70 in process 5".to_owned();
+        let ring = Unseen { pid: 5, kind: Kind::Ring, name };
+        assert_eq!(look(&[5], "SqMask:\t0x7\nSqThread:\t77\nSqThreadCpu:\t1\n"), [ring]);
+        assert_eq!(look(&[5], "SqThread:\t77\n"), []);
     }
 
     #[test]
