@@ -170,6 +170,7 @@ fn ordinary_packages_and_programs_are_no_runtimes() {
         "vue",
         "svelte",
         "prettier",
+        "modal",
     ] {
         let found = names(catalog.lookup_package(Ecosystem::Npm, name));
         assert_eq!(found, Vec::<String>::new(), "{name}");
@@ -200,6 +201,9 @@ fn ordinary_packages_and_programs_are_no_runtimes() {
         "click",
         "black",
         "ruff",
+        // Programs of other people that have the name of a product.
+        "fireworks",
+        "pyston",
     ] {
         let found = names(catalog.lookup_package(Ecosystem::Pypi, name));
         assert_eq!(found, Vec::<String>::new(), "{name}");
