@@ -43,6 +43,7 @@ mod recall;
 mod record;
 mod sink;
 mod swap;
+mod tools;
 mod unseen;
 mod verbs;
 
@@ -53,6 +54,7 @@ const SUBJECTS: &[&[Test]] = &[
     enforce::TESTS,
     monitor::TESTS,
     swap::TESTS,
+    tools::TESTS,
     controls::TESTS,
     quarantine::TESTS,
     notices::TESTS,

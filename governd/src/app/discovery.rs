@@ -10,7 +10,7 @@ use governd_common::{
 
 use super::{
     KnownServices, clock, connections::Connections, declared::Declared, engine::Engine,
-    images::Containers,
+    images::Containers, tools::ToolFiles,
 };
 use crate::{
     audit::record::{Actor, Confidence, Finding, Record, Said},
@@ -60,6 +60,7 @@ pub(super) struct Discovery {
     /// The process (pid, start) that each agent's program was asked for last.
     pub(super) asked: HashMap<Arc<str>, (u32, u64)>,
     pub(super) proc: ProcFs,
+    pub(super) tools: ToolFiles,
     /// The environment that was read last: events of one process come in rows.
     latest: Option<(Arc<Process>, Arc<[String]>)>,
 }
@@ -92,6 +93,7 @@ impl Discovery {
             connections: Connections::default(),
             programs,
             asked: HashMap::new(),
+            tools: ToolFiles::new(proc.clone()),
             proc,
             latest: None,
         }

@@ -327,6 +327,7 @@ impl Engine {
         self.hold_new();
         self.take_images();
         self.take_digests();
+        self.discover_tools();
         self.discover_passing_of_time();
         self.save_inventory();
         self.refresh_catalogue();

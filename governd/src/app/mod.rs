@@ -47,6 +47,7 @@ pub mod sinking;
 pub mod sources;
 mod taken;
 mod tampering;
+mod tools;
 mod trial_sink;
 pub mod unattended;
 mod unrecorded;

@@ -35,6 +35,7 @@ use std::{
 use crate::{
     audit::record::Actor,
     catalog::{Catalog, Runtime, RuntimeKind, Weight},
+    core::tools::Server,
 };
 
 mod agent;
@@ -230,6 +231,27 @@ impl Inventory {
         signs.extend(found);
         signs.extend(self.environment_signs(sighting));
         self.record(sighting, &identity, signs, now_ms)
+    }
+
+    /// An agent is configured to have these tool servers, each with the file that says so.
+    pub fn observe_tools(
+        &mut self,
+        id: &str,
+        servers: &[(String, Server)],
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let Some(agent) = self.agents.get_mut(id).filter(|_| !servers.is_empty()) else {
+            return Vec::new();
+        };
+        for (file, server) in servers {
+            agent.saw(Sign::configured(file, server), now_ms);
+        }
+        self.unsaved.add(&agent.id);
+        if !agent.rise() {
+            return Vec::new();
+        }
+        let actor = agent.latest.as_ref().map(|latest| latest.actor.clone());
+        vec![Change::new(ChangeKind::Found, agent, actor.as_ref(), now_ms)]
     }
 
     /// A process listens on a TCP port.

@@ -14,6 +14,7 @@ pub mod process;
 pub mod recent;
 pub mod said;
 pub mod state;
+pub mod tools;
 pub mod trace;
 pub mod unseen;
 pub mod workload;

@@ -58,6 +58,11 @@ pub const IMAGES_WAITING_MAX: usize = 64;
 /// Containers whose images are remembered.
 pub const IMAGES_MAX: usize = 4_096;
 
+/// Bytes of a file in which an agent is told of tool servers. It is read in small pieces.
+pub const TOOL_FILE_BYTES_MAX: u64 = 8 * 1_024 * 1_024;
+/// Agents whose files are asked for and not read yet.
+pub const TOOLS_WAITING_MAX: usize = 64;
+
 /// How long the API server or kubelet may take to list the node's pods.
 pub const PODS_TIMEOUT_MS: u64 = 5_000;
 /// How often it is asked at most.

@@ -26,4 +26,5 @@ mod read;
 pub mod redact;
 pub mod sockets;
 pub mod table;
+pub mod tools;
 pub mod users;

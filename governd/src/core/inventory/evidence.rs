@@ -1,6 +1,9 @@
 //! Evidence: what speaks for an agent, and how much.
 
-use crate::catalog::{Endpoint, EndpointKind, Runtime, Weight, words};
+use crate::{
+    catalog::{Endpoint, EndpointKind, Runtime, Weight, words},
+    core::tools::Server,
+};
 
 words! {
     /// Kinds of evidence that do not follow from each other.
@@ -19,6 +22,8 @@ words! {
         KeyName => "key-name",
         /// Other names in the environment.
         Environment => "environment",
+        /// A tool server in its configuration.
+        Configuration => "mcp-configuration",
         /// A TCP port that it listens on.
         Listener => "listener",
         /// Arguments that switch safety off; says something about an agent, not that it is one.
@@ -87,6 +92,16 @@ impl Sign {
         })
     }
 
+    pub(super) fn configured(file: &str, server: &Server) -> Self {
+        Self {
+            signal: Signal::Configuration,
+            name: "mcp".to_owned(),
+            value: server.to_string(),
+            weight: Weight::Weak,
+            source: file.to_owned(),
+        }
+    }
+
     pub(super) fn registered(subject: u32) -> Self {
         Self {
             signal: Signal::Registration,
@@ -109,7 +124,7 @@ pub struct Evidence {
     pub value: String,
     /// How much it says.
     pub weight: Weight,
-    /// File and line of the catalogue's entry.
+    /// File and line of the catalogue's entry, or the agent's own file.
     pub source: String,
     /// How often it was observed.
     pub count: u64,
@@ -121,11 +136,12 @@ pub struct Evidence {
 
 impl Evidence {
     /// One line of words. It is for records, which never change: command lines, which can be
-    /// erased, are not in it but beside the record of whom it is about.
+    /// erased, are not in it but beside the record of whom it is about, and what a person wrote
+    /// into a configuration is not in it.
     pub fn line(&self) -> String {
         let Self { signal, name, value, weight, source, count, .. } = self;
         let value = match signal {
-            Signal::CommandLine => String::new(),
+            Signal::CommandLine | Signal::Configuration => String::new(),
             _ => format!(": {value}"),
         };
         format!(

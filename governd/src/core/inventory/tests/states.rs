@@ -6,7 +6,7 @@ use governd_common::verdict::Mode;
 
 use super::*;
 use crate::{
-    core::workload::Image,
+    core::{tools::Server, workload::Image},
     policy::{
         image::AgentFacts,
         model::{Approval, Person},
@@ -314,4 +314,26 @@ fn agents_of_a_container_are_called_by_its_image_once_that_is_known() {
     let writes = host.inventory.writes(usize::MAX);
     let forgotten = writes.iter().filter(|write| matches!(write, Write::Forget(_))).count();
     assert_eq!((writes.len(), forgotten), (3, 2));
+}
+
+#[test]
+fn what_is_configured_is_evidence_and_no_record_has_its_words() {
+    let mut host = Host::new();
+    let codex = program(11, "/usr/local/bin/codex", "codex");
+    assert_eq!(host.runs(&codex), [ChangeKind::Found]);
+    let agent = host.inventory.agent_of(11).unwrap();
+    let (id, before) = (Arc::clone(&agent.id), agent.confidence);
+    let server = Server { name: "danas-notes".into(), what: "@acme/notes-mcp".into() };
+    let servers = [("~/.codex/config.toml".to_owned(), server)];
+    assert!(host.inventory.observe_tools(&id, &[], 2).is_empty());
+    assert!(host.inventory.observe_tools("agent-gone", &servers, 2).is_empty());
+    assert!(host.inventory.observe_tools(&id, &servers, 2).is_empty());
+    assert!(host.inventory.observe_tools(&id, &servers, 3).is_empty());
+    let agent = host.inventory.agent(&id).unwrap();
+    let found: Vec<&Evidence> =
+        agent.evidence.iter().filter(|one| one.signal == Signal::Configuration).collect();
+    let [one] = found[..] else { panic!("{found:?}") };
+    assert_eq!((&*one.value, one.count), ("danas-notes: @acme/notes-mcp", 2));
+    assert_eq!(one.line(), "mcp-configuration (mcp, weak, seen 2 times, ~/.codex/config.toml)");
+    assert!(agent.confidence >= before, "{} {before}", agent.confidence);
 }
