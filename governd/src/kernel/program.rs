@@ -19,6 +19,8 @@ use super::{
 
 const LOG_BYTES: usize = 16 * 1_024 * 1_024;
 const NAME_BYTES: usize = 16;
+/// How often a program is given to the verifier while signals interrupt it.
+const LOADS_MAX: u32 = 5;
 
 /// What the kernel has to know of a program (include/uapi/linux/bpf.h).
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +97,8 @@ impl Code {
     ) -> Result<OwnedFd, KernelError> {
         let kind = kind.or(self.kind).ok_or(KernelError::Missing(name))?;
         // A log costs time and must hold every word, so it is asked for only after a refusal.
-        self.load_as(name, kind, types, &mut []).map_err(|source| {
+        let loaded = while_interrupted(|| self.load_as(name, kind, types, &mut []));
+        loaded.map_err(|source| {
             if is_permission(&source) {
                 return KernelError::Permission { what: "loading a program", source };
             }
@@ -172,10 +175,48 @@ impl Code {
     }
 }
 
+/// Asks the verifier again where a signal interrupted it (`do_check` in kernel/bpf/verifier.c gives
+/// `EAGAIN`).
+fn while_interrupted<T>(mut load: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..LOADS_MAX {
+        match load() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tracing::debug!("the verifier was interrupted by a signal");
+            }
+            done => return done,
+        }
+    }
+    load()
+}
+
 /// An instruction as the kernel takes it (Documentation/bpf/standardization/instruction-set.rst).
 fn encode(instruction: &bpf_insn) -> [u8; 8] {
     let registers = instruction.dst_reg() | instruction.src_reg() << 4;
     let [off_0, off_1] = instruction.off.to_ne_bytes();
     let [imm_0, imm_1, imm_2, imm_3] = instruction.imm.to_ne_bytes();
     [instruction.code, registers, off_0, off_1, imm_0, imm_1, imm_2, imm_3]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_loaded_again_while_signals_interrupt_that_and_not_for_ever() {
+        let interrupted = || io::Error::from(io::ErrorKind::WouldBlock);
+        for (refusals, loads, is_loaded) in [(0, 1, true), (2, 3, true), (9, LOADS_MAX, false)] {
+            let mut asked = 0;
+            let loaded = while_interrupted(|| {
+                asked += 1;
+                if asked > refusals { Ok(()) } else { Err(interrupted()) }
+            });
+            assert_eq!((asked, loaded.is_ok()), (loads, is_loaded), "{refusals}");
+        }
+        let mut asked = 0;
+        let refused: io::Result<()> = while_interrupted(|| {
+            asked += 1;
+            Err(io::Error::from(io::ErrorKind::PermissionDenied))
+        });
+        assert_eq!((asked, refused.is_err()), (1, true));
+    }
 }
