@@ -32,6 +32,8 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Links are looked at each second time: that is soon enough, and reads a file for each.
 const LOOKS: u32 = 2;
+/// Interfaces are listed when the kernel tells of some, and each so many times in any case.
+const LOOKS_LISTED: u32 = 16;
 const QUEUE_MAX: usize = 64;
 /// Interfaces that were found and not recorded yet.
 const FOUND_MAX: usize = 256;
@@ -162,6 +164,8 @@ struct Place {
     namespace: u64,
     links: Links,
     look: Look,
+    /// Every interface was covered, and none has come or gone since.
+    is_settled: bool,
     listener: Listener,
     filters: Filters,
     /// Interfaces that nobody was told of.
@@ -289,8 +293,7 @@ impl Cover {
     fn tell_news(&mut self) {
         for (inode, place) in &mut self.places {
             let is_home = Some(*inode) == self.home;
-            let news = place.listener.news(&mut self.buffer).unwrap_or_default();
-            place.news.extend(news.into_iter().filter(interfaces::Interface::is_made));
+            place.hear(&mut self.buffer);
             // The latest is the most likely one: others are its ancestors.
             let Some((pid, subject)) = place.admins.last().copied() else {
                 place.news.clear();
@@ -342,6 +345,12 @@ impl Cover {
             let Self { frames, visitor, buffer, home, places, taken, harm, looks, .. } = self;
             let inode = namespace.inode;
             let harm = looks.is_multiple_of(LOOKS).then_some(&*harm);
+            let is_listed = looks.is_multiple_of(LOOKS_LISTED);
+            if let Some(place) = places.get_mut(&inode).filter(|_| !is_listed)
+                && place.is_covered(buffer, harm.is_some())
+            {
+                continue;
+            }
             let covered = visitor.within(&namespace, || {
                 let place = match places.entry(inode) {
                     Entry::Occupied(place) => place.into_mut(),
@@ -374,7 +383,8 @@ impl Place {
         let news = if is_home { Vec::new() } else { tunnels };
         let filters = Filters::open()?;
         let (links, admins) = (HashMap::new(), Vec::new());
-        Ok(Self { namespace, links, look, listener, filters, news, admins })
+        let is_settled = false;
+        Ok(Self { namespace, links, look, is_settled, listener, filters, news, admins })
     }
 
     /// Goes on with what an earlier daemon attached, which knows who was there first.
@@ -383,6 +393,19 @@ impl Place {
             self.look = link.look();
         }
         self.links = taken;
+    }
+
+    /// Whether there is nothing to do, as far as can be told from elsewhere.
+    fn is_covered(&mut self, buffer: &mut Buffer, looks_at_links: bool) -> bool {
+        self.hear(buffer);
+        self.is_settled &= !self.listener.take_changes();
+        self.is_settled && (!looks_at_links || self.links.values().all(FrameLink::is_intact))
+    }
+
+    /// Takes in which interfaces somebody made.
+    fn hear(&mut self, buffer: &mut Buffer) {
+        let news = self.listener.news(buffer).unwrap_or_default();
+        self.news.extend(news.into_iter().filter(interfaces::Interface::is_made));
     }
 
     /// In the thread's present namespace. If links are to be looked at, `harms` is told what
@@ -412,6 +435,7 @@ impl Place {
         }
         let gone = self.links.extract_if(|index, _| !present.contains(index));
         gone.for_each(|(_, link)| remove(link));
+        self.is_settled = true;
         Ok(())
     }
 

@@ -58,6 +58,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Instant,
 };
 
@@ -204,6 +205,7 @@ pub struct App {
     metrics: Vec<metrics::Server>,
     calls: mpsc::Sender<crate::control::server::Call>,
     signals: Signals,
+    state_dir: PathBuf,
     events: Option<broadcast::Receiver<Line>>,
 }
 
@@ -227,6 +229,8 @@ impl App {
     /// What a [`StartError`] says. Whatever was set up until then is taken back.
     pub fn build(settings: &Settings) -> Result<Self, StartError> {
         let started = Instant::now();
+        // Reading the kernel's types needs nothing of the rest.
+        let offer = thread::Builder::new().name("offer".into()).spawn(Offer::of_kernel)?;
         // Before anything is attached, so that an early Ctrl-C is not the default one.
         let signals = Signals::take()?;
         let hangups = signal(SignalKind::hangup())?;
@@ -242,12 +246,11 @@ impl App {
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;
-        let offer = Offer::of_kernel()?;
-        let (journal, opened) = open_journal(settings, &host, &offer.lacks())?;
+        let offer = offer.join().unwrap_or_else(|_| Offer::of_kernel())?;
+        let ((journal, opened), mut kernel) = open_and_load(settings, &host, &offer, pins)?;
         let shown = journal.events();
         let exporting =
             Exporting::start(exporters, policy.exporters.as_deref(), settings, &journal)?;
-        let mut kernel = ending::load(settings, &offer, pins)?;
         let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
         let proc = || ProcFs::new(Path::new("/proc"));
         let processes =
@@ -291,9 +294,9 @@ impl App {
         let metrics =
             settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
-        engine.begin(&settings.state_dir);
         let wakes = Wakes { events, calls: queue, hangups, tracing: influence::listen() };
-        Ok(Self { engine, wakes, server, metrics, calls, signals, events: Some(shown) })
+        let (state_dir, events) = (settings.state_dir.clone(), Some(shown));
+        Ok(Self { engine, wakes, server, metrics, calls, signals, state_dir, events })
     }
 
     /// Events since the log was opened. There is one such receiver: a second call gives `None`.
@@ -317,7 +320,8 @@ impl App {
     /// # Errors
     /// The kernel's events cannot be read any more, or something cannot be taken out.
     pub async fn run(self) -> Result<(), KernelError> {
-        let Self { mut engine, mut wakes, server, metrics, calls, mut signals, events } = self;
+        let Self { mut engine, mut wakes, server, metrics, calls, mut signals, state_dir, events } =
+            self;
         drop(events);
         let mut serving = JoinSet::new();
         for metrics in metrics {
@@ -331,6 +335,7 @@ impl App {
             }
         };
         service::tell(News::Ready);
+        engine.begin(&state_dir);
         let ended = engine.run(&mut wakes, stop).await;
         service::tell(News::Stopping);
         serving.abort_all();
@@ -445,6 +450,23 @@ fn damaged(damage: &Damage) -> Finding {
         destination: None,
         evidence: vec![format!("{} does not fit its index or checkpoints", path.display())],
     }
+}
+
+/// The log waits for the disk, and the programs for the verifier: both at a time.
+fn open_and_load(
+    settings: &Settings,
+    host: &HostFacts,
+    offer: &Offer,
+    pins: Option<Pins>,
+) -> Result<((Journal, Opened), Kernel), StartError> {
+    thread::scope(|scope| {
+        let open = || open_journal(settings, host, &offer.lacks());
+        let opening = thread::Builder::new().name("opening".into()).spawn_scoped(scope, open);
+        let kernel = ending::load(settings, offer, pins);
+        let opened = opening.ok().and_then(|opening| opening.join().ok());
+        // Where the system gives no thread, one after the other.
+        Ok((opened.unwrap_or_else(open)?, kernel?))
+    })
 }
 
 fn open_journal(

@@ -133,6 +133,12 @@ impl FrameLink {
         self.look
     }
 
+    /// Whether it is where it was attached, and pinned as it was; false where that cannot be told.
+    pub fn is_intact(&self) -> bool {
+        self.link.is_at_interface().unwrap_or(false)
+            && self.pin.as_ref().is_none_or(|path| path.exists())
+    }
+
     /// What somebody did to it, if it is not as it was. A missing pin is put back, or done without
     /// from now on; what was detached is to be attached again.
     ///

@@ -104,6 +104,8 @@ impl Default for Buffer {
 pub struct Listener {
     socket: OwnedFd,
     known: HashSet<u32>,
+    /// Interfaces came or went since somebody asked for that.
+    has_changes: bool,
 }
 
 impl Listener {
@@ -113,10 +115,15 @@ impl Listener {
     /// The kernel gives no socket, or no list.
     pub fn open(buffer: &mut Buffer) -> io::Result<(Self, Vec<Interface>)> {
         let socket = listen(SocketType::RAW, None, GROUP)?;
-        let mut listener = Self { socket, known: HashSet::new() };
+        let mut listener = Self { socket, known: HashSet::new(), has_changes: true };
         listener.ask()?;
         let present = listener.news(buffer)?;
         Ok((listener, present))
+    }
+
+    /// Whether interfaces came or went since the last call, by what [`Listener::news`] was told.
+    pub fn take_changes(&mut self) -> bool {
+        std::mem::take(&mut self.has_changes)
     }
 
     fn ask(&self) -> io::Result<()> {
@@ -140,6 +147,7 @@ impl Listener {
                 Err(rustix::io::Errno::AGAIN) => break,
                 // There was more than the socket holds: what is still there is listed again.
                 Err(rustix::io::Errno::NOBUFS) => {
+                    self.has_changes = true;
                     self.ask()?;
                     continue;
                 }
@@ -159,10 +167,12 @@ impl Listener {
         let (link, attributes) = LinkMessage::read_from_prefix(payload).ok()?;
         match message {
             RTM_DELLINK => {
+                self.has_changes = true;
                 self.known.remove(&link.index);
                 None
             }
             RTM_NEWLINK if self.known.insert(link.index) => {
+                self.has_changes = true;
                 let words = |bytes: Option<&[u8]>| {
                     let bytes = bytes.unwrap_or_default();
                     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
@@ -208,9 +218,11 @@ mod tests {
         let payload = [link.as_bytes(), &name, &what].concat();
         let found = listener.take(RTM_NEWLINK, &payload).unwrap();
         assert_eq!(found, Interface { index: 4_000_000, ..row("wg1", "wireguard") });
-        assert!(found.is_tunnel());
+        assert!(found.is_tunnel() && listener.take_changes());
         assert_eq!(listener.take(RTM_NEWLINK, &payload), None);
+        assert!(!listener.take_changes());
         assert_eq!(listener.take(RTM_DELLINK, &payload), None);
+        assert!(listener.take_changes() && !listener.take_changes());
         assert!(listener.take(RTM_NEWLINK, &payload).is_some());
         assert_eq!(listener.take(RTM_NEWLINK, &[1, 2]), None);
     }
