@@ -6,13 +6,13 @@ use std::{cell::RefCell, net::SocketAddr};
 use governd_common::{
     address::Address,
     decide::{Flow, Named, Proof, decide, decide_named},
-    http::Request,
+    http::{HttpRefusal, Request},
     key::BindingKey,
     limits::CHUNK_BYTES_MAX,
     repeat::Plain,
     stream::{Chunk, Progress},
     table::{Binding, BoundSet, entry_flag, subject_flag},
-    tls::Hello,
+    tls::{Hello, TlsRefusal},
     verdict::{Mode, Verdict},
 };
 use proptest::{
@@ -71,24 +71,32 @@ impl Said {
         pieces.filter(|piece| !piece.is_empty()).collect()
     }
 
-    /// The name as user space reads it.
-    fn read(&self) -> Option<String> {
+    /// The name as user space reads it, or whether the bytes name nobody for certain.
+    fn read(&self) -> Result<String, bool> {
         let (mut hello, mut request) = (Hello::new_zeroed(), Request::new_zeroed());
         for part in self.bytes().chunks(CHUNK_BYTES_MAX) {
             let mut chunk = Chunk::new_zeroed();
             chunk.bytes[..part.len()].copy_from_slice(part);
             chunk.len = u32::try_from(part.len()).unwrap();
             let progress = if self.is_http {
-                request.feed::<Plain>(&mut chunk).ok()?
+                request.feed::<Plain>(&mut chunk).map_err(|refusal| {
+                    matches!(
+                        refusal,
+                        HttpRefusal::NotHttp | HttpRefusal::NoHost | HttpRefusal::Address
+                    )
+                })?
             } else {
-                hello.feed::<Plain>(&mut chunk).ok()?
+                hello.feed::<Plain>(&mut chunk).map_err(|refusal| {
+                    // One that is too long may name somebody further on.
+                    matches!(refusal, TlsRefusal::NotTls | TlsRefusal::NoName | TlsRefusal::Address)
+                })?
             };
             if progress == Progress::Complete {
                 let name = if self.is_http { &request.name } else { &hello.name };
-                return Some(String::from_utf8(name.as_bytes().to_vec()).unwrap());
+                return Ok(String::from_utf8(name.as_bytes().to_vec()).unwrap());
             }
         }
-        None
+        Err(true)
     }
 }
 
@@ -168,8 +176,10 @@ fn expected(tables: &Bound<'_>, flow: &Flow, said: &Said) -> &'static str {
         (Verdict::Allow, Proof::None | Proof::Quic) => return "ok",
         (Verdict::Allow, Proof::Name | Proof::Denials) => {}
     }
-    let Some(name) = said.read() else {
-        return if first.proof == Proof::Denials { "ok" } else { LOST };
+    let name = match said.read() {
+        Ok(name) => name,
+        Err(true) if first.proof == Proof::Denials => return "ok",
+        Err(_) => return LOST,
     };
     let set = tables.tables.name_set(&name).unwrap_or(0);
     let named = Named::by_bytes(set, said.is_http);
