@@ -45,6 +45,10 @@ pub trait Tables {
     fn binds(&self, subject: u32, address: &Address, set: u32, now_ns: u64) -> bool {
         holds(self.binding(subject, address), set, now_ns)
     }
+    /// How good the best entry of a name's set is for the flow ([`Hit::rank_of_name`]).
+    fn rank_of_name(&self, flow: &Flow, set: u32) -> u64 {
+        self.hit(flow, set).rank_of_name(flow)
+    }
     /// The first entry of a set's rules that fits the flow.
     fn hit(&self, flow: &Flow, set: u32) -> Hit {
         let hit = self
@@ -263,12 +267,11 @@ fn conclude<T: Tables>(
     let has_denials = settings.flags & subject_flag::NAME_DENIALS != 0;
     let is_deny = Verdict::from_byte(settings.default_verdict) == Verdict::Deny;
     let is_known = named.has(named_flag::KNOWN);
-    let mut opening = Opening::of_name(flow, named, hit);
+    let mut is_networks = false;
     if let Some(network) = tables.network(flow.subject, &flow.address) {
         let networked = tables.hit(flow, network);
         if networked.rank() > hit.rank() {
-            (hit, set) = (networked, network);
-            opening = Opening::of_network(flow, hit, has_denials && !is_known);
+            (hit, set, is_networks) = (networked, network, true);
         }
     }
     let mut answer = Decision {
@@ -291,12 +294,17 @@ fn conclude<T: Tables>(
         }
         if is_deny && !is_known {
             (hit, set) = (tables.hit(flow, set_id::ANY_ADDRESS), 0);
-            opening = Opening::of_name(flow, named, hit);
         }
     }
+    let asks_names = has_denials && !is_known;
+    let mut opening = if hit == Hit::NONE {
+        Opening::of_default(flow, is_deny, asks_names)
+    } else if is_networks {
+        Opening::of_network(flow, hit, asks_names)
+    } else {
+        Opening::of_name(flow, named, hit)
+    };
     if hit == Hit::NONE {
-        let asks_names = has_denials && !is_known;
-        opening = Opening::of_default(flow, is_deny, asks_names);
         let is_agent = SocketOwner::is_agent(flow.subject);
         answer.reason = if is_agent { Reason::NoRule } else { Reason::Unregistered };
         answer.quiet = settings.flags & subject_flag::QUIET_DEFAULT != 0;
@@ -424,26 +432,26 @@ impl Opening {
 /// The set with the best hit of the names that the address stands for; 0 for none.
 #[inline(always)]
 pub fn by_name<T: Tables>(tables: &T, flow: &Flow) -> u32 {
-    let own = bound(tables, flow, tables.binding(flow.subject, &flow.address), (Hit::NONE, 0));
-    bound(tables, flow, tables.binding(BindingKey::HOST, &flow.address), own).1
+    let own = best_of(tables, flow, tables.binding(flow.subject, &flow.address), (0, 0));
+    best_of(tables, flow, tables.binding(BindingKey::HOST, &flow.address), own).1
 }
 
+/// The best rank and its set, of those before and of what is bound.
 #[inline(always)]
-fn bound<T: Tables>(
+fn best_of<T: Tables>(
     tables: &T,
     flow: &Flow,
     binding: Option<&Binding>,
-    first: (Hit, u32),
-) -> (Hit, u32) {
-    let (mut best, mut set) = first;
+    (mut best, mut set): (u64, u32),
+) -> (u64, u32) {
     let Some(binding) = binding else {
         return (best, set);
     };
     for entry in binding.sets.iter().take(BINDING_SETS_MAX) {
         if entry.expires_ns > flow.now_ns {
-            let hit = tables.hit(flow, entry.set);
-            if hit.rank_of_name(flow) > best.rank_of_name(flow) {
-                (best, set) = (hit, entry.set);
+            let rank = tables.rank_of_name(flow, entry.set);
+            if rank > best {
+                (best, set) = (rank, entry.set);
             }
         }
     }

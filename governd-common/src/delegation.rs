@@ -72,6 +72,11 @@ impl<T: Tables> Tables for Side<'_, T> {
     }
 
     #[inline(always)]
+    fn rank_of_name(&self, flow: &Flow, set: u32) -> u64 {
+        self.tables.rank_of_name(flow, set)
+    }
+
+    #[inline(always)]
     fn hit(&self, flow: &Flow, set: u32) -> Hit {
         self.tables.hit(flow, set)
     }
@@ -81,19 +86,25 @@ impl<T: Tables> Tables for Side<'_, T> {
 /// be proved, too.
 #[inline(always)]
 pub fn stricter(one: Decision, other: Decision) -> Decision {
-    let proof = both(one.proof, other.proof);
-    let quiet = one.quiet && other.quiet;
-    let strictest = if strictness(&other) > strictness(&one) { other } else { one };
-    match strictest.verdict {
-        Verdict::Allow => Decision { proof, quiet, ..strictest },
-        Verdict::Deny => strictest,
+    let is_stricter = strictness(&other) > strictness(&one);
+    if is_stricter { both(other, one) } else { both(one, other) }
+}
+
+/// The stricter one, with what the other one wants as well.
+#[inline(always)]
+pub fn both(stricter: Decision, other: Decision) -> Decision {
+    let proof = proof_of_both(stricter.proof, other.proof);
+    let quiet = stricter.quiet && other.quiet;
+    match stricter.verdict {
+        Verdict::Allow => Decision { proof, quiet, ..stricter },
+        Verdict::Deny => stricter,
     }
 }
 
 /// Larger is stricter: a denial that is carried out, one that is only recorded, what holds by a
 /// grant, what is recorded, and what is not. Among denials those that a person can lift are last.
 #[inline(always)]
-fn strictness(decision: &Decision) -> u32 {
+pub fn strictness(decision: &Decision) -> u32 {
     let rank = match (decision.verdict, decision.reason) {
         (Verdict::Deny, Reason::Quarantine) => 7,
         (Verdict::Deny, Reason::Halt) => 6,
@@ -109,7 +120,7 @@ fn strictness(decision: &Decision) -> u32 {
 /// What proves both. A name that has to be there can also not be one that is denied; the code of
 /// QUIC is for other traffic than theirs.
 #[inline(always)]
-fn both(one: Proof, other: Proof) -> Proof {
+fn proof_of_both(one: Proof, other: Proof) -> Proof {
     match (one, other) {
         (Proof::None, proof) | (proof, Proof::None) => proof,
         (Proof::Quic, _) | (_, Proof::Quic) => Proof::Quic,

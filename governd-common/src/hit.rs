@@ -106,7 +106,7 @@ impl Hit {
     /// Among names: one that lets this traffic pass, one that needs no name in it, then the
     /// allowing one, then the more specific.
     #[inline(always)]
-    pub(crate) fn rank_of_name(self, flow: &Flow) -> u64 {
+    pub fn rank_of_name(self, flow: &Flow) -> u64 {
         let opens = u64::from(self.allows() & self.admits(flow));
         let is_by_dns = opens & u64::from(self.has(entry_flag::VERIFY_DNS));
         let plain = self.0 >> Self::SPECIFICITY & 0x3_ffff;

@@ -7,7 +7,7 @@
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use governd_common::{
     decide::{Decision, Flow, Named, Proof, by_name, decide_of_one},
-    delegation::{Side, stricter},
+    delegation::{Side, both, strictness},
     table::Subject,
     verdict::{Loss, Mode, Reason, Verdict},
 };
@@ -148,7 +148,15 @@ extern "C" fn stricter_of(one: u64, other: u64) -> u64 {
     if one == 0 {
         return other;
     }
-    stricter(Decision::unpack(one), Decision::unpack(other)).pack()
+    let is_stricter = strictness_of(other) > strictness_of(one);
+    let (one, other) = if is_stricter { (other, one) } else { (one, other) };
+    both(Decision::unpack(one), Decision::unpack(other)).pack()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn strictness_of(decision: u64) -> u32 {
+    strictness(&Decision::unpack(decision))
 }
 
 /// What the policy of one agent says.

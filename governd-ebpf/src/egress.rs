@@ -37,7 +37,7 @@ use crate::{
     owner,
     skb::{InPlace, PLAIN_V4, Part},
     state, subject,
-    tables::{View, is_quarantined},
+    tables::{View, halves, is_quarantined},
     tails,
 };
 
@@ -279,7 +279,7 @@ pub(crate) fn cookie(context: &SkBuffContext) -> u64 {
 /// Whether a packet of a socket that asks a resolver goes to that one, on whichever port.
 #[inline(always)]
 pub(crate) fn is_to_own_resolver(owner: &SocketOwner, destination: &Address) -> bool {
-    owner.port == PORT_DNS && destination.bytes == owner.address.bytes
+    owner.port == PORT_DNS && halves(destination) == halves(&owner.address)
 }
 
 impl Packet {
@@ -341,17 +341,18 @@ impl Packet {
     /// known for datagrams only; and what answers the other side goes where that is.
     #[inline(always)]
     fn is_elsewhere(&self, kind: u32, owner: &SocketOwner) -> bool {
-        let is_datagram = self.protocol == PROTOCOL_UDP;
-        let was_judged = owner.generation != 0 || is_datagram;
+        // One number, and the first one: the verifier follows each condition both ways, and so each
+        // that is behind it twice.
+        let (high, low) = halves(&self.destination);
+        let (own_high, own_low) = halves(&owner.address);
+        if (high ^ own_high) | (low ^ own_low) | u64::from(self.port ^ owner.port) == 0 {
+            return false;
+        }
         let is_settled = owner.flags & (socket_flag::ACCEPTED | socket_flag::TRANSLATED) != 0;
-        let is_same = self.port == owner.port && self.destination.bytes == owner.address.bytes;
-        owner.subject != 0
-            && self.is_plain
-            && kind != SOCK_RAW
-            && (is_datagram || self.protocol == PROTOCOL_TCP)
-            && was_judged
-            && !is_settled
-            && !is_same
+        if owner.subject == 0 || is_settled || !self.is_ordinary(kind) {
+            return false;
+        }
+        owner.generation != 0 || self.protocol == PROTOCOL_UDP
     }
 
     /// TCP or UDP with a plain header, from a socket that is not raw.

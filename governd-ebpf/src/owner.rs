@@ -222,8 +222,13 @@ fn take(
     claim: &Claim,
     owner: &mut *mut SocketOwner,
 ) -> Outcome {
-    if store(skb, socket, claim) != 0 {
+    let stored = store(socket, claim);
+    if stored != 0 {
         *owner = of_socket(socket);
+        if stored == IS_NEW && !owner.is_null() {
+            // SAFETY: just checked; the storage lives as long as the socket.
+            note_destination(skb, socket, unsafe { &mut **owner });
+        }
         return Outcome::Pass;
     }
     count(Loss::Sockets);
@@ -234,9 +239,13 @@ fn take(
     if enforces { Outcome::Refuse } else { Outcome::Pass }
 }
 
+/// What [`store`] gives where the socket was nobody's, and no earlier hook saw where it is
+/// connected to.
+const IS_NEW: u32 = 2;
+
 /// In a stack frame of its own; returns 0 if there was no memory, as a number for the verifier.
 #[inline(never)]
-fn store(skb: *mut __sk_buff, socket: *mut bpf_sock, claim: &Claim) -> u32 {
+fn store(socket: *mut bpf_sock, claim: &Claim) -> u32 {
     let mut owner = SocketOwner::unconnected(claim.subject, claim.tgid, claim.root);
     // SAFETY: the map is that of socket storage, and holds a `SocketOwner`.
     let stored = unsafe {
@@ -262,25 +271,31 @@ fn store(skb: *mut __sk_buff, socket: *mut bpf_sock, claim: &Claim) -> u32 {
         stored.generation = SocketOwner::NOT_JUDGED;
         return 1;
     }
+    if was_owned { 1 } else { IS_NEW }
+}
+
+/// Stores where a socket is connected to, if it is, to be judged next. In a stack frame of its own;
+/// gives a number for the verifier.
+#[inline(never)]
+fn note_destination(skb: *mut __sk_buff, socket: *mut bpf_sock, owner: &mut SocketOwner) -> u32 {
     let state = field!(socket, state);
     // What a governed process listened on gave its owner to what it accepted.
-    let is_connected = state != STATE_CLOSE && state != STATE_LISTEN;
-    if !is_connected || was_owned {
-        return 1;
+    if state == STATE_CLOSE || state == STATE_LISTEN {
+        return 0;
     }
-    let is_accepted = is_accepted(skb, socket, claim.subject) != 0;
-    stored.protocol = field!(socket, protocol) as u8;
-    stored.port = u16::from_be(field!(socket, dst_port));
-    stored.address = peer_address(skb, socket);
+    let is_accepted = is_accepted(skb, socket, owner.subject) != 0;
+    owner.protocol = field!(socket, protocol) as u8;
+    owner.port = u16::from_be(field!(socket, dst_port));
+    owner.address = peer_address(skb, socket);
     if is_accepted {
         // Somebody else listened for it, and gave it or the listening socket away.
-        if stored.address.is_loopback() {
-            return 1;
+        if owner.address.is_loopback() {
+            return 0;
         }
-        stored.flags |= socket_flag::ACCEPTED;
+        owner.flags |= socket_flag::ACCEPTED;
     }
-    stored.generation = SocketOwner::NOT_JUDGED;
-    1
+    owner.generation = SocketOwner::NOT_JUDGED;
+    0
 }
 
 /// Whether a connection came in from outside: somebody else than the claimant listens at its own

@@ -123,8 +123,9 @@ impl<'a> Run<'a> {
     fn judge(&self, kind: u32, settings: &Subject) -> Outcome {
         let is_agent = SocketOwner::is_agent(self.owner.subject);
         let wait = if is_agent { Outcome::Lose } else { Outcome::Pass };
-        let Some(known) = QUIC_FLOWS.get_ptr_mut(self.key) else {
-            return self.begin(kind, settings, wait);
+        let before = QUIC_FLOWS.get_ptr_mut(self.key);
+        let Some(known) = before.or_else(|| self.begin()) else {
+            return Outcome::Refuse;
         };
         // SAFETY: a value of the map. Others may write it meanwhile: a lost count makes it one
         // more that waits, and a lost id one that is asked for again.
@@ -137,6 +138,11 @@ impl<'a> Run<'a> {
         match self.heads(known) {
             Heads::Strange => Outcome::Refuse,
             Heads::Short if is_allowed => Outcome::Pass,
+            // The socket's first one there, which should have begun a connection.
+            Heads::Short if is_agent && before.is_none() => {
+                self.report(kind, settings);
+                Outcome::Refuse
+            }
             Heads::Short => wait,
             heads => {
                 if known.waiting >= INITIALS_MAX || !self.show() {
@@ -148,32 +154,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Decides about the first that a socket sends there.
+    /// Makes room for what is the first that a socket sends there.
     #[inline(always)]
-    fn begin(&self, kind: u32, settings: &Subject, wait: Outcome) -> Outcome {
+    fn begin(&self) -> Option<*mut QuicFlow> {
         let none = QuicFlow {
             generation: 0,
-            waiting: 1,
+            waiting: 0,
             state: quic_state::PENDING,
             ids: [[0; QUIC_ID_WORDS]; 2],
         };
-        if QUIC_FLOWS.insert(self.key, none, u64::from(BPF_ANY)).is_err() {
-            return Outcome::Refuse;
-        }
-        let Some(known) = QUIC_FLOWS.get_ptr_mut(self.key) else {
-            return Outcome::Refuse;
-        };
-        // SAFETY: a value of the map.
-        match self.heads(unsafe { &mut *known }) {
-            Heads::Short if wait == Outcome::Lose => {
-                self.report(kind, settings);
-                Outcome::Refuse
-            }
-            Heads::Short => wait,
-            Heads::Strange => Outcome::Refuse,
-            Heads::Known | Heads::New if self.show() => wait,
-            Heads::Known | Heads::New => Outcome::Lose,
-        }
+        QUIC_FLOWS.insert(self.key, none, u64::from(BPF_ANY)).ok()?;
+        QUIC_FLOWS.get_ptr_mut(self.key)
     }
 
     /// Reads the headers; an allowed connection takes the first other id that comes.
@@ -205,21 +196,7 @@ impl<'a> Run<'a> {
 
     #[inline(always)]
     fn has_long_header(&self) -> bool {
-        let len = self.context.len();
-        let mut place = self.at;
-        for _ in 0..DATAGRAMS_MAX {
-            if place >= len {
-                break;
-            }
-            if load::<u8>(self.context, place).unwrap_or(FORM_LONG) & FORM_LONG != 0 {
-                return true;
-            }
-            if self.piece == 0 {
-                break;
-            }
-            place = place.wrapping_add(self.piece);
-        }
-        false
+        has_long_header(self.context.skb.skb, self.at, self.piece) != 0
     }
 
     #[inline(always)]
@@ -269,6 +246,28 @@ impl<'a> Run<'a> {
         scratch.give_back();
         is_sent
     }
+}
+
+/// Whether any of the datagrams has one; 1 if so. Global, for the verifier to check it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn has_long_header(skb: *mut __sk_buff, at: u32, piece: u32) -> u32 {
+    let context = SkBuffContext::new(skb);
+    let len = context.len();
+    let mut place = at;
+    for _ in 0..DATAGRAMS_MAX {
+        if place >= len {
+            break;
+        }
+        if load::<u8>(&context, place).unwrap_or(FORM_LONG) & FORM_LONG != 0 {
+            return 1;
+        }
+        if piece == 0 {
+            break;
+        }
+        place = place.wrapping_add(piece);
+    }
+    0
 }
 
 /// The connection id at its length, as `quic_id` gives it.

@@ -22,7 +22,7 @@ use crate::{
     hits, limit,
     outcome::{Fault, Outcome},
     subject::{self, Who},
-    tables::{SOCKETS, View, may_be_bound},
+    tables::{SOCKETS, View, halves, may_be_bound, whole},
 };
 
 const PORT_DNS: u16 = 53;
@@ -106,9 +106,32 @@ fn user(view: &View, socket: &Socket) -> Who {
 fn is_left_alone(view: &View, address: &Address, port: u16) -> bool {
     let is_free = view.has(settings_flag::ORDINARY_FREE)
         && !matches!(port, PORT_DNS | PORT_HTTP | PORT_HTTPS)
-        && address.embedded_v4().is_none()
+        && embedded_in(address).is_none()
         && !address.is_loopback();
     is_free && !may_be_bound(address) && view.is_whole()
+}
+
+/// [`Address::embedded_v4`]; one of IPv4 has none.
+#[inline(always)]
+fn embedded_in(address: &Address) -> Option<Address> {
+    if address.is_v4() {
+        return None;
+    }
+    let (high, low) = halves(address);
+    match embedded_of(high, low) {
+        0 => None,
+        found => Some(Address::v4((found as u32).to_ne_bytes())),
+    }
+}
+
+/// In the lower half, with a bit above it, or 0 for none. Global, for the verifier to check it
+/// once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn embedded_of(high: u64, low: u64) -> u64 {
+    whole(high, low).embedded_v4().map_or(0, |Address { bytes: [.., a, b, c, d] }| {
+        1 << u32::BITS | u64::from(u32::from_ne_bytes([a, b, c, d]))
+    })
 }
 
 /// The decision about a known process.
@@ -124,7 +147,7 @@ fn judge_known(
     let mut flow = Flow { subject: who.subject, address: *address, port, protocol, now_ns: 0 };
     if decide_into(view, &flow, decision) == Verdict::Allow as u32 {
         // What a translator or a tunnel would reach is reached: a rule that denies it counts.
-        if let Some(embedded) = address.embedded_v4() {
+        if let Some(embedded) = embedded_in(address) {
             flow.address = embedded;
             let mut inner = Decision::FAULT;
             let verdict = decide_into(view, &flow, &mut inner);

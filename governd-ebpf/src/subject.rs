@@ -270,6 +270,12 @@ extern "C" fn select(slot: u32, current: u32, device: u32, inode: u64) -> u32 {
     let Some(settings) = SETTINGS.get_ptr(slot).map(|settings| unsafe { &*settings }) else {
         return 0;
     };
+    // Before anything else is looked up: of each that is found or not the verifier would follow the
+    // way up by itself.
+    let mut cgroup = settings.any_cgroup;
+    if settings.flags & settings_flag::HAS_CGROUPS != 0 {
+        add_cgroups(slot, &mut cgroup);
+    }
     // SAFETY: see above.
     let by_exe = unsafe { EXES.get(ExeKey { slot, device, inode }) };
     let uid = bpf_get_current_uid_gid() as u32;
@@ -277,10 +283,6 @@ extern "C" fn select(slot: u32, current: u32, device: u32, inode: u64) -> u32 {
     let by_uid = unsafe { UIDS.get(UidKey { slot, uid }) };
     let exe = by_exe.unwrap_or(&settings.any_exe);
     let user = by_uid.unwrap_or(&settings.any_uid);
-    let mut cgroup = settings.any_cgroup;
-    if settings.flags & settings_flag::HAS_CGROUPS != 0 {
-        add_cgroups(slot, &mut cgroup);
-    }
     // A table that is not whole makes nobody an agent's child.
     let parents = if settings.flags & settings_flag::HAS_PARENTS == 0 {
         None

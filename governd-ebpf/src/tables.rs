@@ -269,9 +269,13 @@ impl Tables for View {
     }
 
     #[inline(always)]
+    fn rank_of_name(&self, flow: &Flow, set: u32) -> u64 {
+        name_rank(self.slot, flow.subject, set, port_and_protocol(flow))
+    }
+
+    #[inline(always)]
     fn hit(&self, flow: &Flow, set: u32) -> Hit {
-        let port_and_protocol = u32::from(flow.port) << 8 | u32::from(flow.protocol);
-        Hit(rule_hit(self.slot, flow.subject, set, port_and_protocol))
+        Hit(rule_hit(self.slot, flow.subject, set, port_and_protocol(flow)))
     }
 
     #[inline(always)]
@@ -363,14 +367,33 @@ extern "C" fn resolves(slot: u32, high: u64, low: u64) -> u32 {
     RESOLVERS.get_ptr(ResolverKey { slot, address: whole(high, low) }).is_some().into()
 }
 
+#[inline(always)]
+const fn port_and_protocol(flow: &Flow) -> u32 {
+    (flow.port as u32) << 8 | flow.protocol as u32
+}
+
 /// [`Tables::hit`] as a global function: the verifier checks it once, whatever its arguments, and
-/// does not follow its outcomes into the callers, which call it for every name of an address.
+/// does not follow its outcomes into the callers.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn rule_hit(slot: u32, subject: u32, set: u32, port_and_protocol: u32) -> u64 {
+    hit_in(slot, subject, set, port_and_protocol).0
+}
+
+/// [`Tables::rank_of_name`], likewise: it is asked for every name of an address.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn name_rank(slot: u32, subject: u32, set: u32, port_and_protocol: u32) -> u64 {
+    let (port, protocol) = ((port_and_protocol >> 8) as u16, port_and_protocol as u8);
+    let flow = Flow { subject, address: Address::UNSPECIFIED, port, protocol, now_ns: 0 };
+    hit_in(slot, subject, set, port_and_protocol).rank_of_name(&flow)
+}
+
+#[inline(always)]
+fn hit_in(slot: u32, subject: u32, set: u32, port_and_protocol: u32) -> Hit {
     // SAFETY: entries of a slot in force are neither changed nor removed.
     let Some(block) = (unsafe { DECISIONS.get(DecisionKey { slot, subject, set }) }) else {
-        return Hit::NONE.0;
+        return Hit::NONE;
     };
     let (port, protocol) = ((port_and_protocol >> 8) as u16, port_and_protocol as u8);
     let hit = Hit::in_block(block, port, protocol);
@@ -378,8 +401,8 @@ extern "C" fn rule_hit(slot: u32, subject: u32, set: u32, port_and_protocol: u32
         let grant = GrantKey { subject, set, port, protocol: u16::from(protocol) };
         // SAFETY: the helper only reads the clock.
         if granted_until(&grant) > unsafe { bpf_ktime_get_boot_ns() } {
-            return hit.granted().0;
+            return hit.granted();
         }
     }
-    hit.0
+    hit
 }

@@ -30,7 +30,7 @@ use crate::{
     egress::{self, Target},
     elsewhere::{is_local_resolver, unproved},
     frame::{self, TCX_DROP, TCX_NEXT},
-    tables::{QUIC_FLOWS, SOCKETS, View},
+    tables::{QUIC_FLOWS, SOCKETS, View, halves},
 };
 
 const AF_INET: u32 = 2;
@@ -82,16 +82,18 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
     if family != AF_INET && family != AF_INET6 {
         return frame::judge(context);
     }
-    // SAFETY: the helper checks the socket.
-    let socket = unsafe { bpf_sk_fullsock(socket) };
-    if socket.is_null() {
-        return TCX_NEXT;
-    }
     let map = ptr::from_ref(&SOCKETS).cast_mut().cast();
-    // SAFETY: the map is that of socket storage, and the socket a full one.
+    // SAFETY: the map is that of socket storage, and the helper checks that the socket is a full
+    // one.
     let owner: *mut SocketOwner =
         unsafe { bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), 0) }.cast();
     if owner.is_null() {
+        // This is nearly every packet of who is no agent.
+        return TCX_NEXT;
+    }
+    // SAFETY: the helper checks the socket.
+    let socket = unsafe { bpf_sk_fullsock(socket) };
+    if socket.is_null() {
         return TCX_NEXT;
     }
     // SAFETY: a full socket, and storage that lives as long.
@@ -111,7 +113,7 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
 
 #[inline(always)]
 fn is_same(target: &Target, owner: &SocketOwner) -> bool {
-    target.address.bytes == owner.address.bytes
+    halves(&target.address) == halves(&owner.address)
         && target.port == owner.port
         && target.protocol == owner.protocol
 }

@@ -1,11 +1,12 @@
 //! How the daemon takes hold of the kernel, and what it leaves there when it ends.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
 use super::{Exporting, StartError, engine::Engine};
 use crate::{
     audit::record::Phase,
     kernel::{self, Events, Kernel, KernelError, KernelOptions, Offer, Pins},
+    policy::ids::Ids,
     settings::Settings,
 };
 
@@ -25,25 +26,39 @@ impl Ending {
     }
 }
 
-/// Locks what is pinned for the cgroup. A trial has no pins, and leaves alone a cgroup that a
-/// service governs.
-pub(super) fn pins(settings: &Settings) -> Result<Option<Pins>, StartError> {
+/// Locks what is pinned for the cgroup, with the numbers that it knows. A trial has no pins, and
+/// leaves alone a cgroup that a service governs.
+pub(super) fn pins(settings: &Settings) -> Result<(Option<Pins>, Ids), StartError> {
     let cgroup = settings.cgroup.clone().map_or_else(kernel::cgroup::root, Ok)?;
     if !settings.is_trial {
-        return Ok(Some(Pins::lock(&settings.pins, &cgroup)?));
+        let pins = Pins::lock(&settings.pins, &cgroup)?;
+        let ids = pins.ids()?;
+        return Ok((Some(pins), ids));
     }
     if Pins::has(&settings.pins, &cgroup)? {
         return Err(StartError::Service(cgroup));
     }
-    Ok(None)
+    Ok((None, Ids::default()))
 }
 
-/// Loads the programs.
-pub(super) fn load(
+/// Loads the programs, and does something else meanwhile: they wait for the verifier.
+pub(super) fn load_while<T: Send>(
     settings: &Settings,
     offer: &Offer,
     pins: Option<Pins>,
-) -> Result<Kernel, KernelError> {
+    other: impl Fn() -> Result<T, StartError> + Copy + Send,
+) -> Result<(T, Kernel), StartError> {
+    thread::scope(|scope| {
+        let begun = thread::Builder::new().name("opening".into()).spawn_scoped(scope, other);
+        let kernel = load(settings, offer, pins);
+        let done = begun.ok().and_then(|begun| begun.join().ok());
+        // Where the system gives no thread, one after the other.
+        Ok((done.unwrap_or_else(other)?, kernel?))
+    })
+}
+
+/// Loads the programs.
+fn load(settings: &Settings, offer: &Offer, pins: Option<Pins>) -> Result<Kernel, KernelError> {
     let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
     let mut kernel = match pins {
         Some(pins) => Kernel::load_pinned(&options, offer, pins)?,

@@ -58,7 +58,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::Instant,
 };
 
@@ -94,7 +93,7 @@ use crate::{
     catalog::Catalog,
     control::server::{Line, Server, ServerError},
     core::state::{Services, State},
-    kernel::{self, Kernel, KernelError, Lack, Offer, Pins},
+    kernel::{self, Kernel, KernelError, Lack, Offer},
     policy::{host::Host as _, ids::Ids, image::Compiled},
     settings::Settings,
     telemetry::service::{self, News},
@@ -229,8 +228,7 @@ impl App {
     /// What a [`StartError`] says. Whatever was set up until then is taken back.
     pub fn build(settings: &Settings) -> Result<Self, StartError> {
         let started = Instant::now();
-        // Reading the kernel's types needs nothing of the rest.
-        let offer = thread::Builder::new().name("offer".into()).spawn(Offer::of_kernel)?;
+        let offer = Offer::begin();
         // Before anything is attached, so that an early Ctrl-C is not the default one.
         let signals = Signals::take()?;
         let hangups = signal(SignalKind::hangup())?;
@@ -239,15 +237,15 @@ impl App {
         let host = HostFacts::read(&paths);
         let catalogue = Catalogue::open(&settings.catalog)?;
         let catalog = Arc::clone(catalogue.current());
-        let pins = ending::pins(settings)?;
-        let ids = pins.as_ref().map_or(Ok(Ids::default()), Pins::ids)?;
+        let (pins, ids) = ending::pins(settings)?;
         let (mut rulebook, lifecycle) = rulebook_of(settings, &catalog, ids)?;
         let controls = ControlsFile::open(settings, &host, &mut rulebook)?;
         // An invalid policy is refused before anything is touched.
         let policy = rulebook.compile(&host).map_err(StartError::Policy)?;
         let exporters = exporting::configured(settings)?;
-        let offer = offer.join().unwrap_or_else(|_| Offer::of_kernel())?;
-        let ((journal, opened), mut kernel) = open_and_load(settings, &host, &offer, pins)?;
+        let offer = offer.end()?;
+        let open = || open_journal(settings, &host, &offer.lacks());
+        let ((journal, opened), mut kernel) = ending::load_while(settings, &offer, pins, open)?;
         let shown = journal.events();
         let exporting =
             Exporting::start(exporters, policy.exporters.as_deref(), settings, &journal)?;
@@ -295,8 +293,8 @@ impl App {
             settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
         let wakes = Wakes { events, calls: queue, hangups, tracing: influence::listen() };
-        let (state_dir, events) = (settings.state_dir.clone(), Some(shown));
-        Ok(Self { engine, wakes, server, metrics, calls, signals, state_dir, events })
+        let state_dir = settings.state_dir.clone();
+        Ok(Self { engine, wakes, server, metrics, calls, signals, state_dir, events: Some(shown) })
     }
 
     /// Events since the log was opened. There is one such receiver: a second call gives `None`.
@@ -450,23 +448,6 @@ fn damaged(damage: &Damage) -> Finding {
         destination: None,
         evidence: vec![format!("{} does not fit its index or checkpoints", path.display())],
     }
-}
-
-/// The log waits for the disk, and the programs for the verifier: both at a time.
-fn open_and_load(
-    settings: &Settings,
-    host: &HostFacts,
-    offer: &Offer,
-    pins: Option<Pins>,
-) -> Result<((Journal, Opened), Kernel), StartError> {
-    thread::scope(|scope| {
-        let open = || open_journal(settings, host, &offer.lacks());
-        let opening = thread::Builder::new().name("opening".into()).spawn_scoped(scope, open);
-        let kernel = ending::load(settings, offer, pins);
-        let opened = opening.ok().and_then(|opening| opening.join().ok());
-        // Where the system gives no thread, one after the other.
-        Ok((opened.unwrap_or_else(open)?, kernel?))
-    })
 }
 
 fn open_journal(

@@ -1,6 +1,9 @@
 //! What the running kernel offers: read once, for all who want to know.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    thread::{self, JoinHandle},
+};
 
 use governd_common::layout::KernelLayout;
 
@@ -14,7 +17,27 @@ pub struct Offer {
     pub(super) kinds: HashMap<&'static str, Kind>,
 }
 
+/// What is being read, by a thread of its own: that takes a while, and needs nothing of the rest.
+#[derive(Debug)]
+pub struct Reading(Option<JoinHandle<Result<Offer, KernelError>>>);
+
+impl Reading {
+    /// Waits until it is read. Where the system gave no thread, it is read now.
+    ///
+    /// # Errors
+    /// If the kernel's type information cannot be read.
+    pub fn end(self) -> Result<Offer, KernelError> {
+        self.0.and_then(|reading| reading.join().ok()).unwrap_or_else(Offer::of_kernel)
+    }
+}
+
 impl Offer {
+    /// Begins to read that of the running kernel.
+    pub fn begin() -> Reading {
+        let name = "offer".to_owned();
+        Reading(thread::Builder::new().name(name).spawn(Self::of_kernel).ok())
+    }
+
     /// That of the running kernel.
     ///
     /// # Errors
