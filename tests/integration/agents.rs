@@ -30,6 +30,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("agents::bytes_of_open_connections_are_shown", bytes_of_open_connections_are_shown),
     ("agents::what_a_shadow_agent_has_open_is_known", what_a_shadow_agent_has_open_is_known),
     ("agents::another_script_is_drift", another_script_is_drift),
+    (
+        "agents::libraries_are_evidence_after_the_start_too",
+        libraries_are_evidence_after_the_start_too,
+    ),
 ];
 
 const EXIT_INVALID: i32 = 3;
@@ -475,6 +479,45 @@ fn another_script_is_drift(lab: &Lab) -> Result<()> {
     std::thread::sleep(Duration::from_millis(100));
     let mut running = start()?;
     is_known(&digest()?, "drifted")?;
+    running.close_input();
+    running.finish(wait::PATIENCE)?;
+    daemon.stop()?;
+    Ok(())
+}
+
+/// Has a package's library in its memory a moment after it began, and contacts nobody.
+const LOADS: &str = "\
+import mmap, sys, time
+time.sleep(0.3)
+with open(sys.argv[1], 'rb') as library:
+    loaded = mmap.mmap(library.fileno(), 0, prot=mmap.PROT_READ)
+    print('ready', flush=True)
+    sys.stdin.read()
+";
+
+fn libraries_are_evidence_after_the_start_too(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "library")?;
+    place.write_policy(&policy::host("monitor"))?;
+    let daemon = place.start()?;
+    let packages = lab.directory("library-site-packages")?.join("site-packages/crewai");
+    fs::create_dir_all(&packages)?;
+    let library = packages.join("native.so");
+    fs::write(&library, [0; 4_096])?;
+    let (script, python) = (packages.with_file_name("loads.py"), lab.tools().agent());
+    fs::write(&script, LOADS)?;
+    let mut running = lab.client(Family::V4, &python).arg(&script).arg(&library).start()?;
+    running.line(wait::PATIENCE, |line| line == "ready")?;
+    wait::until("the library as evidence", wait::PATIENCE, || {
+        for agent in listed(&place, &["--candidates"])? {
+            if record::text(&agent, "/name") == "loads.py" {
+                let shown = show(&place, record::text(&agent, "/id"))?;
+                if rows(&shown, "/evidence", "signal").contains(&"library") {
+                    return Ok(Some(()));
+                }
+            }
+        }
+        Ok(None)
+    })?;
     running.close_input();
     running.finish(wait::PATIENCE)?;
     daemon.stop()?;

@@ -10,7 +10,7 @@ use governd_common::{
 
 use super::{
     KnownServices, clock, connections::Connections, declared::Declared, engine::Engine,
-    images::Containers, tools::ToolFiles,
+    images::Containers, second_look::SecondLooks, tools::ToolFiles,
 };
 use crate::{
     audit::record::{Actor, Confidence, Finding, Record, Said},
@@ -55,6 +55,7 @@ pub(super) struct Discovery {
     /// Measures open connections; `None` if the system gave no thread.
     pub(super) meter: Option<Meter>,
     pub(super) connections: Connections,
+    pub(super) second_looks: SecondLooks,
     /// Looks at what interpreters run; `None` if the system gave no thread.
     pub(super) programs: Option<Programs>,
     /// The process (pid, start) that each agent's program was asked for last.
@@ -91,6 +92,7 @@ impl Discovery {
             listeners,
             meter,
             connections: Connections::default(),
+            second_looks: SecondLooks::default(),
             programs,
             asked: HashMap::new(),
             tools: ToolFiles::new(proc.clone()),
@@ -105,14 +107,24 @@ impl Discovery {
         let place = self.containers.place(actor);
         let sighting = sighting(actor, place.as_deref(), &environment, subject);
         let mut changes = self.inventory.observe_process(&sighting, clock::now_ms());
-        if already_ran && is_python(&actor.process) {
-            let mut modules = self.proc.python_modules(actor.process.pid);
-            if !self.proc.still_runs(&actor.process) {
-                modules.clear();
-            }
-            changes.extend(self.inventory.observe_modules(&sighting, &modules, clock::now_ms()));
+        if !already_ran {
+            self.second_looks.begin(actor, subject, clock::now_ms());
+        } else if is_python(&actor.process) {
+            changes.extend(self.modules(actor, subject));
         }
         changes
+    }
+
+    /// What the modules that an interpreter has loaded say of it.
+    pub(super) fn modules(&mut self, actor: &Actor, subject: u32) -> Vec<Change> {
+        let modules = self.proc.python_modules(actor.process.pid);
+        if modules.is_empty() || !self.proc.still_runs(&actor.process) {
+            return Vec::new();
+        }
+        let environment = self.environment(actor);
+        let place = self.containers.place(actor);
+        let sighting = sighting(actor, place.as_deref(), &environment, subject);
+        self.inventory.observe_modules(&sighting, &modules, clock::now_ms())
     }
 
     fn listener(&mut self, actor: &Actor, subject: u32, port: u16) -> Vec<Change> {
@@ -393,7 +405,7 @@ pub(super) fn trouble(kind: &str, title: &str, evidence: Vec<String>) -> Finding
     }
 }
 
-fn is_python(process: &Process) -> bool {
+pub(super) fn is_python(process: &Process) -> bool {
     let file = process.exe.as_ref().and_then(|exe| exe.path.file_name());
     file.is_some_and(|name| name.as_encoded_bytes().starts_with(b"python"))
 }

@@ -328,6 +328,7 @@ impl Engine {
         self.take_images();
         self.take_digests();
         self.discover_tools();
+        self.look_again();
         self.discover_passing_of_time();
         self.save_inventory();
         self.refresh_catalogue();

@@ -42,6 +42,7 @@ mod quarantine;
 mod quic;
 pub mod replay;
 pub mod rulebook;
+mod second_look;
 mod selftest;
 pub mod sinking;
 pub mod sources;

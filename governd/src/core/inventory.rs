@@ -4,7 +4,8 @@
 //! record with [`Change::finding`]:
 //!
 //! - [`Inventory::observe_process`]: for every process of the sweep at start, then for each exec;
-//! - [`Inventory::observe_modules`]: for interpreters of the sweep, with the modules they loaded;
+//! - [`Inventory::observe_modules`]: for interpreters of the sweep, and for others a moment after
+//!   they began, with the modules they loaded;
 //! - [`Inventory::observe_listener`]: for each TCP listener of the sweep;
 //! - [`Inventory::observe_contact`]: for each connection of the sweep, then for each flow decision
 //!   and whatever names it (DNS, SNI);
