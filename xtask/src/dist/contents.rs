@@ -28,8 +28,15 @@ const FILES: &[(&str, &str, Role)] = &[
 /// Folders of the workspace whose files are all documents.
 const FOLDERS: &[(&str, &str)] = &[
     ("docs", "usr/share/doc/governd"),
+    ("docs/concepts", "usr/share/doc/governd/concepts"),
+    ("docs/performance", "usr/share/doc/governd/performance"),
+    ("docs/reference", "usr/share/doc/governd/reference"),
+    ("deploy/audit", "usr/share/doc/governd/examples/audit"),
+    ("deploy/grafana", "usr/share/doc/governd/examples/grafana"),
     ("deploy/policies", "usr/share/doc/governd/examples/policies"),
 ];
+/// What only builds the documentation's site.
+const BOOK: &str = "book.toml";
 
 /// What a package manager has to know of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -117,7 +124,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
+        if entry.file_type()?.is_file() && entry.file_name() != BOOK {
             names.push(entry.file_name().into_string().ok().context("a name is not text")?);
         }
     }
@@ -170,6 +177,36 @@ mod tests {
         }
         assert!(contents.0.is_sorted_by(|left, right| left.path < right.path), "a path twice");
         assert!(place_of("governd.txt").is_err());
+    }
+
+    /// Of links that stay among the pages.
+    #[test]
+    fn links_of_the_pages_lead_to_what_is_in_the_package() {
+        let contents = sample();
+        let has = |path: &str| contents.0.iter().any(|entry| entry.path == path);
+        let mut links = 0;
+        for entry in contents.0.iter().filter(|entry| entry.path.ends_with(".md")) {
+            let text = str::from_utf8(&entry.bytes).unwrap();
+            for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                let file = link.split('#').next().unwrap_or_default();
+                let is_page = file.ends_with(".md") || file.ends_with(".svg");
+                if !is_page || file.contains("://") {
+                    continue;
+                }
+                links += 1;
+                let mut path: Vec<&str> = entry.path.split('/').collect();
+                path.pop();
+                for part in file.split('/') {
+                    if part == ".." {
+                        path.pop();
+                    } else {
+                        path.push(part);
+                    }
+                }
+                assert!(has(&path.join("/")), "{}: {link}", entry.path);
+            }
+        }
+        assert!(links > 50, "only {links} links are found");
     }
 
     /// A host that installs the package must not lose a connection by it.
