@@ -82,7 +82,7 @@ fn greet(printer: &Printer, settings: &Settings, app: &App) {
         PolicySource::Path(path) => format!("policy {}", path.display()),
     };
     printer.note(format_args!(
-        "governd {} is watching {} ({source}); Ctrl-C ends it and leaves nothing behind",
+        "governd {} is watching {} ({source}); Ctrl-C ends it and leaves nothing in the kernel",
         app::VERSION,
         app.cgroup().display(),
     ));
