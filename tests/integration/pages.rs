@@ -271,6 +271,9 @@ fn an_agent_calls(tour: &Tour<'_>) -> Result<()> {
     let client = OFFICIAL.first().context("the lab has no client")?;
     let answer = (client.start)(tour.lab, Family::V4, site::OPENAI.name).run()?;
     ensure!(client::answer(&answer)? == ANSWER, "monitor mode stops nothing");
+    tour.place.record("the contact", |each| {
+        record::text(each, "/dst_endpoint/hostname") == site::OPENAI.name
+    })?;
     wait::until("the agent", wait::PATIENCE, || {
         Ok(tour.run("governd agents")?.stdout.contains("openai_chat.py").then_some(()))
     })
