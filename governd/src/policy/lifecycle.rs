@@ -67,6 +67,9 @@ pub(super) fn in_force<'p>(agent: Cow<'p, Agent>, lapses: &[Lapse]) -> Cow<'p, A
 
 fn fallen(mut agent: Agent, lapse: &Lapse) -> Agent {
     let tier = lapse.fallback.tier();
+    // Of rules that are as specific the stricter tier counts, and among equal tiers the first rule.
+    // Those whose tiers are equal from now on keep the order that they had by them.
+    agent.rules.sort_by_key(|rule| rank(rule.tier));
     for rule in &mut agent.rules {
         if rule.tier.opens() {
             rule.tier = stricter(rule.tier, tier);
@@ -83,6 +86,10 @@ fn fallen(mut agent: Agent, lapse: &Lapse) -> Agent {
 }
 
 fn stricter(one: Tier, other: Tier) -> Tier {
-    let rank = |tier| Tier::ALL.iter().position(|known| *known == tier);
     if rank(one) <= rank(other) { one } else { other }
+}
+
+/// The stricter, the smaller.
+fn rank(tier: Tier) -> Option<usize> {
+    Tier::ALL.iter().position(|known| *known == tier)
 }

@@ -67,7 +67,7 @@ fn what_was_allowed_is_as_strict_as_the_document_says() {
         let rules = compiled.rules.iter().filter(|rule| rule.subject != 0);
         let mut found: Vec<_> =
             rules.map(|rule| (Arc::clone(&rule.id), rule.tier.word())).collect();
-        found.sort_by_key(|(id, _)| id.ends_with("default"));
+        found.sort_by_key(|(id, _)| (id.ends_with("default"), Arc::clone(id)));
         let found: Vec<&str> = found.iter().map(|(_, tier)| *tier).collect();
         assert_eq!(found.join(" "), tiers, "{word}");
         let facts = compiled.agents.iter().find(|facts| &*facts.name == "bot").unwrap();

@@ -290,3 +290,45 @@ proptest! {
         }
     }
 }
+
+/// Of rules on one name the one with the stricter tier counts, also once both have the same.
+#[test]
+fn rules_whose_tiers_become_equal_keep_their_order() {
+    let rule = |tier, quic| PlainRule {
+        tier,
+        targets: vec!["x".into()],
+        ports: None,
+        protocol: "udp",
+        verify: "both",
+        quic,
+    };
+    let flow = PlainFlow {
+        agent: Some(0),
+        address: IpAddr::from([10, 0, 0, 0]),
+        own: vec![("x".into(), true)],
+        host: Vec::new(),
+        port: 443,
+        protocol: 17,
+    };
+    for first_opens in [false, true] {
+        let rules = vec![rule("allow", first_opens), rule("notify", !first_opens)];
+        let policy = PlainPolicy {
+            mode: "enforce",
+            unregistered: "monitor",
+            loopback_allow: false,
+            resolvers: Vec::new(),
+            endpoints: Vec::new(),
+            agents: vec![PlainAgent { mode: None, default_allow: false, rules }],
+            groups: Vec::new(),
+        };
+        let (cause, fallback) = (Cause::Expired, Fallback::Notify);
+        let lapses = [Lapse { agent: "agent-0".into(), cause, fallback }];
+        let mut ids = Ids::default();
+        for lapses in [&[][..], &lapses] {
+            let under = Under { lapses, ..Under::default() };
+            let compiled = compile_under(&policy, &mut ids, &under).unwrap();
+            let decision = decide_by_tables(&compiled, ids.subject("agent-0"), &flow);
+            assert_eq!(decision.allow, !first_opens, "{lapses:?}: {decision:?}");
+        }
+    }
+}
