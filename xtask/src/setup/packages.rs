@@ -43,6 +43,7 @@ const PEERS: &[Peer] = &[
     peer("systemd-analyze", "systemd", "measures what the service's unit allows"),
     peer("mkfs.ext4", "e2fsprogs", "makes disks that fail"),
     peer("groupadd", "passwd", "adds the service's group"),
+    peer("make", "make", "builds the bypass attempts that are in C"),
     peer("setpriv", "util-linux", "takes privileges away from a client"),
     peer("chromium", "chromium", "visits a page in the lab"),
     peer("cron", "cron", "is a service that is no agent"),
