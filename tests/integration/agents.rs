@@ -200,23 +200,16 @@ fn bytes_of_open_connections_are_shown(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Contacts a model's API, and then talks to itself where DNS over TLS would be spoken and to a
-/// server that is neither, until its input ends.
+/// Contacts a model's API, and then talks to itself where DNS over TLS would be spoken. What
+/// [`TALKS`] does comes after it.
 const SHADOW: &str = "\
 import socket, sys
-socket.create_connection((sys.argv[1], 443)).close()
+socket.create_connection((sys.argv[3], 443)).close()
 own = socket.create_server(('127.0.0.1', 853))
 hidden = socket.create_connection(('127.0.0.1', 853))
 accepted, _ = own.accept()
 accepted.sendall(bytes(70))
 hidden.recv(70)
-with socket.create_connection((sys.argv[2], int(sys.argv[3]))) as sock:
-    sock.sendall(bytes(3000))
-    left = 3000
-    while left:
-        left -= len(sock.recv(left))
-    print('ready', flush=True)
-    sys.stdin.read()
 ";
 
 fn what_a_shadow_agent_has_open_is_known(lab: &Lab) -> Result<()> {
@@ -224,9 +217,10 @@ fn what_a_shadow_agent_has_open_is_known(lab: &Lab) -> Result<()> {
     place.write_policy(&policy::host("monitor"))?;
     let daemon = place.start()?;
     let (address, port) = (site::LEFT.address(Family::V4).to_string(), PORT_ECHO.to_string());
+    let script = format!("{SHADOW}{TALKS}");
     let mut talks = lab
         .client(Family::V4, lab.tools().agent())
-        .args(["-c", SHADOW, site::OPENAI.name, address.as_str(), port.as_str()])
+        .args(["-c", script.as_str(), address.as_str(), port.as_str(), site::OPENAI.name])
         .start()?;
     talks.line(wait::PATIENCE, |line| line == "ready")?;
     let hidden = place.record("DNS out of sight", |each| {

@@ -291,7 +291,7 @@ impl Containers {
                 workload.pod_facts.get_or_init(|| Arc::clone(pod));
             }
             Some(None) => {}
-            None if pods.ask(uid) => {
+            None if pods.ask(uid.to_owned()) => {
                 if self.known_pods.len() >= PODS_MAX {
                     self.known_pods.retain(|uid, _| {
                         let mut known = self.known.values().filter_map(|known| known.at.as_ref());

@@ -133,7 +133,7 @@ impl ToolFile {
     /// The servers of its text, for somebody who works in a directory. `None` if it is none that
     /// the product would understand.
     pub fn servers(&self, text: impl Read, directory: Option<&str>) -> Option<Vec<Server>> {
-        let document = Document { key: self.key, directory };
+        let document = Part::Document { key: self.key, directory };
         let entries = match self.format {
             Format::Json => {
                 let mut json = serde_json::Deserializer::from_reader(Uncommented::new(text));
@@ -288,15 +288,20 @@ fn host(url: &str) -> Option<String> {
     (!host.is_empty()).then(|| host.to_owned())
 }
 
-/// A document: servers under one key, and those that Claude Code keeps for each directory.
-struct Document<'a> {
-    key: &'a str,
-    directory: Option<&'a str>,
-}
-
 type Entries = Vec<(String, Entry)>;
 
-impl<'de> DeserializeSeed<'de> for Document<'_> {
+/// A part of a document in which there are servers.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    /// A document: servers under one key, and those that Claude Code keeps for each directory.
+    Document { key: &'a str, directory: Option<&'a str> },
+    /// Documents by directory, of which one counts.
+    Projects(&'a str),
+    /// Servers by name.
+    Servers,
+}
+
+impl<'de> DeserializeSeed<'de> for Part<'_> {
     type Value = Entries;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Entries, D::Error> {
@@ -304,85 +309,38 @@ impl<'de> DeserializeSeed<'de> for Document<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Document<'_> {
+impl<'de> Visitor<'de> for Part<'_> {
     type Value = Entries;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a configuration")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Entries, M::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            if key == self.key {
-                entries.extend(map.next_value_seed(Servers)?);
-            } else if key == "projects" && self.directory.is_some() {
-                entries.extend(map.next_value_seed(Projects(self.directory))?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(entries)
-    }
-}
-
-/// Documents by directory.
-struct Projects<'a>(Option<&'a str>);
-
-impl<'de> DeserializeSeed<'de> for Projects<'_> {
-    type Value = Entries;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Entries, D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Projects<'_> {
-    type Value = Entries;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("configurations by directory")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Entries, M::Error> {
-        let mut entries = Vec::new();
-        while let Some(directory) = map.next_key::<String>()? {
-            if Some(directory.as_str()) == self.0 {
-                entries.extend(map.next_value_seed(Document { key: SERVERS, directory: None })?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(entries)
-    }
-}
-
-/// Servers by name.
-struct Servers;
-
-impl<'de> DeserializeSeed<'de> for Servers {
-    type Value = Entries;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Entries, D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Servers {
-    type Value = Entries;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("servers by name")
+        f.write_str(match self {
+            Self::Document { .. } => "a configuration",
+            Self::Projects(_) => "configurations by directory",
+            Self::Servers => "servers by name",
+        })
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Entries, M::Error> {
         let mut entries = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
-            if entries.len() < SERVERS_MAX {
-                entries.push((name, map.next_value()?));
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+            let part = match self {
+                Self::Document { key, .. } if name == key => Self::Servers,
+                Self::Document { directory: Some(directory), .. } if name == "projects" => {
+                    Self::Projects(directory)
+                }
+                Self::Projects(directory) if name == directory => {
+                    Self::Document { key: SERVERS, directory: None }
+                }
+                Self::Servers if entries.len() < SERVERS_MAX => {
+                    entries.push((name, map.next_value()?));
+                    continue;
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            entries.extend(map.next_value_seed(part)?);
         }
         Ok(entries)
     }

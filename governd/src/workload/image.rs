@@ -12,19 +12,16 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde_json::Value;
 
-use super::limits::{
-    IMAGE_ANSWER_BYTES_MAX, IMAGE_NAME_BYTES_MAX, IMAGE_TIMEOUT_MS, IMAGES_WAITING_MAX,
+use super::{
+    limits::{IMAGE_ANSWER_BYTES_MAX, IMAGE_NAME_BYTES_MAX, IMAGE_TIMEOUT_MS, IMAGES_WAITING_MAX},
+    worker::Worker,
 };
 use crate::core::workload::{Container, Image, Runtime, Told};
 
@@ -73,12 +70,8 @@ impl Default for Sockets {
     }
 }
 
-/// The thread. It ends with what it is doing when this is dropped.
-#[derive(Debug)]
-pub struct Images {
-    wanted: SyncSender<Container>,
-    done: Receiver<Answer>,
-}
+/// The thread.
+pub type Images = Worker<Container, Answer>;
 
 impl Images {
     /// Starts the thread.
@@ -86,29 +79,11 @@ impl Images {
     /// # Errors
     /// The system gives no thread.
     pub fn start(sockets: Sockets) -> io::Result<Self> {
-        let (wanted, asked) = sync_channel::<Container>(IMAGES_WAITING_MAX);
-        // As many answers as questions: the thread waits where nobody takes them.
-        let (answers, done) = sync_channel(IMAGES_WAITING_MAX);
-        thread::Builder::new().name("images".into()).spawn(move || {
-            let mut asker = Asker { sockets, paused: HashMap::new() };
-            for container in asked {
-                let told = asker.told(&container);
-                if answers.send(Answer { container: container.id, told }).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { wanted, done })
-    }
-
-    /// Asks for a container's image; never waits. False if too many are asked for already.
-    pub fn ask(&self, container: Container) -> bool {
-        self.wanted.try_send(container).is_ok()
-    }
-
-    /// An answer that has come.
-    pub fn next(&self) -> Option<Answer> {
-        self.done.try_recv().ok()
+        let mut asker = Asker { sockets, paused: HashMap::new() };
+        Self::spawn("images", IMAGES_WAITING_MAX, move |container| {
+            let told = asker.told(&container);
+            Some(Answer { container: container.id, told })
+        })
     }
 }
 
@@ -256,7 +231,7 @@ fn word(text: &str) -> Option<Arc<str>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::BufRead as _, io::BufReader, os::unix::net::UnixListener};
+    use std::{io::BufRead as _, io::BufReader, os::unix::net::UnixListener, thread};
 
     use super::*;
 

@@ -28,3 +28,4 @@ pub mod sockets;
 pub mod table;
 pub mod tools;
 pub mod users;
+pub mod worker;

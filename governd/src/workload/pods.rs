@@ -9,11 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,9 +20,12 @@ use ureq::{
     tls::{Certificate, RootCerts, TlsConfig},
 };
 
-use super::limits::{
-    POD_LABELS_MAX, POD_TEXT_BYTES_MAX, PODS_ANSWER_BYTES_MAX, PODS_INTERVAL_MS, PODS_TIMEOUT_MS,
-    PODS_WAITING_MAX,
+use super::{
+    limits::{
+        POD_LABELS_MAX, POD_TEXT_BYTES_MAX, PODS_ANSWER_BYTES_MAX, PODS_INTERVAL_MS,
+        PODS_TIMEOUT_MS, PODS_WAITING_MAX,
+    },
+    worker::Worker,
 };
 use crate::core::workload::Pod;
 
@@ -40,12 +39,8 @@ pub struct PodSource {
     pub credentials: PathBuf,
 }
 
-/// The thread. It ends with what it is doing when this is dropped.
-#[derive(Debug)]
-pub struct Pods {
-    wanted: SyncSender<String>,
-    done: Receiver<(String, Option<Arc<Pod>>)>,
-}
+/// The thread. It is asked by uid, and answers with the uid, and the pod if it is one of this node.
+pub type Pods = Worker<String, (String, Option<Arc<Pod>>)>;
 
 impl Pods {
     /// Starts the thread.
@@ -53,29 +48,11 @@ impl Pods {
     /// # Errors
     /// The system gives no thread.
     pub fn start(source: PodSource) -> io::Result<Self> {
-        let (wanted, asked) = sync_channel::<String>(PODS_WAITING_MAX);
-        // As many answers as questions: the thread waits where nobody takes them.
-        let (answers, done) = sync_channel(PODS_WAITING_MAX);
-        thread::Builder::new().name("pods".into()).spawn(move || {
-            let mut asker = Asker { source, known: HashMap::new(), asked: None };
-            for uid in asked {
-                let pod = asker.pod(&uid);
-                if answers.send((uid, pod)).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { wanted, done })
-    }
-
-    /// Asks for a pod by its uid; never waits. False if too many are asked for already.
-    pub fn ask(&self, uid: &str) -> bool {
-        self.wanted.try_send(uid.to_owned()).is_ok()
-    }
-
-    /// An answer that has come: the uid, and the pod if it is one of this node.
-    pub fn next(&self) -> Option<(String, Option<Arc<Pod>>)> {
-        self.done.try_recv().ok()
+        let mut asker = Asker { source, known: HashMap::new(), asked: None };
+        Self::spawn("pods", PODS_WAITING_MAX, move |uid: String| {
+            let pod = asker.pod(&uid);
+            Some((uid, pod))
+        })
     }
 }
 
@@ -217,6 +194,8 @@ mod tests {
     use std::{
         io::{BufRead as _, BufReader, Write as _},
         net::TcpListener,
+        sync::mpsc::{Receiver, sync_channel},
+        thread,
     };
 
     use super::*;
@@ -324,7 +303,7 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = format!("http://{closed}/pods");
         let pods = Pods::start(PodSource { url, credentials: dir.path().to_owned() }).unwrap();
-        assert!(pods.ask(UID));
+        assert!(pods.ask(UID.to_owned()));
         let answer = loop {
             match pods.next() {
                 Some(answer) => break answer,

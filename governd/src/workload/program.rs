@@ -5,14 +5,7 @@
 //! A file that has changed since the process started is not what it runs, and has no digest. What
 //! is read counts only if the process still runs afterwards. Nobody waits for it.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread,
-};
+use std::{io, sync::Arc};
 
 use super::{
     clock,
@@ -20,6 +13,7 @@ use super::{
     limits::{DIGEST_FILE_BYTES_MAX, PROGRAMS_WAITING_MAX},
     mounts::FileIdentity,
     proc::{ProcFs, TICK_NS},
+    worker::Worker,
 };
 use crate::{
     catalog::{Command, Target},
@@ -40,12 +34,8 @@ pub struct Wanted {
     pub process: Arc<Process>,
 }
 
-/// The thread. It ends with what it is doing when this is dropped.
-#[derive(Debug)]
-pub struct Programs {
-    wanted: SyncSender<Wanted>,
-    found: Receiver<(Wanted, Program)>,
-}
+/// The thread.
+pub type Programs = Worker<Wanted, (Wanted, Program)>;
 
 impl Programs {
     /// Starts the thread, over a proc file system.
@@ -53,29 +43,10 @@ impl Programs {
     /// # Errors
     /// The system gives no thread.
     pub fn start(proc: ProcFs) -> io::Result<Self> {
-        let (wanted, asked) = sync_channel::<Wanted>(PROGRAMS_WAITING_MAX);
-        // As many answers as questions: the thread waits where nobody takes them.
-        let (answers, found) = sync_channel(PROGRAMS_WAITING_MAX);
-        thread::Builder::new().name("programs".into()).spawn(move || {
-            for wanted in asked {
-                if let Some(program) = look(&proc, &wanted.process)
-                    && answers.send((wanted, program)).is_err()
-                {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { wanted, found })
-    }
-
-    /// Asks what a process runs; never waits. False if too much is asked for already.
-    pub fn ask(&self, wanted: Wanted) -> bool {
-        self.wanted.try_send(wanted).is_ok()
-    }
-
-    /// An answer.
-    pub fn next(&self) -> Option<(Wanted, Program)> {
-        self.found.try_recv().ok()
+        Self::spawn("programs", PROGRAMS_WAITING_MAX, move |wanted: Wanted| {
+            let program = look(&proc, &wanted.process)?;
+            Some((wanted, program))
+        })
     }
 }
 

@@ -10,11 +10,7 @@ use std::{
     io::{self, Read as _},
     os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::Path,
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread,
+    sync::Arc,
 };
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
@@ -22,6 +18,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use super::{
     limits::{PASSWD_BYTES_MAX, TOOL_FILE_BYTES_MAX, TOOLS_WAITING_MAX},
     proc::ProcFs,
+    worker::Worker,
 };
 use crate::core::{
     process::Process,
@@ -48,12 +45,8 @@ pub struct Configured {
     pub servers: Vec<(String, Server)>,
 }
 
-/// The thread. It ends with what it is doing when this is dropped.
-#[derive(Debug)]
-pub struct Tools {
-    wanted: SyncSender<Wanted>,
-    done: Receiver<Configured>,
-}
+/// The thread.
+pub type Tools = Worker<Wanted, Configured>;
 
 impl Tools {
     /// Starts the thread.
@@ -61,28 +54,10 @@ impl Tools {
     /// # Errors
     /// The system gives no thread.
     pub fn start(proc: ProcFs) -> io::Result<Self> {
-        let (wanted, asked) = sync_channel::<Wanted>(TOOLS_WAITING_MAX);
-        // As many answers as questions: the thread waits where nobody takes them.
-        let (answers, done) = sync_channel(TOOLS_WAITING_MAX);
-        thread::Builder::new().name("tools".into()).spawn(move || {
-            for Wanted { agent, product, process } in asked {
-                let servers = configured(&proc, &process, &product);
-                if answers.send(Configured { agent, servers }).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { wanted, done })
-    }
-
-    /// Asks for what is configured; never waits. False if too many are asked for already.
-    pub fn ask(&self, wanted: Wanted) -> bool {
-        self.wanted.try_send(wanted).is_ok()
-    }
-
-    /// An answer that has come.
-    pub fn next(&self) -> Option<Configured> {
-        self.done.try_recv().ok()
+        Self::spawn("tools", TOOLS_WAITING_MAX, move |Wanted { agent, product, process }| {
+            let servers = configured(&proc, &process, &product);
+            Some(Configured { agent, servers })
+        })
     }
 }
 

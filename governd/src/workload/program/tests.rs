@@ -18,7 +18,7 @@ struct Running {
 impl Running {
     /// Starts something that waits for its input, when its files are old enough.
     fn start(program: &Path, args: &[&str], works_in: &Path) -> Self {
-        thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
         let mut command = Start::new(program);
         let child = command.args(args).current_dir(works_in).stdin(Stdio::piped()).spawn().unwrap();
         Self { child, proc: ProcFs::new(Path::new("/proc")) }
