@@ -8,11 +8,12 @@ import sys, os; sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(
 from bp import *
 import resource, signal, subprocess
 def f():
-    path = '/proc/sys/kernel/core_pattern'; before = open(path).read(); helper = f'/tmp/bpcore{os.getpid()}'
-    with open(helper, 'w') as h: h.write(f'#!/bin/sh\nexec nsenter --net=/proc/{os.getpid()}/ns/net {os.path.abspath(HERE)}/../build/conn {FORB} {P_TCP} {TOK}\n')
+    path = '/proc/sys/kernel/core_pattern'; before = open(path).read(); me = f'/proc/{os.getpid()}'; helper = f'/tmp/bpcore{os.getpid()}'
+    # The kernel looks the program up from the root of its own first process, which may be another.
+    with open(helper, 'w') as h: h.write(f'#!/bin/sh\nexec nsenter --root={me}/root --net={me}/ns/net {os.path.abspath(HERE)}/../build/conn {FORB} {P_TCP} {TOK}\n')
     os.chmod(helper, 0o755)
     try:
-        open(path, 'w').write(f'|{helper}')
+        open(path, 'w').write(f'|{me}/root{helper}')
         c = subprocess.Popen(['sleep', '9'], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)); c.send_signal(signal.SIGSEGV); c.wait(); time.sleep(.5)
     finally:
         try: open(path, 'w').write(before)
