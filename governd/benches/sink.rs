@@ -4,8 +4,8 @@
 //! send, over mutual TLS and HTTP/2, as fast as it answers: real records, compressed, in batches.
 //! Batches are made before the clock runs. Prints figures and asserts none: a rate is records for
 //! each second of processor time that the sink took in all its threads, beside what passed. When an
-//! answer comes the records are verified and durable. `SINK_RECORDS` sends another number, and
-//! `SINK_PROGRAM` measures the sink of a `governd` that is there already.
+//! answer comes the records are verified and durable. `SINK_RECORDS` sends another number, or none,
+//! and `SINK_PROGRAM` measures the sink of a `governd` that is there already.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 mod hostile;
@@ -46,9 +46,9 @@ const HOSTS: u64 = 8;
 /// Records of a batch: what a host sends of a log that grows fast.
 const BATCH: u64 = wire::BATCH_RECORDS_MAX;
 const TICKS_PER_S: f64 = 100.0;
-/// Turns with and without those who would hurt it.
-const ROUNDS: u64 = 6;
-const SENT_IN_ROUND: u64 = 40;
+/// Turns with, and as many without, those who would hurt it.
+const TURNS: u64 = 24;
+const SENT_IN_TURN: u64 = 40;
 /// Records of a batch where the answer is waited for.
 const SMALL_BATCH: u64 = 64;
 const PAUSE: Duration = Duration::from_millis(25);
@@ -62,7 +62,9 @@ fn main() {
         return;
     }
     let records = std::env::var("SINK_RECORDS").ok().and_then(|text| text.parse().ok());
-    ingest(records.unwrap_or(RECORDS) / HOSTS);
+    if records != Some(0) {
+        ingest(records.unwrap_or(RECORDS) / HOSTS);
+    }
     besieged();
 }
 
@@ -221,45 +223,89 @@ fn batches(signer: &Signer, number: u64, records: u64, of_batch: u64) -> (Vec<Ve
     (all, plain)
 }
 
-/// How long a host waits for the answer to a batch, while nobody else is there and while the sink
-/// gets everything that it must not be hurt by, in turns.
+/// How long a host waits for the answer to a batch while nobody else is there, and while the sink
+/// gets everything that it must not be hurt by, in many short turns: what else loads the machine
+/// loads both. Each turn is compared with the one before it.
 fn besieged() {
     let sink = Sink::start();
     let (mut client, signer, _) = enroll(&sink, 0);
-    let (all, _) = batches(&signer, 0, ROUNDS * 2 * SENT_IN_ROUND * SMALL_BATCH, SMALL_BATCH);
-    let mut all = all.into_iter();
-    let hostile = Hostile::new(&sink);
+    let (all, _) = batches(&signer, 0, TURNS * 2 * SENT_IN_TURN * SMALL_BATCH, SMALL_BATCH);
+    let siege = Hostile::new(&sink).gather();
     let before = sink.stored();
-    let (mut quiet, mut loud) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS * 2 {
-        let is_loud = round % 2 == 1;
-        let siege = is_loud.then(|| hostile.begin());
-        for batch in all.by_ref().take(SENT_IN_ROUND as usize) {
-            let begin = Instant::now();
-            client.post::<Appended>(wire::APPEND, batch).unwrap();
-            let took = begin.elapsed();
-            if is_loud { &mut loud } else { &mut quiet }.push(took);
-            thread::sleep(PAUSE);
+    // Alone, and besieged.
+    let mut turns: [Turns; 2] = Default::default();
+    for (turn, batches) in all.chunks(SENT_IN_TURN as usize).enumerate() {
+        let is_loud = turn % 2 == 1;
+        if is_loud {
+            siege.go_on()
+        } else {
+            siege.pause()
         }
-        if let Some(siege) = siege {
-            say(&format!("  besieged by {}", siege.end()));
-        }
+        let used = usage(&sink.child).cpu_s;
+        let mut times: Vec<f64> = batches
+            .iter()
+            .map(|batch| {
+                let (batch, begin) = (batch.clone(), Instant::now());
+                client.post::<Appended>(wire::APPEND, batch).unwrap();
+                let took = begin.elapsed();
+                thread::sleep(PAUSE);
+                took.as_secs_f64() * 1e3
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        let [alone, loud] = &mut turns;
+        let turns = if is_loud { loud } else { alone };
+        turns.cpu_s += usage(&sink.child).cpu_s - used;
+        turns.times.push(times);
     }
-    quiet.sort();
-    loud.sort();
-    let at = |times: &[Duration], of: usize| {
-        times.get(times.len() * of / 100).unwrap().as_secs_f64() * 1e3
-    };
+    say(&format!("  besieged by {}", siege.end()));
     for of in [50, 90] {
-        let (quiet, loud) = (at(&quiet, of), at(&loud, of));
-        let ratio = loud / quiet;
-        say(&format!(
-            "{of} of 100 answers within {quiet:.2} ms alone, {loud:.2} besieged: {ratio:.3}"
-        ));
+        say(&compared(&turns, of));
     }
-    assert_eq!(sink.stored(), before + ROUNDS * 2 * SENT_IN_ROUND * SMALL_BATCH);
+    let sent = (TURNS * SENT_IN_TURN) as f64;
+    let [alone, loud] = turns.map(|turns| turns.cpu_s * 1e3 / sent);
+    say(&format!(
+        "  processor time of the sink: {alone:.2} ms an answer alone, {loud:.2} besieged"
+    ));
+    assert_eq!(sink.stored(), before + TURNS * 2 * SENT_IN_TURN * SMALL_BATCH);
     say(&format!("  {}", usage(&sink.child).memory));
     sink.end();
+}
+
+/// Turns of one kind.
+#[derive(Default)]
+struct Turns {
+    /// How long each answer of each turn took in milliseconds, sorted.
+    times: Vec<Vec<f64>>,
+    /// What the sink took of the processor meanwhile.
+    cpu_s: f64,
+}
+
+/// What stands at so many of a hundred of sorted numbers.
+fn at(sorted: &[f64], of: usize) -> f64 {
+    *sorted.get(sorted.len() * of / 100).or(sorted.last()).unwrap()
+}
+
+/// The time within which so many of a hundred answers came, in turns alone and besieged, and how
+/// the two of a pair compare.
+fn compared([first, second]: &[Turns; 2], of: usize) -> String {
+    let sorted = |mut numbers: Vec<f64>| {
+        numbers.sort_by(f64::total_cmp);
+        numbers
+    };
+    let [alone, loud] = [first, second].map(|turns| at(&sorted(turns.times.concat()), of));
+    let pairs = first.times.iter().zip(&second.times);
+    let ratios = pairs.map(|(alone, loud)| at(loud, of) / at(alone, of));
+    let ratios = sorted(ratios.collect());
+    format!(
+        "{of} of 100 answers within {alone:.2} ms alone, {loud:.2} besieged: {:.3} of all, and of \
+         {} pairs of turns {:.3} ({:.3} to {:.3} the middle half)",
+        loud / alone,
+        ratios.len(),
+        at(&ratios, 50),
+        at(&ratios, 25),
+        at(&ratios, 75),
+    )
 }
 
 struct Usage {

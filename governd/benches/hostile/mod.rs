@@ -2,7 +2,7 @@
 //! that are too large, and that become too large, and batches that were sent before.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use governd::{
@@ -31,13 +31,16 @@ const CONNECTIONS: usize = 10_000;
 /// Who opens them, each from so many addresses: few may come from one at the same time.
 const OPENERS: usize = 4;
 const SOURCES: usize = 40;
-/// How long they may take for it.
-const OPENING: Duration = Duration::from_secs(30);
+/// How long each waits between two: all of them open 2,000 a second.
+const OPENING_PAUSE: Duration = Duration::from_millis(2);
 /// They are other machines: here they take what the sink and its hosts leave of the processor.
 const NICE: i32 = 19;
 const SLOW: usize = 20;
+const SLOW_BYTES: usize = 200_000;
 const BOMB_BYTES: usize = 1 << 30;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a turn takes until it is one: what was on its way is not there any more.
+const SETTLING: Duration = Duration::from_millis(300);
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
@@ -52,10 +55,28 @@ pub(crate) struct Hostile {
     identity: String,
 }
 
-/// What they do until it ends.
+/// What they do, in turns with nothing.
 pub(crate) struct Siege {
+    is_on: Arc<AtomicBool>,
     is_over: Arc<AtomicBool>,
-    threads: Vec<(&'static str, Arc<AtomicU64>, JoinHandle<()>)>,
+    threads: Vec<Attacker>,
+}
+
+struct Attacker {
+    what: &'static str,
+    count: Arc<AtomicU64>,
+    /// Whether it does nothing at the moment, and holds nothing.
+    rests: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// What one thread of them does.
+trait Attack: Send + 'static {
+    /// Something, and how often it did it.
+    fn act(&mut self) -> u64;
+
+    /// Lets go of what it holds.
+    fn rest(&mut self) {}
 }
 
 impl Hostile {
@@ -90,86 +111,105 @@ impl Hostile {
         }
     }
 
-    pub(crate) fn begin(&self) -> Siege {
-        let mut siege = Siege { is_over: Arc::default(), threads: Vec::new() };
-        self.connect(&mut siege);
-        siege.wait_for_connections();
-        self.be_slow(&mut siege);
-        self.send_too_much(&mut siege);
-        self.replay(&mut siege);
+    /// All of them, at rest.
+    pub(crate) fn gather(&self) -> Siege {
+        let mut siege =
+            Siege { is_on: Arc::default(), is_over: Arc::default(), threads: Vec::new() };
+        for number in 0..OPENERS {
+            let address = self.address.clone();
+            siege.add("connections", Silent { number, address, open: VecDeque::new(), next: 0 });
+        }
+        let request = |bytes: usize| Request {
+            address: self.address.clone(),
+            config: Arc::clone(&self.config),
+            bytes,
+        };
+        siege.add("slow bodies", Slow { request: request(SLOW_BYTES), open: Vec::new() });
+        let bomb = Arc::clone(&self.bomb);
+        siege.add("bombs", TooMuch { request: request(bomb.len()), body: bomb });
+        let nothing = Arc::default();
+        siege.add("bodies of 1 GiB", TooMuch { request: request(1 << 30), body: nothing });
+        let own = Some((self.identity.as_str(), self.identity.as_str()));
+        let client = Client::new(&self.address, &self.ca, own).unwrap();
+        siege.add("replays", Replays { client, batch: Arc::clone(&self.replayed) });
         siege
     }
+}
 
-    fn connect(&self, siege: &mut Siege) {
-        for first in 0..OPENERS {
-            let address = self.address.clone();
-            siege.add("connections", move |is_over, count| {
-                let mut open = Vec::with_capacity(CONNECTIONS / OPENERS);
-                while !is_over() {
-                    if open.len() >= CONNECTIONS / OPENERS {
-                        thread::sleep(PAUSE);
-                        continue;
-                    }
-                    open.extend(connect_from(first * SOURCES + open.len() % SOURCES, &address));
-                    count();
-                }
-            });
+/// Opens connections that say nothing.
+struct Silent {
+    number: usize,
+    address: String,
+    open: VecDeque<TcpStream>,
+    next: usize,
+}
+
+impl Attack for Silent {
+    fn act(&mut self) -> u64 {
+        thread::sleep(OPENING_PAUSE);
+        if self.open.len() >= CONNECTIONS / OPENERS {
+            self.open.pop_front();
         }
+        self.next = (self.next + 1) % SOURCES;
+        let stream = connect_from(self.number * SOURCES + self.next, &self.address);
+        let count = stream.iter().len();
+        self.open.extend(stream);
+        count as u64
     }
 
-    fn be_slow(&self, siege: &mut Siege) {
-        let (address, config) = (self.address.clone(), Arc::clone(&self.config));
-        siege.add("slow bodies", move |is_over, count| {
-            let mut slow: Vec<Stream> =
-                (0..SLOW).map(|_| begin(&address, &config, 200_000)).collect();
-            slow.iter().for_each(|_| count());
-            while !is_over() {
-                for stream in &mut slow {
-                    if stream.write_all(b"{").and_then(|()| stream.flush()).is_err() {
-                        *stream = begin(&address, &config, 200_000);
-                        count();
-                    }
-                }
-                thread::sleep(PAUSE);
-            }
-        });
+    fn rest(&mut self) {
+        self.open.clear();
+    }
+}
+
+/// Sends bodies a byte at a time.
+struct Slow {
+    request: Request,
+    open: Vec<Stream>,
+}
+
+impl Attack for Slow {
+    fn act(&mut self) -> u64 {
+        thread::sleep(PAUSE);
+        let says = |stream: &mut Stream| stream.write_all(b"{").and_then(|()| stream.flush());
+        self.open.retain_mut(|stream| says(stream).is_ok());
+        let missing = SLOW - self.open.len();
+        self.open.extend((0..missing).map(|_| self.request.begin()));
+        missing as u64
     }
 
-    fn send_too_much(&self, siege: &mut Siege) {
-        let (address, config, bomb) =
-            (self.address.clone(), Arc::clone(&self.config), Arc::clone(&self.bomb));
-        siege.add("bombs", move |is_over, count| {
-            while !is_over() {
-                let mut stream = begin(&address, &config, bomb.len());
-                stream.write_all(&bomb).ok();
-                answer(&mut stream);
-                count();
-                thread::sleep(PAUSE);
-            }
-        });
-        let (address, config) = (self.address.clone(), Arc::clone(&self.config));
-        siege.add("bodies of 1 GiB", move |is_over, count| {
-            while !is_over() {
-                answer(&mut begin(&address, &config, 1 << 30));
-                count();
-                thread::sleep(PAUSE);
-            }
-        });
+    fn rest(&mut self) {
+        self.open.clear();
     }
+}
 
-    fn replay(&self, siege: &mut Siege) {
-        let own = Some((self.identity.as_str(), self.identity.as_str()));
-        let mut client = Client::new(&self.address, &self.ca, own).unwrap();
-        let replayed = Arc::clone(&self.replayed);
-        siege.add("replays", move |is_over, count| {
-            while !is_over() {
-                // While silent clients hold all places at the door, nobody new is let in.
-                if client.post::<Appended>(wire::APPEND, replayed.to_vec()).is_ok() {
-                    count();
-                }
-                thread::sleep(PAUSE);
-            }
-        });
+/// Sends a body that is too much, or only says that it comes.
+struct TooMuch {
+    request: Request,
+    body: Arc<Vec<u8>>,
+}
+
+impl Attack for TooMuch {
+    fn act(&mut self) -> u64 {
+        thread::sleep(PAUSE);
+        let mut stream = self.request.begin();
+        stream.write_all(&self.body).ok();
+        answer(&mut stream);
+        1
+    }
+}
+
+/// Sends what the sink has already.
+struct Replays {
+    client: Client,
+    batch: Arc<Vec<u8>>,
+}
+
+impl Attack for Replays {
+    fn act(&mut self) -> u64 {
+        thread::sleep(PAUSE);
+        // While silent clients hold all places at the door, nobody new is let in.
+        self.client.post::<Appended>(wire::APPEND, self.batch.to_vec()).map_or(0, |_| 1)
     }
 }
 
@@ -184,30 +224,43 @@ fn connect_from(source: usize, to: &str) -> Option<TcpStream> {
 }
 
 impl Siege {
-    fn add(
-        &mut self,
-        what: &'static str,
-        act: impl FnOnce(&dyn Fn() -> bool, &dyn Fn()) + Send + 'static,
-    ) {
-        let (is_over, count) = (Arc::clone(&self.is_over), Arc::<AtomicU64>::default());
-        let counted = Arc::clone(&count);
+    fn add(&mut self, what: &'static str, mut attack: impl Attack) {
+        let (is_on, is_over) = (Arc::clone(&self.is_on), Arc::clone(&self.is_over));
+        let (count, rests) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let (counted, resting) = (Arc::clone(&count), Arc::clone(&rests));
         let thread = thread::spawn(move || {
             rustix::process::nice(NICE).unwrap();
-            act(&|| is_over.load(Ordering::Relaxed), &|| {
-                counted.fetch_add(1, Ordering::Relaxed);
-            });
+            while !is_over.load(Ordering::Relaxed) {
+                if is_on.load(Ordering::Relaxed) {
+                    resting.store(false, Ordering::Relaxed);
+                    counted.fetch_add(attack.act(), Ordering::Relaxed);
+                } else {
+                    attack.rest();
+                    resting.store(true, Ordering::Relaxed);
+                    thread::sleep(PAUSE);
+                }
+            }
         });
-        self.threads.push((what, count, thread));
+        self.threads.push(Attacker { what, count, rests, thread });
     }
 
-    /// Waits until all connections were tried, or as many as can be in a time.
-    fn wait_for_connections(&self) {
-        let deadline = Instant::now() + OPENING;
-        let tried = || -> u64 {
-            self.threads.iter().map(|(_, count, _)| count.load(Ordering::Relaxed)).sum()
-        };
-        while tried() < CONNECTIONS as u64 && Instant::now() < deadline {
-            thread::sleep(PAUSE);
+    /// Goes on, and is at work when this returns.
+    pub(crate) fn go_on(&self) {
+        self.is_on.store(true, Ordering::Relaxed);
+        self.wait(|attacker| !attacker.rests.load(Ordering::Relaxed));
+        thread::sleep(SETTLING);
+    }
+
+    /// Stops for a while; the sink has nothing more to do with it when this returns.
+    pub(crate) fn pause(&self) {
+        self.is_on.store(false, Ordering::Relaxed);
+        self.wait(|attacker| attacker.rests.load(Ordering::Relaxed));
+        thread::sleep(SETTLING);
+    }
+
+    fn wait(&self, is_so: impl Fn(&Attacker) -> bool) {
+        while !self.threads.iter().all(&is_so) {
+            thread::sleep(OPENING_PAUSE);
         }
     }
 
@@ -215,7 +268,7 @@ impl Siege {
     pub(crate) fn end(self) -> String {
         self.is_over.store(true, Ordering::Relaxed);
         let mut counts = BTreeMap::<_, u64>::new();
-        for (what, count, thread) in self.threads {
+        for Attacker { what, count, thread, .. } in self.threads {
             thread.join().unwrap();
             *counts.entry(what).or_default() += count.load(Ordering::Relaxed);
         }
@@ -224,15 +277,27 @@ impl Siege {
     }
 }
 
-/// A request to store a body of so many bytes, of which nothing has come yet.
-fn begin(address: &str, config: &Arc<ClientConfig>, bytes: usize) -> Stream {
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
-    let mut stream = StreamOwned::new(connection, TcpStream::connect(address).unwrap());
-    let head =
-        format!("POST {} HTTP/1.1\r\nhost: sink\r\ncontent-length: {bytes}\r\n\r\n", wire::APPEND);
-    stream.write_all(head.as_bytes()).ok();
-    stream
+/// A request to store a body of so many bytes.
+struct Request {
+    address: String,
+    config: Arc<ClientConfig>,
+    bytes: usize,
+}
+
+impl Request {
+    /// One of which nothing has come yet.
+    fn begin(&self) -> Stream {
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let connection = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
+        let mut stream = StreamOwned::new(connection, TcpStream::connect(&self.address).unwrap());
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: sink\r\ncontent-length: {}\r\n\r\n",
+            wire::APPEND,
+            self.bytes
+        );
+        stream.write_all(head.as_bytes()).ok();
+        stream
+    }
 }
 
 /// Reads what the sink says.

@@ -14,7 +14,7 @@ use hyper_util::{
 };
 use tokio::{
     net::TcpStream,
-    sync::{OnceCell, Semaphore, mpsc, oneshot},
+    sync::{OnceCell, mpsc, oneshot},
     task::spawn_blocking,
     time::{Instant, timeout},
 };
@@ -25,8 +25,11 @@ use super::{
     authority::fingerprint,
     counts::Counts,
     doorkeeper::{Place, SentAway},
-    keeper::{Ask, Call, Fingerprint},
-    pack::{self, PackError},
+    keeper::{Again, Ask, Call, Fingerprint},
+    paced::Pace,
+    pack::{self, PackError, Parts},
+    refusals::Refusals,
+    shares::{Share, Shares},
     wire,
 };
 
@@ -47,58 +50,46 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 const SMALL_BYTES_MAX: usize = 4_096;
 /// Longest of one to be let in, in bytes: a log has 256 keys at most, and each a proof.
 const ENROLL_BYTES_MAX: usize = 1 << 20;
-/// Of these, beyond small ones, at once.
-const LONG_ENROLLS_MAX: usize = 4;
 /// Requests of one connection at once.
 const STREAMS_MAX: u32 = 4;
 /// Longest header of a request, in bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1_024;
 
-/// Bodies in memory at once, by the length that is announced, in KiB: 64 MiB.
-const BODIES_KIB_MAX: usize = 64 * 1_024;
-/// Batches at once that are taken apart and wait for the store: more take memory, and no host is
-/// served earlier for it.
-const BATCHES_MAX: usize = 4;
-const KIB: usize = 1_024;
-
 /// What all connections share.
-#[derive(Clone)]
-pub(super) struct Limits {
-    bodies: Arc<Semaphore>,
-    batches: Arc<Semaphore>,
-    long_enrolls: Arc<Semaphore>,
+#[derive(Default)]
+pub(super) struct Common {
+    pub(super) counts: Arc<Counts>,
+    pub(super) refusals: Arc<Refusals>,
+    shares: Shares,
+    handshakes: Pace,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
-            batches: Arc::new(Semaphore::new(BATCHES_MAX)),
-            long_enrolls: Arc::new(Semaphore::new(LONG_ENROLLS_MAX)),
-        }
+impl Common {
+    pub(super) fn new(counts: Arc<Counts>) -> Self {
+        Self { counts, ..Self::default() }
     }
+}
+
+/// Which host a client is.
+struct Name {
+    host: String,
+    share: Arc<Share>,
 }
 
 /// One connection.
 #[derive(Clone)]
 pub(super) struct Client {
     calls: mpsc::Sender<Call>,
-    limits: Limits,
+    common: Arc<Common>,
     address: IpAddr,
     who: Fingerprint,
-    /// The name of the host, once it is known that it is one.
-    host: Arc<OnceCell<String>>,
-    counts: Arc<Counts>,
+    /// Which host it is, once it is known that it is one.
+    name: Arc<OnceCell<Name>>,
 }
 
 impl Client {
-    pub(super) fn new(
-        calls: mpsc::Sender<Call>,
-        limits: Limits,
-        address: IpAddr,
-        counts: Arc<Counts>,
-    ) -> Self {
-        Self { calls, limits, address, who: None, host: Arc::default(), counts }
+    pub(super) fn new(calls: mpsc::Sender<Call>, common: Arc<Common>, address: IpAddr) -> Self {
+        Self { calls, common, address, who: None, name: Arc::default() }
     }
 
     /// Speaks until the client has gone. It has left the door once it has shown a certificate.
@@ -110,7 +101,8 @@ impl Client {
         leave: mpsc::UnboundedSender<Place>,
     ) {
         let stranger = async {
-            let failure = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+            let handshake = self.common.handshakes.go(acceptor.accept(stream));
+            let failure = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
                 Ok(Ok(stream)) => {
                     let certificates = stream.get_ref().1.peer_certificates();
                     let own = certificates.and_then(|chain| chain.first());
@@ -132,9 +124,7 @@ impl Client {
             known = stranger => known,
             _ = sent_away => {
                 let (what, detail) = ("busy", "others came while it had shown no certificate");
-                self.counts.refused(what);
-                // What does not fit waits for its next turn: it will not be alone.
-                self.calls.try_send(Call::refused(self.address.to_string(), what, detail)).ok();
+                self.tell(what, detail).await;
                 None
             }
         };
@@ -175,28 +165,35 @@ impl Client {
 
     /// Has it recorded that something was refused.
     async fn tell(&self, what: &str, detail: &str) {
-        self.counts.refused(what);
-        let who = self.host.get().cloned().unwrap_or_else(|| self.address.to_string());
-        // It ends with the sink.
-        self.calls.send(Call::refused(who, what, detail)).await.ok();
+        self.common.counts.refused(what);
+        let address;
+        let who = match self.name.get() {
+            Some(name) => &name.host,
+            None => {
+                address = self.address.to_string();
+                &address
+            }
+        };
+        if let Some(notice) = self.common.refusals.count(who, what, detail) {
+            // It ends with the sink.
+            self.calls.send(Call::Refused(notice)).await.ok();
+        }
     }
 
     async fn ask(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
         let is_post = request.method() == Method::POST;
         let path = request.uri().path().to_owned();
-        if path != wire::ENROLL {
-            self.identify().await?;
+        if path == wire::ENROLL && is_post {
+            let body = self.read_enroll(request).await?;
+            return self.call(Ask::Enroll(parse(&body)?)).await;
         }
+        let name = self.identify().await?;
         match path.as_str() {
-            wire::ENROLL if is_post => {
-                let body = self.read_enroll(request).await?;
-                self.call(Ask::Enroll(parse(&body)?)).await
-            }
             wire::RENEW if is_post => {
                 let body = self.read(request, SMALL_BYTES_MAX).await?;
                 self.call(Ask::Renew(parse(&body)?)).await
             }
-            wire::APPEND if is_post => self.append(request).await,
+            wire::APPEND if is_post => self.append(request, &name.share).await,
             wire::STATE if request.method() == Method::GET => self.call(Ask::State).await,
             wire::KEYS if request.method() == Method::GET => self.call(Ask::Keys).await,
             _ => {
@@ -207,7 +204,7 @@ impl Client {
     }
 
     /// Who is no host is told so before anything of it is read.
-    async fn identify(&self) -> Result<(), Answer> {
+    async fn identify(&self) -> Result<&Name, Answer> {
         let Some(who) = self.who else {
             return Err(Answer::certificate());
         };
@@ -216,12 +213,14 @@ impl Client {
             let call = Call::Name { who, reply };
             self.calls.send(call).await.map_err(|_| Answer::unavailable())?;
             let name = name.await.map_err(|_| Answer::unavailable())?;
-            name?.ok_or_else(Answer::certificate)
+            let host = name?.ok_or_else(Answer::certificate)?;
+            let share = self.common.shares.of(&host);
+            Ok(Name { host, share })
         };
-        self.host.get_or_try_init(name).await.map(|_| ())
+        self.name.get_or_try_init(name).await
     }
 
-    async fn append(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
+    async fn append(&self, request: Request<Incoming>, share: &Share) -> Result<Answer, Answer> {
         let announced = request.body().size_hint().upper();
         let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
         let bytes = announced.unwrap_or(wire::BODY_BYTES_MAX);
@@ -231,21 +230,40 @@ impl Client {
                 wire::BODY_BYTES_MAX
             )));
         }
-        let kib = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX);
-        let room = self.limits.bodies.acquire_many(kib).await;
-        let room = room.map_err(|_| Answer::unavailable())?;
+        let shares = &self.common.shares;
+        let _room = shares.body(share, bytes).await.ok_or_else(Answer::unavailable)?;
         let body = self.read(request, bytes).await?;
-        let place = Arc::clone(&self.limits.batches).acquire_owned().await;
-        let place = place.map_err(|_| Answer::unavailable())?;
-        let unpacked = spawn_blocking(move || pack::unpack(&body).map(|batch| (batch, body)));
+        let parts = pack::parts(&body).map_err(|error| malformed(&error))?;
+        let _turn = share.turn().await.ok_or_else(Answer::unavailable)?;
+        let size = parts.head.size();
+        if size.is_some_and(|size| share.may_know(size))
+            && let Some(answer) = self.again(&parts, &body).await?
+        {
+            return Ok(answer);
+        }
+        let _place = shares.batch(parts.plain).await.ok_or_else(Answer::unavailable)?;
+        let unpacked = spawn_blocking(move || parts.unpack(&body).map(|batch| (batch, body)));
         let unpacked = unpacked.await.map_err(|_| Answer::unavailable())?;
-        let (batch, body) = unpacked.map_err(|error| match error {
-            PackError::TooLong => too_large(&error),
-            _ => Answer::malformed(&error),
-        })?;
-        let answer = self.call(Ask::Append(batch, body)).await;
-        drop((place, room));
-        answer
+        let (batch, body) = unpacked.map_err(|error| malformed(&error))?;
+        let answer = self.call(Ask::Append(batch, body)).await?;
+        if answer.refused.is_none() {
+            size.into_iter().for_each(|size| share.reached(size));
+        }
+        Ok(answer)
+    }
+
+    /// The answer to a batch that is one from before, byte for byte.
+    async fn again(&self, parts: &Parts, body: &Bytes) -> Result<Option<Answer>, Answer> {
+        let (reply, answer) = oneshot::channel();
+        let batch = Again {
+            first: parts.head.first,
+            note: parts.head.checkpoint.clone(),
+            frame: body.slice(parts.frame.clone()),
+            bytes: body.len(),
+        };
+        let call = Call::Again { who: self.who, batch, reply };
+        self.calls.send(call).await.map_err(|_| Answer::unavailable())?;
+        answer.await.map_err(|_| Answer::unavailable())
     }
 
     async fn call(&self, what: Ask) -> Result<Answer, Answer> {
@@ -263,8 +281,8 @@ impl Client {
         if is_small {
             return self.read(request, SMALL_BYTES_MAX).await;
         }
-        let place = self.limits.long_enrolls.acquire().await;
-        let _place = place.map_err(|_| Answer::unavailable())?;
+        let place = self.common.shares.long_enroll().await;
+        let _place = place.ok_or_else(Answer::unavailable)?;
         self.read(request, ENROLL_BYTES_MAX).await
     }
 
@@ -298,6 +316,13 @@ impl Client {
 
 fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Answer> {
     serde_json::from_slice(body).map_err(|error| Answer::malformed(&error))
+}
+
+fn malformed(error: &PackError) -> Answer {
+    match error {
+        PackError::TooLong | PackError::TooMany => too_large(error),
+        _ => Answer::malformed(error),
+    }
 }
 
 fn too_large(error: &dyn std::fmt::Display) -> Answer {

@@ -18,6 +18,7 @@ use super::{
     counts::Counts,
     notice::{Notice, Tell, Weight},
     pack::{self, Unpacked},
+    refusals::Refusals,
     store::{
         AppendError, Arrival, Certificate, EnrollError, Host, ITSELF, SILENT, Store, StoreError,
     },
@@ -38,9 +39,6 @@ const GROUP_MAX: usize = 64;
 const SILENT_S: u64 = IDLE_S * 5 / 2;
 /// How often findings that are long over are deleted, in seconds.
 const FORGET_S: u64 = 3_600;
-/// Kinds of refusals by client that are counted between two looks; those beyond are one kind.
-const REFUSALS_MAX: usize = 256;
-const OTHERS: &str = "others";
 
 pub(super) type Fingerprint = Option<[u8; 32]>;
 
@@ -50,8 +48,10 @@ pub(super) enum Call {
     Ask { who: Fingerprint, what: Ask, reply: oneshot::Sender<Answer> },
     /// Whose certificate this is; `None` if it is nobody's.
     Name { who: [u8; 32], reply: oneshot::Sender<Result<Option<String>, Answer>> },
-    /// Something was refused.
-    Refused { who: String, what: String, detail: String },
+    /// Whether a batch is one that is stored; its answer if it is.
+    Again { who: Fingerprint, batch: Again, reply: oneshot::Sender<Option<Answer>> },
+    /// Something was refused, for the first time in a while.
+    Refused(Notice),
     /// It is time to look who is silent.
     Look,
 }
@@ -65,11 +65,17 @@ pub(super) enum Ask {
     Append(Unpacked, Bytes),
 }
 
-impl Call {
-    pub(super) fn refused(who: String, what: &str, detail: &str) -> Self {
-        Self::Refused { who, what: what.to_owned(), detail: detail.to_owned() }
-    }
+/// A batch as it lies, which may be one from before.
+pub(super) struct Again {
+    pub(super) first: u64,
+    pub(super) note: String,
+    /// Its records, compressed.
+    pub(super) frame: Bytes,
+    /// Bytes of all of it.
+    pub(super) bytes: usize,
+}
 
+impl Call {
     pub(super) const fn look() -> Self {
         Self::Look
     }
@@ -104,8 +110,7 @@ pub(super) struct Keeper {
     /// Certificates that were shown.
     certificates: HashMap<[u8; 32], Certificate>,
     sessions: HashMap<i64, u64>,
-    /// Refusals since the last look, by client and word.
-    refusals: HashMap<(String, String), (String, u64)>,
+    refusals: Arc<Refusals>,
     /// Before this nobody could be heard, in seconds since 1970.
     started_s: u64,
     /// When findings that are long over were deleted, in seconds since 1970.
@@ -119,6 +124,7 @@ impl Keeper {
         authority: Arc<Authority>,
         tell: Tell,
         counts: Arc<Counts>,
+        refusals: Arc<Refusals>,
     ) -> Self {
         Self {
             store,
@@ -128,7 +134,7 @@ impl Keeper {
             hosts: HashMap::new(),
             certificates: HashMap::new(),
             sessions: HashMap::new(),
-            refusals: HashMap::new(),
+            refusals,
             started_s: now_s(),
             forgot_s: 0,
             counts,
@@ -161,7 +167,11 @@ impl Keeper {
                         self.known(Some(who)).map(|known| known.map(|known| known.host.name));
                     reply.send(host.map_err(|error| failed(&error))).ok();
                 }
-                Call::Refused { who, what, detail } => self.refused(who, what, detail),
+                Call::Again { who, batch, reply } => {
+                    // What cannot be looked up is judged, which fails for the same reason.
+                    reply.send(self.again(who, &batch).unwrap_or_default()).ok();
+                }
+                Call::Refused(notice) => self.notices.push(notice),
                 Call::Look => self.look(now_s()).unwrap_or_else(|error| drop(failed(&error))),
             }
         }
@@ -382,6 +392,24 @@ impl Keeper {
         }
     }
 
+    /// A host that repeats what is stored is answered as it was, unless it is to be noted that it
+    /// is heard of: this is no news then.
+    fn again(&mut self, who: Fingerprint, batch: &Again) -> Result<Option<Answer>, StoreError> {
+        let Some(known) = self.known(who)? else {
+            return Ok(None);
+        };
+        let (Again { first, note, frame, bytes }, now_s) = (batch, now_s());
+        let is_it =
+            known.host.was_heard(now_s) && self.store.has(&known.host, *first, note, frame)?;
+        if !is_it {
+            return Ok(None);
+        }
+        self.counts.stored(0, *bytes);
+        let receipt = self.authority.cosigners().cosign(note, now_s);
+        let keys = self.authority.digest().to_owned();
+        Ok(Some(Answer::of(&Appended { receipt, renew: known.should_renew(), keys })))
+    }
+
     /// A host that was silent is not any more.
     fn heard(&mut self, host: &Host) -> Result<(), StoreError> {
         if self.store.end(host, SILENT, host.seen_s)? {
@@ -403,28 +431,9 @@ impl Keeper {
         self.notices.push(Notice { what, who, detail, count: 1, weight });
     }
 
-    /// What is refused for the first time since the last look is told at once, and what is alike
-    /// with its number at the next.
-    fn refused(&mut self, who: String, what: String, detail: String) {
-        let mut key = (who, what);
-        if self.refusals.len() >= REFUSALS_MAX && !self.refusals.contains_key(&key) {
-            key = (OTHERS.to_owned(), OTHERS.to_owned());
-        }
-        if let Some((_, count)) = self.refusals.get_mut(&key) {
-            *count += 1;
-            return;
-        }
-        self.say(Weight::Refused, &key.1, &key.0, detail.clone());
-        self.refusals.insert(key, (detail, 0));
-    }
-
     /// Who is silent, and what was refused meanwhile.
     fn look(&mut self, now_s: u64) -> Result<(), StoreError> {
-        for ((who, what), (detail, count)) in self.refusals.drain() {
-            if count > 0 {
-                self.notices.push(Notice { what, who, detail, count, weight: Weight::Refused });
-            }
-        }
+        self.notices.extend(self.refusals.take());
         for (who, what, detail) in self.store.told()? {
             let weight = if who == ITSELF { Weight::Own } else { Weight::News };
             self.say(weight, &what, &who, detail);
@@ -496,7 +505,8 @@ mod tests {
         let authority = Arc::new(Authority::open(directory.path()).unwrap());
         let (told, notices) = channel();
         let tell: Tell = Arc::new(move |notice| told.send(notice).unwrap());
-        (directory, Keeper::new(store, authority, tell, Arc::default()), notices)
+        let keeper = Keeper::new(store, authority, tell, Arc::default(), Arc::default());
+        (directory, keeper, notices)
     }
 
     #[test]
@@ -515,20 +525,5 @@ mod tests {
         assert!(notice.detail.contains("1970-01-01T00:00:01Z"), "{}", notice.detail);
         assert!(notices.try_recv().is_err());
         assert_eq!(keeper.store.findings().unwrap()[0].count, 2);
-    }
-
-    #[test]
-    fn what_is_refused_again_and_again_is_told_with_its_number() {
-        let (_directory, mut keeper, notices) = keeper();
-        let mut refuse = |who: &str| keeper.refused(who.to_owned(), "a".to_owned(), "b".to_owned());
-        (0..5).for_each(|_| refuse("192.0.2.1"));
-        (0..REFUSALS_MAX * 2).for_each(|number| refuse(&number.to_string()));
-        keeper.look(0).unwrap();
-        keeper.tell_all();
-        let told: Vec<Notice> = notices.try_iter().collect();
-        assert_eq!(told.len(), REFUSALS_MAX + 1 + 2);
-        let counts: u64 = told.iter().map(|notice| notice.count).sum();
-        assert_eq!(counts, 5 + 2 * REFUSALS_MAX as u64);
-        assert!(keeper.refusals.is_empty());
     }
 }

@@ -5,13 +5,14 @@ use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
+    task::yield_now,
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::{
     authority::Authority,
-    client::{Client, Limits},
+    client::{Client, Common},
     counts::Counts,
     doorkeeper::Doorkeeper,
     keeper::{self, Call, Keeper},
@@ -52,12 +53,12 @@ pub async fn serve_counted(
 ) -> io::Result<()> {
     let (calls, queue) = mpsc::channel(keeper::CALLS_MAX);
     let acceptor = TlsAcceptor::from(authority.server());
+    let common = Arc::new(Common::new(counts));
     thread::Builder::new().name("sink-store".to_owned()).spawn({
-        let counts = Arc::clone(&counts);
-        move || Keeper::new(store, authority, tell, counts).run(queue)
+        let (counts, refusals) = (Arc::clone(&common.counts), Arc::clone(&common.refusals));
+        move || Keeper::new(store, authority, tell, counts, refusals).run(queue)
     })?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let limits = Limits::default();
     let (leave, mut left) = mpsc::unbounded_channel();
     let mut door = Doorkeeper::default();
     let mut look = interval(LOOK_INTERVAL);
@@ -69,16 +70,17 @@ pub async fn serve_counted(
                     return Ok(());
                 };
                 let door = door.admit(address.ip());
-                let counts = Arc::clone(&counts);
-                let (calls, limits) = (calls.clone(), limits.clone());
-                let client = Client::new(calls, limits, address.ip(), Arc::clone(&counts));
+                let common = Arc::clone(&common);
+                let client = Client::new(calls.clone(), Arc::clone(&common), address.ip());
                 let (acceptor, leave) = (acceptor.clone(), leave.clone());
-                counts.came();
+                common.counts.came();
                 tokio::spawn(async move {
                     client.converse(stream, acceptor, door, leave).await;
-                    counts.went();
+                    common.counts.went();
                     drop(place);
                 });
+                // Who is in goes before the next one who comes.
+                yield_now().await;
             }
             Some(place) = left.recv() => door.gone(&place),
             _ = look.tick() => {

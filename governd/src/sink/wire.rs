@@ -143,6 +143,13 @@ pub struct Head {
     pub lines_bytes: Option<u64>,
 }
 
+impl Head {
+    /// Records that the checkpoint says it covers, whoever signed it.
+    pub fn size(&self) -> Option<u64> {
+        self.checkpoint.lines().nth(1)?.parse().ok()
+    }
+}
+
 /// Records are durable.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Appended {

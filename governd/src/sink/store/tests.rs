@@ -199,6 +199,42 @@ fn rewrite(store: &Store, batch: u64, change: impl FnOnce(&mut Vec<String>)) {
     set(store, batch, "lines", pack::compress(lines.concat().as_bytes()).unwrap());
 }
 
+/// Otherwise who repeats itself would have the sink wait for its disk each time.
+#[test]
+fn what_is_known_is_found_again_and_is_written_only_when_the_host_was_not_heard_of_for_a_while() {
+    let (_directory, store) = filled();
+    let mut host = store.hosts().unwrap().pop().unwrap();
+    let of = BATCHES - 1;
+    let Stored { first, note, leaves, frame } = stored(&store, of);
+    let has = |first, note: &str, frame: &[u8]| store.has(&host, first, note, frame).unwrap();
+    assert!(has(first, &note, &frame));
+    let other = stored(&store, 0);
+    assert!(!has(first, &note, &other.frame) && !has(first, &other.note, &frame));
+    assert!(!has(first + 1, &note, &frame));
+
+    let lines = pack::decompress(&frame).unwrap();
+    let seen_s = host.seen_s;
+    for (after_s, seen_after_s) in [(0, 0), (4, 0), (5, 5), (9, 5), (10, 10)] {
+        let arrival = Arrival {
+            first,
+            lines: &lines,
+            frame: &frame,
+            leaves: &leaves,
+            note: &note,
+            before: None,
+            beside: &[],
+        };
+        let before = store.connection.total_changes();
+        let cosigners = cosigners();
+        let receipt = store.append(&mut host, arrival, &cosigners, seen_s + after_s).unwrap();
+        cosigners.witnesses().check(&receipt).unwrap();
+        let changes = store.connection.total_changes() - before;
+        assert_eq!(changes > 0, after_s == seen_after_s && after_s > 0, "after {after_s} s");
+        assert_eq!(host.seen_s, seen_s + seen_after_s);
+    }
+    assert_eq!(report(&store).wrong, None);
+}
+
 /// Another character in a text.
 fn other_character(text: &str, at: prop::sample::Index) -> String {
     let mut characters: Vec<char> = text.chars().collect();

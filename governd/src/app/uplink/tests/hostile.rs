@@ -116,6 +116,39 @@ fn who_is_slow_or_many_does_not_keep_others_waiting() {
     sink.check();
 }
 
+/// One host can have all that one may have, for as long as a body may take.
+#[test]
+fn a_host_that_holds_all_it_may_leaves_room_for_others() {
+    let sink = Sink::new();
+    let [state, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [journal, others] = [journal(state.path()), journal(other.path())];
+    append(&journal, 0..30);
+    append(&others, 500..503);
+    enroll(state.path(), &sink.token("first")).unwrap();
+    enroll(other.path(), &sink.token_of("host-b", "second")).unwrap();
+
+    // Twice as much as all hosts together may have.
+    let count = 2 * (64 << 20) / wire::BODY_BYTES_MAX;
+    let length = format!("content-length: {}", wire::BODY_BYTES_MAX);
+    let mut held: Vec<Stream> = (0..count).map(|_| raw(&sink, other.path())).collect();
+    for stream in &mut held {
+        stream.write_all(format!("{}{{", head(&length)).as_bytes()).unwrap();
+    }
+    let uplink = Uplink::start(state.path(), &journal).unwrap();
+    let size = journal.progress().durable();
+    until("records of the other", || {
+        sink.store().hosts().unwrap().iter().any(|host| (&*host.name, host.size) == (HOST, size))
+    });
+    // They hold on to it still: the sink has answered none of those that it reads.
+    let answered = |stream: &mut Stream| {
+        stream.sock.set_nonblocking(true).unwrap();
+        stream.read(&mut [0]).is_ok()
+    };
+    assert!(!held.iter_mut().any(answered));
+    drop((uplink, held));
+    sink.check();
+}
+
 #[test]
 fn a_host_that_writes_as_another_is_refused_and_found() {
     let sink = Sink::new();
