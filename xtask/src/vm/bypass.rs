@@ -1,4 +1,5 @@
-//! `cargo xtask vm --bypass`: techniques of the bypass table on Debian's kernels.
+//! `cargo xtask vm --bypass`: techniques of the bypass table on Debian's kernels, and shadow agents
+//! that are older and younger than the daemon.
 //!
 //! The machine boots a Debian that has what the lab needs: its programs, the modules of its
 //! network, and the attempts where the table's own program looks for them. What that expects of
@@ -13,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use super::{
     image::{self, Image},
     machine,
-    outcome::Outcome,
+    outcome::{DISCOVERY, Outcome, TECHNIQUES},
+    page::Table,
     release::Release,
     step::{self, Step},
     system,
@@ -29,11 +31,10 @@ const CONTENTS: &str = "bpftool,busybox,curl,dnsmasq-base,gcc,iproute2,kmod,libc
 const MEMORY: &str = "3072M";
 /// As the core's, but that modules are loaded.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=4 panic=-1 no_timer_check -- vm-init";
-const STEP: &str = "bypass";
+/// Where the machine has the script that looks for shadow agents.
+const SCRIPT: &str = "opt/discovery.sh";
 /// What the lab waits for takes an emulator longer.
 const SLOWNESS: &str = "GOVERND_TEST_SLOWNESS=20";
-/// How the table's program begins a line about an outcome that differs.
-const DIFFERENCE: &str = " governd: ";
 
 /// One technique of each kind, and some that must pass: prefixes of their names.
 pub(super) const FEW: &[&str] = &[
@@ -106,6 +107,7 @@ pub(super) fn run(
     fs::create_dir_all(&folder).with_context(|| format!("cannot write {}", folder.display()))?;
     run::loud(run::cargo()?.args(["build", "--package", "governd"]))?;
     let program = super::test_program(&["--package", "governd-tests", "--test", "bypass"])?;
+    let mut table = Table::default();
     let mut failed = Vec::new();
     for release in releases {
         let image = image::provide(release, is_fresh)?;
@@ -124,9 +126,15 @@ pub(super) fn run(
             kept: None,
         };
         let outcome = Outcome::of(&machine::boot(&boot, limit)?, limit);
+        table.add_attack(release.name, &outcome);
         if !is_as_expected(release, &outcome) {
             failed.push(release.name);
         }
+    }
+    say::line(table.text().trim_end());
+    // The page tells of the same techniques on each kernel.
+    if prefixes.is_empty() {
+        super::write(table)?;
     }
     if !failed.is_empty() {
         let names = failed.join(", ");
@@ -138,18 +146,11 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Says what came of it.
+/// Says what kept it from its end; what only ends otherwise is in the table.
 fn is_as_expected(release: &Release, outcome: &Outcome) -> bool {
-    let said = outcome.step(STEP).map_or(&[][..], |step| &step.output);
-    for line in said.iter().filter(|line| line.contains(DIFFERENCE)) {
-        say::warn(format_args!("Linux {}: {}", release.name, line.trim()));
-    }
     let faults = outcome.step_faults();
     for fault in &faults {
         say::warn(format_args!("Linux {}: {fault}", release.name));
-    }
-    if let Some(line) = said.iter().rfind(|line| line.ends_with(" stopped")) {
-        say::line(format_args!("Linux {}: {line}", release.name));
     }
     faults.is_empty()
 }
@@ -175,10 +176,13 @@ fn archive(folder: &Path, image: &Image, program: &Path, only: &str) -> Result<V
     system::add_tree(&mut archive, &image.modules, "usr/lib/modules/")?;
     let only = format!("BYPASS_ONLY={only}");
     let program = program.to_str().context("a path is not text")?;
+    let daemon = governd.to_str().context("a path is not text")?;
     let steps = [
         Step::new("modules", &["depmod", "--all"]),
-        Step::new(STEP, &["env", SLOWNESS, &only, program, "--nocapture"]),
+        Step::new(DISCOVERY, &["sh", &format!("/{SCRIPT}"), daemon]),
+        Step::new(TECHNIQUES, &["env", SLOWNESS, &only, program, "--nocapture"]),
     ];
+    archive.file(SCRIPT, 0o755, include_bytes!("discovery.sh"))?;
     archive.file(step::LIST, 0o644, step::write(&steps).as_bytes())?;
     archive.finish()
 }

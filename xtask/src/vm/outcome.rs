@@ -11,6 +11,14 @@ use crate::test::tally::Tally;
 pub(super) const DOCTOR: &str = "doctor";
 /// The step that runs the tests of the room `kernel`.
 pub(super) const TESTS: &str = "kernel";
+/// The step that runs the bypass table.
+pub(super) const TECHNIQUES: &str = "bypass";
+/// The step that looks for shadow agents.
+pub(super) const DISCOVERY: &str = "discovery";
+/// How the table's program begins what an outcome is that differs.
+const DIFFERENCE: &str = " governd: ";
+/// How it ends the line that counts.
+const COUNTED: &str = " stopped";
 /// How the doctor names what it found out about a program.
 const PROGRAM: &str = "program ";
 /// What it calls a finding that is as it should be.
@@ -37,6 +45,25 @@ pub(super) struct StepOutcome {
     /// Why it failed; the step that was running when the machine stopped failed too.
     pub(super) fault: Option<String>,
     pub(super) output: Vec<String>,
+}
+
+/// What came of the bypass table.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Techniques {
+    pub(super) tried: usize,
+    /// A line for each outcome that is not as on the kernel that the table is about.
+    pub(super) differences: Vec<String>,
+}
+
+impl Techniques {
+    /// The names of those that end otherwise, each once.
+    pub(super) fn differing(&self) -> Vec<&str> {
+        let mut names: Vec<_> =
+            self.differences.iter().filter_map(|line| line.split(' ').next()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
 }
 
 /// What the verifier said about a program.
@@ -137,6 +164,17 @@ impl Outcome {
     /// What the doctor found that is not as it should be, one line each.
     pub(super) fn complaints(&self) -> Vec<String> {
         self.probes().iter().filter_map(complaint).collect()
+    }
+
+    /// What came of the bypass table, if it got to its end.
+    pub(super) fn techniques(&self) -> Option<Techniques> {
+        let output = &self.step(TECHNIQUES)?.output;
+        let counted = output.iter().rfind(|line| line.ends_with(COUNTED))?;
+        let differences = output.iter().filter(|line| line.contains(DIFFERENCE));
+        Some(Techniques {
+            tried: counted.split(' ').next()?.parse().ok()?,
+            differences: differences.map(|line| line.trim().to_owned()).collect(),
+        })
     }
 
     pub(super) fn tests(&self) -> Tally {

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 
 use super::{
-    outcome::{Outcome, Program, TESTS, Trial},
+    outcome::{DISCOVERY, Outcome, Program, TESTS, Trial},
     release::RELEASES,
 };
 
@@ -17,8 +17,18 @@ pub(super) const README: &str = "README.md";
 const BEGIN: &str = "<!-- written by `cargo xtask vm` -->";
 const END: &str = "<!-- end of what it writes -->";
 
-/// What is told of a kernel.
-const FACTS: [&str; 4] = ["Linux", "kernel (package)", "doctor", "tests passed"];
+/// What is told of a kernel: the first ones by a run of the core, the last two by one of the bypass
+/// table.
+const FACTS: [&str; 6] = [
+    "Linux",
+    "kernel (package)",
+    "doctor",
+    "tests passed",
+    "shadow agents",
+    "techniques as expected",
+];
+/// How a remark of the bypass table begins.
+const TECHNIQUE: &str = "technique ";
 /// The first column of what the verifier said.
 const PROGRAM: &str = "program";
 /// In the place of what nobody tried.
@@ -30,7 +40,7 @@ type Row = Vec<String>;
 /// What is known of kernels.
 #[derive(Default)]
 pub(super) struct Table {
-    /// The facts, by release.
+    /// The facts, by release; what the run did not try is blank.
     kernels: Vec<Row>,
     /// What the verifier said: release, program, words.
     programs: Vec<(String, String, String)>,
@@ -51,13 +61,40 @@ impl Table {
             None => "not run".to_owned(),
         };
         let doctor = doctor(outcome).to_owned();
-        self.kernels.push(vec![release.to_owned(), kernel, doctor, tests_passed]);
+        let blank = || BLANK.to_owned();
+        self.kernels.push(vec![release.to_owned(), kernel, doctor, tests_passed, blank(), blank()]);
         let said = |program: &Program| (release.to_owned(), program.name.clone(), verdict(program));
         self.programs.extend(outcome.programs().iter().map(said));
         let failures = tests.failures.iter().map(|test| format!("failed: {test}"));
         for remark in outcome.fault.iter().cloned().chain(outcome.complaints()).chain(failures) {
             self.remarks.push((release.to_owned(), remark));
         }
+    }
+
+    /// Adds what came of techniques and of looking for agents on a kernel.
+    pub(super) fn add_attack(&mut self, release: &str, outcome: &Outcome) {
+        let agents = match outcome.step(DISCOVERY).map(|step| step.fault.is_none()) {
+            Some(true) => "found",
+            Some(false) => "not found",
+            None => "not run",
+        };
+        let techniques = outcome.techniques();
+        let as_expected = techniques.as_ref().map_or("not run".to_owned(), |techniques| {
+            let differing = techniques.differing().len();
+            format!("{} of {}", techniques.tried - differing, techniques.tried)
+        });
+        let blank = || BLANK.to_owned();
+        self.kernels.push(vec![
+            release.to_owned(),
+            blank(),
+            blank(),
+            blank(),
+            agents.to_owned(),
+            as_expected,
+        ]);
+        let differences = techniques.into_iter().flat_map(|techniques| techniques.differences);
+        let remarks = differences.map(|line| (release.to_owned(), format!("{TECHNIQUE}{line}")));
+        self.remarks.extend(remarks);
     }
 
     /// Which kernels.
@@ -102,18 +139,25 @@ impl Table {
         std::iter::once(head.collect()).chain(names.into_iter().map(row)).collect()
     }
 
-    /// Takes over what the page says of kernels that were not tried.
+    /// Takes over what the page says of what was not tried.
     fn keep(&mut self, block: &str) {
-        let tried: Vec<_> = self.kernels.iter().filter_map(|row| row.first().cloned()).collect();
-        let is_kept =
-            |release: &str| order(release).is_some() && !tried.iter().any(|name| name == release);
+        let tried = |column: usize| -> Vec<String> {
+            let rows = self.kernels.iter();
+            let is_tried = |row: &&Row| row.get(column).is_some_and(|cell| cell != BLANK);
+            rows.filter(is_tried).filter_map(|row| row.first().cloned()).collect()
+        };
+        let (cores, attacks) = (tried(1), tried(FACTS.len() - 1));
+        let is_kept = |release: &str, by: &[String]| {
+            order(release).is_some() && !by.iter().any(|name| name == release)
+        };
         let mut releases = Vec::new();
         for row in block.lines().filter_map(cells) {
             match row.split_first() {
                 Some((first, rest)) if first == PROGRAM => releases = rest.to_vec(),
                 Some((first, rest)) if first.starts_with('`') => {
                     let name = first.trim_matches('`');
-                    let said = releases.iter().zip(rest).filter(|(release, _)| is_kept(release));
+                    let said = releases.iter().zip(rest);
+                    let said = said.filter(|(release, _)| is_kept(release, &cores));
                     let said = said.filter(|(_, words)| *words != BLANK);
                     self.programs.extend(
                         said.map(|(release, words)| {
@@ -121,15 +165,30 @@ impl Table {
                         }),
                     );
                 }
-                Some((first, _)) if is_kept(first) => self.kernels.push(row),
+                Some((first, _)) if order(first).is_some() => self.keep_row(row),
                 _ => {}
             }
         }
         let remarks = block.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(": "));
-        let remarks = remarks.filter(|(release, _)| is_kept(release));
+        let remarks = remarks.filter(|(release, text)| {
+            is_kept(release, if text.starts_with(TECHNIQUE) { &attacks } else { &cores })
+        });
         self.remarks.extend(remarks.map(|(release, text)| (release.to_owned(), text.to_owned())));
         self.kernels.sort_by_key(|row| order(row.first().map_or("", String::as_str)));
-        self.remarks.sort_by_key(|(release, _)| order(release));
+        self.remarks.sort_by_key(|(release, text)| (order(release), text.starts_with(TECHNIQUE)));
+    }
+
+    /// Takes over a kernel's row, or those of its cells that are blank here.
+    fn keep_row(&mut self, mut row: Row) {
+        row.resize(FACTS.len(), BLANK.to_owned());
+        match self.kernels.iter_mut().find(|known| known.first() == row.first()) {
+            Some(known) => {
+                for (cell, before) in known.iter_mut().zip(row).filter(|(cell, _)| *cell == BLANK) {
+                    *cell = before;
+                }
+            }
+            None => self.kernels.push(row),
+        }
     }
 }
 
@@ -213,6 +272,21 @@ mod tests {
         }
     }
 
+    fn attacked(techniques: &str) -> Outcome {
+        let step = |name: &str, output: &str| StepOutcome {
+            name: name.to_owned(),
+            fault: None,
+            output: output.lines().map(str::to_owned).collect(),
+        };
+        Outcome {
+            booted: Some(("6.12.2".to_owned(), Duration::from_secs(2))),
+            steps: vec![step("discovery", "found"), step("bypass", techniques)],
+            fault: None,
+        }
+    }
+
+    const TECHNIQUES: &str = "a01_x block reached stopped 0 7 \n2 techniques, 1 stopped\n\
+        1 outcomes differ:\nd01_x with governd: reached, not stopped, 3 packets: 7\n";
     const DOCTOR: &str = r#"{"probes":[{"name":"btf","outcome":"ok","detail":"a"},
         {"name":"program connect4","outcome":"ok","detail":"loads, 120 instructions verified"},
         {"name":"program connect6","outcome":"missing","detail":"why"}]}"#;
@@ -230,22 +304,30 @@ mod tests {
         let more = DOCTOR.replace("connect6", "sendmsg4");
         one.add("6.12", "6.12.2-1", &outcome("6.12.2", &more, TESTS));
         let (readme, second) = written(&readme, &first, one).unwrap();
-        let matrix = "| Linux | kernel (package) | doctor | tests passed |\n\
-             | --- | --- | --- | --- |\n\
-             | 5.10 | 5.10.1 (5.10.1-1) | degraded | 0 of 0 |\n\
-             | 6.12 | 6.12.2 (6.12.2-1) | degraded | 3 of 4 |\n";
+        let mut attack = Table::default();
+        attack.add_attack("6.12", &attacked(TECHNIQUES));
+        let (readme, third) = written(&readme, &second, attack).unwrap();
+        let mut again = Table::default();
+        again.add("6.12", "6.12.2-1", &outcome("6.12.2", &more, TESTS));
+        let (readme, fourth) = written(&readme, &third, again).unwrap();
+        assert_eq!(third, fourth, "a run of one half keeps the other");
+        let matrix = "| Linux | kernel (package) | doctor | tests passed | shadow agents | techniques as expected |\n\
+             | --- | --- | --- | --- | --- | --- |\n\
+             | 5.10 | 5.10.1 (5.10.1-1) | degraded | 0 of 0 | - | - |\n\
+             | 6.12 | 6.12.2 (6.12.2-1) | degraded | 3 of 4 | found | 1 of 2 |\n";
         let expected = format!(
             "# Kernels\n\n{BEGIN}\n\n{matrix}\n\
              - 5.10: program connect6 is missing: why\n\
              - 6.12: program sendmsg4 is missing: why\n\
-             - 6.12: failed: a\n\n\
+             - 6.12: failed: a\n\
+             - 6.12: technique d01_x with governd: reached, not stopped, 3 packets: 7\n\n\
              | program | 5.10 | 6.12 |\n\
              | --- | --- | --- |\n\
              | `connect4` | 120 | 120 |\n\
              | `connect6` | **refused** | - |\n\
              | `sendmsg4` | - | **refused** |\n\n{END}\n\nend\n"
         );
-        assert_eq!(second, expected);
+        assert_eq!(third, expected);
         assert_eq!(readme, format!("# governd\n{BEGIN}\n\n{matrix}\n{END}\n"));
     }
 
@@ -255,7 +337,10 @@ mod tests {
         let fault = Some("did not boot".to_owned());
         table.add("6.12", "2-1", &Outcome { fault, ..Outcome::default() });
         let text = table.text();
-        assert!(text.contains("| 6.12 | 2-1, does not boot | not run | not run |\n"), "{text}");
+        assert!(
+            text.contains("| 6.12 | 2-1, does not boot | not run | not run | - | - |\n"),
+            "{text}"
+        );
         assert!(text.ends_with("\n- 6.12: did not boot\n"), "{text}");
     }
 
