@@ -121,6 +121,7 @@ impl Stats {
             rejected: count(&self.rejected),
             failures: count(&self.failures),
             failing: self.trouble.load().as_ref().map(|reason| reason.as_ref().clone()),
+            certificates: Vec::new(),
         }
     }
 }

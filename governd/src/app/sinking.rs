@@ -67,6 +67,7 @@ pub fn tell(recorder: Recorder) -> Tell {
             Weight::Refused => tracing::warn!(what, who, detail, count, "refused"),
             Weight::News => tracing::info!(what, who, detail, "of a host"),
             Weight::Own => tracing::info!(what, detail, "of the sink"),
+            Weight::Soon => tracing::warn!(what, detail, "of the sink"),
         }
         recorder.record(Record::Finding(finding(&notice)));
     })
@@ -79,6 +80,7 @@ fn finding(notice: &Notice) -> Finding {
         Weight::Refused => ("sink-refused".to_owned(), SEVERITY_MEDIUM),
         Weight::News => (format!("host-{what}"), SEVERITY_INFORMATIONAL),
         Weight::Own => (format!("sink-{what}"), SEVERITY_LOW),
+        Weight::Soon => (format!("sink-{what}"), SEVERITY_MEDIUM),
     };
     Finding {
         uid: format!("{kind}/{what}/{who}").into(),
@@ -109,6 +111,7 @@ mod tests {
             (Weight::Refused, "malformed", "sink-refused", 3),
             (Weight::News, "late", "host-late", 1),
             (Weight::Own, "keys", "sink-keys", 2),
+            (Weight::Soon, "certificate", "sink-certificate", 3),
         ];
         for (weight, what, ..) in rows {
             let (who, detail) = ("web-1".to_owned(), "it is so".to_owned());

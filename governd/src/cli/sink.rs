@@ -245,7 +245,7 @@ impl Run {
                 tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
                     .map_err(|error| Failure::plain(Exit::Environment, error))?;
             let counts = Arc::<Counts>::default();
-            let source = OfSink::new(self.place.dir.clone(), Arc::clone(&counts));
+            let source = OfSink::new(self.place.dir.clone(), Arc::clone(&counts), authority.ends());
             for metrics in &self.metrics {
                 let served = metrics::Server::bind(metrics).map_err(|error| {
                     let hint = "name another address or socket with --metrics";
@@ -285,6 +285,9 @@ impl Hosts {
         let store = self.place.store()?;
         let (hosts, findings) = (store.hosts().map_err(failed)?, store.findings().map_err(failed)?);
         let now_s = now_s();
+        for warning in self.place.authority()?.ends().iter().filter_map(|end| end.warning(now_s)) {
+            printer.note(format_args!("{warning}"));
+        }
         let mut table = Table::default();
         for host in &hosts {
             let found: Vec<_> = findings.iter().filter(|found| found.host == host.name).collect();

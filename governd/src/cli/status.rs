@@ -154,6 +154,8 @@ fn losses_and_log(report: &StatusReport) -> Vec<(&'static str, Tone, String)> {
     for exporter in &report.exporters {
         let (tone, text) = exporter_line(exporter);
         facts.push(("exporter", tone, text));
+        let warnings = exporter.certificates.iter().filter_map(|each| each.warning.clone());
+        facts.extend(warnings.map(|warning| ("certificate", Tone::Bad, warning)));
     }
     facts
 }

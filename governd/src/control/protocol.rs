@@ -441,6 +441,20 @@ pub struct ExporterStatus {
     pub failures: u64,
     /// Why the latest attempt failed, until one succeeds.
     pub failing: Option<String>,
+    /// Of the way to the sink: the certificates that it needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate that a host's way to its sink needs.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CertificateStatus {
+    /// `host`, `server` or `authority`.
+    pub whose: String,
+    /// Seconds until it ends.
+    pub left_s: u64,
+    /// What to do, once that is near.
+    pub warning: Option<String>,
 }
 
 /// Why a destination is or is not reachable.

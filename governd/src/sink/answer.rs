@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode, body::Bytes, header::CONTENT_TYPE};
 use serde::Serialize;
 
 use super::wire::Refused;
+use crate::audit::witness::Refusal;
 
 const JSON: &str = "application/json";
 
@@ -36,6 +37,11 @@ impl Answer {
         Self::refused(StatusCode::BAD_REQUEST, "malformed", error)
     }
 
+    /// To a batch that does not go on from what is known.
+    pub(super) fn unfit(refusal: &Refusal) -> Self {
+        Self::refused(status(refusal), refusal.word(), refusal)
+    }
+
     pub(super) fn certificate() -> Self {
         let error = "this needs a certificate of the sink; enroll with a token";
         Self::refused(StatusCode::FORBIDDEN, "certificate", &error)
@@ -53,5 +59,17 @@ impl From<Answer> for Response<Full<Bytes>> {
         *response.status_mut() = answer.status;
         response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(JSON));
         response
+    }
+}
+
+const fn status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Bounds { .. } | Refusal::Behind { .. } => StatusCode::BAD_REQUEST,
+        Refusal::Gap { .. }
+        | Refusal::Lost { .. }
+        | Refusal::Rewind { .. }
+        | Refusal::Fork { .. }
+        | Refusal::Root { .. } => StatusCode::CONFLICT,
+        Refusal::Note(_) | Refusal::Key { .. } => StatusCode::FORBIDDEN,
     }
 }

@@ -24,7 +24,11 @@ use rustls::{
 };
 
 pub use self::change::{begin, finish};
-use super::{files, wire::SinkKeys};
+use super::{
+    files,
+    validity::{End, Whose},
+    wire::SinkKeys,
+};
 use crate::audit::{
     checkpoint::SEED_BYTES,
     cosign::{Cosigner, Cosigners},
@@ -115,6 +119,7 @@ pub struct Authority {
     keys: SinkKeys,
     digest: String,
     server: Arc<ServerConfig>,
+    ends: Vec<End>,
 }
 
 /// What signs certificates.
@@ -199,7 +204,7 @@ pub fn create(directory: &Path, names: &[String]) -> Result<(), AuthorityError> 
     let ca = Ca::new(KeyPair::generate()?)?;
     put(directory, WITNESS_KEY, &Cosigners::from(cosigner).secret())?;
     put(directory, CA_CERTIFICATE, &ca.certificate)?;
-    put_server(directory, &ca.issuer, names)?;
+    put_server(directory, &ca.issuer, names, SERVER_DAYS)?;
     // The last: with it, a sink is there.
     put(directory, CA_KEY, &ca.text())
 }
@@ -210,7 +215,16 @@ pub fn create(directory: &Path, names: &[String]) -> Result<(), AuthorityError> 
 /// # Errors
 /// If there is no sink in the directory, or files cannot be written.
 pub fn replace_server(directory: &Path, names: &[String]) -> Result<(), AuthorityError> {
-    put_server(directory, &Authority::open(directory)?.current.issuer, names)
+    replace_server_for(directory, names, SERVER_DAYS)
+}
+
+/// The same for so many days from now.
+pub(crate) fn replace_server_for(
+    directory: &Path,
+    names: &[String],
+    days: i64,
+) -> Result<(), AuthorityError> {
+    put_server(directory, &Authority::open(directory)?.current.issuer, names, days)
 }
 
 fn file(directory: &Path, name: &str) -> PathBuf {
@@ -226,8 +240,9 @@ fn put_server(
     directory: &Path,
     issuer: &Issuer<'_, KeyPair>,
     names: &[String],
+    days: i64,
 ) -> Result<(), AuthorityError> {
-    let (certificate, key) = server_pair(issuer, names)?;
+    let (certificate, key) = server_pair(issuer, names, days)?;
     // Both in one step; the file of the key alone is what earlier versions read.
     put(directory, SERVER_CERTIFICATE, &format!("{certificate}{key}"))?;
     put(directory, SERVER_KEY, &key)
@@ -255,9 +270,10 @@ fn cosigners(directory: &Path) -> Result<Cosigners, AuthorityError> {
 fn server_pair(
     issuer: &Issuer<'_, KeyPair>,
     names: &[String],
+    days: i64,
 ) -> Result<(String, String), AuthorityError> {
     let name = names.first().map_or(CA_NAME, String::as_str);
-    let mut parameters = leaf_parameters(name, SERVER_DAYS, ExtendedKeyUsagePurpose::ServerAuth);
+    let mut parameters = leaf_parameters(name, days, ExtendedKeyUsagePurpose::ServerAuth);
     parameters.subject_alt_names =
         names.iter().map(|name| alternative(name)).collect::<Result<_, _>>()?;
     let key = KeyPair::generate()?;
@@ -291,7 +307,13 @@ impl Authority {
             Err(_) => read(directory, SERVER_KEY)?,
         };
         let server = server_config(&keys.ca, &chain, &key).map_err(AuthorityError::Tls)?;
-        Ok(Self { current, next, cosigners, keys, digest, server: Arc::new(server) })
+        let ends = [
+            End::of_pem(Whose::Authority, &current.certificate),
+            next.as_ref().and_then(|next| End::of_pem(Whose::NextAuthority, &next.certificate)),
+            End::of_pem(Whose::Server, &chain),
+        ];
+        let (server, ends) = (Arc::new(server), ends.into_iter().flatten().collect());
+        Ok(Self { current, next, cosigners, keys, digest, server, ends })
     }
 
     /// What hosts trust this sink by.
@@ -312,6 +334,11 @@ impl Authority {
     /// What cosigns checkpoints.
     pub fn cosigners(&self) -> &Cosigners {
         &self.cosigners
+    }
+
+    /// When its certificates end; those of hosts they know themselves.
+    pub fn ends(&self) -> &[End] {
+        &self.ends
     }
 
     /// For the server's connections.

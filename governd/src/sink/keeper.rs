@@ -22,13 +22,13 @@ use super::{
     store::{
         AppendError, Arrival, Certificate, EnrollError, Host, ITSELF, SILENT, Store, StoreError,
     },
+    validity,
     wire::{Appended, Enroll, Enrolled, IDLE_S, Renew, State},
 };
 use crate::audit::{
     checkpoint::Verifier,
     keys::Keys,
     tree::{Frontier, Hash},
-    witness::Refusal,
 };
 
 /// Calls that wait.
@@ -39,6 +39,9 @@ const GROUP_MAX: usize = 64;
 const SILENT_S: u64 = IDLE_S * 5 / 2;
 /// How often findings that are long over are deleted, in seconds.
 const FORGET_S: u64 = 3_600;
+
+/// The word for a certificate of the sink that ends.
+const CERTIFICATE: &str = "certificate";
 
 pub(super) type Fingerprint = Option<[u8; 32]>;
 
@@ -115,6 +118,8 @@ pub(super) struct Keeper {
     started_s: u64,
     /// When findings that are long over were deleted, in seconds since 1970.
     forgot_s: u64,
+    /// When it was said that certificates end, in seconds since 1970.
+    warned_s: u64,
     counts: Arc<Counts>,
 }
 
@@ -137,6 +142,7 @@ impl Keeper {
             refusals,
             started_s: now_s(),
             forgot_s: 0,
+            warned_s: 0,
             counts,
         }
     }
@@ -387,7 +393,7 @@ impl Keeper {
                 if refusal.is_alarming() {
                     self.alarm(&host, refusal.word(), &refusal.to_string())?;
                 }
-                Ok(Answer::refused(status(&refusal), refusal.word(), &refusal))
+                Ok(Answer::unfit(&refusal))
             }
         }
     }
@@ -445,6 +451,13 @@ impl Keeper {
                 self.alarm(&host, SILENT, &detail)?;
             }
         }
+        if now_s.saturating_sub(self.warned_s) >= validity::AGAIN_S {
+            self.warned_s = now_s;
+            let authority = Arc::clone(&self.authority);
+            for warning in authority.ends().iter().filter_map(|end| end.warning(now_s)) {
+                self.say(Weight::Soon, CERTIFICATE, ITSELF, warning);
+            }
+        }
         if now_s.saturating_sub(self.forgot_s) >= FORGET_S {
             self.forgot_s = now_s;
             let count = self.store.forget_findings(now_s)?;
@@ -465,18 +478,6 @@ fn time(seconds: u64) -> String {
 fn tree(size: u64, peaks: &[String]) -> Option<Frontier> {
     let peak = |text: &String| Hash::try_from(BASE64.decode(text).ok()?).ok();
     Frontier::new(size, peaks.iter().map(peak).collect::<Option<_>>()?)
-}
-
-const fn status(refusal: &Refusal) -> StatusCode {
-    match refusal {
-        Refusal::Bounds { .. } | Refusal::Behind { .. } => StatusCode::BAD_REQUEST,
-        Refusal::Gap { .. }
-        | Refusal::Lost { .. }
-        | Refusal::Rewind { .. }
-        | Refusal::Fork { .. }
-        | Refusal::Root { .. } => StatusCode::CONFLICT,
-        Refusal::Note(_) | Refusal::Key { .. } => StatusCode::FORBIDDEN,
-    }
 }
 
 fn failed(error: &StoreError) -> Answer {
@@ -507,6 +508,31 @@ mod tests {
         let tell: Tell = Arc::new(move |notice| told.send(notice).unwrap());
         let keeper = Keeper::new(store, authority, tell, Arc::default(), Arc::default());
         (directory, keeper, notices)
+    }
+
+    #[test]
+    fn it_is_said_once_a_day_that_a_certificate_ends() {
+        let (directory, mut keeper, notices) = keeper();
+        let names = ["127.0.0.1".to_owned()];
+        authority::replace_server_for(directory.path(), &names, 20).unwrap();
+        keeper.authority = Arc::new(Authority::open(directory.path()).unwrap());
+        let now_s = now_s();
+        for after_s in [0, 10, validity::AGAIN_S - 1, validity::AGAIN_S, validity::AGAIN_S + 9] {
+            keeper.look(now_s + after_s).unwrap();
+        }
+        keeper.tell_all();
+        let told: Vec<Notice> =
+            notices.try_iter().filter(|notice| notice.weight == Weight::Soon).collect();
+        let said: Vec<&str> = told.iter().map(|notice| notice.detail.as_str()).collect();
+        let [first, second] = said.as_slice() else { panic!("{said:?}") };
+        assert!(first.starts_with("the sink's certificate ends in 19 days, at "), "{first}");
+        assert!(second.starts_with("the sink's certificate ends in 18 days, at "), "{second}");
+        // One that is made anew is none of those.
+        authority::replace_server(directory.path(), &names).unwrap();
+        keeper.authority = Arc::new(Authority::open(directory.path()).unwrap());
+        keeper.look(now_s + 2 * validity::AGAIN_S).unwrap();
+        keeper.tell_all();
+        assert!(notices.try_iter().all(|notice| notice.weight != Weight::Soon));
     }
 
     #[test]

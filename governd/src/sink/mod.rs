@@ -18,4 +18,5 @@ pub mod server;
 mod shares;
 pub mod store;
 pub mod tiles;
+pub mod validity;
 pub mod wire;

@@ -28,6 +28,8 @@ pub enum Weight {
     News,
     /// Somebody changed something about the sink itself.
     Own,
+    /// The sink will not go on as it does unless somebody sees to it.
+    Soon,
 }
 
 /// Takes notices; it must not wait.

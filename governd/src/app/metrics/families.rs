@@ -128,6 +128,15 @@ pub(super) fn gauges(
     Family { name, help, values: Values::Gauges(samples.collect()) }
 }
 
+/// How long certificates of the sink, and for it, are valid still, by whose they are.
+pub(super) fn certificates<'a>(left_s: impl IntoIterator<Item = (&'a str, u64)>) -> Family {
+    gauges(
+        "sink_certificate_seconds",
+        "Seconds until a certificate ends, by whose it is",
+        left_s.into_iter().map(|(whose, left_s)| (vec![("certificate", whose.to_owned())], left_s)),
+    )
+}
+
 /// 1 where there is a reason for trouble.
 fn trouble(reason: Option<&String>) -> u64 {
     u64::from(reason.is_some())
@@ -271,5 +280,9 @@ fn of_exporters(report: &StatusReport) -> Vec<Family> {
             "1 while nothing is delivered",
             of(|exporter| trouble(exporter.failing.as_ref())),
         ),
+        certificates(report.exporters.iter().flat_map(|exporter| {
+            let certificates = exporter.certificates.iter();
+            certificates.map(|certificate| (certificate.whose.as_str(), certificate.left_s))
+        })),
     ]
 }

@@ -9,12 +9,13 @@ use std::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    families::{Family, counter, counters, encode, gauge, gauges},
+    families::{Family, certificates, counter, counters, encode, gauge, gauges},
     server::Source,
 };
 use crate::sink::{
     counts::{Counted, Counts},
     store::{Found, Host, Store},
+    validity::End,
 };
 
 /// Where they come from.
@@ -22,12 +23,13 @@ use crate::sink::{
 pub struct OfSink {
     directory: PathBuf,
     counts: Arc<Counts>,
+    ends: Vec<End>,
 }
 
 impl OfSink {
-    /// Of the sink in a directory, whose server counts.
-    pub fn new(directory: PathBuf, counts: Arc<Counts>) -> Self {
-        Self { directory, counts }
+    /// Of the sink in a directory, whose server counts, and whose certificates end.
+    pub fn new(directory: PathBuf, counts: Arc<Counts>, ends: &[End]) -> Self {
+        Self { directory, counts, ends: ends.to_vec() }
     }
 }
 
@@ -40,7 +42,10 @@ impl Source for OfSink {
         });
         let (hosts, found) = looked.await.ok()??;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        encode(families(&counted, &hosts, &found, now), None).ok()
+        let mut all = families(&counted, &hosts, &found, now);
+        let ends = self.ends.iter().map(|end| (end.whose.word(), end.left_s(now)));
+        all.push(certificates(ends));
+        encode(all, None).ok()
     }
 }
 
@@ -88,7 +93,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::audit::checkpoint::Signer;
+    use crate::{
+        audit::checkpoint::Signer,
+        sink::authority::{self, Authority},
+    };
 
     const DASHBOARD: &str = include_str!("../../../../deploy/grafana/governd-sink.json");
 
@@ -105,7 +113,10 @@ mod tests {
         let counts = Arc::<Counts>::default();
         ["fork", "busy", "fork"].into_iter().for_each(|what| counts.refused(what));
         counts.stored(12, 345);
-        let text = OfSink::new(directory.path().to_owned(), counts).text().await.unwrap();
+        authority::create(directory.path(), &["127.0.0.1".to_owned()]).unwrap();
+        let ends = Authority::open(directory.path()).unwrap().ends().to_vec();
+        let source = OfSink::new(directory.path().to_owned(), counts, &ends);
+        let text = source.text().await.unwrap();
         for line in [
             "governd_sink_refused_total{what=\"fork\"} 2",
             "governd_sink_refused_total{what=\"busy\"} 1",
@@ -116,6 +127,13 @@ mod tests {
             assert!(text.lines().any(|each| each == line), "{line} is not in {text}");
         }
         assert!(text.contains("governd_sink_host_silence_seconds{host=\"web-1\"}"));
+        // Ten years and five, less the part of today that is over.
+        for (whose, days) in [("authority", 3_650.0), ("server", 1_825.0)] {
+            let name = format!("governd_sink_certificate_seconds{{certificate=\"{whose}\"}} ");
+            let left_s = text.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+            let left: f64 = left_s.parse::<f64>().unwrap() / 86_400.0;
+            assert!(left > days - 2.0 && left <= days, "{whose}: {left} days");
+        }
         let words = DASHBOARD.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let asked: BTreeSet<&str> = words.filter(|word| word.starts_with("governd_")).collect();
         let lines = text.lines().filter(|line| !line.starts_with('#'));

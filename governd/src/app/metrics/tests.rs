@@ -31,7 +31,8 @@ fn report() -> Value {
                 "durable": 40, "queued": 9,
                 "commits": {"sum_s": 1.5, "counts": [[0.001, 3], [0.01, 4]], "longer": 1}},
         "exporters": [{"name": "siem", "kind": "syslog", "delivered": 11, "behind": 12,
-                       "missed": 13, "rejected": 14, "failures": 15, "failing": "refused"}],
+                       "missed": 13, "rejected": 14, "failures": 15, "failing": "refused",
+                       "certificates": [{"whose": "server", "left_s": 77, "warning": null}]}],
         "events": {"read": 1_000, "malformed": 1},
         "tables": [{"name": "tasks", "entries": 3, "entries_max": 65_536}],
     })
@@ -67,6 +68,7 @@ fn a_report_is_told_in_openmetrics() {
         "governd_log_commit_seconds_bucket{le=\"+Inf\"} 8",
         "governd_log_commit_seconds_count 8",
         "governd_exporter_behind_records{exporter=\"siem\",kind=\"syslog\"} 12.0",
+        "governd_sink_certificate_seconds{certificate=\"server\"} 77.0",
         "governd_exporter_failing{exporter=\"siem\",kind=\"syslog\"} 1.0",
     ] {
         assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");

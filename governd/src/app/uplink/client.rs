@@ -18,7 +18,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::sink::wire::Refused;
+use crate::sink::{
+    validity::{End, Whose},
+    wire::Refused,
+};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,11 +60,14 @@ pub struct Client {
     name: ServerName<'static>,
     address: String,
     open: Option<Open>,
+    /// When the certificate ends that the sink showed last.
+    server: Option<End>,
 }
 
 struct Open {
     sender: http2::SendRequest<Full<Bytes>>,
     connection: JoinHandle<()>,
+    server: Option<End>,
 }
 
 impl Drop for Open {
@@ -85,7 +91,12 @@ impl Client {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let tls = TlsConnector::from(Arc::new(config(ca, own)?));
-        Ok(Self { runtime, tls, name, address, open: None })
+        Ok(Self { runtime, tls, name, address, open: None, server: None })
+    }
+
+    /// When the certificate ends that the sink showed last, if it showed any.
+    pub(super) const fn server(&self) -> Option<End> {
+        self.server
     }
 
     /// Asks for something.
@@ -111,7 +122,7 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, Trouble> {
-        let Self { runtime, tls, name, address, open } = self;
+        let Self { runtime, tls, name, address, open, server } = self;
         let before = open.take().filter(|open| !open.sender.is_closed());
         let asked = runtime.block_on(async {
             let mut open = match before {
@@ -130,6 +141,7 @@ impl Client {
             Ok::<_, String>((open, answer))
         });
         let (before, (is_success, body)) = asked.map_err(Trouble::Unreachable)?;
+        *server = before.server;
         *open = Some(before);
         let unreadable = |error: serde_json::Error| Trouble::Unreachable(error.to_string());
         if is_success {
@@ -148,6 +160,8 @@ async fn connect(
     let stream = TcpStream::connect(address).await.map_err(|error| text(&error))?;
     stream.set_nodelay(true).map_err(|error| text(&error))?;
     let stream = tls.connect(name, stream).await.map_err(|error| text(&error))?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let server = shown.and_then(|shown| End::of(Whose::Server, shown));
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(ALIVE_INTERVAL)
@@ -160,7 +174,7 @@ async fn connect(
             tracing::debug!(%error, "the connection to the sink ended");
         }
     });
-    Ok(Open { sender, connection })
+    Ok(Open { sender, connection, server })
 }
 
 /// Whether the answer is one of success, and its body.

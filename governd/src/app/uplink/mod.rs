@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL},
@@ -25,17 +26,18 @@ use base64::{
 use serde::{Deserialize, Serialize};
 
 use self::{client::Client, place::Place, worker::Worker};
-use super::{exporting::Stats, journal::Journal, trial_sink::TrialSink};
+use super::{clock, exporting::Stats, journal::Journal, trial_sink::TrialSink};
 use crate::{
     audit::{
         cosign::{CosignError, Witnesses},
         keys::KeysError,
         log::{self, Disk, Progress, ReadError},
     },
-    control::protocol::ExporterStatus,
+    control::protocol::{CertificateStatus, ExporterStatus},
     sink::{
         authority::{self, AuthorityError},
         files,
+        validity::End,
         wire::{self, Enroll, Enrolled},
     },
 };
@@ -54,6 +56,10 @@ const WITNESS: &str = "witness.pub";
 const RECEIPT: &str = "receipt";
 /// What the sink is called among the exporters.
 const KIND: &str = "sink";
+const SECOND_MS: u64 = 1_000;
+
+/// When the certificates end that the way to the sink needs; its thread writes, others read.
+type Ends = ArcSwap<Vec<End>>;
 
 /// What a token says, before it is encoded.
 #[derive(Debug, Deserialize, Serialize)]
@@ -213,6 +219,7 @@ fn read(directory: &Path, name: &str) -> Result<String, UplinkError> {
 /// A thread that sends; it ends with this value, at the latest when its request does.
 pub struct Uplink {
     stats: Arc<Stats>,
+    ends: Arc<Ends>,
     progress: Progress,
     /// Where the sink is part of this process.
     trial: Option<TrialSink>,
@@ -270,13 +277,15 @@ impl Uplink {
             return Ok(None);
         };
         let (stats, progress) = (Arc::<Stats>::default(), journal.progress());
-        let worker = Worker::new(place, journal, idle, Arc::clone(&stats));
+        let ends = Arc::new(Ends::from_pointee(place.ends()));
+        let shared = (Arc::clone(&stats), Arc::clone(&ends));
+        let worker = Worker::new(place, journal, idle, shared);
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("uplink".to_owned());
         thread
             .spawn(move || worker.run(&stopped))
             .map_err(|source| UplinkError::File { path: directory, source })?;
-        Ok(Some(Self { stats, progress, trial, _stop: stop }))
+        Ok(Some(Self { stats, ends, progress, trial, _stop: stop }))
     }
 
     /// Where the sink has its records, where it is part of this process.
@@ -286,7 +295,15 @@ impl Uplink {
 
     /// How it fares: as an exporter whose receiver is the sink.
     pub(super) fn status(&self) -> ExporterStatus {
-        self.stats.status(KIND, KIND, &self.progress)
+        let now_s = clock::now_ms() / SECOND_MS;
+        let ends = self.ends.load();
+        let certificates = ends.iter().map(|end| CertificateStatus {
+            whose: end.whose.word().to_owned(),
+            left_s: end.left_s(now_s),
+            warning: end.warning(now_s),
+        });
+        let certificates = certificates.collect();
+        ExporterStatus { certificates, ..self.stats.status(KIND, KIND, &self.progress) }
     }
 }
 

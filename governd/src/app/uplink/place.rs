@@ -18,6 +18,7 @@ use crate::{
     audit::cosign::Witnesses,
     sink::{
         authority, files,
+        validity::{End, Whose},
         wire::{Enrolled, Renew, SinkKeys},
     },
 };
@@ -28,6 +29,8 @@ pub(super) struct Place {
     ca: String,
     pub(super) witnesses: Witnesses,
     pub(super) client: Client,
+    /// When the host's certificate ends.
+    own: Option<End>,
 }
 
 impl Place {
@@ -43,7 +46,14 @@ impl Place {
         let witnesses = Witnesses::parse(&read(&directory, WITNESS)?)?;
         let (ca, identity) = (read(&directory, CA)?, read(&directory, IDENTITY)?);
         let client = connection(&sink, &ca, &identity).map_err(UplinkError::Tls)?;
-        Ok(Some(Self { directory, sink, ca, witnesses, client }))
+        let own = End::of_pem(Whose::Host, &identity);
+        Ok(Some(Self { directory, sink, ca, witnesses, client, own }))
+    }
+
+    /// When the certificates end that the way to the sink needs, as far as is known.
+    pub(super) fn ends(&self) -> Vec<End> {
+        let authority = End::of_pem(Whose::Authority, &self.ca);
+        [self.own, self.client.server(), authority].into_iter().flatten().collect()
     }
 
     pub(super) fn receipt(&self) -> PathBuf {
@@ -96,7 +106,7 @@ impl Place {
         let identity = answer.certificate + &key;
         let client = connection(&self.sink, &self.ca, &identity)?;
         write(&self.directory.join(IDENTITY), &identity)?;
-        self.client = client;
+        (self.client, self.own) = (client, End::of_pem(Whose::Host, &identity));
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use super::{
     enroll, receipt, token,
 };
 
+mod ending;
 mod hostile;
 mod kills;
 mod replacing;

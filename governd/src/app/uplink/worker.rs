@@ -13,23 +13,25 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 use super::{
+    Ends,
     client::{Client, Trouble},
     place::Place,
 };
 use crate::{
     app::{
-        backoff,
+        backoff, clock, discovery,
         exporting::Stats,
         journal::{Journal, Recorder},
     },
     audit::{
         keys::Handover,
         log::{Disk, Note, Notes, Progress, Reader, Values, beginning},
-        record::{Control, Record, Ruling},
+        record::{Control, Finding, Record, Ruling},
         tree::Frontier,
     },
     sink::{
         files, pack,
+        validity::{self, Whose},
         wire::{self, Appended, Enrolled, Head, SinkKeys, State},
     },
 };
@@ -38,6 +40,7 @@ use crate::{
 const POLL: Duration = Duration::from_millis(500);
 /// How often it is tried to renew a certificate, or to learn the sink's keys once that failed.
 const RENEW_INTERVAL: Duration = Duration::from_secs(3_600);
+const SECOND_MS: u64 = 1_000;
 
 pub(super) struct Worker {
     place: Place,
@@ -58,10 +61,18 @@ pub(super) struct Worker {
     recorder: Recorder,
     attempts: u32,
     stats: Arc<Stats>,
+    ends: Arc<Ends>,
+    /// When it was said of a certificate that it ends, and which that was.
+    warned: HashMap<Whose, Instant>,
 }
 
 impl Worker {
-    pub(super) fn new(place: Place, journal: &Journal, idle: Duration, stats: Arc<Stats>) -> Self {
+    pub(super) fn new(
+        place: Place,
+        journal: &Journal,
+        idle: Duration,
+        (stats, ends): (Arc<Stats>, Arc<Ends>),
+    ) -> Self {
         let directory = journal.directory().to_owned();
         Self {
             place,
@@ -78,6 +89,8 @@ impl Worker {
             recorder: journal.recorder(),
             attempts: 0,
             stats,
+            ends,
+            warned: HashMap::new(),
         }
     }
 
@@ -91,6 +104,9 @@ impl Worker {
                 Ok(false) => POLL,
                 Err(reason) => self.failed(&reason),
             };
+            if !wait.is_zero() {
+                self.look_at_ends();
+            }
             if stop.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
@@ -265,6 +281,25 @@ impl Worker {
         if renew {
             self.renew(!keys.is_empty());
         }
+    }
+
+    /// Certificates that end soon are said while there is time to see to it.
+    fn look_at_ends(&mut self) {
+        let ends = self.place.ends();
+        let now_s = clock::now_ms() / SECOND_MS;
+        for end in &ends {
+            let last = self.warned.get(&end.whose);
+            let is_said = last.is_some_and(|last| last.elapsed().as_secs() < validity::AGAIN_S);
+            let Some(warning) = end.warning(now_s).filter(|_| !is_said) else {
+                continue;
+            };
+            self.warned.insert(end.whose, Instant::now());
+            tracing::warn!(warning, "a certificate ends");
+            let uid = format!("sink-certificate/{}", end.whose.word()).into();
+            let finding = discovery::trouble("sink-certificate", &warning, Vec::new());
+            self.recorder.record(Record::Finding(Finding { uid, ..finding }));
+        }
+        self.ends.store(Arc::new(ends));
     }
 
     fn learn(&mut self, digest: &str) {

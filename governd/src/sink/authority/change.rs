@@ -10,8 +10,8 @@ use std::{fs, io, path::Path};
 use rcgen::KeyPair;
 
 use super::{
-    Authority, AuthorityError, CA_CERTIFICATE, CA_KEY, Ca, NEXT, WITNESS_KEY, cosigners, file,
-    new_cosigner, put, put_server,
+    Authority, AuthorityError, CA_CERTIFICATE, CA_KEY, Ca, NEXT, SERVER_DAYS, WITNESS_KEY,
+    cosigners, file, new_cosigner, put, put_server,
 };
 
 /// Makes the next authority and the next key that cosigns. A sink has both beside those it had,
@@ -42,7 +42,7 @@ pub fn finish(directory: &Path, names: &[String]) -> Result<(), AuthorityError> 
     let Some(next) = Authority::open(directory)?.next else {
         return Err(AuthorityError::NotChanging(directory.to_owned()));
     };
-    put_server(directory, &next.issuer, names)?;
+    put_server(directory, &next.issuer, names, SERVER_DAYS)?;
     put(directory, WITNESS_KEY, &cosigners(directory)?.finish().secret())?;
     put(directory, CA_KEY, &next.text())?;
     put(directory, CA_CERTIFICATE, &next.certificate)?;
