@@ -183,6 +183,8 @@ pub mod program {
     pub const SKB_ANSWER_TCP: &str = "skb_answer_tcp";
     /// `cgroup_skb/egress`, called by `skb_egress`: the names in a connection's first bytes.
     pub const SKB_HELLO: &str = "skb_hello";
+    /// `cgroup_skb/egress`, called by `skb_egress`: hellos of agents that nobody registered.
+    pub const SKB_NOTE: &str = "skb_note";
     /// `cgroup_skb/egress`, called by `skb_egress`: what sockets send where a rule allows QUIC.
     pub const SKB_QUIC: &str = "skb_quic";
     /// `cgroup_skb/egress`, called by `skb_egress`: packets to where their socket is not connected.
@@ -224,7 +226,7 @@ pub mod program {
     pub const PATH_SEND: &str = "path_send";
 
     /// All of them.
-    pub const ALL: [&str; 31] = [
+    pub const ALL: [&str; 32] = [
         CONNECT4,
         CONNECT6,
         SENDMSG4,
@@ -237,6 +239,7 @@ pub mod program {
         SKB_QUERY_TCP,
         SKB_ANSWER_TCP,
         SKB_HELLO,
+        SKB_NOTE,
         SKB_QUIC,
         SKB_ELSEWHERE,
         CONNECT_UNIX,
@@ -273,11 +276,13 @@ pub mod tail {
     pub const QUIC: u32 = 3;
     /// At egress, [`program::SKB_ELSEWHERE`].
     pub const ELSEWHERE: u32 = 4;
+    /// At egress, [`program::SKB_NOTE`].
+    pub const NOTE: u32 = 5;
     /// At ingress, [`program::SKB_ANSWER_TCP`].
     pub const ANSWER_TCP: u32 = 0;
 
     /// Places of the egress array.
-    pub const EGRESS_LEN: usize = 5;
+    pub const EGRESS_LEN: usize = 6;
     /// Places of the ingress array.
     pub const INGRESS_LEN: usize = 1;
 
@@ -288,6 +293,7 @@ pub mod tail {
         (map::TAILS, QUERY_TCP, program::SKB_QUERY_TCP),
         (map::TAILS, QUIC, program::SKB_QUIC),
         (map::TAILS, ELSEWHERE, program::SKB_ELSEWHERE),
+        (map::TAILS, NOTE, program::SKB_NOTE),
         (map::INGRESS_TAILS, ANSWER_TCP, program::SKB_ANSWER_TCP),
     ];
 }

@@ -262,12 +262,21 @@ shared! {
 }
 
 shared! {
-    /// Marks of the processes of [`PIDS_PER_BLOCK`] consecutive ids: a byte is 1 while what the map
-    /// says is so of a process.
+    /// Marks of the processes of [`PIDS_PER_BLOCK`] consecutive ids: a byte is not 0 while what the
+    /// map says is so of a process.
     pub struct PidBlock {
         /// The marks.
         pub marks: [u8; PIDS_PER_BLOCK],
     }
+}
+
+/// Bits of a mark of the map of processes that programs have to look up.
+pub mod watch_flag {
+    /// It is tracked or lost.
+    pub const TRACKED: u8 = 1;
+    /// It is of an agent that nobody registered: what its connections say of themselves is told,
+    /// and no verdict depends on it.
+    pub const NOTED: u8 = 1 << 1;
 }
 
 shared! {
@@ -290,7 +299,8 @@ shared! {
         pub address: Address,
         /// Generation that the destination was last judged by; 0 if the socket is not connected.
         pub generation: u64,
-        /// What the bytes of the connection have still to prove: a [`crate::decide::Proof`].
+        /// What the bytes of the connection have still to prove: a [`crate::decide::Proof`], or
+        /// [`SocketOwner::NOTED`].
         pub stage: u8,
         /// Bits of [`socket_flag`].
         pub flags: u8,
@@ -353,6 +363,9 @@ impl SocketOwner {
     pub const UNCLASSIFIED: u32 = u32::MAX - 3;
     /// The generation of a destination that no policy judged: no policy has this one.
     pub const NOT_JUDGED: u64 = u64::MAX;
+
+    /// The stage of a connection whose bytes have nothing to prove, and are only noted.
+    pub const NOTED: u8 = u8::MAX;
 
     /// Whether a subject is an agent, or denied like one; not who is unregistered or unclassified.
     #[inline(always)]

@@ -141,6 +141,7 @@ pub(crate) fn go_on(
         0 if packet.is_dns(owner) => tail::QUERY,
         0 if is_quic => tail::QUIC,
         0 => return Outcome::Pass,
+        SocketOwner::NOTED => tail::NOTE,
         _ => tail::HELLO,
     };
     tails::leave_to(context, index, kind, owner, &packet.target())

@@ -39,25 +39,26 @@ use crate::{
     segment::Segment,
     skb::{Helper, copy, load_chunk, may_change},
     state::{self, End, Sender},
+    subject,
     tables::{HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, TAILS, View},
 };
 
-const RECORD_HANDSHAKE: u8 = 22;
+pub(crate) const RECORD_HANDSHAKE: u8 = 22;
 
 /// What is known of a connection's beginning.
 #[repr(C)]
 pub(crate) struct Beginning {
     /// The connection of the socket that it belongs to, see `SocketOwner::connects`.
-    connects: u32,
+    pub(crate) connects: u32,
     /// A [`NameSource`]; 0 before the first byte.
-    source: u32,
+    pub(crate) source: u32,
     /// Sequence number of the first byte that was not read.
-    next: u32,
+    pub(crate) next: u32,
     /// 1 once a SYN was seen.
-    has_syn: u32,
+    pub(crate) has_syn: u32,
     /// The name that was read, as the trie is asked for it.
     key: Key<NameKey>,
-    hello: Hello,
+    pub(crate) hello: Hello,
     talk: Conversation,
 }
 
@@ -67,8 +68,8 @@ pub(crate) struct HelloScratch {
     /// 1 while in use: a packet of another socket may interrupt this one.
     busy: u32,
     reserved: u32,
-    event: NameEvent,
-    chunk: Chunk,
+    pub(crate) event: NameEvent,
+    pub(crate) chunk: Chunk,
     pub(crate) initial: InitialEvent,
 }
 
@@ -147,7 +148,7 @@ fn judge_owned(context: &SkBuffContext, sender: Sender) -> Outcome {
 
 /// Forgets what belongs to an earlier connection of the socket.
 #[inline(always)]
-fn begin(beginning: &mut Beginning, owner: &SocketOwner, next: u32) {
+pub(crate) fn begin(beginning: &mut Beginning, owner: &SocketOwner, next: u32) {
     let connects = u32::from(owner.connects);
     if beginning.has_syn != 0 && beginning.connects == connects && beginning.source != 0 {
         // The same SYN again; data that it carried was read.
@@ -163,7 +164,11 @@ fn begin(beginning: &mut Beginning, owner: &SocketOwner, next: u32) {
 
 /// The state of the connection's beginning; with the SYN, it is made.
 #[inline(always)]
-fn beginning(context: &SkBuffContext, socket: *mut bpf_sock, is_new: bool) -> *mut Beginning {
+pub(crate) fn beginning(
+    context: &SkBuffContext,
+    socket: *mut bpf_sock,
+    is_new: bool,
+) -> *mut Beginning {
     if !is_new || state::is_replay() {
         return state::stored(context, socket, End::Sender, &HELLOS, &HELLO_FLOWS);
     }
@@ -199,10 +204,10 @@ fn set_of(key: &mut Key<NameKey>, view: &View) -> u32 {
 }
 
 /// What a run knows beside the connection.
-struct Run<'a> {
-    context: &'a SkBuffContext,
-    view: &'a View,
-    kind: u32,
+pub(crate) struct Run<'a> {
+    pub(crate) context: &'a SkBuffContext,
+    pub(crate) view: &'a View,
+    pub(crate) kind: u32,
 }
 
 impl Run<'_> {
@@ -321,7 +326,7 @@ impl Run<'_> {
         if decision.reason == Reason::Granted {
             owner.flags |= socket_flag::GRANTED;
         }
-        if SocketOwner::is_agent(subject) {
+        if SocketOwner::is_agent(subject) || subject::is_noted(owner.tgid) {
             self.report(owner, beginning, event, &decision, 0);
         }
         if is_plaintext {
@@ -399,7 +404,7 @@ impl Run<'_> {
     }
 
     #[inline(always)]
-    fn report(
+    pub(crate) fn report(
         &self,
         owner: &SocketOwner,
         beginning: &Beginning,
@@ -438,7 +443,7 @@ impl Run<'_> {
 
 const TLS_ADDRESS: u8 = TlsRefusal::Address as u8;
 const HTTP_ADDRESS: u8 = HttpRefusal::Address as u8;
-const SOURCE_TLS: u32 = NameSource::Tls as u32;
+pub(crate) const SOURCE_TLS: u32 = NameSource::Tls as u32;
 const SOURCE_HTTP: u32 = NameSource::Http as u32;
 
 /// Whether bytes were read that are or hold a name, and not a request's body.

@@ -45,6 +45,7 @@ mod local;
 mod lsm;
 mod memory;
 mod multipath;
+mod note;
 mod outcome;
 mod owner;
 mod process;
@@ -142,6 +143,13 @@ fn skb_answer_tcp(context: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 fn skb_hello(context: SkBuffContext) -> i32 {
     hello::judge(&context)
+}
+
+/// Called by `skb_egress`, and not attached: packets of connections of agents that nobody
+/// registered.
+#[cgroup_skb(egress)]
+fn skb_note(context: SkBuffContext) -> i32 {
+    note::read(&context)
 }
 
 /// Called by `skb_egress`, and not attached: what sockets send where a rule allows QUIC.

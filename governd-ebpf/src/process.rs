@@ -52,7 +52,7 @@ pub(crate) fn fork(context: &RawTracePointContext) {
         if subject::is_lost(tgid) {
             subject::mark_lost(child_tgid, true);
         } else {
-            subject::unwatch(child_tgid);
+            subject::begin(child_tgid, tgid);
         }
         return;
     };

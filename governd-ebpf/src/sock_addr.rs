@@ -163,7 +163,10 @@ fn judge_known(
     }
     // Nobody else's sockets need an owner, except those whose answers teach names or whose first
     // bytes count.
-    let wants_owner = who.subject != 0 || port == PORT_DNS || decision.proof != Proof::None;
+    let wants_owner = who.subject != 0
+        || port == PORT_DNS
+        || decision.proof != Proof::None
+        || socket.is_noted(who);
     if wants_owner && socket.own(who, address, view.generation, decision) == 0 && who.subject != 0 {
         *decision = Fault::SocketStorage(*decision).decision();
     }
@@ -212,6 +215,15 @@ impl Socket {
                 socket_type: ptr::read_volatile(&raw const (*sock_addr).type_),
             }
         }
+    }
+
+    /// Whether a hello may follow of an agent that nobody registered.
+    #[inline(always)]
+    fn is_noted(&self, who: &Who) -> bool {
+        self.port == PORT_HTTPS
+            && self.is_connect
+            && self.protocol == PROTOCOL_TCP
+            && subject::is_noted(who.tgid)
     }
 
     #[inline(always)]
@@ -301,6 +313,10 @@ impl Socket {
                 return 0;
             }
             stored.stage = if is_tcp { decision.proof as u8 } else { 0 };
+            if is_tcp && stored.stage == 0 && who.subject == 0 && self.port == PORT_HTTPS {
+                // Nothing else makes anybody an owner here who is nobody.
+                stored.stage = SocketOwner::NOTED;
+            }
             stored.connects = stored.connects.wrapping_add(1);
             stored.name_set = if decision.proof == Proof::None { decision.set } else { 0 };
             // Not QUIC's: another thread may send while this one connects.

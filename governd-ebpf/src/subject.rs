@@ -6,7 +6,7 @@
 //! is nobody's to let through.
 //!
 //! Nearly every process is neither, and a byte says so: it is set before a process comes into
-//! either map, and reset when the process ends.
+//! either map, and reset when the process ends. It is also set for who is noted.
 
 use core::ptr;
 
@@ -21,7 +21,7 @@ use governd_common::{
     decide::Tables,
     key::{BindingKey, CgroupKey, DelegationKey, ExeKey, SubjectKey, UidKey},
     limits::{CGROUP_DEPTH_MAX, PIDS_PER_BLOCK, SELECTORS_MAX},
-    table::{PidBlock, SelectorSet, SocketOwner, Task, newcomers, settings_flag},
+    table::{PidBlock, SelectorSet, SocketOwner, Task, newcomers, settings_flag, watch_flag},
     verdict::Loss,
 };
 
@@ -64,11 +64,23 @@ pub(crate) fn is_watched(tgid: u32) -> bool {
     WATCHED.get_ptr_mut(block_of(tgid)).is_none_or(|block| unsafe { *mark_in(block, tgid) } != 0)
 }
 
+/// Whether a process is of an agent that nobody registered, as user space says.
 #[inline(always)]
-fn watch(tgid: u32, watched: bool) {
+pub(crate) fn is_noted(tgid: u32) -> bool {
+    marks_of(tgid) & watch_flag::NOTED != 0
+}
+
+#[inline(always)]
+fn marks_of(tgid: u32) -> u8 {
+    // SAFETY: the index is masked to the block.
+    WATCHED.get_ptr_mut(block_of(tgid)).map_or(0, |block| unsafe { *mark_in(block, tgid) })
+}
+
+#[inline(always)]
+fn watch(tgid: u32, marks: u8) {
     if let Some(block) = WATCHED.get_ptr_mut(block_of(tgid)) {
         // SAFETY: the index is masked to the block; one byte belongs to one process.
-        unsafe { ptr::write_volatile(mark_in(block, tgid), u8::from(watched)) };
+        unsafe { ptr::write_volatile(mark_in(block, tgid), marks) };
     }
 }
 
@@ -198,7 +210,7 @@ extern "C" fn delegated(slot: u32, subject: u32, device: u32, inode: u64) -> u32
 /// Enters a process into the task map.
 #[inline(always)]
 pub(crate) fn track(tgid: u32, subject: u32, root: u32) -> Result<(), i32> {
-    watch(tgid, true);
+    watch(tgid, watch_flag::TRACKED);
     // SAFETY: the helper only reads the clock.
     let since_ns = unsafe { bpf_ktime_get_boot_ns() };
     let tracked = TASKS.insert(tgid, Task { subject, root, since_ns }, BPF_ANY as u64);
@@ -228,7 +240,7 @@ pub(crate) fn is_lost(tgid: u32) -> bool {
 #[inline(always)]
 pub(crate) fn mark_lost(tgid: u32, lost: bool) {
     if lost {
-        watch(tgid, true);
+        watch(tgid, watch_flag::TRACKED);
     }
     if let Some(block) = UNTRACKED.get_ptr_mut(block_of(tgid)) {
         // SAFETY: the index is masked to the block; one byte belongs to one process.
@@ -236,11 +248,18 @@ pub(crate) fn mark_lost(tgid: u32, lost: bool) {
     }
 }
 
-/// A process that is neither tracked nor lost: one that begins, or that ends.
+/// A process that is neither tracked nor lost: one that ends.
 #[inline(always)]
 pub(crate) fn unwatch(tgid: u32) {
     mark_lost(tgid, false);
-    watch(tgid, false);
+    watch(tgid, 0);
+}
+
+/// The same of one that begins, and is noted where its parent is.
+#[inline(always)]
+pub(crate) fn begin(tgid: u32, parent: u32) {
+    mark_lost(tgid, false);
+    watch(tgid, marks_of(parent) & watch_flag::NOTED);
 }
 
 /// For whom the answer to a query of the subject counts: for the whole host where the current

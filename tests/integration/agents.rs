@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("agents::an_agent_from_shadow_to_approved", an_agent_from_shadow_to_approved),
     ("agents::contacts_around_the_gateway_are_findings", contacts_around_the_gateway),
     ("agents::names_asked_for_out_of_sight_are_findings", names_out_of_sight),
+    ("agents::names_a_shadow_agent_hides_are_findings", names_a_shadow_agent_hides),
     ("agents::short_lived_processes_are_attributed", short_lived_processes_are_attributed),
     ("agents::the_inventory_survives_a_kill", the_inventory_survives_a_kill),
     ("agents::a_damaged_inventory_stops_nothing", a_damaged_inventory_stops_nothing),
@@ -588,6 +589,47 @@ fn names_out_of_sight(lab: &Lab) -> Result<()> {
         record::is_flow(each, policy::PYTHON, &site::MISTRAL.v4().to_string())
     })?;
     ensure!(is_one_of_its_kind(&place, "encrypted-hello")?, "told of a plain hello, too");
+    daemon.stop()?;
+    Ok(())
+}
+
+/// Contacts a model's API, and then, until its input ends, says hello to a resolver again and again
+/// and has a child say one that hides another. No connection is open for long.
+const HIDES: &str = "\
+import select, socket, ssl, subprocess, sys
+model, resolver, child = sys.argv[1:]
+socket.create_connection((model, 443)).close()
+print('ready', flush=True)
+while not select.select([sys.stdin], [], [], 0.2)[0]:
+    with socket.create_connection((resolver, 443)) as plain:
+        try: ssl.create_default_context().wrap_socket(plain, server_hostname=resolver)
+        except OSError: pass
+    subprocess.run([sys.executable, child, model], check=True, stdout=subprocess.DEVNULL)
+";
+
+/// The same of an agent that nobody registered, whose hellos prove nothing; and who is no agent may
+/// hide what he likes.
+fn names_a_shadow_agent_hides(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "shadow-hidden")?;
+    place.write_policy(&policy::host("monitor"))?;
+    let daemon = place.start()?;
+    let finished = client::python(lab, Family::V4, "ech.py").arg(site::LEFT.name).run()?;
+    ensure!(record::number(&client::report(&finished)?, "/record").is_some(), "{finished}");
+    let script = lab.tools().script("ech.py");
+    let mut hides = lab
+        .client(Family::V4, lab.tools().agent())
+        .args(["-c", HIDES, site::OPENAI.name, site::DOH.name])
+        .arg(&script)
+        .start()?;
+    hides.line(wait::PATIENCE, |line| line == "ready")?;
+    for (kind, host) in [("hidden-dns", site::DOH.name), ("encrypted-hello", site::OPENAI.name)] {
+        place.record(kind, |each| {
+            is_finding(each, kind) && record::text(each, "/finding_info/title").contains(host)
+        })?;
+        ensure!(is_one_of_its_kind(&place, kind)?, "{kind} of others, or twice");
+    }
+    hides.close_input();
+    hides.finish(wait::PATIENCE)?;
     daemon.stop()?;
     Ok(())
 }

@@ -6,6 +6,9 @@
 //! was last seen of it counts when it is gone; what is opened and closed between two looks is
 //! missed. It is told at the look after the first, when whatever a program reports of it has been
 //! read. Processes that are no agent's are not looked at.
+//!
+//! The programs are told who these agents' processes are, and then tell of their TLS hellos: where
+//! one leads by its own words, and whether another one is encrypted in it. That decides nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,13 +16,19 @@ use std::{
     sync::Arc,
 };
 
+use governd_common::{event::NameEvent, table::SocketOwner, verdict::Verdict};
+
 use super::{
     clock,
     discovery::Discovery,
     engine::{Engine, actor},
 };
 use crate::{
-    core::inventory::{Agent, Contact, EndpointSeen, Standing, Traffic},
+    audit::record::Actor,
+    core::{
+        inventory::{Agent, Contact, Standing, Traffic},
+        said,
+    },
     workload::sockets::open::Open,
 };
 
@@ -32,6 +41,8 @@ pub(super) struct Connections {
     open: HashMap<u64, Connection>,
     /// What was counted of those that are gone, by cookie.
     ended: HashMap<u64, Traffic>,
+    /// Processes (pid, start) whose hellos the programs tell of.
+    noted: HashSet<(u32, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,11 +98,67 @@ impl Engine {
         let Discovery { meter: Some(meter), inventory, .. } = &self.discovery else { return };
         let shadows = inventory.agents().filter(|agent| is_shadow(agent));
         let instances = shadows.flat_map(|agent| &agent.instances);
-        let pids: HashSet<u32> = instances
-            .map(|instance| instance.actor.process.pid)
-            .chain(subjects.keys().copied())
-            .collect();
+        let processes = instances.map(|instance| &instance.actor.process);
+        let shadows: HashSet<(u32, u64)> =
+            processes.map(|process| (process.pid, process.started_ns)).collect();
+        let pids = shadows.iter().map(|(pid, _)| *pid);
+        let pids: HashSet<u32> = pids.chain(subjects.keys().copied()).collect();
         meter.watch(pids.into_iter().collect());
+        self.note(shadows);
+    }
+
+    /// Has the programs tell of the hellos of processes, and of those that they start.
+    fn note(&mut self, processes: HashSet<(u32, u64)>) {
+        let noted = &mut self.discovery.connections.noted;
+        noted.retain(|process| processes.contains(process));
+        for process in processes {
+            if noted.contains(&process) {
+                continue;
+            }
+            match self.kernel.note(process.0) {
+                Ok(()) => {
+                    noted.insert(process);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "hellos of agents that nobody registered go unread");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What a connection said of itself; true if something was decided by it.
+    pub(super) fn discover_name(&mut self, event: &NameEvent, actor: &Actor) -> bool {
+        if is_noted(event) {
+            self.discover_hello(event, actor);
+            return false;
+        }
+        if event.has_ech != 0 {
+            self.discover_encrypted_hello(&said::flow(event), &said::said(event), actor);
+        }
+        true
+    }
+
+    /// What a connection of who is no registered agent said of itself.
+    fn discover_hello(&mut self, event: &NameEvent, actor: &Actor) {
+        let said = said::said(event);
+        let contact = Contact {
+            name: said.name.as_deref(),
+            address: IpAddr::from(event.address),
+            port: event.port,
+            is_denied: false,
+        };
+        let agent = self.discovery.inventory.agent_of(actor.process.pid);
+        let is_known = agent.is_some_and(|agent| knows(agent, &contact));
+        let changes = if agent.is_none() || is_known {
+            self.discovery.hello(actor, &contact)
+        } else {
+            self.discovery.contact(actor, 0, &contact)
+        };
+        self.found(changes);
+        if said.has_ech {
+            self.discover_encrypted_hello(&said::flow(event), &said, actor);
+        }
     }
 
     fn take_open(&mut self, open: Vec<Open>) {
@@ -133,16 +200,25 @@ impl Engine {
     /// of it has made its destination known.
     fn discover_unreported(&mut self, connection: &Connection) {
         let contact = connection.contact();
-        let address = contact.address.to_canonical();
-        let is_it = |seen: &EndpointSeen| (seen.address, seen.port) == (address, contact.port);
         let agent = self.discovery.inventory.agent(&connection.agent);
-        if agent.is_none_or(|agent| agent.endpoints.values().any(is_it)) {
+        if agent.is_none_or(|agent| knows(agent, &contact)) {
             return;
         }
         let Some(known) = self.processes.process(connection.pid) else { return };
         let changes = self.discovery.contact(&actor(known), 0, &contact);
         self.found(changes);
     }
+}
+
+/// Whether a destination is among those of an agent.
+fn knows(agent: &Agent, contact: &Contact<'_>) -> bool {
+    let place = (contact.address.to_canonical(), contact.port);
+    agent.endpoints.values().any(|seen| (seen.address, seen.port) == place)
+}
+
+/// Whether a name is told for the inventory alone: nothing was decided by it.
+fn is_noted(event: &NameEvent) -> bool {
+    !SocketOwner::is_agent(event.header.subject) && event.verdict == Verdict::Allow as u8
 }
 
 fn is_shadow(agent: &Agent) -> bool {

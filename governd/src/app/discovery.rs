@@ -146,6 +146,13 @@ impl Discovery {
         self.inventory.observe_contact(&sighting, contact, clock::now_ms())
     }
 
+    /// What a connection gives away that its process is known for already.
+    pub(super) fn hello(&mut self, actor: &Actor, contact: &Contact<'_>) -> Vec<Change> {
+        let place = self.containers.place(actor);
+        let sighting = sighting(actor, place.as_deref(), &[], 0);
+        self.inventory.observe_hello(&sighting, contact, clock::now_ms())
+    }
+
     /// Names of the variables in a process's environment; never their values.
     fn environment(&mut self, actor: &Actor) -> Arc<[String]> {
         if let Some((process, names)) = &self.latest

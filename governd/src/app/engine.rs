@@ -46,7 +46,6 @@ use crate::{
     core::{
         classify::{Candidate, Classifier, TaskChange, reconcile},
         notices::Notices,
-        said,
         state::{Command, Input, State},
     },
     kernel::{Events, Kernel, KernelError, RawEvent},
@@ -204,11 +203,9 @@ impl Engine {
             }
             RawEvent::Name(event) => {
                 let actor = actor(self.processes.attribute(&event.header));
-                if event.has_ech != 0 {
-                    let (flow, said) = (said::flow(&event), said::said(&event));
-                    self.discover_encrypted_hello(&flow, &said, &actor);
+                if self.discover_name(&event, &actor) {
+                    self.step(Input::Name(&event, actor));
                 }
-                self.step(Input::Name(&event, actor));
             }
             RawEvent::Dns(event) if event.reason != 0 => {
                 let actor = actor(self.processes.attribute(&event.header));

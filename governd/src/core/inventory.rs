@@ -9,7 +9,8 @@
 //! - [`Inventory::observe_listener`]: for each TCP listener of the sweep;
 //! - [`Inventory::observe_contact`]: for each connection of the sweep, then for each flow decision
 //!   and whatever names it (DNS, SNI);
-//! - [`Inventory::observe_encrypted_hello`]: for TLS hellos with ECH;
+//! - [`Inventory::observe_hello`] and [`Inventory::observe_encrypted_hello`]: for TLS hellos of who
+//!   is not registered, and for those with ECH;
 //! - [`Inventory::observe_exit`]: when a process ended;
 //! - [`Inventory::set_registered`] and [`Inventory::observe_subjects`]: after each policy that came
 //!   into force;

@@ -158,6 +158,7 @@ impl Lack {
                 program::SKB_QUERY,
                 program::SKB_QUERY_TCP,
                 program::SKB_HELLO,
+                program::SKB_NOTE,
             ],
             Self::LocalSockets => &[program::CONNECT_UNIX, program::SENDMSG_UNIX],
             Self::MemoryLocks => &[program::MEMORY_LOCK],

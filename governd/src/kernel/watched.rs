@@ -12,7 +12,7 @@ use aya::maps::{Map, MapError};
 use governd_common::{
     limits::{PIDS_MAX, PIDS_PER_BLOCK},
     names::map,
-    table::Task,
+    table::{Task, watch_flag},
 };
 
 use super::{
@@ -44,7 +44,8 @@ impl Watched {
         Ok(Self { map, window: None })
     }
 
-    fn mark(&mut self, tgid: u32) -> Result<(), KernelError> {
+    /// Adds bits of [`watch_flag`] to the byte of a process.
+    fn mark(&mut self, tgid: u32, flags: u8) -> Result<(), KernelError> {
         let at = tgid as usize;
         if at >= PIDS_MAX as usize {
             return Ok(());
@@ -61,7 +62,7 @@ impl Watched {
         if let Some(byte) = window.and_then(|window| window.at::<u8>(at % WINDOW_BYTES)) {
             // SAFETY: within the memory, which lives as long as the window; programs write the byte
             // in one step as well.
-            unsafe { AtomicU8::from_ptr(byte) }.store(1, Ordering::SeqCst);
+            unsafe { AtomicU8::from_ptr(byte) }.fetch_or(flags, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -72,7 +73,7 @@ impl PolicyTables {
     /// bytes.
     pub(super) fn watch_all(&mut self) -> Result<(), KernelError> {
         for (tgid, _) in read_all(&self.tasks, map::TASKS)? {
-            self.watched.mark(tgid)?;
+            self.watched.mark(tgid, watch_flag::TRACKED)?;
         }
         for number in 0..PIDS_MAX / PIDS_PER_BLOCK as u32 {
             let block = self.untracked.get(&number, 0);
@@ -80,7 +81,7 @@ impl PolicyTables {
             let first = number * PIDS_PER_BLOCK as u32;
             let lost = (first..).zip(block.marks).filter(|(_, mark)| *mark != 0);
             for (tgid, _) in lost {
-                self.watched.mark(tgid)?;
+                self.watched.mark(tgid, watch_flag::TRACKED)?;
             }
         }
         Ok(())
@@ -113,9 +114,18 @@ impl Kernel {
     /// # Errors
     /// If the table is full.
     pub fn set_task(&mut self, tgid: u32, task: Task) -> Result<(), KernelError> {
-        self.tables.watched.mark(tgid)?;
+        self.tables.watched.mark(tgid, watch_flag::TRACKED)?;
         let stored = self.tables.tasks.insert(tgid, Shared(task), 0);
         stored.map_err(KernelError::map("write", map::TASKS))
+    }
+
+    /// What connections of the process, and of those that it starts, say of themselves is told from
+    /// now on. No verdict depends on it.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn note(&mut self, tgid: u32) -> Result<(), KernelError> {
+        self.tables.watched.mark(tgid, watch_flag::NOTED)
     }
 
     /// Stops tracking a process; no error if it was not tracked.

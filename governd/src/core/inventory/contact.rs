@@ -220,6 +220,17 @@ impl Inventory {
         changes.into_iter().filter(|change| self.is_first(change)).collect()
     }
 
+    /// A connection that counted already named its host.
+    pub fn observe_hello(
+        &mut self,
+        sighting: &Sighting<'_>,
+        contact: &Contact<'_>,
+        now_ms: u64,
+    ) -> Vec<Change> {
+        let id = self.member(sighting).or_else(|| self.ancestor_agent(sighting));
+        id.map(|id| self.contact_findings(&id, sighting, contact, now_ms)).unwrap_or_default()
+    }
+
     /// A process sent a TLS hello that carries an encrypted one. Browsers put one into each hello,
     /// whether it means something or not, and are no agents.
     pub fn observe_encrypted_hello(
