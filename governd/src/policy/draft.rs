@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 use super::{
     value::{
         Mail,
-        approval::{Day, ImageDigest, Sha256},
+        approval::{Day, ImageDigest, Sha256, Version},
         container::{ImagePattern, Namespace},
         group::Item,
         name::check_document_name,
@@ -18,8 +18,10 @@ use super::{
 };
 
 /// Names of executables that run whatever they are told to.
-const INTERPRETERS: &[&str] =
-    &["bash", "bun", "dash", "deno", "java", "node", "perl", "php", "python", "ruby", "sh", "uv"];
+const INTERPRETERS: &[&str] = &[
+    "bash", "bun", "dash", "deno", "dotnet", "java", "node", "perl", "php", "python", "ruby", "sh",
+    "uv",
+];
 
 /// Whether an executable runs whatever it is told to, by its name.
 pub fn is_interpreter(exe: &str) -> bool {
@@ -61,6 +63,10 @@ pub struct Draft {
     pub namespace: Option<String>,
     /// SHA-256 of the executable.
     pub sha256: Option<String>,
+    /// SHA-256 of the script that it runs.
+    pub script_sha256: Option<String>,
+    /// Version of the package that it is of.
+    pub version: Option<String>,
     /// Last day of the approval.
     pub review_by: Option<String>,
     /// Host, port and whether it was denied, of each destination.
@@ -166,10 +172,22 @@ impl Draft {
             }
             return;
         }
-        let digest = self.sha256.as_deref().and_then(|digest| Sha256::parse(digest).ok());
-        if let Some(digest) = digest {
-            line("  # The executable as it was when this was written.".into());
-            line(format!("  provenance:\n    sha256: [{}]", digest.as_str()));
+        let digest =
+            |text: &Option<String>| text.as_deref().and_then(|digest| Sha256::parse(digest).ok());
+        let digest = |text| Some(format!("[{}]", digest(text)?.as_str()));
+        let version = self.version.as_deref().and_then(|version| Version::parse(version).ok());
+        let rows = [
+            ("sha256", digest(&self.sha256)),
+            ("scripts", digest(&self.script_sha256)),
+            ("versions", version.map(|version| format!("[{}]", quoted(version.as_str())))),
+        ];
+        let mut known = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        if let Some((name, value)) = known.next() {
+            line("  # What it ran when this was written; another is drift.".into());
+            line(format!("  provenance:\n    {name}: {value}"));
+        }
+        for (name, value) in known {
+            line(format!("    {name}: {value}"));
         }
     }
 
@@ -274,6 +292,8 @@ mod tests {
             image_digest: None,
             namespace: None,
             sha256: Some("0a".repeat(32)),
+            script_sha256: Some("0b".repeat(32)),
+            version: Some("1.2.0".into()),
             review_by: Some("2027-02-19".into()),
             endpoints: vec![
                 ("api.openai.com".into(), 443, false),
@@ -341,14 +361,17 @@ mod tests {
     proptest! {
         #[test]
         fn a_draft_of_anything_is_valid(name: String, person: String, mail: String, exe: String,
-            host: String, port: u16, purpose in "\\PC{0,80}|.{0,80}", digest: String) {
+            host: String, port: u16, purpose in "\\PC{0,80}|.{0,80}", digest: String,
+            version: String) {
             let draft = Draft {
                 name,
                 owner: Some((person.chars().take(20).collect(), mail)),
                 purpose,
                 exe: Some(format!("/opt/{exe}")),
                 user: Some("0".into()),
-                sha256: Some(digest),
+                sha256: Some(digest.clone()),
+                script_sha256: Some(digest),
+                version: Some(version),
                 endpoints: vec![(host, port, false)],
                 ..full()
             };

@@ -138,7 +138,11 @@ fn agent(row: &Row<'_>) -> rusqlite::Result<Option<Agent>> {
         digest: maybe_text(row, "digest")?,
         // Containers are asked about anew.
         image: None,
-        program: Program::default(),
+        program: Program {
+            script: maybe_text(row, "script")?,
+            sha256: maybe_text(row, "script_digest")?,
+            version: maybe_text(row, "version")?,
+        },
         subject: None,
         registered_as: maybe_text(row, "registered_as")?,
         owner: maybe_text(row, "owner")?,

@@ -14,7 +14,7 @@ use super::{
     Damage, Opened, StoreError,
     limits::{BUSY_TIMEOUT_MS, JOURNAL_BYTES_MAX, PAGE_BYTES, PAGES_MAX},
     load,
-    schema::{APPLICATION_ID, STEPS},
+    schema::{APPLICATION_ID, LATER, STEPS},
 };
 
 const DIRECTORY_MODE: u32 = 0o700;
@@ -124,6 +124,14 @@ fn migrate(connection: &mut Connection, version: usize) -> rusqlite::Result<()> 
     let transaction = connection.transaction()?;
     for step in STEPS.iter().skip(version) {
         transaction.execute_batch(step)?;
+    }
+    for (table, column, kind) in LATER {
+        let is_there = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2";
+        let count: i64 = transaction.query_row(is_there, [table, column], |row| row.get(0))?;
+        if count == 0 {
+            transaction
+                .execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} {kind}"))?;
+        }
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", STEPS.len() as u32)?;

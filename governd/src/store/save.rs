@@ -42,9 +42,9 @@ fn save(transaction: &Transaction<'_>, agent: &Agent, boot_id: &str) -> rusqlite
         .prepare_cached(
             "INSERT OR REPLACE INTO agents (id, program, place, uid, name, kind, standing, state,
                 registered_as, owner, parent, confidence, is_runtime, instances_total,
-                endpoints_dropped, first_ms, last_ms, digest)
+                endpoints_dropped, first_ms, last_ms, digest, script, script_digest, version)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                ?18)",
+                ?18, ?19, ?20, ?21)",
         )?
         .execute(params![
             &*agent.id,
@@ -65,6 +65,9 @@ fn save(transaction: &Transaction<'_>, agent: &Agent, boot_id: &str) -> rusqlite
             integer(agent.first_ms),
             integer(agent.last_ms),
             agent.digest.as_deref(),
+            agent.program.script.as_deref(),
+            agent.program.sha256.as_deref(),
+            agent.program.version.as_deref(),
         ])?;
     forget_parts(transaction, &agent.id)?;
     save_evidence(transaction, agent)?;

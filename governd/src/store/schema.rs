@@ -72,3 +72,12 @@ ALTER TABLE endpoints ADD COLUMN sent_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE endpoints ADD COLUMN received_bytes INTEGER NOT NULL DEFAULT 0;
 ",
 ];
+
+/// Columns that came later and that whoever does not know them does without: table, name and type.
+/// They raise no version, so that a file may go back to a governd of before. Where one is missing
+/// it is added.
+pub(super) const LATER: &[(&str, &str, &str)] = &[
+    ("agents", "script", "TEXT"),
+    ("agents", "script_digest", "TEXT"),
+    ("agents", "version", "TEXT"),
+];

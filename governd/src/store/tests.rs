@@ -8,7 +8,7 @@ use crate::{
     audit::record::{Actor, personal::Erasure},
     catalog::Catalog,
     core::{
-        inventory::{Contact, Inventory, Sighting, Traffic},
+        inventory::{Contact, Inventory, Program, Sighting, Traffic},
         process::{Ancestor, Exe, Login, Process},
     },
 };
@@ -56,6 +56,13 @@ fn inventory(pids: &[u32]) -> Inventory {
         inventory.observe_contact(&sighting, &contact, 20);
         let traffic = Traffic { sent_bytes: 700, received_bytes: u64::from(*pid) };
         inventory.observe_traffic(&sighting, &contact, traffic, 20);
+        let id = Arc::clone(&inventory.agent_of(*pid).unwrap().id);
+        let program = Program {
+            script: Some("/opt/codex/codex.js".into()),
+            sha256: Some("0a".repeat(32).into()),
+            version: Some("1.2.0".into()),
+        };
+        inventory.observe_program(&id, &program, 20);
     }
     inventory
 }
@@ -138,6 +145,41 @@ fn a_file_of_an_older_version_is_brought_to_the_present_one() {
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
     assert_eq!(version as usize, schema::STEPS.len());
+}
+
+/// The columns that a governd of before has; it knows nothing of later ones.
+const OF_BEFORE: &str =
+    "id, program, place, uid, name, kind, standing, state, registered_as, owner,
+    parent, confidence, is_runtime, instances_total, endpoints_dropped, first_ms, last_ms, digest";
+
+#[test]
+fn a_file_may_go_back_to_a_governd_of_before_and_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inventory.db");
+    save(&path, &mut inventory(&[10]));
+    let has_program = |opened: &Opened| opened.agents[0].program != Program::default();
+    assert!(has_program(&load(&path, BOOT)));
+
+    let before = Connection::open(&path).unwrap();
+    let version: u32 = before.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version as usize, schema::STEPS.len());
+    // It writes what it knows in the place of the whole row.
+    let again =
+        format!("INSERT OR REPLACE INTO agents ({OF_BEFORE}) SELECT {OF_BEFORE} FROM agents");
+    assert_eq!(before.execute(&again, []).unwrap(), 1);
+    drop(before);
+    let opened = load(&path, BOOT);
+    assert_eq!((opened.discarded, opened.agents.len()), (0, 1));
+    assert!(!has_program(&opened));
+
+    // One that it made has none of the later columns.
+    let before = Connection::open(&path).unwrap();
+    for (table, column, _) in schema::LATER {
+        before.execute_batch(&format!("ALTER TABLE {table} DROP COLUMN {column}")).unwrap();
+    }
+    drop(before);
+    save(&path, &mut inventory(&[10]));
+    assert!(has_program(&load(&path, BOOT)));
 }
 
 #[test]

@@ -85,6 +85,8 @@ fn draft(detail: &AgentDetail, name: Option<String>, owner: Option<(String, Stri
         image_digest: digest,
         namespace: workload.and_then(|workload| workload.namespace.clone()),
         sha256: detail.sha256.clone(),
+        script_sha256: detail.script_sha256.clone(),
+        version: detail.version.clone(),
         review_by: review_by(clock::now_ms()),
         endpoints: endpoints.map(|seen| (seen.host.clone(), seen.port, seen.outside)).collect(),
     }

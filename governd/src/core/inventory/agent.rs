@@ -160,7 +160,7 @@ pub struct Agent {
     pub digest: Option<Arc<str>>,
     /// Image of the container that it ran in last, once it is known.
     pub image: Option<Image>,
-    /// What its interpreter ran last, once it is known; it is not stored.
+    /// What its interpreter ran last, once it is known.
     pub program: Program,
     /// Its subject, if it is registered.
     pub subject: Option<u32>,

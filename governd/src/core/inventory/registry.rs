@@ -116,6 +116,7 @@ impl Inventory {
             return Vec::new();
         }
         agent.digest = Some(Arc::clone(digest));
+        self.unsaved.add(&agent.id);
         let latest = agent.latest.as_ref().map(|latest| latest.actor.clone());
         self.reassess(id, latest.as_ref(), now_ms).into_iter().collect()
     }
@@ -127,6 +128,7 @@ impl Inventory {
             return Vec::new();
         }
         agent.program = program.clone();
+        self.unsaved.add(&agent.id);
         let latest = agent.latest.as_ref().map(|latest| latest.actor.clone());
         self.reassess(id, latest.as_ref(), now_ms).into_iter().collect()
     }
