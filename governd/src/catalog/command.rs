@@ -18,6 +18,8 @@ pub enum Target<'a> {
     Script(&'a str),
     /// A module of Python.
     Module(&'a str),
+    /// A main class of Java, or the module that has one.
+    Class(&'a str),
     /// A package.
     Package(Ecosystem, &'a str),
     /// Code in the command line.
@@ -28,6 +30,60 @@ pub enum Target<'a> {
 const PYTHON_VALUES: &[&str] = &["-W", "-X", "--check-hash-based-pycs"];
 const NODE_VALUES: &[&str] =
     &["-r", "--require", "--import", "--loader", "--experimental-loader", "--env-file", "-C"];
+const DENO_VALUES: &[&str] = &[
+    "-c",
+    "--config",
+    "--import-map",
+    "--cert",
+    "--location",
+    "--seed",
+    "--ext",
+    "-L",
+    "--log-level",
+    "--preload",
+    "--import",
+];
+const BUN_VALUES: &[&str] = &[
+    "-r",
+    "--preload",
+    "--require",
+    "--import",
+    "--cwd",
+    "-c",
+    "--config",
+    "--env-file",
+    "--conditions",
+    "-d",
+    "--define",
+    "-l",
+    "--loader",
+    "-F",
+    "--filter",
+];
+const JAVA_VALUES: &[&str] = &[
+    "-cp",
+    "-classpath",
+    "--class-path",
+    "-p",
+    "--module-path",
+    "--upgrade-module-path",
+    "--add-modules",
+    "--add-exports",
+    "--add-opens",
+    "--add-reads",
+    "--limit-modules",
+    "--patch-module",
+    "--enable-native-access",
+    "--source",
+];
+const DOTNET_VALUES: &[&str] = &[
+    "--additionalprobingpath",
+    "--additional-deps",
+    "--depsfile",
+    "--fx-version",
+    "--roll-forward",
+    "--runtimeconfig",
+];
 const LAUNCHER_VALUES: &[&str] = &[
     "-p",
     "--python",
@@ -115,11 +171,25 @@ fn target<'a>(program: &str, args: &'a [String]) -> Option<Target<'a>> {
         "node" | "nodejs" | "electron" | "tsx" | "ts-node" => {
             script(args, NODE_VALUES, &["-e", "-p", "--eval"])
         }
-        "bun" | "deno" => match words(args).next() {
+        "bun" => match words(args).next() {
             Some("x") => package(args, 1, Ecosystem::Npm),
-            Some("run") => script(args.get(1..)?, NODE_VALUES, &["-e"]).map(of_registry),
-            _ => script(args, NODE_VALUES, &["-e"]),
+            Some("run") => script(after(args, "run")?, BUN_VALUES, BUN_INLINE),
+            _ => script(args, BUN_VALUES, BUN_INLINE),
         },
+        "deno" => match args.iter().map(String::as_str).find(|arg| !arg.starts_with('-')) {
+            Some("x") => package(args, 1, Ecosystem::Npm),
+            Some(verb @ ("run" | "serve" | "watch")) => {
+                script(after(args, verb)?, DENO_VALUES, &[]).map(of_registry)
+            }
+            Some("eval") => Some(Target::Inline),
+            // A file may stand for `run`; a task, a test or a tool of its own is none.
+            Some(file) if file.contains(['.', ':']) => {
+                script(args, DENO_VALUES, &[]).map(of_registry)
+            }
+            _ => None,
+        },
+        "java" => java(args),
+        "dotnet" => dotnet(args),
         "npx" | "bunx" => package(args, 0, Ecosystem::Npm),
         "npm" | "pnpm" | "yarn" => match words(args).next() {
             Some("exec" | "x" | "dlx") => package(args, 1, Ecosystem::Npm),
@@ -189,6 +259,45 @@ fn script<'a>(args: &'a [String], values: &[&str], inline: &[&str]) -> Option<Ta
             args.next();
         } else if !argument.starts_with('-') {
             return Some(Target::Script(argument));
+        }
+    }
+    None
+}
+
+const BUN_INLINE: &[&str] = &["-e", "--eval", "-p", "--print"];
+
+/// What stands behind a verb.
+fn after<'a>(args: &'a [String], verb: &str) -> Option<&'a [String]> {
+    let at = args.iter().position(|argument| argument == verb)?;
+    args.get(at + 1..)
+}
+
+/// A program of Java (java(1)): a file, a class or a module that has one.
+fn java(args: &[String]) -> Option<Target<'_>> {
+    let mut args = args.iter();
+    while let Some(argument) = args.next() {
+        match argument.as_str() {
+            "-jar" => return args.next().map(|jar| Target::Script(jar)),
+            "-m" | "--module" => return args.next().map(|module| Target::Class(module)),
+            option if JAVA_VALUES.contains(&option) => drop(args.next()),
+            // Options may also stand in files.
+            option if option.starts_with(['-', '@']) => {}
+            file if file.ends_with(".java") => return Some(Target::Script(file)),
+            class => return Some(Target::Class(class)),
+        }
+    }
+    None
+}
+
+/// A program of .NET, by its file; what else the command does is its own.
+fn dotnet(args: &[String]) -> Option<Target<'_>> {
+    let mut args = args.iter();
+    while let Some(argument) = args.next() {
+        if DOTNET_VALUES.contains(&argument.as_str()) {
+            args.next();
+        } else if !argument.starts_with('-') && argument != "exec" {
+            let is_program = [".dll", ".exe", ".cs"].iter().any(|end| argument.ends_with(end));
+            return is_program.then_some(Target::Script(argument));
         }
     }
     None
@@ -280,6 +389,25 @@ mod tests {
             ("uv run agent.py", Some(Target::Script("agent.py"))),
             ("pipx run aider-chat", pypi("aider-chat")),
             ("bash /usr/local/bin/claude", Some(Target::Script("/usr/local/bin/claude"))),
+            ("deno run --config d.json -r -A main.ts", Some(Target::Script("main.ts"))),
+            ("deno serve --port=8000 main.ts", Some(Target::Script("main.ts"))),
+            ("deno main.ts run", Some(Target::Script("main.ts"))),
+            ("deno npm:@acme/mcp", npm("@acme/mcp")),
+            ("deno task start", None),
+            ("deno eval 1", Some(Target::Inline)),
+            ("bun --cwd /srv run agent.ts", Some(Target::Script("agent.ts"))),
+            ("bun agent.ts", Some(Target::Script("agent.ts"))),
+            ("bun --print 1", Some(Target::Inline)),
+            ("java -Xmx1g -cp a:b -jar /opt/bot.jar run", Some(Target::Script("/opt/bot.jar"))),
+            ("/opt/jdk/bin/java -cp a.jar com.acme.Bot x", Some(Target::Class("com.acme.Bot"))),
+            ("java --add-opens x/y=z @more -m acme/acme.Bot", Some(Target::Class("acme/acme.Bot"))),
+            ("java Bot.java", Some(Target::Script("Bot.java"))),
+            ("java -version", None),
+            ("java -jar", None),
+            ("dotnet Bot.dll -jar x", Some(Target::Script("Bot.dll"))),
+            ("dotnet exec --depsfile x.json /srv/Bot.dll", Some(Target::Script("/srv/Bot.dll"))),
+            ("dotnet build Bot.csproj", None),
+            ("dotnet --info", None),
             ("nginx -g x", None),
             ("", None),
         ];

@@ -127,7 +127,7 @@ impl Runtimes {
             Some(Target::Package(ecosystem, name)) => {
                 found.extend(self.in_ecosystem(ecosystem, name));
             }
-            Some(Target::Inline) | None => {}
+            Some(Target::Class(_) | Target::Inline) | None => {}
         }
         self.collect(found.into_iter())
     }

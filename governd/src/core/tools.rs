@@ -268,7 +268,9 @@ impl Entry {
         let what = match target {
             // A package may be an address, with a key in it.
             Some(Target::Package(_, package)) if package.contains("://") => host(package)?,
-            Some(Target::Package(_, name) | Target::Module(name)) => name.to_owned(),
+            Some(Target::Package(_, name) | Target::Module(name) | Target::Class(name)) => {
+                name.to_owned()
+            }
             Some(Target::Script(script)) => file_name(script).to_owned(),
             Some(Target::Inline) | None => program.to_owned(),
         };

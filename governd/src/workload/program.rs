@@ -69,7 +69,10 @@ fn look(proc: &ProcFs, process: &Process) -> Option<Program> {
         _ => None,
     };
     let kind = if is_python { Kind::Python { called } } else { Kind::Npm };
+    // What Java and .NET run is of no package of these kinds, wherever it lies.
+    let is_other = matches!(command.program, "java" | "dotnet");
     let version = match &entry {
+        _ if is_other => None,
         Some(entry) => package::version(&root, &entry.path, kind),
         None if exe.contains("/node_modules/") => package::version(&root, exe, Kind::Npm),
         None => None,

@@ -61,7 +61,7 @@ pub(super) fn identify(catalog: &Catalog, sighting: &Sighting<'_>) -> Identity {
     }
     let script = match command.target {
         Some(Target::Script(script)) => file_name(script),
-        Some(Target::Module(module)) => module,
+        Some(Target::Module(module) | Target::Class(module)) => module,
         // npm and its like take the place of their own command line.
         None if file == "node" && matches!(command.program, "npm" | "npx" | "pnpm" | "yarn") => {
             command.program
@@ -203,8 +203,9 @@ fn is_own_code(target: Target<'_>) -> bool {
         Target::Module(module) => {
             !matches!(module, "venv" | "ensurepip" | "http.server" | "pytest" | "unittest")
         }
-        Target::Inline => true,
-        Target::Package(..) => true,
+        // Large servers and tools are started so.
+        Target::Class(_) => false,
+        Target::Inline | Target::Package(..) => true,
     }
 }
 
@@ -212,6 +213,7 @@ fn target_text(command: &Command<'_>) -> String {
     match command.target {
         Some(Target::Script(script)) => format!(" script {script}"),
         Some(Target::Module(module)) => format!(" module {module}"),
+        Some(Target::Class(class)) => format!(" class {class}"),
         Some(Target::Package(ecosystem, name)) => format!(" {} {name}", ecosystem.word()),
         Some(Target::Inline) => " inline code".to_owned(),
         None => String::new(),
@@ -221,7 +223,7 @@ fn target_text(command: &Command<'_>) -> String {
 fn own_name<'a>(command: &Command<'a>, name: &'a str) -> &'a str {
     match command.target {
         Some(Target::Script(script)) => file_name(script),
-        Some(Target::Module(module)) => module,
+        Some(Target::Module(module) | Target::Class(module)) => module,
         Some(Target::Package(_, package)) => package,
         Some(Target::Inline) | None => name,
     }
