@@ -18,8 +18,9 @@ args = [\"-y\", \"@acme/docs-mcp\", \"--token\", \"key-that-opens-nothing\"]
 env = { DOCS_KEY = \"key-that-opens-nothing\" }
 ";
 
-/// Says nothing, and waits for the end of its input.
-const PROGRAM: &str = "cd \"$0\" && exec ./codex -c 'read go'";
+/// Says nothing, and waits for the end of its input. Its variable names another directory than the
+/// one at home.
+const PROGRAM: &str = "cd \"$0\" && export CODEX_HOME=\"$PWD/moved\" && exec ./codex -c 'read go'";
 
 /// What stands there for an agent that works in a directory, by its evidence.
 fn configured(place: &Place) -> Result<Option<String>> {
@@ -42,6 +43,9 @@ fn configured_servers(lab: &Lab) -> Result<()> {
     let work = lab.directory("tools")?;
     fs::create_dir(work.join(".codex"))?;
     fs::write(work.join(".codex/config.toml"), CONFIGURATION)?;
+    fs::create_dir(work.join("moved"))?;
+    let moved = CONFIGURATION.replace("lab-docs", "lab-moved");
+    fs::write(work.join("moved/config.toml"), moved)?;
     fs::copy("/bin/bash", work.join("codex")).context("copying bash")?;
     let place = Place::new(lab, "tools")?;
     place.write_policy(&policy::host("monitor"))?;
@@ -51,9 +55,15 @@ fn configured_servers(lab: &Lab) -> Result<()> {
     let detail: Value = serde_json::from_str(&shown)?;
     let evidence = detail.pointer("/evidence").and_then(Value::as_array);
     let is_meant = |one: &&Value| record::text(one, "/signal") == "mcp-configuration";
-    let found = evidence.into_iter().flatten().find(is_meant).context(shown.clone())?;
-    let said = ["/value", "/source"].map(|field| record::text(found, field));
-    ensure!(said == ["lab-docs: @acme/docs-mcp", "./.codex/config.toml"], "{found}");
+    let found = evidence.into_iter().flatten().filter(is_meant);
+    let mut said: Vec<[&str; 2]> =
+        found.map(|one| ["/value", "/source"].map(|field| record::text(one, field))).collect();
+    said.sort_unstable();
+    let expected = [
+        ["lab-docs: @acme/docs-mcp", "./.codex/config.toml"],
+        ["lab-moved: @acme/docs-mcp", "$CODEX_HOME/config.toml"],
+    ];
+    ensure!(said == expected, "{said:?}");
     ensure!(!shown.contains("key-that-opens-nothing"), "{shown}");
     agent.close_input();
     agent.finish(wait::PATIENCE)?;

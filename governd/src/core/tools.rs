@@ -6,6 +6,7 @@
 //! kept nowhere, since keys are written there.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     io::{self, Read},
 };
@@ -24,8 +25,11 @@ mod uncommented;
 const SERVERS_MAX: usize = 32;
 /// Words of a command that are looked at.
 const WORDS_MAX: usize = 64;
-/// Bytes of a file in TOML, which has to be in memory as a whole.
-const TOML_BYTES_MAX: u64 = 256 * 1_024;
+/// Bytes of a file in TOML or YAML, which has to be in memory as a whole.
+const WHOLE_BYTES_MAX: u64 = 256 * 1_024;
+/// Nodes of a document in YAML, and how deep they may stand; what anchors repeat counts.
+const NODES_MAX: usize = 20_000;
+const NESTING_MAX: usize = 32;
 /// Characters of a server's name, and of what it is.
 const TEXT_MAX: usize = 96;
 
@@ -47,6 +51,8 @@ pub enum Format {
     Json,
     /// TOML.
     Toml,
+    /// YAML.
+    Yaml,
 }
 
 /// A file in which a product looks for its servers.
@@ -58,6 +64,9 @@ pub struct ToolFile {
     pub base: Base,
     /// Path below that.
     pub path: &'static str,
+    /// The variable that names another directory in the place of what is above, and the path below
+    /// that one.
+    pub moved: Option<(&'static str, &'static str)>,
     /// How it is written.
     pub format: Format,
     /// Which key holds the servers.
@@ -70,7 +79,7 @@ const fn json(
     path: &'static str,
     key: &'static str,
 ) -> ToolFile {
-    ToolFile { product, base, path, format: Format::Json, key }
+    ToolFile { product, base, path, moved: None, format: Format::Json, key }
 }
 
 const fn toml(
@@ -79,24 +88,31 @@ const fn toml(
     path: &'static str,
     key: &'static str,
 ) -> ToolFile {
-    ToolFile { product, base, path, format: Format::Toml, key }
+    ToolFile { product, base, path, moved: None, format: Format::Toml, key }
 }
+
+/// Where freedesktop.org's base directories are kept to.
+const CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 
 /// The key of most products.
 const SERVERS: &str = "mcpServers";
 
 /// As the products' own documentation says.
-pub const FILES: [ToolFile; 26] = [
-    json("claude-code", Base::Home, ".claude.json", SERVERS),
+pub const FILES: [ToolFile; 27] = [
+    json("claude-code", Base::Home, ".claude.json", SERVERS)
+        .moved("CLAUDE_CONFIG_DIR", ".claude.json"),
     json("claude-code", Base::Directory, ".mcp.json", SERVERS),
     json("claude-code", Base::Root, "etc/claude-code/managed-mcp.json", SERVERS),
     json("claude-desktop", Base::Home, ".config/Claude/claude_desktop_config.json", SERVERS),
-    toml("codex", Base::Home, ".codex/config.toml", "mcp_servers"),
+    toml("codex", Base::Home, ".codex/config.toml", "mcp_servers")
+        .moved("CODEX_HOME", "config.toml"),
     toml("codex", Base::Directory, ".codex/config.toml", "mcp_servers"),
     json("cursor", Base::Home, ".cursor/mcp.json", SERVERS),
     json("cursor", Base::Directory, ".cursor/mcp.json", SERVERS),
-    json("opencode", Base::Home, ".config/opencode/opencode.json", "mcp"),
-    json("opencode", Base::Home, ".config/opencode/opencode.jsonc", "mcp"),
+    json("opencode", Base::Home, ".config/opencode/opencode.json", "mcp")
+        .moved(CONFIG_HOME, "opencode/opencode.json"),
+    json("opencode", Base::Home, ".config/opencode/opencode.jsonc", "mcp")
+        .moved(CONFIG_HOME, "opencode/opencode.jsonc"),
     json("opencode", Base::Directory, "opencode.json", "mcp"),
     json("opencode", Base::Directory, "opencode.jsonc", "mcp"),
     json("gemini-cli", Base::Home, ".gemini/settings.json", SERVERS),
@@ -110,9 +126,19 @@ pub const FILES: [ToolFile; 26] = [
     json("vscode-copilot", Base::Directory, ".vscode/mcp.json", "servers"),
     json("kiro", Base::Home, ".kiro/settings/mcp.json", SERVERS),
     json("kiro", Base::Directory, ".kiro/settings/mcp.json", SERVERS),
-    json("zed", Base::Home, ".config/zed/settings.json", "context_servers"),
+    json("zed", Base::Home, ".config/zed/settings.json", "context_servers")
+        .moved(CONFIG_HOME, "zed/settings.json"),
     json("amp", Base::Home, ".config/amp/settings.json", "amp.mcpServers"),
-    json("crush", Base::Home, ".config/crush/crush.json", "mcp"),
+    json("crush", Base::Home, ".config/crush/crush.json", "mcp")
+        .moved(CONFIG_HOME, "crush/crush.json"),
+    ToolFile {
+        product: "goose",
+        base: Base::Home,
+        path: ".config/goose/config.yaml",
+        moved: Some((CONFIG_HOME, "goose/config.yaml")),
+        format: Format::Yaml,
+        key: "extensions",
+    },
 ];
 
 /// Whether anything is known of where a product keeps its servers.
@@ -120,9 +146,21 @@ pub fn is_known(product: &str) -> bool {
     FILES.iter().any(|file| file.product == product)
 }
 
+/// The variables that name directories with such files.
+pub fn variables() -> BTreeSet<&'static str> {
+    FILES.iter().filter_map(|file| file.moved).map(|(variable, _)| variable).collect()
+}
+
 impl ToolFile {
-    /// What it is called for people, whosever it is.
-    pub fn shown(&self) -> String {
+    const fn moved(self, variable: &'static str, path: &'static str) -> Self {
+        Self { moved: Some((variable, path)), ..self }
+    }
+
+    /// What it is called for people, whosever it is and wherever the variable leads that moved it.
+    pub fn shown(&self, moved_by: Option<&str>) -> String {
+        if let Some((variable, path)) = self.moved.filter(|(name, _)| moved_by == Some(name)) {
+            return format!("${variable}/{path}");
+        }
         match self.base {
             Base::Home => format!("~/{}", self.path),
             Base::Directory => format!("./{}", self.path),
@@ -140,11 +178,17 @@ impl ToolFile {
                 document.deserialize(&mut json).ok()?
             }
             Format::Toml => {
-                let text = io::read_to_string(text.take(TOML_BYTES_MAX)).ok()?;
+                let text = io::read_to_string(text.take(WHOLE_BYTES_MAX)).ok()?;
                 document.deserialize(toml::Deserializer::parse(&text).ok()?).ok()?
             }
+            Format::Yaml => {
+                let text = io::read_to_string(text.take(WHOLE_BYTES_MAX)).ok()?;
+                let read = |yaml: serde_saphyr::Deserializer<'_, '_>| document.deserialize(yaml);
+                serde_saphyr::with_deserializer_from_str_with_options(&text, yaml(), read).ok()?
+            }
         };
-        let mut servers: Vec<Server> = entries.iter().map(Server::of).collect();
+        let others = entries.iter().filter(|(_, entry)| !entry.is_own());
+        let mut servers: Vec<Server> = others.map(Server::of).collect();
         servers.sort();
         servers.dedup();
         Some(servers)
@@ -186,10 +230,13 @@ fn plain(text: &str) -> String {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Entry {
+    #[serde(alias = "cmd")]
     command: Words,
     args: Words,
-    #[serde(alias = "serverUrl", alias = "httpUrl")]
+    #[serde(alias = "serverUrl", alias = "httpUrl", alias = "uri")]
     url: Words,
+    #[serde(rename = "type")]
+    kind: Words,
 }
 
 /// One word or several, of which the first are kept; anything else is none.
@@ -253,6 +300,11 @@ impl<'de> Visitor<'de> for WordsVisitor {
 }
 
 impl Entry {
+    /// Part of the product itself (Goose), and no server.
+    fn is_own(&self) -> bool {
+        self.kind.0.iter().any(|kind| matches!(kind.as_str(), "builtin" | "platform"))
+    }
+
     fn what(&self) -> Option<String> {
         if let Some(url) = self.url.0.first() {
             return host(url);
@@ -288,6 +340,22 @@ fn host(url: &str) -> Option<String> {
     let authority = rest.split(['/', '?', '#']).next()?;
     let host = authority.rsplit('@').next()?;
     (!host.is_empty()).then(|| host.to_owned())
+}
+
+fn yaml() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: NODES_MAX,
+            max_replay_stack_depth: NESTING_MAX,
+        },
+        budget: serde_saphyr::budget! {
+            max_documents: 1,
+            max_nodes: NODES_MAX,
+            max_depth: NESTING_MAX,
+            flow_nesting_limit: NESTING_MAX,
+        },
+    }
 }
 
 type Entries = Vec<(String, Entry)>;
@@ -353,7 +421,7 @@ mod tests {
     use super::*;
 
     fn servers(path: &str, text: &str) -> Option<Vec<String>> {
-        let file = FILES.iter().find(|file| file.shown() == path).unwrap();
+        let file = FILES.iter().find(|file| file.shown(None) == path).unwrap();
         let servers = file.servers(text.as_bytes(), Some("/srv/app"))?;
         Some(servers.iter().map(ToString::to_string).collect())
     }
@@ -393,6 +461,14 @@ mod tests {
             servers("~/.codex/config.toml", codex).unwrap(),
             ["docs: docs-mcp", "far: far.example"]
         );
+        let goose = "GOOSE_MODEL: x\nextensions:\n  developer:\n    type: builtin\n    timeout: 300\n    \
+                     enabled: true\n  github:\n    type: stdio\n    cmd: npx\n    args:\n      - -y\n      \
+                     - '@acme/github-mcp'\n    envs: {KEY: sk-secret}\n    timeout: 300\n  far:\n    \
+                     type: streamable_http\n    uri: https://far.example/mcp?key=sk-secret\n";
+        assert_eq!(
+            servers("~/.config/goose/config.yaml", goose).unwrap(),
+            ["far: far.example", "github: @acme/github-mcp"]
+        );
         let opencode = r#"{ // mine
             "theme": "a//b", "mcp": { /* two, */
               "a": {"type": "local", "command": ["bun", "x", "my-mcp"], "enabled": true,},
@@ -409,6 +485,15 @@ mod tests {
             assert_eq!(servers("~/.claude.json", text), None, "{text}");
         }
         assert_eq!(servers("~/.codex/config.toml", "a = "), None);
+        let bomb = "a: &a [1,1,1,1,1,1,1,1,1]\n";
+        let more = (b'b'..b'j').map(|name| {
+            let (own, of) = (char::from(name), char::from(name - 1));
+            format!("{own}: &{own} [*{of},*{of},*{of},*{of},*{of},*{of},*{of},*{of}]\n")
+        });
+        let bomb = format!("{bomb}{}extensions: {{x: {{args: *i}}}}\n", more.collect::<String>());
+        for text in ["a: [", "- a", "extensions: 1", &bomb] {
+            assert_eq!(servers("~/.config/goose/config.yaml", text), None, "{text}");
+        }
         assert_eq!(servers("~/.claude.json", "{}").unwrap(), [""; 0]);
         let many: Vec<String> =
             (0..100).map(|number| format!("\"s{number}\": {{\"command\": \"x\"}}")).collect();

@@ -5,7 +5,7 @@
 //! could not be read is `None`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -193,6 +193,21 @@ impl ProcFs {
             is_valid.then(|| name.to_owned())
         };
         Some(bytes.split(|byte| *byte == 0).filter_map(name).take(ENVIRON_NAMES_MAX).collect())
+    }
+
+    /// Absolute paths that variables of these names had as the process started.
+    pub fn directories_named_by<'a>(
+        &self,
+        pid: u32,
+        names: &BTreeSet<&'a str>,
+    ) -> BTreeMap<&'a str, String> {
+        let bytes = read::bytes(&self.file(pid, "environ"), ENVIRON_BYTES_MAX).unwrap_or_default();
+        let path = |variable: &[u8]| {
+            let (name, path) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+            let name = names.get(name)?;
+            (path.len() > 1 && path.starts_with('/')).then(|| (*name, path.to_owned()))
+        };
+        bytes.split(|byte| *byte == 0).filter_map(path).collect()
     }
 
     /// Packages of Python whose libraries a process has mapped, each once, by the names of their
@@ -418,6 +433,14 @@ mod tests {
         assert_eq!(cgroups.systemd.as_deref(), Some("/s/u.service"));
         assert_eq!(&*fixture.proc.args(42).unwrap(), [redact::TRUNCATED.to_owned()]);
         assert_eq!(fixture.proc.environment_names(42).unwrap(), ["A", "OPENAI_API_KEY"]);
+        fixture.write(
+            42,
+            "environ",
+            b"A=/a/b\0B=/\0C=c\0OPENAI_API_KEY=/sk-x\0A\0D=/\xff\0E=/e=e\0",
+        );
+        let named = fixture.proc.directories_named_by(42, &["A", "B", "C", "D", "E"].into());
+        let paths: Vec<_> = named.into_iter().collect();
+        assert_eq!(paths, [("A", "/a/b".to_owned()), ("E", "/e=e".to_owned())]);
         for (text, expected) in [("1000", Some(1000)), ("4294967295", None), ("x\n", None)] {
             fixture.write(42, "loginuid", text.as_bytes());
             fixture.write(42, "sessionid", text.as_bytes());

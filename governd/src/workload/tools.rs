@@ -6,6 +6,7 @@
 //! [`TOOL_FILE_BYTES_MAX`]. Who has a slow file system stops nobody but this thread.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _},
     os::{fd::OwnedFd, unix::fs::MetadataExt as _},
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::core::{
     process::Process,
-    tools::{Base, FILES, Server, ToolFile},
+    tools::{self, Base, FILES, Server, ToolFile},
 };
 
 /// An agent whose configuration is wanted.
@@ -71,6 +72,7 @@ fn configured(proc: &ProcFs, process: &Process, product: &str) -> Vec<(String, S
         root: link("root"),
         directory: link("cwd"),
         path: directory.as_deref().and_then(Path::to_str),
+        named: proc.directories_named_by(process.pid, &tools::variables()),
         uid,
     };
     let servers = place.servers(product);
@@ -82,6 +84,8 @@ struct Place<'a> {
     root: Option<OwnedFd>,
     directory: Option<OwnedFd>,
     path: Option<&'a str>,
+    /// Directories that its variables name.
+    named: BTreeMap<&'static str, String>,
     uid: u32,
 }
 
@@ -90,12 +94,24 @@ impl Place<'_> {
         let home = self.home();
         let mut found = Vec::new();
         for file in FILES.iter().filter(|file| file.product == product) {
-            let Some(text) = self.open(file, home.as_deref()) else { continue };
+            let moved =
+                file.moved.and_then(|(name, path)| Some((name, self.named.get(name)?, path)));
+            let text = match moved {
+                Some((_, directory, path)) => self.open_named(directory, path),
+                None => self.open(file, home.as_deref()),
+            };
+            let Some(text) = text else { continue };
             let servers = file.servers(text.take(TOOL_FILE_BYTES_MAX), self.path);
+            let shown = file.shown(moved.map(|(name, ..)| name));
             let servers = servers.unwrap_or_default().into_iter();
-            found.extend(servers.map(|server| (file.shown(), server)));
+            found.extend(servers.map(|server| (shown.clone(), server)));
         }
         found
+    }
+
+    fn open_named(&self, directory: &str, path: &str) -> Option<File> {
+        let (root, path) = (self.root.as_ref()?, format!("{directory}/{path}"));
+        opened(root, &path, ResolveFlags::IN_ROOT, self.uid, TOOL_FILE_BYTES_MAX)
     }
 
     fn open(&self, file: &ToolFile, home: Option<&str>) -> Option<File> {
@@ -169,8 +185,10 @@ mod tests {
         fs::create_dir(root.join("etc")).unwrap();
         fs::write(root.join("etc/passwd"), format!("dana:x:{uid}:7::/home/dana:/bin/sh\n"))
             .unwrap();
+        let named = std::cell::RefCell::new(BTreeMap::new());
         let servers = |uid: u32, product: &str| {
             let place = Place {
+                named: named.borrow().clone(),
                 root: Some(directory(root)),
                 directory: Some(directory(&work)),
                 path: None,
@@ -188,6 +206,15 @@ mod tests {
         assert_eq!(servers(uid, "claude-code"), expected);
         assert_eq!(servers(uid, "codex"), [""; 0]);
         assert_eq!(servers(uid + 1, "claude-code"), [""; 0]);
+
+        // A variable names another directory, which takes the place of the one at home.
+        write(&root.join("srv/claude/.claude.json"), "moved");
+        let moved = "$CLAUDE_CONFIG_DIR/.claude.json moved: moved";
+        named.borrow_mut().insert("CLAUDE_CONFIG_DIR", "/srv/claude".to_owned());
+        assert_eq!(servers(uid, "claude-code"), [moved, "./.mcp.json work: work"]);
+        named.borrow_mut().insert("CLAUDE_CONFIG_DIR", "/../../etc".to_owned());
+        assert_eq!(servers(uid, "claude-code"), ["./.mcp.json work: work"]);
+        named.borrow_mut().clear();
 
         // A link leads out of neither the root nor the directory, and what is no file is none.
         fs::remove_file(work.join(".mcp.json")).unwrap();
