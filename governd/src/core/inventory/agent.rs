@@ -1,6 +1,10 @@
 //! Agents and candidates.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ring::digest;
 
@@ -8,6 +12,7 @@ use super::{
     Contact, START_NS, Sighting, Traffic,
     evidence::{self, Evidence, Sign},
     identity::{Identity, Nature},
+    registry::OUTSIDE_MS,
 };
 use crate::{
     audit::record::Actor,
@@ -137,6 +142,13 @@ pub struct EndpointSeen {
     /// When the agent last tried it although its document does not allow it, in milliseconds since
     /// the epoch; `None` if it never did, or if the document allows it now.
     pub outside_ms: Option<u64>,
+}
+
+impl EndpointSeen {
+    /// Whether it is outside of the agent's document, and was tried lately.
+    pub(super) fn is_outside(&self, now_ms: u64) -> bool {
+        self.outside_ms.is_some_and(|at_ms| now_ms.saturating_sub(at_ms) < OUTSIDE_MS)
+    }
 }
 
 /// An agent or candidate.
@@ -288,39 +300,49 @@ impl Agent {
         self.instances_total += 1;
     }
 
+    /// It connected somewhere; true if that counts as outside of its document now and did not
+    /// before, or the other way round.
     pub(super) fn saw_endpoint(
         &mut self,
         contact: &Contact<'_>,
         provider: Option<Arc<str>>,
         now_ms: u64,
-    ) {
+    ) -> bool {
+        self.last_ms = self.last_ms.max(now_ms);
         let address = contact.address.to_canonical();
         let host = contact.name.map_or_else(|| address.to_string(), str::to_ascii_lowercase);
         let key = (host, contact.port);
         if self.endpoints.len() >= ENDPOINTS_MAX && !self.endpoints.contains_key(&key) {
             self.endpoints_dropped += 1;
-            return;
+            return false;
         }
-        let seen = self.endpoints.entry(key.clone()).or_insert_with(|| EndpointSeen {
-            host: key.0,
-            address,
-            port: contact.port,
-            provider,
-            count: 0,
-            denied: 0,
-            sent_bytes: 0,
-            received_bytes: 0,
-            open: Traffic::default(),
-            first_ms: now_ms,
-            last_ms: now_ms,
-            outside_ms: None,
-        });
+        let seen = match self.endpoints.entry(key) {
+            Entry::Occupied(seen) => seen.into_mut(),
+            Entry::Vacant(place) => {
+                let host = place.key().0.clone();
+                place.insert(EndpointSeen {
+                    host,
+                    address,
+                    port: contact.port,
+                    provider,
+                    count: 0,
+                    denied: 0,
+                    sent_bytes: 0,
+                    received_bytes: 0,
+                    open: Traffic::default(),
+                    first_ms: now_ms,
+                    last_ms: now_ms,
+                    outside_ms: None,
+                })
+            }
+        };
+        let was_outside = seen.is_outside(now_ms);
         seen.address = address;
         seen.count += 1;
         seen.denied += u64::from(contact.is_denied);
         seen.outside_ms = (contact.is_denied && self.subject.is_some()).then_some(now_ms);
         seen.last_ms = seen.last_ms.max(now_ms);
-        self.last_ms = self.last_ms.max(now_ms);
+        seen.is_outside(now_ms) != was_outside
     }
 
     /// Adds what went through a connection; false if its destination is not kept.

@@ -1,6 +1,6 @@
 //! Where agents connect to, and what follows from it.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     Agent, Change, ChangeKind, Contact, Inventory, Key, Sighting, Standing, Traffic, VISITS_MAX,
@@ -13,6 +13,7 @@ use crate::catalog::{Catalog, EndpointKind, RuntimeKind, Weight};
 const PORT_DNS: u16 = 53;
 /// Port of DNS over TLS and over QUIC (RFC 7858 section 3.1, RFC 9250 section 8).
 const PORT_DNS_OVER_TLS: u16 = 853;
+const MS_PER_S: u64 = 1_000;
 /// Findings about hosts that are remembered.
 const REPORTED_MAX: usize = 4_096;
 
@@ -115,12 +116,12 @@ impl Inventory {
         if !contact.address.to_canonical().is_loopback() {
             return None;
         }
-        let target = format!("{}:{}", contact.address.to_canonical(), contact.port);
         let known = self.catalog.lookup_port(contact.port);
         let entry = known.iter().find(|entry| {
             entry.kind == RuntimeKind::LocalModelServer
                 && (entry.weight > Weight::Weak || self.model_ports.contains_key(&contact.port))
         })?;
+        let target = format!("{}:{}", contact.address.to_canonical(), contact.port);
         let mut sign = Sign::of_runtime(Signal::Network, entry, &target);
         sign.weight = Weight::Medium;
         if let Some(server) = self.model_ports.get(&contact.port) {
@@ -142,13 +143,17 @@ impl Inventory {
             if sign.is_some() { self.environment_signs(sighting) } else { Vec::new() };
         let provider = provider(&self.catalog, contact);
         let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
+        // In a flood of connections the state is what it was: it is looked at again where one of
+        // them changes something, and in every second, since approvals end without an event.
+        let mut is_due = agent.last_ms / MS_PER_S != now_ms / MS_PER_S;
         if sighting.subject != 0 && agent.subject != Some(sighting.subject) {
             agent.register(sighting.subject, self.registry.of(sighting.subject));
+            is_due = true;
         }
         let mut changes = Vec::new();
         self.unsaved.add(&agent.id);
         let is_new = provider.as_ref().is_some_and(|name| !agent.knows_provider(name));
-        agent.saw_endpoint(contact, provider.clone(), now_ms);
+        is_due |= agent.saw_endpoint(contact, provider.clone(), now_ms);
         let mut change = |kind, agent: &Agent| {
             changes.push(Change::new(kind, agent, Some(sighting.actor), now_ms));
         };
@@ -156,11 +161,14 @@ impl Inventory {
             agent.saw(sign, now_ms);
         }
         if agent.rise() {
+            is_due = true;
             change(ChangeKind::Found, agent);
         } else if let Some(provider) = provider.filter(|_| is_new) {
             change(ChangeKind::NewProvider { provider }, agent);
         }
-        changes.extend(self.reassess(id, Some(sighting.actor), now_ms));
+        if is_due {
+            changes.extend(self.reassess(id, Some(sighting.actor), now_ms));
+        }
         changes.extend(self.contact_findings(id, sighting, contact, now_ms));
         changes
     }
@@ -206,14 +214,15 @@ impl Inventory {
         let is_model = matches!(kind, Some(EndpointKind::ModelApi | EndpointKind::LlmGateway));
         let mut found = Vec::new();
         if is_model && !via.is_empty() && !via.iter().any(|gateway| gateway.matches(&host)) {
-            found.push(ChangeKind::GatewayBypass { host: Arc::clone(&host) });
+            found.push(ChangeKind::GatewayBypass { host: host.as_ref().into() });
         }
         let protocol = match kind {
             _ if contact.port == PORT_DNS_OVER_TLS => Some("TLS"),
             Some(EndpointKind::DohResolver) if contact.port != PORT_DNS => Some("HTTPS"),
             _ => None,
         };
-        found.extend(protocol.map(|protocol| ChangeKind::HiddenDns { protocol, host }));
+        let hidden = |protocol| ChangeKind::HiddenDns { protocol, host: host.as_ref().into() };
+        found.extend(protocol.map(hidden));
         let changes =
             found.into_iter().map(|kind| Change::new(kind, agent, Some(sighting.actor), now_ms));
         let changes: Vec<Change> = changes.collect();
@@ -246,7 +255,7 @@ impl Inventory {
         let Some(agent) = agent.filter(|_| identity.nature != Nature::Browser) else {
             return Vec::new();
         };
-        let kind = ChangeKind::EncryptedHello { host: host(contact) };
+        let kind = ChangeKind::EncryptedHello { host: host(contact).into() };
         let change = Change::new(kind, agent, Some(sighting.actor), now_ms);
         if self.is_first(&change) { vec![change] } else { Vec::new() }
     }
@@ -267,9 +276,14 @@ impl Inventory {
 }
 
 /// The host that was contacted, or its address.
-fn host(contact: &Contact<'_>) -> Arc<str> {
-    let name = contact.name.map(str::to_ascii_lowercase);
-    name.unwrap_or_else(|| contact.address.to_canonical().to_string()).into()
+fn host<'a>(contact: &Contact<'a>) -> Cow<'a, str> {
+    match contact.name {
+        Some(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            name.to_ascii_lowercase().into()
+        }
+        Some(name) => name.into(),
+        None => contact.address.to_canonical().to_string().into(),
+    }
 }
 
 fn provider(catalog: &Catalog, contact: &Contact<'_>) -> Option<Arc<str>> {

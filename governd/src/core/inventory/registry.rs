@@ -253,10 +253,8 @@ fn assess(
     if let Some(reason) = drift(agent, facts) {
         return because(AgentState::Drifted, reason);
     }
-    let is_recent = |seen: &&EndpointSeen| {
-        seen.outside_ms.is_some_and(|at| now_ms.saturating_sub(at) < OUTSIDE_MS)
-    };
-    let outside: Vec<&EndpointSeen> = agent.outside().filter(is_recent).collect();
+    let outside: Vec<&EndpointSeen> =
+        agent.outside().filter(|seen| seen.is_outside(now_ms)).collect();
     if !outside.is_empty() {
         let names =
             outside.iter().take(NAMED_MAX).map(|seen| format!("{}:{}", seen.host, seen.port));

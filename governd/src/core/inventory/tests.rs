@@ -445,6 +445,7 @@ fn memory_is_bounded_and_agents_stay_before_candidates() {
     let agent = host.inventory.agent(&codex).unwrap();
     assert_eq!(agent.endpoints.len() as u64 + agent.endpoints_dropped, 599);
     assert!(agent.endpoints_dropped > 0);
+    assert_eq!(agent.last_ms, host.now_ms);
 }
 
 proptest::proptest! {

@@ -177,6 +177,18 @@ fn approvals_end_and_agents_go_out_of_sight() {
 }
 
 #[test]
+fn that_an_approval_ends_is_seen_in_a_flood_of_connections() {
+    let review_by = Some(Day::parse("2026-11-21").unwrap());
+    let (mut host, bot) = host(Approval { review_by, ..Approval::default() });
+    host.now_ms = NOW_MS + DAY_MS - 4;
+    for _ in 0..3 {
+        assert_eq!(host.contacts(&bot, "left.example"), []);
+    }
+    assert_eq!(host.contacts(&bot, "left.example"), from(AgentState::Approved));
+    assert_eq!(host.state(10).0, AgentState::Expired);
+}
+
+#[test]
 fn a_running_agent_is_registered_by_the_document_that_comes_later() {
     let mut host = Host::new();
     let codex = program(11, "/usr/local/bin/codex", "codex");
