@@ -272,7 +272,7 @@ impl Engine {
                 Command::Record(record, time_ns) => {
                     self.look_at_notices(&record);
                     let queued = self.journal.queued();
-                    if let Some(record) = self.pressure.take(*record, time_ns, queued) {
+                    if let Some(record) = self.pressure.take(record, time_ns, queued) {
                         self.journal.record(record, time_ns);
                     }
                 }

@@ -83,7 +83,7 @@ impl Journal {
 
     /// Hands over a record and the time at which it happened (`CLOCK_BOOTTIME`, nanoseconds), or
     /// `None` for now. Never waits; what cannot be taken is counted, and the log will say so.
-    pub fn record(&self, record: Record, time_ns: Option<u64>) {
+    pub fn record(&self, record: impl Into<Box<Record>>, time_ns: Option<u64>) {
         let time_ms = time_ns
             .map_or_else(clock::now_ms, |ns| clock::booted_ms().saturating_add(clock::ms(ns)));
         if let Err(error) = self.keeper.append(time_ms, record) {

@@ -54,16 +54,16 @@ impl Pressure {
     /// Takes a decision in, if the log has so much to do that it should; gives it back if not.
     pub(super) fn take(
         &mut self,
-        record: Record,
+        record: Box<Record>,
         time_ns: Option<u64>,
         queued: u64,
-    ) -> Option<Record> {
-        let (Record::Flow(flow), Some(time_ns)) = (&record, time_ns) else {
-            return Some(record);
-        };
+    ) -> Option<Box<Record>> {
         if queued < QUEUED_MAX {
             return Some(record);
         }
+        let (Record::Flow(flow), Some(time_ns)) = (&*record, time_ns) else {
+            return Some(record);
+        };
         let room = self.waiting.len() < KINDS_MAX;
         match self.waiting.entry(key(flow)) {
             Entry::Occupied(mut entry) => {
@@ -140,9 +140,9 @@ mod tests {
         core::process::Process,
     };
 
-    fn flow(pid: u32, port: u16, cookie: u64) -> Record {
+    fn flow(pid: u32, port: u16, cookie: u64) -> Box<Record> {
         let process = Process { pid, ..Process::default() };
-        Record::Flow(Flow {
+        Box::new(Record::Flow(Flow {
             actor: Actor { process: Arc::new(process), lineage: [].into() },
             subject: Subject { id: 1, agent: "bot".into(), ..Subject::default() },
             decision: Decision {
@@ -164,7 +164,7 @@ mod tests {
             path: None,
             protocol: 6,
             cookie,
-        })
+        }))
     }
 
     /// How often each port of each process is in records.

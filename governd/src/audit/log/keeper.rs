@@ -178,8 +178,8 @@ impl Keeper {
     ///
     /// # Errors
     /// If too many wait already or the log is closed. The record is lost, and counted.
-    pub fn append(&self, time_ms: u64, record: Record) -> Result<(), Refused> {
-        let order = Order::Record { time_ms, record: Box::new(record) };
+    pub fn append(&self, time_ms: u64, record: impl Into<Box<Record>>) -> Result<(), Refused> {
+        let order = Order::Record { time_ms, record: record.into() };
         self.shared.queued.fetch_add(1, Ordering::Relaxed);
         let sent = self.orders.as_ref().map(|orders| orders.try_send(order));
         let refused = match sent {
