@@ -280,16 +280,17 @@ fn connect(near: &Namespace, far: &Namespace) -> Result<()> {
     )
 }
 
-/// The far end's link-local address on the first link.
+/// The far end's link-local address on the first link, which the kernel gives it some time after
+/// the link is up.
 fn link_local(far: &Namespace) -> Result<String> {
-    let text = must("ip", &["-n", far.name(), "-j", "-6", "addr", "show", "dev", "v0"])?;
-    let listed: serde_json::Value = serde_json::from_str(&text)?;
-    let addresses = listed.pointer("/0/addr_info").and_then(|list| list.as_array());
-    addresses
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.get("local")?.as_str())
-        .find(|local| local.parse::<IpAddr>().is_ok() && local.starts_with("fe80"))
-        .map(str::to_owned)
-        .context("the far end has no link-local address")
+    wait::until("the far end's link-local address", wait::PATIENCE, || {
+        let text = must("ip", &["-n", far.name(), "-j", "-6", "addr", "show", "dev", "v0"])?;
+        let listed: serde_json::Value = serde_json::from_str(&text)?;
+        let addresses = listed.pointer("/0/addr_info").and_then(|list| list.as_array());
+        let mut addresses =
+            addresses.into_iter().flatten().filter_map(|entry| entry.get("local")?.as_str());
+        let local =
+            addresses.find(|local| local.parse::<IpAddr>().is_ok() && local.starts_with("fe80"));
+        Ok(local.map(str::to_owned))
+    })
 }
