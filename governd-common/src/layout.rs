@@ -121,6 +121,8 @@ shared! {
         pub has_current_task: u32,
         /// 1 where a tracepoint tells of bytes that are queued to be sent (Linux 6.3), else 0.
         pub has_sends: u32,
+        /// 1 where programs are attached to what an interface sends (tcx, Linux 6.6), else 0.
+        pub has_interfaces: u32,
     }
 }
 

@@ -75,6 +75,7 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     has_allocator: 0,
     has_current_task: 0,
     has_sends: 0,
+    has_interfaces: 0,
 });
 
 /// A load-time constant; one field is read at a time, so that the verifier knows its value.

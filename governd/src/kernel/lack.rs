@@ -36,11 +36,13 @@ pub enum Lack {
     /// A way from a path of a multipath connection to that one, since Linux 5.19; kernels without
     /// multipath TCP have none, and need none.
     Paths,
+    /// Programs at what an interface sends that links hold (tcx), since Linux 6.6.
+    Interfaces,
 }
 
 impl Lack {
     /// Everything that some kernel lacks.
-    pub const EVERY: [Self; 7] = [
+    pub const EVERY: [Self; 8] = [
         Self::Loops,
         Self::RefusalErrno,
         Self::Allocator,
@@ -48,6 +50,7 @@ impl Lack {
         Self::MemoryLocks,
         Self::Sends,
         Self::Paths,
+        Self::Interfaces,
     ];
 
     /// What a kernel lacks.
@@ -60,6 +63,7 @@ impl Lack {
             Self::MemoryLocks => layout.mm_owner == 0,
             Self::Sends => layout.has_sends == 0,
             Self::Paths => layout.path_connection == 0,
+            Self::Interfaces => layout.has_interfaces == 0,
         };
         Self::EVERY.into_iter().filter(is_lacking).collect()
     }
@@ -74,6 +78,7 @@ impl Lack {
             Self::MemoryLocks => "foreign-memory",
             Self::Sends => "foreign-sockets",
             Self::Paths => "foreign-paths",
+            Self::Interfaces => "interfaces",
         }
     }
 
@@ -103,6 +108,10 @@ impl Lack {
                 "what an agent gives to a multipath connection that another process gave it is not \
                  seen as the agent's on paths that are opened later"
             }
+            Self::Interfaces => {
+                "no program sees frames of packet sockets, nor where packets go in the end: an \
+                 agent with CAP_NET_RAW or CAP_NET_ADMIN is found and not stopped"
+            }
         }
     }
 
@@ -116,6 +125,7 @@ impl Lack {
             Self::MemoryLocks => "who writes another process's memory makes it the agent's",
             Self::Sends => "what an agent queues in another's socket makes that the agent's",
             Self::Paths => "what an agent sends over several paths is the agent's on each",
+            Self::Interfaces => "drop frames of agents' packet sockets",
         }
     }
 
@@ -146,6 +156,10 @@ impl Lack {
                  later, or let agents reach no local socket by which descriptors are passed \
                  (`egress.unix`)"
             }
+            Self::Interfaces => {
+                "use Linux 6.6 or later, or run agents without CAP_NET_RAW and CAP_NET_ADMIN, also \
+                 in user namespaces of their own"
+            }
         }
     }
 
@@ -164,7 +178,7 @@ impl Lack {
             Self::MemoryLocks => &[program::MEMORY_LOCK],
             Self::Sends => &[program::TCP_SEND, program::ANY_SEND],
             Self::Paths => &[program::PATH_SEND],
-            Self::RefusalErrno | Self::Allocator => &[],
+            Self::RefusalErrno | Self::Allocator | Self::Interfaces => &[],
         }
     }
 }

@@ -78,6 +78,7 @@ pub(crate) fn of(btf: &Btf) -> Result<KernelLayout, KernelError> {
         has_allocator: u32::from(btf.has_name(ALLOCATOR)),
         has_current_task: u32::from(has_current_task()),
         has_sends: u32::from(sending::queue_kind(btf).is_some()),
+        has_interfaces: u32::from(btf.has_name(INTERFACE)),
     })
 }
 
@@ -101,6 +102,8 @@ const SET_RETVAL: &str = "BPF_FUNC_set_retval";
 /// The helper that repeats, since Linux 5.17. Without it the verifier follows every round of a
 /// parser.
 const LOOP: &str = "BPF_FUNC_loop";
+/// The place for programs at what an interface sends, since Linux 6.6.
+const INTERFACE: &str = "BPF_TCX_EGRESS";
 /// The allocator of BPF's own, since Linux 6.1.
 const ALLOCATOR: &str = "bpf_mem_alloc";
 

@@ -17,6 +17,8 @@ pub(super) const TECHNIQUES: &str = "bypass";
 pub(super) const DISCOVERY: &str = "discovery";
 /// How the table's program begins what an outcome is that differs.
 const DIFFERENCE: &str = " governd: ";
+/// And what it says before the number of packets that were seen.
+const WITNESSED: &str = " packets: ";
 /// How it ends the line that counts.
 const COUNTED: &str = " stopped";
 /// How the doctor names what it found out about a program.
@@ -173,7 +175,7 @@ impl Outcome {
         let differences = output.iter().filter(|line| line.contains(DIFFERENCE));
         Some(Techniques {
             tried: counted.split(' ').next()?.parse().ok()?,
-            differences: differences.map(|line| line.trim().to_owned()).collect(),
+            differences: differences.map(|line| difference(line).to_owned()).collect(),
         })
     }
 
@@ -183,6 +185,12 @@ impl Outcome {
         output.iter().for_each(|line| tally.read(line));
         tally
     }
+}
+
+/// What differs, without what was said meanwhile, which is another thing each time.
+fn difference(line: &str) -> &str {
+    let what = line.trim().split_once(WITNESSED).and_then(|(what, _)| what.rsplit_once(", "));
+    what.map_or(line.trim(), |(what, _)| what)
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {

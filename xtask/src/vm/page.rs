@@ -320,7 +320,7 @@ mod tests {
              - 5.10: program connect6 is missing: why\n\
              - 6.12: program sendmsg4 is missing: why\n\
              - 6.12: failed: a\n\
-             - 6.12: technique d01_x with governd: reached, not stopped, 3 packets: 7\n\n\
+             - 6.12: technique d01_x with governd: reached, not stopped\n\n\
              | program | 5.10 | 6.12 |\n\
              | --- | --- | --- |\n\
              | `connect4` | 120 | 120 |\n\
