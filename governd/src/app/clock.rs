@@ -16,6 +16,11 @@ pub fn now_ms() -> u64 {
     read_ns(ClockId::Realtime) / NS_PER_MS
 }
 
+/// Seconds since the epoch.
+pub fn now_s() -> u64 {
+    read_ns(ClockId::Realtime) / NS_PER_S
+}
+
 /// When the host booted, in milliseconds since the epoch, by the present setting of the clock.
 pub fn booted_ms() -> u64 {
     (read_ns(ClockId::Realtime).saturating_sub(boot_ns())) / NS_PER_MS

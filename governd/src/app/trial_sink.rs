@@ -31,7 +31,6 @@ use crate::{
 
 /// What the sink calls the host, whatever others call it.
 const HOST: &str = "this-host";
-const SECOND_MS: u64 = 1_000;
 /// How long a token is good for that is used at once, in seconds.
 const VALID_S: u64 = 60;
 
@@ -136,7 +135,7 @@ fn let_in(
     let known = log::public_key(&Disk, journal.directory())?;
     let keys = log::keys(&Disk, journal.directory(), &known)?.map_err(UplinkError::from)?;
     let (key, point) = authority::host_key()?;
-    let now_s = clock::now_ms() / SECOND_MS;
+    let now_s = clock::now_s();
     // One that nobody else can use: it is of this log, and gone with the next line.
     let secret = BASE64.encode(&point);
     store.add_token(&secret, HOST, now_s + VALID_S)?;

@@ -5,7 +5,7 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     app::{
-        confinement,
+        clock, confinement,
         metrics::{self, Address, OfSink},
         sinking, uplink,
     },
@@ -271,7 +271,7 @@ impl Token {
         let mut secret = [0; SECRET_BYTES];
         SystemRandom::new().fill(&mut secret).map_err(|_| unusable(AuthorityError::Randomness))?;
         let secret = BASE64URL.encode(secret);
-        let expires_s = now_s().saturating_add(u64::from(self.hours) * HOUR_S);
+        let expires_s = clock::now_s().saturating_add(u64::from(self.hours) * HOUR_S);
         self.place.store()?.add_token(&secret, &self.host, expires_s).map_err(failed)?;
         let token = uplink::token(&self.sink, &authority.keys().ca, &secret);
         Printer::new(false).line(token).map_err(unwritable)?;
@@ -284,7 +284,7 @@ impl Hosts {
         let printer = Printer::new(self.json);
         let store = self.place.store()?;
         let (hosts, findings) = (store.hosts().map_err(failed)?, store.findings().map_err(failed)?);
-        let now_s = now_s();
+        let now_s = clock::now_s();
         for warning in self.place.authority()?.ends().iter().filter_map(|end| end.warning(now_s)) {
             printer.note(format_args!("{warning}"));
         }
@@ -428,8 +428,4 @@ fn unusable(error: AuthorityError) -> Failure {
 fn failed(error: StoreError) -> Failure {
     let hint = "run it as who runs the sink, or name its directory with --dir";
     Failure::new(Exit::Environment, error, hint)
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }

@@ -327,6 +327,11 @@ impl Inventory {
             .then(|| Arc::clone(&member.agent))
     }
 
+    /// The agent that the process belongs to, or else descends from.
+    fn member_or_descendant(&self, sighting: &Sighting<'_>) -> Option<Arc<str>> {
+        self.member(sighting).or_else(|| self.ancestor_agent(sighting))
+    }
+
     /// The nearest ancestor that belongs to an agent. An ancestor's pid may have been used again,
     /// so its executable must be the member's.
     fn ancestor_agent(&self, sighting: &Sighting<'_>) -> Option<Arc<str>> {

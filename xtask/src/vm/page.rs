@@ -61,8 +61,7 @@ impl Table {
             None => "not run".to_owned(),
         };
         let doctor = doctor(outcome).to_owned();
-        let blank = || BLANK.to_owned();
-        self.kernels.push(vec![release.to_owned(), kernel, doctor, tests_passed, blank(), blank()]);
+        self.kernels.push(row(release, 1, [kernel, doctor, tests_passed]));
         let said = |program: &Program| (release.to_owned(), program.name.clone(), verdict(program));
         self.programs.extend(outcome.programs().iter().map(said));
         let failures = tests.failures.iter().map(|test| format!("failed: {test}"));
@@ -78,20 +77,13 @@ impl Table {
             Some(false) => "not found",
             None => "not run",
         };
+        let agents = agents.to_owned();
         let techniques = outcome.techniques();
         let as_expected = techniques.as_ref().map_or("not run".to_owned(), |techniques| {
             let differing = techniques.differing().len();
             format!("{} of {}", techniques.tried - differing, techniques.tried)
         });
-        let blank = || BLANK.to_owned();
-        self.kernels.push(vec![
-            release.to_owned(),
-            blank(),
-            blank(),
-            blank(),
-            agents.to_owned(),
-            as_expected,
-        ]);
+        self.kernels.push(row(release, FACTS.len() - 2, [agents, as_expected]));
         let differences = techniques.into_iter().flat_map(|techniques| techniques.differences);
         let remarks = differences.map(|line| (release.to_owned(), format!("{TECHNIQUE}{line}")));
         self.remarks.extend(remarks);
@@ -192,6 +184,14 @@ impl Table {
     }
 }
 
+/// A kernel's row with the cells that a run knows, from a column on.
+fn row<const KNOWN: usize>(release: &str, from: usize, known: [String; KNOWN]) -> Row {
+    let mut row = vec![BLANK.to_owned(); FACTS.len()];
+    row.splice(from..from + KNOWN, known);
+    row.splice(..1, [release.to_owned()]);
+    row
+}
+
 /// Rows as Markdown, the first of them the head.
 fn table<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
     let mut text = String::new();
@@ -259,30 +259,25 @@ mod tests {
     use super::*;
     use crate::vm::outcome::StepOutcome;
 
-    fn outcome(kernel: &str, doctor: &str, tests: &str) -> Outcome {
-        let step = |name: &str, output: &str| StepOutcome {
+    fn of_steps(kernel: &str, steps: [(&str, &str); 2]) -> Outcome {
+        let step = |(name, output): (&str, &str)| StepOutcome {
             name: name.to_owned(),
             fault: None,
             output: output.lines().map(str::to_owned).collect(),
         };
         Outcome {
             booted: Some((kernel.to_owned(), Duration::from_secs(2))),
-            steps: vec![step("doctor", doctor), step("kernel", tests)],
+            steps: steps.map(step).into(),
             fault: None,
         }
     }
 
+    fn outcome(kernel: &str, doctor: &str, tests: &str) -> Outcome {
+        of_steps(kernel, [("doctor", doctor), ("kernel", tests)])
+    }
+
     fn attacked(techniques: &str) -> Outcome {
-        let step = |name: &str, output: &str| StepOutcome {
-            name: name.to_owned(),
-            fault: None,
-            output: output.lines().map(str::to_owned).collect(),
-        };
-        Outcome {
-            booted: Some(("6.12.2".to_owned(), Duration::from_secs(2))),
-            steps: vec![step("discovery", "found"), step("bypass", techniques)],
-            fault: None,
-        }
+        of_steps("6.12.2", [("discovery", "found"), ("bypass", techniques)])
     }
 
     const TECHNIQUES: &str = "a01_x block reached stopped 0 7 \n2 techniques, 1 stopped\n\

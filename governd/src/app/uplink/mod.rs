@@ -56,7 +56,6 @@ const WITNESS: &str = "witness.pub";
 const RECEIPT: &str = "receipt";
 /// What the sink is called among the exporters.
 const KIND: &str = "sink";
-const SECOND_MS: u64 = 1_000;
 
 /// When the certificates end that the way to the sink needs; its thread writes, others read.
 type Ends = ArcSwap<Vec<End>>;
@@ -295,7 +294,7 @@ impl Uplink {
 
     /// How it fares: as an exporter whose receiver is the sink.
     pub(super) fn status(&self) -> ExporterStatus {
-        let now_s = clock::now_ms() / SECOND_MS;
+        let now_s = clock::now_s();
         let ends = self.ends.load();
         let certificates = ends.iter().map(|end| CertificateStatus {
             whose: end.whose.word().to_owned(),

@@ -27,6 +27,8 @@ pub(super) struct Place {
     directory: PathBuf,
     sink: String,
     ca: String,
+    /// When the certificate in it ends.
+    authority: Option<End>,
     pub(super) witnesses: Witnesses,
     pub(super) client: Client,
     /// When the host's certificate ends.
@@ -47,13 +49,13 @@ impl Place {
         let (ca, identity) = (read(&directory, CA)?, read(&directory, IDENTITY)?);
         let client = connection(&sink, &ca, &identity).map_err(UplinkError::Tls)?;
         let own = End::of_pem(Whose::Host, &identity);
-        Ok(Some(Self { directory, sink, ca, witnesses, client, own }))
+        let authority = End::of_pem(Whose::Authority, &ca);
+        Ok(Some(Self { directory, sink, ca, authority, witnesses, client, own }))
     }
 
     /// When the certificates end that the way to the sink needs, as far as is known.
     pub(super) fn ends(&self) -> Vec<End> {
-        let authority = End::of_pem(Whose::Authority, &self.ca);
-        [self.own, self.client.server(), authority].into_iter().flatten().collect()
+        [self.own, self.client.server(), self.authority].into_iter().flatten().collect()
     }
 
     pub(super) fn receipt(&self) -> PathBuf {
@@ -87,6 +89,7 @@ impl Place {
         // Either of them is good beside the other as it was.
         write(&self.directory.join(WITNESS), &keys.witnesses)?;
         write(&self.directory.join(CA), &keys.ca)?;
+        self.authority = End::of_pem(Whose::Authority, &keys.ca);
         (self.ca, self.witnesses, self.client) = (keys.ca, witnesses, client);
         Ok(())
     }

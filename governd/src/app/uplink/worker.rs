@@ -40,7 +40,6 @@ use crate::{
 const POLL: Duration = Duration::from_millis(500);
 /// How often it is tried to renew a certificate, or to learn the sink's keys once that failed.
 const RENEW_INTERVAL: Duration = Duration::from_secs(3_600);
-const SECOND_MS: u64 = 1_000;
 
 pub(super) struct Worker {
     place: Place,
@@ -286,7 +285,7 @@ impl Worker {
     /// Certificates that end soon are said while there is time to see to it.
     fn look_at_ends(&mut self) {
         let ends = self.place.ends();
-        let now_s = clock::now_ms() / SECOND_MS;
+        let now_s = clock::now_s();
         for end in &ends {
             let last = self.warned.get(&end.whose);
             let is_said = last.is_some_and(|last| last.elapsed().as_secs() < validity::AGAIN_S);
@@ -299,7 +298,9 @@ impl Worker {
             let finding = discovery::trouble("sink-certificate", &warning, Vec::new());
             self.recorder.record(Record::Finding(Finding { uid, ..finding }));
         }
-        self.ends.store(Arc::new(ends));
+        if **self.ends.load() != ends {
+            self.ends.store(Arc::new(ends));
+        }
     }
 
     fn learn(&mut self, digest: &str) {

@@ -4,8 +4,9 @@
 use anyhow::anyhow;
 use clap::Args;
 
-use super::{Place, failed, now_s};
+use super::{Place, failed};
 use crate::{
+    app::clock,
     cli::{
         Outcome,
         audit::Question,
@@ -129,7 +130,7 @@ impl Settle {
     pub(super) fn run(self) -> Outcome {
         let mut store = self.place.store()?;
         let host = named(&store, &self.host)?;
-        let settled = store.settle(&host, self.what.as_deref(), &who(), now_s());
+        let settled = store.settle(&host, self.what.as_deref(), &who(), clock::now_s());
         let count = settled.map_err(failed)?;
         let printer = Printer::new(false);
         printer.line(format!("settled: {count} findings")).map_err(unwritable)?;

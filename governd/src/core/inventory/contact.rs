@@ -236,7 +236,7 @@ impl Inventory {
         contact: &Contact<'_>,
         now_ms: u64,
     ) -> Vec<Change> {
-        let id = self.member(sighting).or_else(|| self.ancestor_agent(sighting));
+        let id = self.member_or_descendant(sighting);
         id.map(|id| self.contact_findings(&id, sighting, contact, now_ms)).unwrap_or_default()
     }
 
@@ -248,7 +248,7 @@ impl Inventory {
         contact: &Contact<'_>,
         now_ms: u64,
     ) -> Vec<Change> {
-        let id = self.member(sighting).or_else(|| self.ancestor_agent(sighting));
+        let id = self.member_or_descendant(sighting);
         let identity = self.identify(sighting);
         let agent = id.and_then(|id| self.agents.get(&id));
         let agent = agent.filter(|agent| agent.standing == Standing::Agent);

@@ -72,21 +72,27 @@ fn fill() -> (TempDir, Store) {
         let note = signer.sign(tree.size(), tree.root());
         let frame = pack::compress(lines.as_bytes()).unwrap();
         let before = (batch == 0).then_some(&before);
-        let arrival = Arrival {
-            first,
-            lines: &lines,
-            frame: &frame,
-            leaves: &leaves,
-            note: &note,
-            before,
-            beside: &[],
-        };
+        let stored = Stored { first, note, leaves, frame };
+        let arrival = Arrival { before, ..arrival(&stored, &lines) };
         store.begin().unwrap();
         store.append(&mut host, arrival, &cosigners(), 5).unwrap();
         store.commit().unwrap();
     }
     assert_eq!(store.hosts().unwrap(), [host]);
     (directory, store)
+}
+
+/// That of a batch as it is stored.
+fn arrival<'a>(stored: &'a Stored, lines: &'a str) -> Arrival<'a> {
+    Arrival {
+        first: stored.first,
+        lines,
+        frame: &stored.frame,
+        leaves: &stored.leaves,
+        note: &stored.note,
+        before: None,
+        beside: &[],
+    }
 }
 
 fn report(store: &Store) -> Report {
@@ -205,25 +211,18 @@ fn what_is_known_is_found_again_and_is_written_only_when_the_host_was_not_heard_
     let (_directory, store) = filled();
     let mut host = store.hosts().unwrap().pop().unwrap();
     let of = BATCHES - 1;
-    let Stored { first, note, leaves, frame } = stored(&store, of);
+    let known = stored(&store, of);
+    let Stored { first, note, frame, .. } = &known;
     let has = |first, note: &str, frame: &[u8]| store.has(&host, first, note, frame).unwrap();
-    assert!(has(first, &note, &frame));
+    assert!(has(*first, note, frame));
     let other = stored(&store, 0);
-    assert!(!has(first, &note, &other.frame) && !has(first, &other.note, &frame));
-    assert!(!has(first + 1, &note, &frame));
+    assert!(!has(*first, note, &other.frame) && !has(*first, &other.note, frame));
+    assert!(!has(first + 1, note, frame));
 
-    let lines = pack::decompress(&frame).unwrap();
+    let lines = pack::decompress(frame).unwrap();
+    let arrival = arrival(&known, &lines);
     let seen_s = host.seen_s;
     for (after_s, seen_after_s) in [(0, 0), (4, 0), (5, 5), (9, 5), (10, 10)] {
-        let arrival = Arrival {
-            first,
-            lines: &lines,
-            frame: &frame,
-            leaves: &leaves,
-            note: &note,
-            before: None,
-            beside: &[],
-        };
         let before = store.connection.total_changes();
         let cosigners = cosigners();
         let receipt = store.append(&mut host, arrival, &cosigners, seen_s + after_s).unwrap();

@@ -116,16 +116,23 @@ fn who_is_slow_or_many_does_not_keep_others_waiting() {
     sink.check();
 }
 
+/// Two that are enrolled, with records of their own.
+fn two_hosts(sink: &Sink) -> [(TempDir, Journal); 2] {
+    let host = |token: &str, records: std::ops::Range<u32>| {
+        let state = tempfile::tempdir().unwrap();
+        let journal = journal(state.path());
+        append(&journal, records);
+        enroll(state.path(), token).unwrap();
+        (state, journal)
+    };
+    [host(&sink.token("first"), 0..30), host(&sink.token_of("host-b", "second"), 500..503)]
+}
+
 /// One host can have all that one may have, for as long as a body may take.
 #[test]
 fn a_host_that_holds_all_it_may_leaves_room_for_others() {
     let sink = Sink::new();
-    let [state, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let [journal, others] = [journal(state.path()), journal(other.path())];
-    append(&journal, 0..30);
-    append(&others, 500..503);
-    enroll(state.path(), &sink.token("first")).unwrap();
-    enroll(other.path(), &sink.token_of("host-b", "second")).unwrap();
+    let [(state, journal), (other, _others)] = two_hosts(&sink);
 
     // Twice as much as all hosts together may have.
     let count = 2 * (64 << 20) / wire::BODY_BYTES_MAX;
@@ -152,12 +159,7 @@ fn a_host_that_holds_all_it_may_leaves_room_for_others() {
 #[test]
 fn a_host_that_writes_as_another_is_refused_and_found() {
     let sink = Sink::new();
-    let [state, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let [journal, others] = [journal(state.path()), journal(other.path())];
-    append(&journal, 0..30);
-    append(&others, 500..503);
-    enroll(state.path(), &sink.token("first")).unwrap();
-    enroll(other.path(), &sink.token_of("host-b", "second")).unwrap();
+    let [(state, journal), (other, others)] = two_hosts(&sink);
 
     let size = journal.progress().durable();
     let log = state.path().join("log");
