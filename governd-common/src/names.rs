@@ -76,8 +76,10 @@ pub mod map {
     pub const QUIC_FLOWS: &str = "QUIC_FLOWS";
     /// Per-CPU scratch of `skb_hello`.
     pub const HELLO_SCRATCH: &str = "HELLO_SCRATCH";
-    /// Socket storage: how far the two directions of DNS over TCP were read.
-    pub const DNS_STREAMS: &str = "DNS_STREAMS";
+    /// Socket storage: how far the queries of DNS over TCP were read.
+    pub const DNS_QUERIES: &str = "DNS_QUERIES";
+    /// The same of the answers.
+    pub const DNS_ANSWERS: &str = "DNS_ANSWERS";
     /// Hash of a socket cookie to `u32`: sockets of which a CPU reads answers over TCP.
     pub const DNS_READERS: &str = "DNS_READERS";
     /// Hash of [`crate::key::GrantKey`] to the `CLOCK_BOOTTIME` until which it holds, in
@@ -109,7 +111,7 @@ pub mod map {
     pub const READ: &str = "READ";
 
     /// All that programs use.
-    pub const ALL: [&str; 44] = [
+    pub const ALL: [&str; 45] = [
         ACTIVE,
         RULE_HITS,
         GRANTS,
@@ -150,7 +152,8 @@ pub mod map {
         HELLO_FLOWS,
         QUIC_FLOWS,
         HELLO_SCRATCH,
-        DNS_STREAMS,
+        DNS_QUERIES,
+        DNS_ANSWERS,
         DNS_READERS,
         TAILS,
         INGRESS_TAILS,

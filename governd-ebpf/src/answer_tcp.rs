@@ -15,13 +15,13 @@ use governd_common::{
 use crate::{
     answer,
     dns::take_scratch,
-    dns_stream::{self, Bytes, DnsStream, Reader, Reading, Side, stage},
+    dns_stream::{self, Bytes, Reader, Reading, Side, stage},
     emit::count,
     outcome::Outcome,
     segment,
     skb::Segment,
     state::{self, End},
-    tables::{FLOWS, INGRESS_TAILS, SOCKETS, View},
+    tables::{DNS_ANSWERS, FLOWS, INGRESS_TAILS, SOCKETS, View},
 };
 
 /// Looks at a packet, and gives the program's return value.
@@ -39,14 +39,13 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     if owner.is_null() {
         return Outcome::Pass as i32;
     }
-    let stream = dns_stream::of_socket(socket, false);
-    if stream.is_null() {
+    let answers = dns_stream::of_socket(&DNS_ANSWERS, socket, false);
+    if answers.is_null() {
         return Outcome::Pass as i32;
     }
-    // SAFETY: both storages live as long as the socket; of the stream only the answers are used,
-    // which the reader keeps for this CPU, and what egress changes is read once.
-    let (owner, stream): (&mut SocketOwner, &mut DnsStream) =
-        unsafe { (&mut *owner, &mut *stream) };
+    // SAFETY: both storages live as long as the socket; the reader keeps the answers for this CPU,
+    // and what egress changes is read once.
+    let (owner, answers): (&mut SocketOwner, &mut Side) = unsafe { (&mut *owner, &mut *answers) };
     let Some(view) = View::current() else {
         return Outcome::Pass as i32;
     };
@@ -65,17 +64,16 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
         && settings.is_some_and(|settings| settings.mode != Mode::Monitor as u8);
     let run = Run { context, view: &view, is_enforced };
     let Some(reader) = Reader::of(context) else {
-        return run.lose(&mut stream.answers) as i32;
+        return run.lose(answers) as i32;
     };
-    let outcome = run.packet(stream, owner, &ends, &segment);
-    let is_more = outcome == Outcome::Pass
-        && stream.answers.stage == stage::READ
-        && stream.answers.wants_more(&segment);
+    let outcome = run.packet(answers, owner, &ends, &segment);
+    let is_more =
+        outcome == Outcome::Pass && answers.stage == stage::READ && answers.wants_more(&segment);
     reader.end();
     if is_more {
         // SAFETY: nothing here waits to be dropped.
         unsafe { INGRESS_TAILS.tail_call(context, tail::ANSWER_TCP) };
-        return run.lose(&mut stream.answers) as i32;
+        return run.lose(answers) as i32;
     }
     outcome as i32
 }
@@ -102,15 +100,14 @@ impl Run<'_> {
     #[inline(always)]
     fn packet(
         &self,
-        stream: &mut DnsStream,
+        answers: &mut Side,
         owner: &mut SocketOwner,
         ends: &Segment,
         segment: &segment::Segment,
     ) -> Outcome {
-        if !stream.is_of(owner.connects) {
+        if !answers.is_of(owner.connects) {
             return Outcome::Pass;
         }
-        let answers = &mut stream.answers;
         if segment.is_syn() {
             answers.begin(segment);
         }

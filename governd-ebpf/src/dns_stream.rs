@@ -10,6 +10,7 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    btf_maps::SkStorage,
     helpers::{bpf_get_socket_cookie, bpf_sk_storage_get, generated::bpf_skb_load_bytes},
     programs::SkBuffContext,
 };
@@ -27,7 +28,7 @@ use crate::{
     emit::count,
     segment::Segment,
     skb::{copy, load},
-    tables::{DNS_READERS, DNS_STREAMS},
+    tables::DNS_READERS,
 };
 
 /// A message, or what there is of it.
@@ -35,24 +36,16 @@ pub(crate) type Message = [u8; DNS_MESSAGE_BYTES_MAX];
 
 const OFFSET_MASK: u32 = DNS_MESSAGE_BYTES_MAX as u32 - 1;
 
-/// What is known of a DNS connection. All zeroes is one that nobody saw the beginning of.
-#[repr(C)]
-pub(crate) struct DnsStream {
-    /// The connection of the socket that it belongs to, see `SocketOwner::connects`.
-    connects: u32,
-    reserved: u32,
-    pub(crate) queries: Side,
-    pub(crate) answers: Side,
-}
-
-/// One direction.
+/// One direction of a DNS connection. All zeroes is one that nobody saw the beginning of. Each is
+/// stored by itself: both together are more than newer kernels give to a value.
 #[repr(C)]
 pub(crate) struct Side {
+    /// The connection of the socket that it belongs to, see `SocketOwner::connects`.
+    connects: u32,
     pub(crate) stage: u32,
     /// Sequence number of the first byte that was not taken.
     next: u32,
     framing: Framing,
-    reserved: u32,
     bytes: Message,
 }
 
@@ -90,10 +83,14 @@ pub(crate) enum Reading {
     Fault,
 }
 
-/// The socket's connection, which is made if it is to be; null if there is none.
+/// A direction of the socket's connection, which is made if it is to be; null if there is none.
 #[inline(always)]
-pub(crate) fn of_socket(socket: *mut bpf_sock, is_made: bool) -> *mut DnsStream {
-    let map = ptr::from_ref(&DNS_STREAMS).cast_mut().cast();
+pub(crate) fn of_socket(
+    sides: &SkStorage<Side>,
+    socket: *mut bpf_sock,
+    is_made: bool,
+) -> *mut Side {
+    let map = ptr::from_ref(sides).cast_mut().cast();
     let flags = if is_made { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
     // SAFETY: the map is that of socket storage, and the socket a full one.
     let stored = unsafe { bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), flags) };
@@ -101,25 +98,6 @@ pub(crate) fn of_socket(socket: *mut bpf_sock, is_made: bool) -> *mut DnsStream 
         count(Loss::Sockets);
     }
     stored.cast()
-}
-
-impl DnsStream {
-    /// Forgets an earlier connection of the socket.
-    #[inline(always)]
-    pub(crate) fn belong_to(&mut self, connects: u16) {
-        if self.connects == u32::from(connects) {
-            return;
-        }
-        self.connects = u32::from(connects);
-        self.queries.stage = stage::UNSEEN;
-        self.answers.stage = stage::UNSEEN;
-    }
-
-    /// True for the present connection of the socket.
-    #[inline(always)]
-    pub(crate) fn is_of(&self, connects: u16) -> bool {
-        self.connects == u32::from(connects)
-    }
 }
 
 /// The right to read the answers of a socket. Packets come in without the socket's lock, so two
@@ -149,6 +127,21 @@ impl Reader {
 }
 
 impl Side {
+    /// Forgets an earlier connection of the socket.
+    #[inline(always)]
+    pub(crate) fn belong_to(&mut self, connects: u16) {
+        if !self.is_of(connects) {
+            self.connects = u32::from(connects);
+            self.stage = stage::UNSEEN;
+        }
+    }
+
+    /// True for the present connection of the socket.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, connects: u16) -> bool {
+        self.connects == u32::from(connects)
+    }
+
     /// Takes note of the direction's SYN. The same one may come again.
     #[inline(always)]
     pub(crate) fn begin(&mut self, segment: &Segment) {

@@ -15,14 +15,14 @@ use governd_common::{
 
 use crate::{
     dns::{DnsScratch, take_scratch},
-    dns_stream::{self, Bytes, DnsStream, Reading, stage},
+    dns_stream::{self, Bytes, Reading, Side, stage},
     emit::count,
     outcome::Outcome,
     query::Asking,
     segment,
     skb::Segment,
     state::{self, Sender},
-    tables::{TAILS, View},
+    tables::{DNS_ANSWERS, DNS_QUERIES, TAILS, View},
 };
 
 /// Decides about a packet, and gives the program's return value.
@@ -49,12 +49,20 @@ pub(crate) fn judge(context: &SkBuffContext) -> i32 {
     if segment.len == 0 && !segment.is_syn() {
         return Outcome::Pass as i32;
     }
-    let stream = dns_stream::of_socket(socket, true);
-    if stream.is_null() {
+    let queries = dns_stream::of_socket(&DNS_QUERIES, socket, true);
+    if queries.is_null() {
         return run.without_reading() as i32;
     }
+    if segment.is_syn() {
+        let answers = dns_stream::of_socket(&DNS_ANSWERS, socket, true);
+        if answers.is_null() {
+            return run.without_reading() as i32;
+        }
+        // SAFETY: as the owner's; none of this connection came yet.
+        unsafe { (*answers).belong_to(owner.connects) };
+    }
     // SAFETY: as the owner's.
-    run.packet(unsafe { &mut *stream }, owner, &ends, &segment) as i32
+    run.packet(unsafe { &mut *queries }, owner, &ends, &segment) as i32
 }
 
 /// What a run knows beside the connection.
@@ -86,75 +94,74 @@ impl Run<'_> {
     #[inline(always)]
     fn packet(
         &self,
-        stream: &mut DnsStream,
+        queries: &mut Side,
         owner: &mut SocketOwner,
         ends: &Segment,
         segment: &segment::Segment,
     ) -> Outcome {
         if segment.is_syn() {
-            stream.belong_to(owner.connects);
-            stream.queries.begin(segment);
+            queries.belong_to(owner.connects);
+            queries.begin(segment);
             if segment.len == 0 {
                 return Outcome::Pass;
             }
         }
-        if stream.queries.stage == stage::REFUSED && self.is_enforced() {
+        if queries.stage == stage::REFUSED && self.is_enforced() {
             return Outcome::Refuse;
         }
         let mut next = None;
-        if self.is_read(stream, owner, segment) {
-            match stream.queries.place(segment) {
+        if self.is_read(queries, owner, segment) {
+            match queries.place(segment) {
                 Bytes::Known => return Outcome::Pass,
-                Bytes::Gap => return self.lose(stream),
+                Bytes::Gap => return self.lose(queries),
                 Bytes::Next { at, len } => next = Some((at, len)),
             }
-        } else if !self.minds_unread(stream, owner) {
+        } else if !self.minds_unread(queries, owner) {
             return Outcome::Pass;
         }
         let Some(scratch) = take_scratch() else {
-            return self.lose(stream);
+            return self.lose(queries);
         };
         let reading = match next {
-            Some((at, len)) => stream.queries.read(self.context, at, len, scratch),
+            Some((at, len)) => queries.read(self.context, at, len, scratch),
             None => Reading::TooLong,
         };
-        let outcome = self.judge(stream, owner, ends, scratch, reading);
+        let outcome = self.judge(queries, owner, ends, scratch, reading);
         scratch.release();
-        let is_more = outcome == Outcome::Pass
-            && stream.queries.stage == stage::READ
-            && stream.queries.wants_more(segment);
+        let is_more =
+            outcome == Outcome::Pass && queries.stage == stage::READ && queries.wants_more(segment);
         if is_more {
             // SAFETY: nothing here waits to be dropped.
             unsafe { TAILS.tail_call(self.context, tail::QUERY_TCP) };
-            return self.lose(stream);
+            return self.lose(queries);
         }
         outcome
     }
 
     /// Every byte of the connection was taken so far.
     #[inline(always)]
-    fn is_read(&self, stream: &DnsStream, owner: &SocketOwner, segment: &segment::Segment) -> bool {
-        let is_this = stream.is_of(owner.connects) && stream.queries.stage == stage::READ;
+    fn is_read(&self, queries: &Side, owner: &SocketOwner, segment: &segment::Segment) -> bool {
+        let is_this = queries.is_of(owner.connects) && queries.stage == stage::READ;
         is_this && !segment.is_urgent()
     }
 
     /// What is asked cannot be told any more. True if that is to be judged: in monitor mode, once.
     #[inline(always)]
-    fn minds_unread(&self, stream: &mut DnsStream, owner: &SocketOwner) -> bool {
-        stream.belong_to(owner.connects);
-        let is_new = stream.queries.stage != stage::LOST;
-        stream.queries.stage = stage::LOST;
+    fn minds_unread(&self, queries: &mut Side, owner: &SocketOwner) -> bool {
+        queries.belong_to(owner.connects);
+        let is_new = queries.stage != stage::LOST;
+        queries.stage = stage::LOST;
         self.is_restricted() && (is_new || self.is_enforced())
     }
 
     /// Bytes are missing, or cannot be read now. Of an enforced subject they come again, and the
     /// packet after them.
     #[inline(always)]
-    fn lose(&self, stream: &mut DnsStream) -> Outcome {
+    fn lose(&self, queries: &mut Side) -> Outcome {
         if self.is_enforced() {
             return Outcome::Refuse;
         }
-        stream.queries.stage = stage::LOST;
+        queries.stage = stage::LOST;
         count(Loss::DnsStream);
         Outcome::Pass
     }
@@ -162,7 +169,7 @@ impl Run<'_> {
     #[inline(always)]
     fn judge(
         &self,
-        stream: &mut DnsStream,
+        queries: &mut Side,
         owner: &mut SocketOwner,
         segment: &Segment,
         scratch: &mut DnsScratch,
@@ -170,14 +177,14 @@ impl Run<'_> {
     ) -> Outcome {
         match reading {
             Reading::More => return Outcome::Pass,
-            Reading::Fault => return self.lose(stream),
+            Reading::Fault => return self.lose(queries),
             Reading::TooLong => scratch.dns.len = 0,
             Reading::Message => {}
         }
         let Self { context, view, settings, .. } = *self;
         let outcome = Asking { context, view, owner, settings, segment }.message(scratch);
         if outcome == Outcome::Refuse {
-            stream.queries.stage = stage::REFUSED;
+            queries.stage = stage::REFUSED;
             owner.verdict = Verdict::Deny as u8;
         }
         outcome

@@ -41,7 +41,7 @@ use governd_common::{
 
 use crate::{
     dns::{DnsScratch, SCRATCHES},
-    dns_stream::DnsStream,
+    dns_stream::Side,
     hello::{Beginning, HelloScratch},
     process::ExecScratch,
     state::Flows,
@@ -161,7 +161,14 @@ pub(crate) static QUIC_FLOWS: LruHashMap<QuicKey, QuicFlow, { QUIC_FLOWS_MAX as 
 #[btf_map]
 pub(crate) static HELLO_SCRATCH: PerCpuArray<HelloScratch, 1> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static DNS_STREAMS: SkStorage<DnsStream> = SkStorage::new();
+pub(crate) static DNS_QUERIES: SkStorage<Side> = SkStorage::new();
+#[btf_map]
+pub(crate) static DNS_ANSWERS: SkStorage<Side> = SkStorage::new();
+/// Newer kernels give no more to a value of socket storage, with what they put before it
+/// (`KMALLOC_MAX_CACHE_SIZE`, mm/slub.c: `kmalloc_nolock`).
+const STORED_BYTES_MAX: usize = 8_192 - 256;
+const _: () = assert!(size_of::<Side>() <= STORED_BYTES_MAX);
+const _: () = assert!(size_of::<Beginning>() <= STORED_BYTES_MAX);
 #[btf_map]
 pub(crate) static DNS_READERS: HashMap<u64, u32, { DNS_READERS_MAX as usize }> = HashMap::new();
 #[btf_map]

@@ -43,7 +43,7 @@ const FRAMES: &str = "frames";
 const NEWER_MAX: u32 = 1;
 
 /// What programs and policies leave in maps, and another layout of them can go on with.
-const CARRIED: [&str; 21] = [
+const CARRIED: [&str; 22] = [
     map::RULE_HITS,
     map::USAGES,
     map::DESTINATIONS,
@@ -59,7 +59,8 @@ const CARRIED: [&str; 21] = [
     map::SOCKETS,
     map::HELLOS,
     map::QUIC_FLOWS,
-    map::DNS_STREAMS,
+    map::DNS_QUERIES,
+    map::DNS_ANSWERS,
     map::LOST,
     map::EVENTS,
     map::IDS,

@@ -87,6 +87,7 @@ const FEW: &[&str] = &[
     "kernel::cgroup::",
     "kernel::layout::",
     "kernel::tests::dns::an_answer_of_the_resolver_opens_the_address_to_a_name_rule",
+    "kernel::tests::dns_tcp::answers_over_tcp_teach_however_they_are_cut",
     "kernel::tests::egress::allowed_connections_and_servers_of_an_agent_work",
     "kernel::tests::egress::ip_options_of_a_governed_process_do_not_go_out",
     "kernel::tests::frames::",
