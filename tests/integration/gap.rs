@@ -1,17 +1,17 @@
 //! Whether anything gets through while daemons are killed and others take over.
 
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use governd_tests::{
     Lab,
     client::Family,
-    command::Running,
+    command::run,
     daemon::{Daemon, Place},
     site, wait,
 };
 
-use crate::{Test, measured, policy};
+use crate::{Test, measured, policy, record};
 
 pub(crate) const TESTS: &[Test] = &[
     ("gap::nothing_gets_through_while_daemons_come_and_go", nothing_gets_through),
@@ -26,33 +26,6 @@ const CYCLES_DEFAULT: usize = 2;
 /// makes one whose tables are laid out anew. Without it the same program comes and goes.
 const OTHER: &str = "GAP_OTHER";
 
-/// Connects to a forbidden address thousands of times a second, and to a name that is allowed, for
-/// as long as its standard input is open. Names are asked for again before what they gave expires.
-const SCRIPT: &str = r#"
-import select, socket, sys, time
-forbidden, name = sys.argv[1:]
-def passes(address):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        try:
-            s.connect((address, 9))
-            return True
-        except PermissionError:
-            return False
-tried = passed = allowed = refused = asked = 0
-while not select.select([sys.stdin], [], [], 0)[0]:
-    if time.monotonic() - asked > 2:
-        address = socket.getaddrinfo(name, 9, socket.AF_INET)[0][4][0]
-        asked = time.monotonic()
-        print("asked", flush=True)
-    for _ in range(10):
-        tried += 1
-        passed += passes(forbidden)
-    allowed += 1
-    refused += not passes(address)
-    time.sleep(0.001)
-print("tried", tried, "passed", passed, "allowed", allowed, "refused", refused)
-"#;
-
 fn nothing_gets_through(lab: &Lab) -> Result<()> {
     let cycles = match env::var(CYCLES) {
         Ok(text) => text.parse().with_context(|| format!("{CYCLES}={text}"))?,
@@ -61,16 +34,18 @@ fn nothing_gets_through(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "gap")?;
     // The client sends nothing that could name a server.
     let rule = format!("allow: [{}]\n        verify: dns", site::LEFT.name);
-    place.write_policy(&policy::both_agents(lab, "enforce", &[&rule]))?;
+    let client = lab.directory("gap-client")?.join("gap");
+    let source = lab.tools().script("gap.c");
+    run(Command::new("cc").args(["-O2", "-o"]).arg(&client).arg(source))?.success()?;
+    let agent = policy::agent("gap-bot", &format!("{{exe: {}}}", client.display()), &[&rule]);
+    place.write_policy(&format!("{}{agent}", policy::host("enforce")))?;
     let other = env::var_os(OTHER).map(|program| place.of_build(PathBuf::from(program)));
     let next = other.as_ref().unwrap_or(&place);
     let mut daemon = place.start()?;
     let exfil = site::EXFIL.v4();
     let before = lab.seen(exfil.into())?.packets;
-    let mut client = lab
-        .client(Family::V4, lab.tools().agent())
-        .args(["-c", SCRIPT, &exfil.to_string(), site::LEFT.name])
-        .start()?;
+    let mut client =
+        lab.client(Family::V4, &client).args([&exfil.to_string(), site::LEFT.name]).start()?;
     client.line(wait::PATIENCE, |line| line == "asked")?;
     for _ in 0..cycles {
         daemon.terminate()?;
@@ -78,10 +53,15 @@ fn nothing_gets_through(lab: &Lab) -> Result<()> {
         daemon.kill()?;
         daemon = place.start()?;
     }
-    let [tried, passed, allowed, refused] = counts(client)?;
+    client.close_input();
+    let finished = client.finish(wait::PATIENCE)?;
+    let said = finished.json()?;
+    let count = |of: &str| record::number(&said, of).with_context(|| format!("{of}: {finished}"));
+    let (tried, passed, rate) = (count("/tried")?, count("/passed")?, count("/per_second")?);
+    let (allowed, refused) = (count("/allowed")?, count("/refused")?);
     measured(format!(
         "{cycles} restarts and {cycles} kills: {passed} of {tried} connections to what is \
-         forbidden, {refused} of {allowed} to what is allowed refused"
+         forbidden, {rate} a second; {refused} of {allowed} to what is allowed refused"
     ));
     ensure!(tried > 0 && passed == 0, "{passed} of {tried} got through");
     // A build with other tables knows no name that was asked for before it.
@@ -91,15 +71,6 @@ fn nothing_gets_through(lab: &Lab) -> Result<()> {
     ensure!(packets == 0, "{packets} packets reached {exfil}");
     daemon.stop_within(3 * wait::PATIENCE)?;
     Ok(())
-}
-
-/// Ends the client and reads what it counted.
-fn counts(mut client: Running) -> Result<[u64; 4]> {
-    client.close_input();
-    let finished = client.finish(wait::PATIENCE)?;
-    let last = finished.stdout.lines().last().unwrap_or_default();
-    let numbers: Vec<u64> = last.split(' ').filter_map(|word| word.parse().ok()).collect();
-    numbers.try_into().map_err(|_| anyhow::anyhow!("not four numbers: {finished}"))
 }
 
 fn a_second_daemon_is_refused(lab: &Lab) -> Result<()> {
