@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use crate::{Test, client, measured, policy, record};
 
-pub(crate) const TESTS: &[Test] =
-    &[("unseen::what_no_program_sees_is_found", what_no_program_sees_is_found)];
+pub(crate) const TESTS: &[Test] = &[
+    ("unseen::what_no_program_sees_is_found", what_no_program_sees_is_found),
+    ("unseen::interfaces_of_who_is_no_agent_are_no_finding", interfaces_of_others_are_no_finding),
+];
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -70,6 +72,27 @@ fn what_no_program_sees_is_found(lab: &Lab) -> Result<()> {
             ensure!(sent.contains("60"), "the frame: {sent}");
         }
         daemon.stop()?;
+    }
+    Ok(())
+}
+
+/// Whoever may change a network makes interfaces: containers come with some.
+fn interfaces_of_others_are_no_finding(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "unseen-others")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &[]))?;
+    let daemon = place.start()?;
+    let script = "ip link add made type veth && ip link add tunnel type vxlan id 7 dstport 0 && \
+                  echo made && read _";
+    let mut other = Running::start(Command::new("unshare").args(["--net", "sh", "-c", script]))?;
+    other.line(wait::PATIENCE, |line| line == "made")?;
+    // What was found until its end is recorded.
+    daemon.stop()?;
+    other.close_input();
+    other.finish(wait::PATIENCE)?;
+    let records = place.records()?;
+    for kind in ["virtual-interface", "tunnel-interface"] {
+        let told = records.iter().find(|each| is_finding(each, kind));
+        ensure!(told.is_none(), "a finding of who is no agent: {told:?}");
     }
     Ok(())
 }

@@ -198,10 +198,12 @@ impl Engine {
         }
     }
 
-    /// A governed process runs another program, perhaps in a namespace that nobody was in.
+    /// A governed process runs another program, perhaps in a namespace that nobody was in. Of who
+    /// is no agent, every exec of the host would wake the thread.
     pub(super) fn guard_frames(&self, pid: u32, subject: u32) {
         let agent = self.state.policy().agent(subject);
         if let Some(frames) = &self.frames
+            && SocketOwner::is_agent(subject)
             && agent.is_some_and(|agent| agent.mode == Mode::Enforce)
         {
             frames.add(pid, subject);
