@@ -243,7 +243,7 @@ impl ProcessTable {
                 None => path,
             });
         }
-        process.workload = self.workload(process.pid, process.cgroup.as_deref());
+        process.workload = self.workload(Some(process.pid), process.cgroup.as_deref());
         process.digest = process.digest.map(|digest| self.digests.of(digest.file()));
         if let Some(exe) = &process.exe {
             self.learn_path(exe.device, exe.inode, &exe.path);
@@ -252,7 +252,7 @@ impl ProcessTable {
     }
 
     fn insert_from_header(&mut self, header: &EventHeader) -> Known {
-        let cgroup = self.cgroup_path(header.tgid, header.cgroup, header.time_ns);
+        let cgroup = self.cgroup_path(Some(header.tgid), header.cgroup, header.time_ns);
         let is_known = |id: &u32| *id != EventHeader::NO_ID;
         let uid = Some(header.uid).filter(is_known);
         let process = Process {
@@ -263,7 +263,7 @@ impl ProcessTable {
             user: uid.and_then(|uid| self.users.name(uid)),
             gid: Some(header.gid).filter(is_known),
             cgroup_id: Some(header.cgroup).filter(|id| *id != 0),
-            workload: self.workload(header.tgid, cgroup.as_deref()),
+            workload: self.workload(Some(header.tgid), cgroup.as_deref()),
             cgroup,
             ..Process::default()
         };
@@ -280,8 +280,8 @@ impl ProcessTable {
         if process.uid == Some(header.uid) && process.cgroup_id == Some(header.cgroup) {
             return known;
         }
-        let cgroup = self.cgroup_path(header.tgid, header.cgroup, header.time_ns);
-        let workload = self.workload(header.tgid, cgroup.as_deref());
+        let cgroup = self.cgroup_path(Some(header.tgid), header.cgroup, header.time_ns);
+        let workload = self.workload(Some(header.tgid), cgroup.as_deref());
         let mut moved = known;
         let process = Arc::make_mut(&mut moved.process);
         process.uid = Some(header.uid);
@@ -393,11 +393,11 @@ impl ProcessTable {
 
     /// Path of a cgroup, from the process if it still runs, else from the tree, which is walked at
     /// most once a second.
-    fn cgroup_path(&mut self, pid: u32, id: u64, now_ns: u64) -> Option<Arc<str>> {
+    fn cgroup_path(&mut self, asked: Option<u32>, id: u64, now_ns: u64) -> Option<Arc<str>> {
         if let Some(path) = self.cgroups.path(id) {
             return Some(path);
         }
-        if let Some(path) = self.proc.cgroups(pid).unified
+        if let Some(path) = asked.and_then(|pid| self.proc.cgroups(pid).unified)
             && self.cgroups.id(&path) == Some(id)
         {
             return Some(self.cgroups.learn(id, &path));

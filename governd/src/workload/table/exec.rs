@@ -27,9 +27,6 @@ use crate::{
     },
 };
 
-/// The pid of no process: /proc knows nothing of it.
-const NOBODY: u32 = 0;
-
 impl ProcessTable {
     /// An exec: the process keeps its pid, start and ancestors, and everything else is new.
     pub fn exec(&mut self, event: &ExecEvent) -> Known {
@@ -57,7 +54,7 @@ impl ProcessTable {
     /// The process after an exec, but for its start; with what /proc knows, if it still runs.
     fn executed(&mut self, event: &ExecEvent, stat: Option<&Stat>) -> Process {
         let header = &event.header;
-        let asked = stat.map_or(NOBODY, |_| header.tgid);
+        let asked = stat.map(|_| header.tgid);
         let cgroup = self.cgroup_path(asked, header.cgroup, header.time_ns);
         let (exe, digest) = self.exe_of(event, asked);
         Process {
@@ -91,9 +88,9 @@ impl ProcessTable {
         is_same.then_some(entry)
     }
 
-    fn exe_of(&mut self, event: &ExecEvent, asked: u32) -> (Exe, Option<Arc<Digest>>) {
+    fn exe_of(&mut self, event: &ExecEvent, asked: Option<u32>) -> (Exe, Option<Arc<Digest>>) {
         let ExecEvent { device, inode, .. } = *event;
-        if let Some((path, version)) = self.proc.exe_of_inode(asked, inode) {
+        if let Some((path, version)) = asked.and_then(|pid| self.proc.exe_of_inode(pid, inode)) {
             self.learn_path(device, inode, &path);
             let digest = Some(self.digests.of(version));
             return (Exe { path, device, inode }, digest);
@@ -117,13 +114,13 @@ impl ProcessTable {
         (is_same && is_older).then(|| self.digests.of(version))
     }
 
-    fn args_of(&self, event: &ExecEvent, asked: u32) -> Arc<[String]> {
+    fn args_of(&self, event: &ExecEvent, asked: Option<u32>) -> Arc<[String]> {
         let bytes = used(&event.args, event.args_len);
         if bytes.len() < event.args.len() {
             return redact::args(bytes);
         }
         // One that has executed another file since has other arguments.
-        let whole = self.proc.args_that_begin(asked, bytes);
+        let whole = asked.and_then(|pid| self.proc.args_that_begin(pid, bytes));
         whole.unwrap_or_else(|| redact::args_begin(bytes))
     }
 }

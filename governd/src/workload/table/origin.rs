@@ -22,9 +22,15 @@ impl ProcessTable {
         self.attribute(&EventHeader { tgid: pid, time_ns: now_ns, uid, gid, ..bare })
     }
 
-    /// Whom a cgroup belongs to, as its path says; the same for all processes in it.
-    pub(super) fn workload(&mut self, pid: u32, cgroup: Option<&str>) -> Option<Arc<Workload>> {
-        let systemd = self.is_hybrid.then(|| self.proc.cgroups(pid).systemd).flatten();
+    /// Whom a cgroup belongs to, as its path says; the same for all processes in it. Where systemd
+    /// has a tree of its own, a process that still runs is asked, too.
+    pub(super) fn workload(
+        &mut self,
+        asked: Option<u32>,
+        cgroup: Option<&str>,
+    ) -> Option<Arc<Workload>> {
+        let asked = asked.filter(|_| self.is_hybrid);
+        let systemd = asked.and_then(|pid| self.proc.cgroups(pid).systemd);
         let of_both = [systemd.as_deref(), cgroup].into_iter().flatten().map(|path| {
             if let Some(known) = self.workloads.get(path) {
                 return known.clone();
@@ -43,12 +49,11 @@ impl ProcessTable {
     }
 
     /// The login of a process that executed a file. A child has its parent's until it logs somebody
-    /// in, which happens once; if there is none, /proc is asked about another pid, which is the
-    /// same if the process still runs.
-    pub(super) fn login_of(&self, pid: u32, asked: u32) -> Login {
+    /// in, which happens once; if there is none, /proc is asked if the process still runs.
+    pub(super) fn login_of(&self, pid: u32, asked: Option<u32>) -> Login {
         let inherited = self.entries.get(&pid).map(|entry| entry.known.process.login);
         let inherited = inherited.filter(|login| login.uid.is_some());
-        inherited.unwrap_or_else(|| self.proc.login(asked))
+        inherited.or_else(|| Some(self.proc.login(asked?))).unwrap_or_default()
     }
 
     /// Adds what only those processes are looked at for of which there is something to record.
