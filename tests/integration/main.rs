@@ -41,6 +41,7 @@ mod proof;
 mod quarantine;
 mod recall;
 mod record;
+mod scripts;
 mod sink;
 mod swap;
 mod tools;
@@ -72,6 +73,7 @@ const SUBJECTS: &[&[Test]] = &[
     odd::TESTS,
     containers::TESTS,
     recall::TESTS,
+    scripts::TESTS,
     audit::TESTS,
     crash::TESTS,
     disk::TESTS,

@@ -10,7 +10,7 @@ use governd_common::{
 
 use super::{
     KnownServices, clock, connections::Connections, declared::Declared, engine::Engine,
-    images::Containers, second_look::SecondLooks, tools::ToolFiles,
+    images::Containers, scripts::Scripts, second_look::SecondLooks, tools::ToolFiles,
 };
 use crate::{
     audit::record::{Actor, Confidence, Finding, Record, Said},
@@ -55,6 +55,7 @@ pub(super) struct Discovery {
     /// Measures open connections; `None` if the system gave no thread.
     pub(super) meter: Option<Meter>,
     pub(super) connections: Connections,
+    pub(super) scripts: Scripts,
     pub(super) second_looks: SecondLooks,
     /// Looks at what interpreters run; `None` if the system gave no thread.
     pub(super) programs: Option<Programs>,
@@ -92,6 +93,7 @@ impl Discovery {
             listeners,
             meter,
             connections: Connections::default(),
+            scripts: Scripts::over(proc.clone()),
             second_looks: SecondLooks::default(),
             programs,
             asked: HashMap::new(),
@@ -236,6 +238,14 @@ impl Engine {
         self.found(changes);
         self.want_digest(actor.process.pid);
         self.hold_new();
+    }
+
+    /// A process that ran already is another agent's, or one.
+    pub(super) fn discover_running_process(&mut self, actor: &Actor, subject: u32) {
+        let subject = self.state.policy().registered(subject);
+        let changes = self.discovery.process(actor, subject, true);
+        self.found(changes);
+        self.want_digest(actor.process.pid);
     }
 
     /// Another process of an agent that nobody registered and somebody quarantined may have begun.

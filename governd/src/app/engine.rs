@@ -1,18 +1,16 @@
 //! The owner of all state: takes in events, requests and the passing of time, one after another.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use governd_common::{
     event::{DnsEvent, EventHeader},
-    table::Task,
     verdict::Loss,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::{MissedTickBehavior, interval},
 };
 
@@ -24,7 +22,7 @@ use super::{
     ending::Ending,
     exporting::Exporting,
     frames::FrameGuard,
-    influence::{Tracing, attached},
+    influence::{self, Tracing, attached},
     itself::Itself,
     journal::Journal,
     lifecycle::LifecycleFile,
@@ -44,12 +42,11 @@ use crate::{
         server::{Answer, Call},
     },
     core::{
-        classify::{Candidate, Classifier, TaskChange, reconcile},
         notices::Notices,
         state::{Command, Input, State},
     },
     kernel::{Events, Kernel, KernelError, RawEvent},
-    policy::{host::Host, image::Compiled, tables::ImageTables},
+    policy::{image::Compiled, tables::ImageTables},
     telemetry::service::{self, News},
     workload::{
         host::{HostFacts, HostPaths},
@@ -64,8 +61,6 @@ const ASKED: &str = "governd stop";
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what was found of sockets that no program sees is recorded.
 const UNSEEN_INTERVAL: Duration = Duration::from_millis(250);
-/// Passes over the processes until a pass finds nothing new: children can be born meanwhile.
-const SWEEPS_MAX: usize = 5;
 
 /// Why a policy could not be put into force.
 #[derive(Debug, thiserror::Error)]
@@ -123,9 +118,27 @@ pub struct Wakes {
     pub hangups: tokio::signal::unix::Signal,
     /// Somebody traces somebody.
     pub(super) tracing: Tracing,
+    /// It is known what script somebody runs.
+    pub(super) scripts: Arc<Notify>,
 }
 
 impl Engine {
+    /// What wakes it, with what of that is its own.
+    pub(super) fn wakes(
+        &self,
+        events: Events,
+        calls: mpsc::Receiver<Call>,
+        hangups: tokio::signal::unix::Signal,
+    ) -> Wakes {
+        Wakes {
+            events,
+            calls,
+            hangups,
+            tracing: influence::listen(),
+            scripts: self.discovery.scripts.news(),
+        }
+    }
+
     /// Works until `stop` completes; gives the reason that it completed with.
     ///
     /// # Errors
@@ -141,7 +154,7 @@ impl Engine {
         unseen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = std::pin::pin!(stop);
         loop {
-            let Wakes { events, calls, hangups, tracing } = wakes;
+            let Wakes { events, calls, hangups, tracing, scripts } = wakes;
             tokio::select! {
                 reason = &mut stop => return Ok(reason),
                 call = calls.recv() => {
@@ -154,6 +167,7 @@ impl Engine {
                 }
                 _ = hangups.recv() => self.reload(),
                 news = attached(tracing) => self.attached(news),
+                () = scripts.notified() => self.take_scripts(),
                 _ = looks.tick() => {
                     self.look();
                     self.settle(events);
@@ -222,9 +236,12 @@ impl Engine {
                 let known = self.processes.exec(&event);
                 let untracked = event.header.subject == 0;
                 let exe = known.process.exe.as_ref().map(|exe| exe.path.clone());
+                let is_asked = self.ask_script(&known, event.header);
                 let actor = actor(known);
-                self.discover_process(&actor, event.header.subject);
-                self.step(Input::Exec(&event, actor));
+                if subject != 0 || !is_asked {
+                    self.discover_process(&actor, subject);
+                }
+                self.step(Input::Exec(&event.header, actor));
                 if let Some(exe) =
                     exe.filter(|exe| untracked && self.rulebook.names_executable(exe))
                 {
@@ -326,6 +343,7 @@ impl Engine {
         self.take_digests();
         self.discover_tools();
         self.look_again();
+        self.track_again();
         self.discover_passing_of_time();
         self.save_inventory();
         self.refresh_catalogue();
@@ -416,60 +434,6 @@ impl Engine {
         self.exporting.choose(self.state.policy().exporters.as_deref(), &self.journal);
         self.prove();
         Ok(())
-    }
-
-    /// Makes the kernel's table of tracked processes fit a policy.
-    pub(super) fn track(&mut self, policy: &Compiled) -> Result<(), KernelError> {
-        let classifier = Classifier::new(&policy.image);
-        for _ in 0..SWEEPS_MAX {
-            let swept = self.processes.sweep();
-            let mut cgroups = CgroupIds::new(&self.host);
-            let above: Vec<Arc<[u64]>> =
-                swept.iter().map(|known| cgroups.of(known.process.cgroup.as_deref())).collect();
-            let candidates: Vec<Candidate<'_>> = swept
-                .iter()
-                .zip(&above)
-                .map(|(known, cgroups)| Candidate { process: &known.process, cgroups })
-                .collect();
-            let tracked: HashMap<u32, Task> = self.kernel.tasks()?.into_iter().collect();
-            let changes = reconcile(&classifier, &candidates, &tracked, clock::boot_ns());
-            if changes.is_empty() {
-                return Ok(());
-            }
-            for change in changes {
-                match change {
-                    TaskChange::Track(tgid, task) => self.kernel.set_task(tgid, task)?,
-                    TaskChange::Forget(tgid) => self.kernel.remove_task(tgid)?,
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Ids of cgroups and of those above them, by path.
-pub(super) struct CgroupIds<'a> {
-    host: &'a HostFacts,
-    known: HashMap<String, Arc<[u64]>>,
-}
-
-impl<'a> CgroupIds<'a> {
-    pub(super) fn new(host: &'a HostFacts) -> Self {
-        Self { host, known: HashMap::new() }
-    }
-
-    pub(super) fn of(&mut self, path: Option<&str>) -> Arc<[u64]> {
-        let Some(path) = path else { return Arc::new([]) };
-        if let Some(ids) = self.known.get(path) {
-            return Arc::clone(ids);
-        }
-        let mut ids = self.host.cgroups("/");
-        for (end, _) in path.match_indices('/').skip(1).chain([(path.len(), "")]) {
-            ids.extend(path.get(..end).into_iter().flat_map(|above| self.host.cgroups(above)));
-        }
-        let ids: Arc<[u64]> = ids.into();
-        self.known.insert(path.to_owned(), Arc::clone(&ids));
-        ids
     }
 }
 

@@ -11,7 +11,8 @@ use governd_common::{
 use super::{
     answers::{failed, mode_word, ok},
     clock,
-    engine::{CgroupIds, Engine},
+    engine::Engine,
+    recognition::CgroupIds,
 };
 use crate::{
     control::protocol::{self, ErrorKind, Explanation, Host, Reply},
@@ -102,7 +103,8 @@ impl Engine {
             return Ok(task.subject);
         }
         let cgroups = CgroupIds::new(&self.host).of(process.cgroup.as_deref());
-        let candidate = Candidate { process, cgroups: &cgroups };
+        let candidate =
+            Candidate { process, cgroups: &cgroups, script: self.discovery.scripts.of(process) };
         let policy = self.state.policy();
         if let Some(subject) = Classifier::new(&policy.image).subject(&candidate) {
             return Ok(subject);

@@ -40,8 +40,10 @@ mod pressure;
 mod proof;
 mod quarantine;
 mod quic;
+mod recognition;
 pub mod replay;
 pub mod rulebook;
+mod scripts;
 mod second_look;
 mod selftest;
 pub mod sinking;
@@ -293,7 +295,7 @@ impl App {
         let metrics =
             settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
-        let wakes = Wakes { events, calls: queue, hangups, tracing: influence::listen() };
+        let wakes = engine.wakes(events, queue, hangups);
         let state_dir = settings.state_dir.clone();
         Ok(Self { engine, wakes, server, metrics, calls, signals, state_dir, events: Some(shown) })
     }
@@ -402,6 +404,7 @@ impl Engine {
     fn begin(&mut self, state_dir: &Path) {
         self.record_phase(Phase::Start);
         self.open_inventory(state_dir);
+        self.await_scripts();
         self.discover_running();
     }
 

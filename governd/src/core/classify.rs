@@ -1,5 +1,5 @@
 //! Which subject a process is, as the kernel would say at exec: for processes that already run when
-//! a policy comes into force, and for `explain`.
+//! a policy comes into force, for those that only their script tells, and for `explain`.
 
 use std::collections::HashMap;
 
@@ -13,6 +13,7 @@ use crate::policy::image::TableImage;
 pub struct Classifier<'a> {
     image: &'a TableImage,
     exes: HashMap<(u32, u64), &'a SelectorSet>,
+    scripts: HashMap<(u32, u64), &'a SelectorSet>,
     uids: HashMap<u32, &'a SelectorSet>,
     cgroups: HashMap<u64, &'a SelectorSet>,
     parents: HashMap<u32, &'a SelectorSet>,
@@ -26,6 +27,8 @@ pub struct Candidate<'a> {
     pub process: &'a Process,
     /// Ids of its cgroup and of every cgroup above.
     pub cgroups: &'a [u64],
+    /// Device and inode of the script that it runs, as far as it is known.
+    pub script: Option<(u32, u64)>,
 }
 
 /// A change of the kernel's table of tracked processes.
@@ -43,6 +46,7 @@ impl<'a> Classifier<'a> {
         Self {
             image,
             exes: image.exes.iter().map(|(key, set)| (*key, set)).collect(),
+            scripts: image.scripts.iter().map(|(key, set)| (*key, set)).collect(),
             uids: image.uids.iter().map(|(key, set)| (*key, set)).collect(),
             cgroups: image.cgroups.iter().map(|(key, set)| (*key, set)).collect(),
             parents: image.parents.iter().map(|(key, set)| (*key, set)).collect(),
@@ -50,8 +54,16 @@ impl<'a> Classifier<'a> {
         }
     }
 
-    /// The subject of a process by its own executable, user and cgroups; `None` if no selector
-    /// claims it. What is unknown of the process matches no selector that asks for it.
+    /// Whether it may depend on the script that a process runs which agent it is.
+    pub fn asks_script(&self, candidate: &Candidate<'_>) -> bool {
+        let [exe, uid, cgroup] = self.fitting(candidate);
+        let asking =
+            exe.words.iter().zip(uid.words).zip(cgroup.words).zip(self.image.asking_script.words);
+        asking.into_iter().any(|(((exe, uid), cgroup), asks)| exe & uid & cgroup & asks != 0)
+    }
+
+    /// The subject of a process by its own executable, script, user and cgroups; `None` if no
+    /// selector claims it. What is unknown of the process matches no selector that asks for it.
     pub fn subject(&self, candidate: &Candidate<'_>) -> Option<u32> {
         self.agent(candidate, 0)
     }
@@ -64,19 +76,14 @@ impl<'a> Classifier<'a> {
 
     /// The agent that the first selector says that fits a process of a subject.
     fn agent(&self, candidate: &Candidate<'_>, subject: u32) -> Option<u32> {
-        let [any_exe, any_uid, any_cgroup] = &self.image.any;
-        let process = candidate.process;
-        let exe = process.exe.as_ref().and_then(|exe| self.exes.get(&(exe.device, exe.inode)));
-        let uid = process.uid.and_then(|uid| self.uids.get(&uid));
-        let (exe, uid) = (exe.copied().unwrap_or(any_exe), uid.copied().unwrap_or(any_uid));
+        let [exe, uid, cgroup] = self.fitting(candidate);
+        let exe = match candidate.script.and_then(|script| self.scripts.get(&script)) {
+            None => self.image.without_scripts(&exe),
+            Some(script) => intersection(&exe, script),
+        };
         let parents = self.parents.get(&subject).or_else(|| self.parents.get(&0));
-        let cgroups: Vec<&SelectorSet> =
-            candidate.cgroups.iter().filter_map(|id| self.cgroups.get(id)).copied().collect();
-        for (word, ((exe, uid), any)) in
-            exe.words.iter().zip(&uid.words).zip(&any_cgroup.words).enumerate()
-        {
-            let cgroup =
-                cgroups.iter().filter_map(|set| set.words.get(word)).fold(*any, |a, b| a | b);
+        let words = exe.words.iter().zip(uid.words).zip(cgroup.words);
+        for (word, ((exe, uid), cgroup)) in words.enumerate() {
             let started = parents.and_then(|set| set.words.get(word)).copied();
             let both = exe & uid & cgroup & started.unwrap_or(u64::MAX);
             if both != 0 {
@@ -85,6 +92,19 @@ impl<'a> Classifier<'a> {
             }
         }
         None
+    }
+
+    /// The selectors that the executable, the user and the cgroups of a process fit.
+    fn fitting(&self, candidate: &Candidate<'_>) -> [SelectorSet; 3] {
+        let [any_exe, any_uid, any_cgroup] = &self.image.any;
+        let process = candidate.process;
+        let exe = process.exe.as_ref().and_then(|exe| self.exes.get(&(exe.device, exe.inode)));
+        let uid = process.uid.and_then(|uid| self.uids.get(&uid));
+        let mut cgroup = *any_cgroup;
+        for set in candidate.cgroups.iter().filter_map(|id| self.cgroups.get(id)) {
+            cgroup.words.iter_mut().zip(set.words).for_each(|(word, more)| *word |= more);
+        }
+        [**exe.unwrap_or(&any_exe), **uid.unwrap_or(&any_uid), cgroup]
     }
 
     /// Whether a subject stands for all agents that another one does, and more.
@@ -100,6 +120,12 @@ impl<'a> Classifier<'a> {
     fn has_subject(&self, subject: u32) -> bool {
         self.image.subjects.iter().any(|(known, _)| *known == subject)
     }
+}
+
+fn intersection(set: &SelectorSet, other: &SelectorSet) -> SelectorSet {
+    let mut set = *set;
+    set.words.iter_mut().zip(other.words).for_each(|(word, other)| *word &= other);
+    set
 }
 
 /// What to change in the kernel's table so that it fits a new policy: a tracked process stays what
@@ -207,7 +233,7 @@ mod tests {
         ];
         for (inode, uid, cgroups, expected) in rows {
             let process = process(1, 0, *inode, *uid);
-            let candidate = Candidate { process: &process, cgroups };
+            let candidate = Candidate { process: &process, cgroups, script: None };
             assert_eq!(classifier.subject(&candidate), *expected, "{inode} {uid} {cgroups:?}");
         }
     }
@@ -216,8 +242,45 @@ mod tests {
     fn what_is_unknown_matches_no_selector_that_asks_for_it() {
         let image = image();
         let process = Process { pid: 1, ..Process::default() };
-        let candidate = Candidate { process: &process, cgroups: &[] };
+        let candidate = Candidate { process: &process, cgroups: &[], script: None };
         assert_eq!(Classifier::new(&image).subject(&candidate), None);
+    }
+
+    /// Selector 0: executable (1, 10), running script (1, 20), subject 7. Selector 1: user 5,
+    /// subject 8.
+    fn scripted() -> TableImage {
+        TableImage {
+            selector_words: 1,
+            any: [bits(&[1]), bits(&[0]), bits(&[0, 1])],
+            selectors: vec![7, 8],
+            exes: vec![((1, 10), bits(&[0, 1]))],
+            uids: vec![(5, bits(&[0, 1]))],
+            asking_script: bits(&[0]),
+            scripts: vec![((1, 20), bits(&[0, 1]))],
+            subjects: [0, 7, 8].map(|id| (id, Subject::new_zeroed())).to_vec(),
+            ..TableImage::default()
+        }
+    }
+
+    #[test]
+    fn who_is_told_by_a_script_is_nobody_while_it_is_not_known() {
+        let image = scripted();
+        let classifier = Classifier::new(&image);
+        let rows = [
+            (10, 6, Some((1, 20)), Some(7), true),
+            (10, 5, Some((1, 20)), Some(7), true),
+            (10, 5, Some((1, 21)), Some(8), true),
+            (10, 6, Some((1, 21)), None, true),
+            (10, 6, None, None, true),
+            (11, 6, Some((1, 20)), None, false),
+        ];
+        for (inode, uid, script, expected, asks) in rows {
+            let process = process(1, 0, inode, uid);
+            let candidate = Candidate { process: &process, cgroups: &[], script };
+            assert_eq!(classifier.subject(&candidate), expected, "{inode} {uid} {script:?}");
+            assert_eq!(classifier.asks_script(&candidate), asks, "{inode} {uid} {script:?}");
+        }
+        assert_eq!(image.without_scripts(&bits(&[0, 1])), bits(&[1]), "what the kernel gets");
     }
 
     /// Agent 7 is executable (1, 10), agent 8 executable (1, 11), and 9 executable (1, 12) where 7
@@ -259,8 +322,10 @@ mod tests {
             process(104, 1, 12, 5),
             process(105, 103, 10, 5),
         ];
-        let candidates: Vec<Candidate<'_>> =
-            processes.iter().map(|process| Candidate { process, cgroups: &[] }).collect();
+        let candidates: Vec<Candidate<'_>> = processes
+            .iter()
+            .map(|process| Candidate { process, cgroups: &[], script: None })
+            .collect();
         let task = |subject, root| Task { subject, root, since_ns: 5 };
         let image = starting(false);
         let changes = reconcile(&Classifier::new(&image), &candidates, &HashMap::new(), 5);
@@ -290,8 +355,11 @@ mod tests {
         let child = process(101, 100, 11, 0);
         let orphan = process(102, 1, 11, 0);
         let gone = process(103, 1, 11, 0);
-        let candidates =
-            [&parent, &child, &orphan, &gone].map(|process| Candidate { process, cgroups: &[] });
+        let candidates = [&parent, &child, &orphan, &gone].map(|process| Candidate {
+            process,
+            cgroups: &[],
+            script: None,
+        });
         let task = |subject| Task { subject, root: 50, since_ns: 1 };
         let tracked = HashMap::from([(102, task(8)), (103, task(99))]);
         let changes = reconcile(&Classifier::new(&image), &candidates, &tracked, 5);

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use governd_common::{
     address::Address,
-    event::{DnsEvent, EventHeader, ExecEvent, FlowEvent, Hook, NameEvent, PathEvent},
+    event::{DnsEvent, EventHeader, FlowEvent, Hook, NameEvent, PathEvent},
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
@@ -48,7 +48,7 @@ pub enum Input<'a> {
     /// A query that the policy refuses, and who asked.
     Query(&'a DnsEvent, Actor),
     /// A process executed a file.
-    Exec(&'a ExecEvent, Actor),
+    Exec(&'a EventHeader, Actor),
     /// What the kernel has lost since it was loaded, at this time (milliseconds since the epoch).
     Lost(&'a [(Loss, u64)], u64),
     /// A governed process has something whose traffic no program sees, at this time.
@@ -345,16 +345,16 @@ impl State {
         }
     }
 
-    fn exec(&mut self, event: &ExecEvent, actor: Actor) -> Vec<Command> {
-        if event.header.subject == 0 {
+    fn exec(&mut self, event: &EventHeader, actor: Actor) -> Vec<Command> {
+        if event.subject == 0 {
             return Vec::new();
         }
         let record = Exec {
             actor,
-            subject: self.subject(event.header.subject),
-            policy: self.policy_at(event.header.generation),
+            subject: self.subject(event.subject),
+            policy: self.policy_at(event.generation),
         };
-        at(Record::Exec(record), event.header.time_ns)
+        at(Record::Exec(record), event.time_ns)
     }
 
     fn installed(

@@ -37,7 +37,7 @@ pub(super) fn of(generation: u64, image: &TableImage) -> Settings {
         generation,
         flags,
         selector_words: image.selector_words,
-        any_exe,
+        any_exe: image.without_scripts(&any_exe),
         any_uid,
         any_cgroup,
     }

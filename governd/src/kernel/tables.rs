@@ -220,7 +220,9 @@ impl PolicyTables {
             stored.map_err(KernelError::map("write", map::SELECTORS))?;
         }
         let exe = |&(device, inode): &_| Shared(ExeKey { slot, device, inode });
-        self.exes.fill(slot, image.exes.iter().map(|(file, set)| (exe(file), Shared(*set))))?;
+        let exes = image.exes.iter();
+        let exes = exes.map(|(file, set)| (exe(file), Shared(image.without_scripts(set))));
+        self.exes.fill(slot, exes)?;
         self.resolver_exes.fill(slot, image.resolver_exes.iter().map(|file| (exe(file), 1)))?;
         let uids =
             image.uids.iter().map(|(uid, set)| (Shared(UidKey { slot, uid: *uid }), Shared(*set)));

@@ -16,7 +16,7 @@ use super::{
         name::{self, HostGlob, HostPattern},
         network::Network,
         port::{Ports, Protocol},
-        process::{Cgroup, Executable, User},
+        process::{Cgroup, Executable, Script, User},
     },
 };
 

@@ -39,6 +39,8 @@ codes! {
     BadDigest => "bad-digest",
     /// A path of an executable that cannot be one.
     BadExecutable => "bad-executable",
+    /// A path of a script that cannot be one.
+    BadScript => "bad-script",
     /// An address of a local socket that cannot be one, or that would be another one.
     BadSocket => "bad-socket",
     /// A file in which a host says what it is, and that cannot be read.
@@ -89,6 +91,8 @@ codes! {
     MissingOwner => "missing-owner",
     /// An executable that is not on this host.
     NoExecutable => "no-executable",
+    /// A script that is not on this host.
+    NoScript => "no-script",
     /// An executable that is a script, so that nothing is recognised by it.
     ScriptExecutable => "script-executable",
     /// A wildcard on a suffix below which anybody can register.

@@ -165,6 +165,10 @@ pub struct MatchDocument {
     /// Path of the executable, or several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exe: Option<Located<OneOrMany>>,
+    /// Path of the script that its interpreter runs, or of the file that a module begins with, or
+    /// several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Located<OneOrMany>>,
     /// User, by name or number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Located<Scalar>>,

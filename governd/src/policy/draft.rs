@@ -12,7 +12,7 @@ use super::{
         container::{ImagePattern, Namespace},
         group::Item,
         name::check_document_name,
-        process::{Cgroup, Executable, User},
+        process::{Cgroup, Executable, Script, User},
     },
     yaml::deceives,
 };
@@ -48,6 +48,8 @@ pub struct Draft {
     pub purpose: String,
     /// Its executable.
     pub exe: Option<String>,
+    /// The script that it runs, or the file that its module begins with.
+    pub script: Option<String>,
     /// Whether the executable runs whatever it is told to, such as an interpreter.
     pub is_interpreter: bool,
     /// The user that it runs as, by name or number.
@@ -128,7 +130,10 @@ impl Draft {
         let exe = self.exe.as_deref().filter(|exe| Executable::parse(exe).is_ok());
         let user = self.user.as_deref().filter(|user| User::parse(user).is_ok());
         let cgroup = self.cgroup.as_deref().filter(|cgroup| Cgroup::parse(cgroup).is_ok());
-        if self.is_interpreter && cgroup.is_none() {
+        // A unit tells it from other scripts, before it runs.
+        let script = self.script.as_deref().filter(|_| self.is_interpreter && cgroup.is_none());
+        let script = script.filter(|script| Script::parse(script).is_ok());
+        if self.is_interpreter && cgroup.is_none() && script.is_none() {
             line(
                 "  # An interpreter: whatever this user runs with it is this agent. A unit or"
                     .into(),
@@ -136,7 +141,7 @@ impl Draft {
             line("  # a copy of the interpreter for the agent alone tells them apart.".into());
         }
         line("  match:".into());
-        let fields = [("exe", exe), ("user", user), ("cgroup", cgroup)];
+        let fields = [("exe", exe), ("script", script), ("user", user), ("cgroup", cgroup)];
         let mut mark = '-';
         for (field, value) in fields {
             if let Some(value) = value {
@@ -285,6 +290,7 @@ mod tests {
             owner: Some(("Dana Smith".into(), "dana@acme.example".into())),
             purpose: "coding-agent codex, found on host-1".into(),
             exe: Some("/usr/bin/python3.11".into()),
+            script: Some("/opt/invoice/agent.py".into()),
             is_interpreter: true,
             user: Some("svc-invoice".into()),
             cgroup: Some("/system.slice/invoice.service".into()),
@@ -335,6 +341,21 @@ mod tests {
     }
 
     #[test]
+    fn an_interpreter_without_a_unit_is_told_by_its_script() {
+        let draft = Draft { cgroup: None, ..full() };
+        let text = draft.text().unwrap();
+        assert_eq!(errors(&text), "", "{text}");
+        let recognised = "  match:\n    - exe: \"/usr/bin/python3.11\"\n      script: \
+                          \"/opt/invoice/agent.py\"\n      user: \"svc-invoice\"\n";
+        assert!(text.contains(recognised), "{text}");
+        assert!(!text.contains("whatever this user runs"), "{text}");
+        let unknown = Draft { script: Some("agent.py".into()), ..draft };
+        let text = unknown.text().unwrap();
+        assert!(!text.contains("script:") && text.contains("whatever this user runs"), "{text}");
+        assert!(!full().text().unwrap().contains("script:"), "a unit is enough");
+    }
+
+    #[test]
     fn a_draft_of_a_container_is_about_its_image() {
         let draft = Draft {
             image: Some("ghcr.io/acme/bot".into()),
@@ -367,7 +388,9 @@ mod tests {
                 name,
                 owner: Some((person.chars().take(20).collect(), mail)),
                 purpose,
+                script: Some(format!("/srv/{exe}")),
                 exe: Some(format!("/opt/{exe}")),
+                cgroup: None,
                 user: Some("0".into()),
                 sha256: Some(digest.clone()),
                 script_sha256: Some(digest),

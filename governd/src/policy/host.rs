@@ -77,8 +77,8 @@ impl HostLabels {
 
 /// Facts of the host, answered by the workload room and by tables in tests.
 pub trait Host {
-    /// Device (`s_dev`) and inode of an executable, symbolic links followed; `None` if there is no
-    /// such file.
+    /// Device (`s_dev`) and inode of an executable or a script, symbolic links followed; `None` if
+    /// there is no such file.
     fn executable(&self, path: &Path) -> Option<(u32, u64)>;
     /// Whether the file begins with `#!`: the kernel then runs the interpreter that it names, and
     /// the process has the interpreter's executable. A host that does not know says no.

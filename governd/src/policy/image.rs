@@ -34,6 +34,10 @@ pub struct TableImage {
     pub uids: Vec<(u32, SelectorSet)>,
     /// Selectors of a cgroup id; each includes those of `any[2]`.
     pub cgroups: Vec<(u64, SelectorSet)>,
+    /// Selectors that ask for a script, by which user space alone recognises anybody.
+    pub asking_script: SelectorSet,
+    /// Selectors of a script by device and inode; each includes those that ask for none.
+    pub scripts: Vec<((u32, u64), SelectorSet)>,
     /// Subjects; 0 is always present.
     pub subjects: Vec<(u32, Subject)>,
     /// What a process becomes that runs what an agent is recognised by: its subject, the agent's,
@@ -56,6 +60,15 @@ pub struct TableImage {
     pub limits: Vec<(u32, Limits)>,
     /// Local sockets that a subject may reach.
     pub local_sockets: Vec<(u32, LocalSocket)>,
+}
+
+impl TableImage {
+    /// Those of some selectors by which the kernel recognises: it knows of no scripts.
+    pub fn without_scripts(&self, set: &SelectorSet) -> SelectorSet {
+        let mut set = *set;
+        set.words.iter_mut().zip(self.asking_script.words).for_each(|(word, asks)| *word &= !asks);
+        set
+    }
 }
 
 /// Local sockets, as a document names them.

@@ -21,7 +21,7 @@ use super::{
         local::LocalSockets,
         name::{HostGlob, HostPattern},
         port::{Ports, Protocol},
-        process::{Cgroup, Executable, User},
+        process::{Cgroup, Executable, Script, User},
     },
 };
 
@@ -90,6 +90,8 @@ pub enum Who {
 pub struct TestProcess {
     /// Its executable.
     pub exe: Option<Executable>,
+    /// The script that it runs.
+    pub script: Option<Script>,
     /// Its user.
     pub user: Option<User>,
     /// Its cgroup.
@@ -300,6 +302,8 @@ pub struct Match {
     pub place: Place,
     /// Any of these executables; empty if it says nothing about them.
     pub exes: Vec<Placed<Executable>>,
+    /// Running any of these scripts; empty if it says nothing about them.
+    pub scripts: Vec<Placed<Script>>,
     /// This user.
     pub user: Option<Placed<User>>,
     /// This cgroup or one below it.

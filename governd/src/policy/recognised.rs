@@ -12,17 +12,17 @@ use super::{
 };
 
 /// The agent of a process that a subject started: that of the first selector that all of
-/// executable, user, cgroup and who started it allow.
+/// executable, user, cgroup, script and who started it allow.
 pub(super) fn first(
     image: &TableImage,
-    [exes, users, cgroups]: [SelectorSet; 3],
+    [exes, users, cgroups, scripts]: [SelectorSet; 4],
     above: u32,
 ) -> Option<u32> {
     let started = |by: u32| image.parents.iter().find(|(subject, _)| *subject == by);
     let started = started(above).or_else(|| started(0)).map(|(_, set)| set);
     let words = (0..SELECTOR_WORDS).filter_map(|index| {
         let word = |set: &SelectorSet| set.words.get(index).copied().unwrap_or(0);
-        let all = word(&exes) & word(&users) & word(&cgroups);
+        let all = word(&exes) & word(&users) & word(&cgroups) & word(&scripts);
         let all = all & started.map_or(u64::MAX, word);
         (all != 0).then(|| index * 64 + all.trailing_zeros() as usize)
     });
@@ -44,8 +44,15 @@ pub(super) fn by_user(image: &TableImage, user: Option<u32>) -> SelectorSet {
     found.map_or(any, |(_, set)| *set)
 }
 
+/// Selectors that fit a script, or ask for none.
+pub(super) fn by_script(image: &TableImage, script: Option<(u32, u64)>) -> SelectorSet {
+    let found = script.and_then(|script| image.scripts.iter().find(|(id, _)| *id == script));
+    let none = || image.without_scripts(&SelectorSet { words: [u64::MAX; SELECTOR_WORDS] });
+    found.map_or_else(none, |(_, set)| *set)
+}
+
 /// Who processes of the past would be, of which executable, user and container are known. Entries
-/// that ask for a cgroup recognise none of them.
+/// that ask for a cgroup or a script recognise none of them.
 pub(super) struct Past<'a> {
     image: &'a TableImage,
     host: &'a dyn Host,
@@ -77,7 +84,8 @@ impl<'a> Past<'a> {
                 let found = self.image.cgroups.iter().filter(|(known, _)| *known == id);
                 found.for_each(|(_, set)| join(&mut cgroups, set));
             }
-            let sets = [by_exe(self.image, exe), by_user(self.image, user), cgroups];
+            let (exes, users) = (by_exe(self.image, exe), by_user(self.image, user));
+            let sets = [exes, users, cgroups, by_script(self.image, None)];
             first(self.image, sets, 0)
         })
     }

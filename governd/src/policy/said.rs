@@ -12,7 +12,7 @@ use super::{
         container::{ContainerMatch, ImagePattern},
         label::{LabelKey, LabelValue},
         mode_word,
-        process::Executable,
+        process::{Executable, Script},
         verdict_word,
     },
 };
@@ -183,15 +183,18 @@ fn listed(words: impl IntoIterator<Item = String>, between: &str) -> String {
     words.join(between)
 }
 
-/// `exe /a or /b, user x, cgroup /y, image i, parent z`, as far as it is said.
+/// `exe /a or /b, script /c, user x, cgroup /y, image i, parent z`, as far as it is said.
 fn in_words(one: &Match) -> String {
-    let Match { place: _, exes, user, cgroup, container, parent } = one;
+    let Match { place: _, exes, scripts, user, cgroup, container, parent } = one;
     let ContainerMatch { images, namespace, service_account, labels } = container;
     let image = |image: &ImagePattern| image.as_str().to_owned();
     let label = |(key, value): (&LabelKey, &LabelValue)| format!("{key}={value}");
     let exe = |exe: &Placed<Executable>| exe.value.as_str().to_owned();
+    let script = |script: &Placed<Script>| script.value.as_str().to_owned();
     let parts = [
         (!exes.is_empty()).then(|| format!("exe {}", listed(exes.iter().map(exe), " or "))),
+        (!scripts.is_empty())
+            .then(|| format!("script {}", listed(scripts.iter().map(script), " or "))),
         user.as_ref().map(|user| format!("user {}", user.value)),
         cgroup.as_ref().map(|cgroup| format!("cgroup {}", cgroup.value.as_str())),
         (!images.is_empty()).then(|| format!("image {}", listed(images.iter().map(image), " or "))),

@@ -244,9 +244,10 @@ impl Numbers {
 impl NamedHost {
     /// The agent of a process that a subject started.
     fn classify(&self, image: &TableImage, process: &TestProcess, above: u32) -> Option<u32> {
-        let TestProcess { exe, user, cgroup, container } = process;
+        let TestProcess { exe, script, user, cgroup, container } = process;
         let [_, _, mut cgroups] = image.any;
         let exe = exe.as_ref().and_then(|exe| self.executable(exe.path()));
+        let script = script.as_ref().and_then(|script| self.executable(script.path()));
         let user = user.as_ref().and_then(|user| match user {
             User::Id(id) => Some(*id),
             User::Name(name) => self.user(name),
@@ -257,7 +258,8 @@ impl NamedHost {
             let found = image.cgroups.iter().filter(|(known, _)| *known == id);
             found.for_each(|(_, set)| recognised::join(&mut cgroups, set));
         }
-        let sets = [recognised::by_exe(image, exe), recognised::by_user(image, user), cgroups];
+        let (exes, users) = (recognised::by_exe(image, exe), recognised::by_user(image, user));
+        let sets = [exes, users, cgroups, recognised::by_script(image, script)];
         recognised::first(image, sets, above)
     }
 

@@ -35,6 +35,8 @@ pub const DIGESTS_WAITING_MAX: usize = 1_024;
 
 /// Scripts and modules that are asked for and not looked at yet.
 pub const PROGRAMS_WAITING_MAX: usize = 64;
+/// Most processes of which is still to be found out what script they run.
+pub const SCRIPTS_WAITING_MAX: usize = 4096;
 /// Entries of a directory of packages that are looked at.
 pub const PACKAGES_MAX: usize = 4_096;
 /// Bytes of a file that describes a package.

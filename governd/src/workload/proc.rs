@@ -145,14 +145,19 @@ impl ProcFs {
         let link = self.file(pid, "exe");
         let identity = FileIdentity::of(&link)?;
         let path = exe_path(&link, identity)?;
+        let device = self.device(pid, &identity, own_mounts);
+        let digest = Arc::new(Digest::of(identity.version()));
+        Some((Exe { path, device, inode: identity.inode }, digest))
+    }
+
+    /// The `s_dev` of a file that was reached through a process's mounts.
+    pub(super) fn device(&self, pid: u32, identity: &FileIdentity, own_mounts: &Mounts) -> u32 {
         let is_known = identity.mount.is_some_and(|mount| own_mounts.device(mount).is_some());
-        let device = if is_known {
+        if is_known {
             identity.device(own_mounts)
         } else {
             identity.device(&Mounts::read(&self.file(pid, "mountinfo")))
-        };
-        let digest = Arc::new(Digest::of(identity.version()));
-        Some((Exe { path, device, inode: identity.inode }, digest))
+        }
     }
 
     /// The path and version of the executable, if it is still the file with this inode.

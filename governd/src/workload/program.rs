@@ -20,7 +20,9 @@ use crate::{
     core::{digest::FileVersion, inventory::Program, process::Process},
 };
 use package::Kind;
-use root::Root;
+use root::{Found, Root};
+
+pub mod script;
 
 mod package;
 mod root;
@@ -60,14 +62,8 @@ fn look(proc: &ProcFs, process: &Process) -> Option<Program> {
         let name = path.rsplit('/').next().unwrap_or(path);
         name.starts_with("python") || name.starts_with("pypy")
     });
-    // Where an interpreter's packages are follows from how it was called: one of a virtual
-    // environment is a link to another.
-    let called = args.first().filter(|first| first.contains('/')).map_or(exe, String::as_str);
-    let entry = match command.target {
-        Some(Target::Script(script)) => root.find(script),
-        Some(Target::Module(module)) => package::module(&root, called, module),
-        _ => None,
-    };
+    let called = called(args, exe);
+    let entry = entry(&root, &command, called);
     let kind = if is_python { Kind::Python { called } } else { Kind::Npm };
     // What Java and .NET run is of no package of these kinds, wherever it lies.
     let is_other = matches!(command.program, "java" | "dotnet");
@@ -82,6 +78,21 @@ fn look(proc: &ProcFs, process: &Process) -> Option<Program> {
     let program = Program { script: entry.map(|entry| entry.path.into()), sha256, version };
     let is_something = program.script.is_some() || program.version.is_some();
     (is_something && proc.still_runs(process)).then_some(program)
+}
+
+/// How an interpreter was called, from which follows where its packages are: one of a virtual
+/// environment is a link to another.
+fn called<'a>(args: &'a [String], exe: &'a str) -> &'a str {
+    args.first().filter(|first| first.contains('/')).map_or(exe, String::as_str)
+}
+
+/// The file of the script or module that a command line tells an interpreter to run.
+fn entry(root: &Root, command: &Command<'_>, called: &str) -> Option<Found> {
+    match command.target? {
+        Target::Script(script) => root.find(script),
+        Target::Module(module) => package::module(root, called, module),
+        _ => None,
+    }
 }
 
 /// The digest of an open file that has not changed since a time of `CLOCK_BOOTTIME`.

@@ -2,9 +2,15 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread,
+    time::Duration,
 };
+
+use tokio::sync::Notify;
 
 /// The thread. It ends with what it is doing when this is dropped.
 #[derive(Debug)]
@@ -21,6 +27,19 @@ impl<Question: Send + 'static, Answer: Send + 'static> Worker<Question, Answer> 
     pub(super) fn spawn(
         name: &str,
         waiting_max: usize,
+        answer: impl FnMut(Question) -> Option<Answer> + Send + 'static,
+    ) -> io::Result<Self> {
+        Self::spawn_notifying(name, waiting_max, Arc::default(), answer)
+    }
+
+    /// The same, and who waits for `news` is woken by each answer.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn spawn_notifying(
+        name: &str,
+        waiting_max: usize,
+        news: Arc<Notify>,
         mut answer: impl FnMut(Question) -> Option<Answer> + Send + 'static,
     ) -> io::Result<Self> {
         let (questions, asked) = sync_channel(waiting_max);
@@ -28,10 +47,11 @@ impl<Question: Send + 'static, Answer: Send + 'static> Worker<Question, Answer> 
         let (told, answers) = sync_channel(waiting_max);
         thread::Builder::new().name(name.into()).spawn(move || {
             for question in asked {
-                if let Some(answer) = answer(question)
-                    && told.send(answer).is_err()
-                {
-                    return;
+                if let Some(answer) = answer(question) {
+                    if told.send(answer).is_err() {
+                        return;
+                    }
+                    news.notify_one();
                 }
             }
         })?;
@@ -46,5 +66,10 @@ impl<Question: Send + 'static, Answer: Send + 'static> Worker<Question, Answer> 
     /// An answer that has come.
     pub fn next(&self) -> Option<Answer> {
         self.answers.try_recv().ok()
+    }
+
+    /// An answer that comes within a time.
+    pub fn next_within(&self, time: Duration) -> Option<Answer> {
+        self.answers.recv_timeout(time).ok()
     }
 }

@@ -75,6 +75,7 @@ fn draft(detail: &AgentDetail, name: Option<String>, owner: Option<(String, Stri
             .collect(),
         is_interpreter: exe.as_deref().is_some_and(is_interpreter),
         exe,
+        script: detail.script.clone(),
         user: summary.user.clone(),
         cgroup: process.and_then(|process| unit_cgroup(process, summary.place.as_deref())),
         // An image without a name has at least its digest.

@@ -16,8 +16,8 @@ use super::{
             label::Environment,
         },
     },
-    Cgroup, Checker, Code, Diagnostic, Executable, Fault, Located, Network, Place, Ports, Target,
-    User, value,
+    Cgroup, Checker, Code, Diagnostic, Executable, Fault, Located, Network, Place, Ports, Script,
+    Target, User, value,
 };
 
 const PORT_HTTPS: u16 = 443;
@@ -92,8 +92,16 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let ProcessDocument { exe, user, cgroup, image, namespace, service_account, labels } =
-            process.value;
+        let ProcessDocument {
+            exe,
+            script,
+            user,
+            cgroup,
+            image,
+            namespace,
+            service_account,
+            labels,
+        } = process.value;
         let user = user.map(|user| user.map(|Scalar(text)| text));
         let is_contained =
             image.is_some() || namespace.is_some() || service_account.is_some() || labels.is_some();
@@ -113,6 +121,7 @@ impl Checker<'_> {
         Some(Who::Process(TestProcess {
             container: is_contained.then_some(facts),
             exe: exe.and_then(|exe| self.parse(&exe, Executable::parse)),
+            script: script.and_then(|script| self.parse(&script, Script::parse)),
             user: user.and_then(|user| self.parse(&user, User::parse)),
             cgroup: cgroup.and_then(|cgroup| self.parse(&cgroup, Cgroup::parse)),
         }))

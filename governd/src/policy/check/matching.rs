@@ -6,7 +6,7 @@ use super::{
         model::Match,
         value::container::{ContainerMatch, ImagePattern, Namespace, ServiceAccount},
     },
-    Cgroup, Checker, Code, Diagnostic, Executable, Located, Place, Placed, User,
+    Cgroup, Checker, Code, Diagnostic, Executable, Located, Place, Placed, Script, User,
     host::Labels,
     name,
 };
@@ -32,11 +32,21 @@ impl Checker<'_> {
 
     fn one_match(&mut self, one: Located<MatchDocument>) -> Option<Match> {
         let place = self.place(&one);
-        let MatchDocument { exe, user, cgroup, image, namespace, service_account, labels, parent } =
-            one.value;
+        let MatchDocument {
+            exe,
+            script,
+            user,
+            cgroup,
+            image,
+            namespace,
+            service_account,
+            labels,
+            parent,
+        } = one.value;
         let says_container =
             image.is_some() || namespace.is_some() || service_account.is_some() || labels.is_some();
-        if exe.is_none() && user.is_none() && cgroup.is_none() && !says_container {
+        let says_program = exe.is_some() || script.is_some();
+        if !says_program && user.is_none() && cgroup.is_none() && !says_container {
             if self.is_whole {
                 let message = match parent {
                     Some(_) => "the entry would match all that the parent starts",
@@ -52,6 +62,10 @@ impl Checker<'_> {
         let exes = match exe {
             None => Vec::new(),
             Some(exe) => self.some(exe, "name an executable", Executable::parse)?,
+        };
+        let scripts = match script {
+            None => Vec::new(),
+            Some(script) => self.some(script, "name a script", Script::parse)?,
         };
         let user = match user {
             None => None,
@@ -75,7 +89,7 @@ impl Checker<'_> {
                 Some(Placed { value: parent.value.as_str().into(), place: self.place(&parent) })
             }
         };
-        Some(Match { place, exes, user, cgroup, container, parent })
+        Some(Match { place, exes, scripts, user, cgroup, container, parent })
     }
 
     fn container(

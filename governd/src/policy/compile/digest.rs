@@ -200,7 +200,7 @@ fn person(person: &Person) -> Value {
 }
 
 fn one_match(one: &Match) -> Value {
-    let Match { place: _, exes, user, cgroup, container, parent } = one;
+    let Match { place: _, exes, scripts, user, cgroup, container, parent } = one;
     let ContainerMatch { images, namespace, service_account, labels } = container;
     let mut value = json!({
         "cgroup": cgroup.as_ref().map(|cgroup| cgroup.value.as_str()),
@@ -210,12 +210,14 @@ fn one_match(one: &Match) -> Value {
     let parent = parent.as_ref().map(|parent| json!(*parent.value));
     let texts =
         |list: &[ImagePattern]| json!(list.iter().map(|it| it.as_str()).collect::<Vec<_>>());
+    let scripts: Vec<_> = scripts.iter().map(|script| script.value.as_str()).collect();
     let labels: BTreeMap<_, _> =
         labels.iter().map(|(key, it)| (key.as_str(), it.as_str())).collect();
     add_said(
         &mut value,
         [
             ("parent", parent),
+            ("script", (!scripts.is_empty()).then(|| json!(scripts))),
             ("image", (!images.is_empty()).then(|| texts(images))),
             ("namespace", namespace.as_ref().map(|it| json!(it.as_str()))),
             ("service_account", service_account.as_ref().map(|it| json!(it.as_str()))),

@@ -1,13 +1,16 @@
 //! How a process becomes a subject: match entries as numbered selectors and their bitmaps.
 //!
 //! A process may fit several entries. The one that says more wins: more fields first, then `parent`
-//! over `exe` over `image` over `service_account` over `namespace` over `labels` over `cgroup` over
-//! `user`, then the deeper cgroup, then the one with fewer `*`, then the one that names the image
-//! more closely, then the one with more labels. Two agents' entries that are equal in all this and
-//! can fit one process are an error, but for those that differ only in the parent.
+//! over `script` over `exe` over `image` over `service_account` over `namespace` over `labels` over
+//! `cgroup` over `user`, then the deeper cgroup, then the one with fewer `*`, then the one that
+//! names the image more closely, then the one with more labels. Two agents' entries that are equal
+//! in all this and can fit one process are an error, but for those that differ only in the parent.
 //!
 //! A container is a cgroup: what an entry says of containers becomes the cgroups of those that fit
 //! now, and the policy is compiled again when these are others.
+//!
+//! Of a script the kernel knows nothing: selectors that ask for one are for user space, which tells
+//! the kernel whom it recognised.
 
 use std::{
     cmp::Reverse,
@@ -42,6 +45,7 @@ struct Selector<'a> {
     entry: &'a Match,
     subject: u32,
     exes: Option<Vec<(u32, u64)>>,
+    scripts: Option<Vec<(u32, u64)>>,
     uids: Option<Vec<u32>>,
     cgroups: Option<Vec<u64>>,
 }
@@ -50,7 +54,7 @@ struct Selector<'a> {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Rank {
     fields: usize,
-    says: [bool; 8],
+    says: [bool; 9],
     depth: usize,
     literals: usize,
     image: (u8, usize),
@@ -65,7 +69,7 @@ impl<'a> Selector<'a> {
         host: &dyn Host,
         out: &mut Diagnostics,
     ) -> Self {
-        let Match { place: _, exes, user, cgroup, container, parent: _ } = entry;
+        let Match { place: _, exes, scripts, user, cgroup, container, parent: _ } = entry;
         let mut executables = Vec::new();
         for exe in exes {
             match host.executable(exe.value.path()) {
@@ -81,6 +85,19 @@ impl<'a> Selector<'a> {
                     out.push(
                         Diagnostic::warning(Code::NoExecutable, &exe.place, message).hint(hint),
                     );
+                }
+            }
+        }
+        let mut files = Vec::new();
+        for script in scripts {
+            match host.executable(script.value.path()) {
+                Some(id) => files.push(id),
+                None => {
+                    let message =
+                        format!("`{}` does not exist on this host", script.value.as_str());
+                    let hint = "nothing is recognised by it until it exists";
+                    let warning = Diagnostic::warning(Code::NoScript, &script.place, message);
+                    out.push(warning.hint(hint));
                 }
             }
         }
@@ -105,15 +122,17 @@ impl<'a> Selector<'a> {
             (true, None) => None,
         };
         let exes = (!exes.is_empty()).then_some(executables);
-        Self { agent, entry, subject, exes, uids, cgroups }
+        let scripts = (!scripts.is_empty()).then_some(files);
+        Self { agent, entry, subject, exes, scripts, uids, cgroups }
     }
 
     /// Larger is more specific. Those that are equal say something about the same things.
     fn rank(&self) -> Rank {
-        let Match { place: _, exes, user, cgroup, container, parent } = self.entry;
+        let Match { place: _, exes, scripts, user, cgroup, container, parent } = self.entry;
         let ContainerMatch { images, namespace, service_account, labels } = container;
         let says = [
             parent.is_some(),
+            !scripts.is_empty(),
             !exes.is_empty(),
             !images.is_empty(),
             service_account.is_some(),
@@ -136,6 +155,7 @@ impl<'a> Selector<'a> {
     /// Whether some process of this host can fit it, as far as the host knows.
     fn is_live(&self) -> bool {
         self.exes.as_ref().is_none_or(|list| !list.is_empty())
+            && self.scripts.as_ref().is_none_or(|list| !list.is_empty())
             && self.uids.as_ref().is_none_or(|list| !list.is_empty())
             && self.cgroups.as_ref().is_none_or(|list| !list.is_empty())
     }
@@ -146,6 +166,9 @@ impl<'a> Selector<'a> {
         let same_exe = a.exes.is_empty()
             || a.exes.iter().any(|one| b.exes.iter().any(|other| one.value == other.value))
             || shares(&self.exes, &other.exes);
+        let same_script = a.scripts.is_empty()
+            || a.scripts.iter().any(|one| b.scripts.iter().any(|other| one.value == other.value))
+            || shares(&self.scripts, &other.scripts);
         let same_user = match (&a.user, &b.user) {
             (Some(a), Some(b)) => a.value == b.value || shares(&self.uids, &other.uids),
             _ => true,
@@ -160,7 +183,7 @@ impl<'a> Selector<'a> {
             _ => true,
         };
         let same_container = a.container.may_meet(&b.container);
-        same_exe && same_user && same_cgroup && same_container && same_parent
+        same_exe && same_script && same_user && same_cgroup && same_container && same_parent
     }
 }
 
@@ -168,7 +191,7 @@ impl<'a> Selector<'a> {
 fn script(exe: &Placed<Executable>) -> Diagnostic {
     let message =
         format!("`{}` is a script: its processes run its interpreter", exe.value.as_str());
-    let hint = "name a copy of the interpreter that nothing else runs, or recognise the agent by \
+    let hint = "name it as `script`, with its interpreter as `exe`, or recognise the agent by \
                 `cgroup` or `user`";
     Diagnostic::warning(Code::ScriptExecutable, &exe.place, message).hint(hint)
 }
@@ -263,12 +286,17 @@ impl Compiler<'_, '_> {
         let image = &mut self.compiled.image;
         image.selectors = selectors.iter().map(|selector| selector.subject).collect();
         image.selector_words = selectors.len().div_ceil(64) as u32;
-        if selectors.iter().any(|selector| selector.exes.is_none()) {
+        let by_kernel = |selector: &&Selector<'_>| selector.scripts.is_none();
+        if selectors.iter().filter(by_kernel).any(|selector| selector.exes.is_none()) {
             image.flags |= settings_flag::CLASSIFY_AT_CONNECT;
         }
         let exes = bitmap(selectors, |selector| selector.exes.as_deref());
         let uids = bitmap(selectors, |selector| selector.uids.as_deref());
         let cgroups = bitmap(selectors, |selector| selector.cgroups.as_deref());
+        let scripts = bitmap(selectors, |selector| selector.scripts.as_deref());
+        let asking = selectors.iter().enumerate().filter(|(_, it)| it.scripts.is_some());
+        asking.for_each(|(index, _)| set_bit(&mut image.asking_script, index));
+        image.scripts = scripts.1;
         image.any = [exes.0, uids.0, cgroups.0];
         (image.exes, image.uids, image.cgroups) = (exes.1, uids.1, cgroups.1);
         let counts = [
@@ -340,8 +368,8 @@ fn refuse_ambiguous(selectors: &[Selector<'_>], out: &mut Diagnostics) {
                     "the agents `{}` (at {}) and `{}` can claim the same process",
                     first.agent.name, first.entry.place, second.agent.name
                 );
-                let hint =
-                    "make one of the entries say more: add `exe`, `user`, `cgroup` or `image`";
+                let hint = "make one of the entries say more: add `exe`, `script`, `user`, \
+                            `cgroup` or `image`";
                 let diagnostic =
                     Diagnostic::error(Code::AmbiguousMatch, &second.entry.place, message);
                 out.push(diagnostic.hint(hint));

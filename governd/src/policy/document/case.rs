@@ -90,6 +90,9 @@ pub struct ProcessDocument {
     /// Path of its executable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exe: Option<Located<String>>,
+    /// Path of the script that it runs, or of the file that its module begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Located<String>>,
     /// User, by name or number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Located<Scalar>>,

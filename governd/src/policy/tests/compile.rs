@@ -173,6 +173,31 @@ fn what_does_not_exist_here_matches_nothing_and_is_a_warning() {
 }
 
 #[test]
+fn entries_about_a_script_are_none_of_the_kernels() {
+    let text = [
+        agent("by-script", "[{exe: /python, script: [/a.py, /gone.py]}]", "{}"),
+        agent("by-both", "[{exe: /python, user: 7}]", "{}"),
+        agent("by-exe", "[{exe: /python}]", "{}"),
+    ]
+    .concat();
+    let host = TestHost::new(&[("/python", 1), ("/a.py", 2)]);
+    let compiled = compile_with(&text, &host, &mut Ids::default()).unwrap();
+    let image = &compiled.image;
+    let names: Vec<&str> =
+        image.selectors.iter().map(|id| &*compiled.agent(*id).unwrap().name).collect();
+    assert_eq!(names, ["by-script", "by-both", "by-exe"]);
+    assert_eq!(image.asking_script.words[0], 0b001);
+    let scripts: Vec<_> = image.scripts.iter().map(|(id, set)| (*id, set.words[0])).collect();
+    assert_eq!(scripts, [((8, 2), 0b111)]);
+    assert_eq!(image.without_scripts(&image.exes[0].1).words[0], 0b110);
+    assert_eq!(image.flags, 0, "exec alone answers the others");
+    insta::assert_snapshot!(compiled.warnings, @r"
+    p.yaml:7:42: warning[no-script]: `/gone.py` does not exist on this host
+    hint: nothing is recognised by it until it exists
+    ");
+}
+
+#[test]
 fn two_agents_that_can_claim_one_process_are_an_error() {
     let same = [agent("one", "[{exe: /a}]", "{}"), agent("two", "[{exe: [/b, /a]}]", "{}")];
     insta::assert_snapshot!(compile(&same.concat()).unwrap_err());
@@ -180,6 +205,9 @@ fn two_agents_that_can_claim_one_process_are_an_error() {
         ("one file by two paths", "[{exe: /a}]", "[{exe: /link-to-a}]", true),
         ("other files", "[{exe: /a}]", "[{exe: /b}]", false),
         ("one says more", "[{exe: /a}]", "[{exe: /a, user: 1}]", false),
+        ("other scripts", "[{script: /a}]", "[{script: /b}]", false),
+        ("one script", "[{exe: /a, script: /b}]", "[{exe: /a, script: [/a, /b]}]", true),
+        ("one script by two paths", "[{script: /a}]", "[{script: /link-to-a}]", true),
         ("other users", "[{exe: /a, user: 2}]", "[{exe: /a, user: 1}]", false),
         ("one user", "[{exe: [/a, /b], user: 1}]", "[{exe: /a, user: 1}]", true),
         ("one user, other files", "[{exe: /b, user: 1}]", "[{exe: /a, user: 1}]", false),

@@ -76,8 +76,8 @@ fn a_script_as_executable_is_warned_of() {
     let found = report.diagnostics.to_string();
     assert!(report.valid, "{found}");
     let expected = "p.yaml:6:22: warning[script-executable]: `/b` is a script: its processes run \
-                    its interpreter\nhint: name a copy of the interpreter that nothing else \
-                    runs, or recognise the agent by `cgroup` or `user`";
+                    its interpreter\nhint: name it as `script`, with its interpreter as \
+                    `exe`, or recognise the agent by `cgroup` or `user`";
     assert!(found.contains(expected), "{found}");
     assert_eq!(found.matches("script-executable").count(), 1, "{found}");
 }

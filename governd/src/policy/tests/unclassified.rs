@@ -57,7 +57,7 @@ fn compile(text: &str) -> Compiled {
 /// The subject of a process of no executable that is known, in a cgroup.
 fn subject_in(compiled: &Compiled, cgroup: u64) -> Option<u32> {
     let process = Process { pid: 9, ..Process::default() };
-    let candidate = Candidate { process: &process, cgroups: &[1, cgroup] };
+    let candidate = Candidate { process: &process, cgroups: &[1, cgroup], script: None };
     let changes = reconcile(
         &Classifier::new(&compiled.image),
         slice::from_ref(&candidate),

@@ -46,6 +46,34 @@ impl Executable {
     }
 }
 
+/// Path of a script, or of the file that a module begins with: absolute and without `..`.
+#[derive(Clone, Debug, Eq, PartialEq, Hash, Ord, PartialOrd)]
+pub struct Script(Executable);
+
+impl Script {
+    /// Parses `/opt/agent/main.py`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        Executable::parse(text).map(Self).map_err(|fault| Fault {
+            code: Code::BadScript,
+            hint: Some("write the whole path of one file, such as /opt/agent/main.py".into()),
+            ..fault
+        })
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
 /// A user, by name or number.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum User {
