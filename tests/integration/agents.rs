@@ -387,8 +387,12 @@ fn an_agent_from_shadow_to_approved(lab: &Lab) -> Result<()> {
     in_state(&place, SCRIPT, "approved")?;
 
     // What the document does not allow, side by side with what it says.
-    client::answer(&call(site::EXFIL.name)?)?;
-    let outside = in_state(&place, SCRIPT, "out-of-scope")?;
+    let outside = wait::until("a contact outside of it", wait::PATIENCE, || {
+        // On a busy machine a script may connect before it is recognised.
+        client::answer(&call(site::EXFIL.name)?)?;
+        let agents = listed(&place, &["--state", "out-of-scope"])?;
+        Ok(agents.into_iter().find(|agent| record::text(agent, "/name") == SCRIPT))
+    })?;
     ensure!(record::text(&outside, "/reason").contains(site::EXFIL.name), "{outside}");
     place.record("the change of state", |each| {
         is_finding(each, "agent-state") && each.to_string().contains("was approved and is out-of")

@@ -5,7 +5,7 @@ use std::{fs, path::Path, thread, time::Duration};
 use anyhow::{Result, ensure};
 use governd_tests::{Lab, client::Family, command::Running, daemon::Place, site, wait};
 
-use crate::{Test, policy, record};
+use crate::{Test, measured, policy, record};
 
 pub(crate) const TESTS: &[Test] =
     &[("scripts::a_script_tells_agents_of_one_interpreter_apart", a_script_tells_agents_apart)];
@@ -13,11 +13,13 @@ pub(crate) const TESTS: &[Test] =
 const BOT: &str = "script-bot";
 
 /// Says for itself and for a child whether an address lets itself be connected to, each time that
-/// this changes, until its standard input ends. The child is made at once.
+/// this changes, and after how many milliseconds, until its standard input ends. The child is made
+/// at once.
 const TRIES: &str = r#"
-import os, select, socket, sys
+import os, select, socket, sys, time
+began = time.monotonic()
 who, last = ("one" if os.fork() else "child"), None
-while not select.select([sys.stdin], [], [], 0.02)[0]:
+while not select.select([sys.stdin], [], [], 0.002)[0]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         try:
             s.connect((sys.argv[1], 9))
@@ -25,7 +27,7 @@ while not select.select([sys.stdin], [], [], 0.02)[0]:
         except PermissionError:
             said = "refused"
     if said != last:
-        print(who, said, flush=True)
+        print(who, said, round(1000 * (time.monotonic() - began)), flush=True)
         last = said
 "#;
 
@@ -53,10 +55,14 @@ fn a_script_tells_agents_apart(lab: &Lab) -> Result<()> {
     let daemon = place.start()?;
     let mut newer = start(&link)?;
     others.push(start(&other)?);
+    let mut after = Vec::new();
     for running in [&mut older, &mut newer] {
-        says(running, "one refused")?;
+        let said = says(running, "one refused")?;
+        after.push(said.rsplit(' ').next().unwrap_or_default().to_owned());
         says(running, "child refused")?;
     }
+    let after = after.pop().unwrap_or_default();
+    measured(format!("a script is refused {after} ms after its first line"));
     place.record("what it executes", |each| {
         record::number(each, "/class_uid") == Some(1007)
             && record::text(each, "/unmapped/governd/agent/name") == BOT

@@ -271,7 +271,7 @@ impl Engine {
             port: event.port,
             is_denied: event.verdict == Verdict::Deny as u8,
         };
-        let subject = self.state.policy().registered(subject);
+        let subject = self.state.policy().registered(self.known_by_now(subject, &actor.process));
         let changes = self.discovery.contact(actor, subject, &contact);
         self.found(changes);
         self.want_digest(actor.process.pid);

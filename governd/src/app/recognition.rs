@@ -91,6 +91,14 @@ impl Engine {
             && self.discovery.scripts.ask(known, Some(executed))
     }
 
+    /// A process's subject; that of a script may be known by now that was none when it connected.
+    pub(super) fn known_by_now(&self, subject: u32, process: &Process) -> u32 {
+        if subject != 0 || self.discovery.scripts.of(process).is_none() {
+            return subject;
+        }
+        self.kernel.task(process.pid).ok().flatten().map_or(0, |task| task.subject)
+    }
+
     /// Takes the answers that are there.
     pub(super) fn take_scripts(&mut self) {
         while let Some((question, file)) = self.discovery.scripts.next(Duration::ZERO) {
