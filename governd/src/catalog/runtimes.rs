@@ -28,24 +28,39 @@ pub(super) struct Runtimes {
 #[derive(Clone, Debug, Default)]
 struct Index {
     plain: HashMap<Box<str>, Vec<usize>>,
-    globs: Vec<(Box<str>, usize)>,
+    globs: Vec<Glob>,
+}
+
+/// Every exec of the host is compared with hundreds of these. Most begin otherwise, which its byte
+/// says without a look at the pattern, elsewhere in memory.
+#[derive(Clone, Debug)]
+struct Glob {
+    first: u8,
+    pattern: Box<str>,
+    entry: usize,
+}
+
+impl Glob {
+    fn matches(&self, text: &str) -> bool {
+        let may_match = self.first == b'*' || text.as_bytes().first() == Some(&self.first);
+        may_match && glob::matches(&self.pattern, text)
+    }
 }
 
 impl Index {
     fn insert(&mut self, pattern: &str, entry: usize) {
-        if pattern.contains('*') {
-            self.globs.push((pattern.into(), entry));
-        } else {
-            self.plain.entry(pattern.into()).or_default().push(entry);
+        match pattern.as_bytes().first() {
+            Some(&first) if pattern.contains('*') => {
+                self.globs.push(Glob { first, pattern: pattern.into(), entry });
+            }
+            _ => self.plain.entry(pattern.into()).or_default().push(entry),
         }
     }
 
     fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = usize> + 'a {
         let plain = self.plain.get(text).into_iter().flatten().copied();
-        let fits = move |(pattern, entry): &(Box<str>, usize)| {
-            glob::matches(pattern, text).then_some(*entry)
-        };
-        plain.chain(self.globs.iter().filter_map(fits))
+        let fits = self.globs.iter().filter(move |glob| glob.matches(text));
+        plain.chain(fits.map(|glob| glob.entry))
     }
 
     /// What names the text itself, or else the patterns that it fits.
