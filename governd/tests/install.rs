@@ -59,6 +59,7 @@ fn what_is_installed_is_removed_again_and_either_may_be_repeated() {
         let tree = tree(root.path());
         let expected = [
             ("etc/governd/policies", 0o755),
+            ("etc/governd/policies/default.yaml", 0o644),
             ("etc/systemd/system/governd.service", 0o644),
             ("usr/local/bin/governd", 0o755),
             ("var/lib/governd", 0o700),
@@ -72,7 +73,11 @@ fn what_is_installed_is_removed_again_and_either_may_be_repeated() {
     let unit = root.path().join("etc/systemd/system/governd.service");
     let unit = fs::read_to_string(unit).unwrap();
     assert!(unit.contains("ExecStart=/usr/local/bin/governd run\n"), "{unit}");
-    fs::write(root.path().join("etc/governd/policies/own.yaml"), "kept").unwrap();
+    // Who has a policy keeps it, and gets no other beside it.
+    let policies = root.path().join("etc/governd/policies");
+    fs::rename(policies.join("default.yaml"), policies.join("own.yaml")).unwrap();
+    governd(&["install"], root.path());
+    assert!(!policies.join("default.yaml").exists());
     let said = governd(&["uninstall"], root.path());
     assert!(said.contains("etc/governd") && said.contains("--purge"), "{said}");
     assert!(root.path().join("etc/governd/policies/own.yaml").exists());

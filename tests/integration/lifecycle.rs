@@ -2,11 +2,12 @@
 
 use std::{
     os::unix::net::UnixStream,
+    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
-use governd_tests::{Lab, client::Family, command::run, daemon::Place, site, wait};
+use governd_tests::{Lab, client::Family, command::run, daemon::Place, leftover, site, wait};
 use serde_json::Value;
 
 use crate::{
@@ -21,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("lifecycle::a_stop_leaves_nothing", a_stop_leaves_nothing),
     ("lifecycle::a_killed_daemon_is_followed_by_another", a_killed_daemon_is_followed),
     ("lifecycle::agents_that_run_already_are_governed", agents_that_run_already_are_governed),
+    ("lifecycle::what_is_installed_runs_and_is_removed", what_is_installed_runs_and_is_removed),
 ];
 
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -137,5 +139,35 @@ fn agents_that_run_already_are_governed(lab: &Lab) -> Result<()> {
     ensure!(finished.stdout == expected, "{finished}");
     let finished = daemon.stop()?;
     ensure!(!finished.stderr.contains("panicked"), "{finished}");
+    Ok(())
+}
+
+/// A host without a package of governd and without systemd: what this one has is out of sight.
+const HOST: &str = r#"set -eu
+for directory in /etc /run /usr/local /var/lib; do mount -t tmpfs host "$directory"; done
+"$PROGRAM" install
+governd run 2>/run/said &
+daemon=$!
+until governd status; do
+    kill -0 "$daemon" || { cat /run/said; exit 1; }
+    sleep 0.1
+done
+governd policy check /etc/governd/policies
+governd uninstall --purge
+wait "$daemon"
+echo "left:" $(find /etc /run /usr/local /var/lib -name '*governd*')
+"#;
+
+fn what_is_installed_runs_and_is_removed(lab: &Lab) -> Result<()> {
+    let pins = leftover::pins("installed");
+    let mut host = Command::new("unshare");
+    host.args(["--mount", "sh", "-c", HOST])
+        .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PROGRAM", lab.tools().governd()?)
+        .env("GOVERND_CGROUP", lab.cgroup().path())
+        .env("GOVERND_PINS", &pins);
+    let said = run(&mut host)?.success()?;
+    ensure!(said.contains("monitoring") && said.ends_with("left:\n"), "{said}");
+    ensure!(!pins.exists(), "{} is left", pins.display());
     Ok(())
 }

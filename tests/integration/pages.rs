@@ -103,6 +103,7 @@ const ROWS: &[Row] = &[
     row("governd audit erase --before 4320h", NO),
     row("governd audit rotate-key", YES),
     row("governd quarantine invoice-bot", YES),
+    row("cp invoice-bot.yaml /etc/governd/policies/", YES),
 ];
 
 /// How a command begins that is run elsewhere, and where.

@@ -16,8 +16,9 @@ use super::{
     exit::{Exit, Failure},
     flags,
     printer::Printer,
+    stop,
 };
-use crate::{control::server::Server, kernel::Pins, settings};
+use crate::{app::sources, control::server::Server, settings};
 
 /// The unit, as packages have it.
 const UNIT: &str = include_str!("../../../deploy/systemd/governd.service");
@@ -26,6 +27,11 @@ const PACKAGED: &str = "/usr/bin/governd";
 const PROGRAM: &str = "/usr/local/bin/governd";
 const UNIT_FILE: &str = "/etc/systemd/system/governd.service";
 const CONFIGURATION: &str = "/etc/governd";
+/// What packages begin with: everything is watched, nothing is stopped.
+const POLICY: &str = include_str!("../../../deploy/policies/default.yaml");
+const POLICY_FILE: &str = "default.yaml";
+const POLICY_MODE: u32 = 0o644;
+const RUN_DIR: &str = "/run/governd";
 /// There where systemd is the service manager (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
 const SERVICE: &str = "governd.service";
@@ -57,6 +63,8 @@ pub(super) struct Uninstall {
     root: PathBuf,
     #[command(flatten)]
     pins: flags::Pins,
+    #[command(flatten)]
+    socket: flags::Socket,
 }
 
 impl Install {
@@ -78,6 +86,11 @@ impl Install {
             fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
             set_mode(&path, mode)?;
         }
+        let policies = within(&self.root, settings::POLICY_DIR);
+        // Without one the daemon does not start; a second one for the host would be an error.
+        if sources::files(&policies)?.is_empty() {
+            replace(&policies.join(POLICY_FILE), POLICY.as_bytes(), POLICY_MODE)?;
+        }
         let own = std::env::current_exe().context("finding this program")?;
         let program = fs::read(&own).with_context(|| format!("reading {}", own.display()))?;
         replace(&within(&self.root, PROGRAM), &program, PROGRAM_MODE)?;
@@ -92,7 +105,11 @@ impl Install {
 
 impl Uninstall {
     pub(super) fn run(self) -> Outcome {
-        self.uninstall().map_err(failure)?;
+        if self.root == Path::new("/") {
+            end_service().map_err(failure)?;
+            stop::detach(&self.socket, &self.pins, None)?;
+        }
+        self.remove().map_err(failure)?;
         let kept: Vec<String> = [CONFIGURATION, settings::STATE_DIR]
             .map(|directory| within(&self.root, directory))
             .into_iter()
@@ -107,21 +124,16 @@ impl Uninstall {
         Ok(Exit::Yes)
     }
 
-    fn uninstall(&self) -> Result<()> {
-        let unit = within(&self.root, UNIT_FILE);
-        if is_host(&self.root) && unit.exists() {
-            run("systemctl", &["disable", "--now", SERVICE])?;
-        }
-        if self.root == Path::new("/") {
-            Pins::remove_all(&self.pins.pins, None)?;
-        }
-        for file in [unit, within(&self.root, PROGRAM)] {
+    fn remove(&self) -> Result<()> {
+        for file in [UNIT_FILE, PROGRAM].map(|file| within(&self.root, file)) {
             gone(fs::remove_file(&file)).with_context(|| format!("removing {}", file.display()))?;
         }
         if is_host(&self.root) {
             run("systemctl", &["daemon-reload"])?;
         }
         remove_group(&self.root)?;
+        // A daemon that no service manager started leaves its socket's directory.
+        fs::remove_dir(within(&self.root, RUN_DIR)).ok();
         if self.purge {
             for directory in [CONFIGURATION, settings::STATE_DIR] {
                 let path = within(&self.root, directory);
@@ -135,6 +147,14 @@ impl Uninstall {
 
 fn failure(error: anyhow::Error) -> Failure {
     Failure::new(Exit::Environment, error, "run it as root, on a file system that can be written")
+}
+
+/// No service manager starts it again.
+fn end_service() -> Result<()> {
+    if is_host(Path::new("/")) && Path::new(UNIT_FILE).exists() {
+        run("systemctl", &["disable", "--now", SERVICE])?;
+    }
+    Ok(())
 }
 
 /// Whether a service manager runs what is installed there.

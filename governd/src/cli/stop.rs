@@ -1,6 +1,9 @@
 //! `governd stop`: the daemon ends, and what it enforces goes on or ends with it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Outcome,
@@ -38,26 +41,42 @@ pub(super) struct Stop {
 impl Stop {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(false);
-        let was_running = match client::stop(&self.socket.socket, self.detach, PATIENCE) {
-            Err(ClientError::NotRunning { .. }) => false,
-            stopped => stopped.map_err(status::failure).map(|()| true)?,
-        };
-        if !self.detach {
-            printer.note(if was_running {
-                "governd has stopped; what it enforces goes on"
+        let (socket, pins) = (&self.socket, &self.pins);
+        if self.detach {
+            printer.note(if detach(socket, pins, self.cgroup.as_deref())? {
+                "governd has stopped; nothing of it is left in the kernel"
             } else {
-                "no governd runs"
+                "no governd runs, and nothing of it is in the kernel"
             });
-            return Ok(if was_running { Exit::Yes } else { Exit::No });
+            return Ok(Exit::Yes);
         }
-        let cgroup = self.cgroup.as_deref();
-        let removed = Pins::remove_all(&self.pins.pins, cgroup).map_err(failure)?;
-        printer.note(if was_running || removed > 0 {
-            "governd has stopped; nothing of it is left in the kernel"
+        let was_running = end(socket, false)?;
+        printer.note(if was_running {
+            "governd has stopped; what it enforces goes on"
         } else {
-            "no governd runs, and nothing of it is in the kernel"
+            "no governd runs"
         });
-        Ok(Exit::Yes)
+        Ok(if was_running { Exit::Yes } else { Exit::No })
+    }
+}
+
+/// Ends the daemon, if one runs, and takes out of the kernel what is pinned for a cgroup, or for
+/// all. Says whether there was anything.
+pub(super) fn detach(
+    socket: &flags::Socket,
+    pins: &flags::Pins,
+    cgroup: Option<&Path>,
+) -> Result<bool, Failure> {
+    let was_running = end(socket, true)?;
+    let removed = Pins::remove_all(&pins.pins, cgroup).map_err(failure)?;
+    Ok(was_running || removed > 0)
+}
+
+/// Ends the daemon, and says whether one was there.
+fn end(socket: &flags::Socket, with_enforcement: bool) -> Result<bool, Failure> {
+    match client::stop(&socket.socket, with_enforcement, PATIENCE) {
+        Err(ClientError::NotRunning { .. }) => Ok(false),
+        stopped => stopped.map_err(status::failure).map(|()| true),
     }
 }
 
