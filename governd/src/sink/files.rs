@@ -3,12 +3,14 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// What others than the owner may do.
+const OTHERS: u32 = 0o077;
 const NEW_SUFFIX: &str = "new";
 
 /// Makes a directory that is its owner's alone.
@@ -17,6 +19,19 @@ const NEW_SUFFIX: &str = "new";
 /// If it cannot be made.
 pub fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+}
+
+/// Makes a file its owner's alone, and makes it if it is not there.
+///
+/// # Errors
+/// If it cannot be made, or is not this user's.
+pub fn keep_private(path: &Path) -> io::Result<()> {
+    let file =
+        OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path)?;
+    if file.metadata()?.permissions().mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    file.set_permissions(fs::Permissions::from_mode(FILE_MODE))
 }
 
 /// Puts a file into place, whole or not at all, readable by its owner alone; durable on return.

@@ -14,6 +14,7 @@ mod tests;
 mod verify;
 
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,6 +27,7 @@ pub use self::{
     beside::ITSELF,
     findings::{Found, SILENT},
 };
+use super::files;
 use crate::audit::{
     checkpoint::Verifier,
     keys::Keys,
@@ -107,12 +109,20 @@ CREATE UNIQUE INDEX open_finding ON finding (host, what) WHERE ended_s IS NULL;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file cannot be used.
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot use {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What SQLite said.
         source: rusqlite::Error,
+    },
+    /// The file is not its owner's alone, and cannot be made so.
+    #[error("cannot keep {} from others", path.display())]
+    Private {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// Another version of governd wrote it.
     #[error("{} was written by another version of governd", .0.display())]
@@ -159,6 +169,9 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
         let file = |source| StoreError::File { path: path.clone(), source };
+        // It has what people did. Those beside it, which SQLite makes, get its mode.
+        files::keep_private(&path)
+            .map_err(|source| StoreError::Private { path: path.clone(), source })?;
         let mut connection = Connection::open(&path).map_err(file)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(file)?;
         connection

@@ -397,6 +397,31 @@ fn an_untouched_store_is_what_was_signed() {
     assert_eq!((report.first, report.signed), (FIRST, first_of(BATCHES)));
 }
 
+/// In a directory that others may look into, too, and where an earlier version made the file.
+#[test]
+fn what_people_did_is_for_nobody_else_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let allow = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let (directory, store) = filled();
+    allow(directory.path(), 0o755);
+    store.begin().unwrap();
+    store.add_token("other", "web-2", 10).unwrap();
+    store.commit().unwrap();
+    let files = ["sink.db", "sink.db-wal", "sink.db-shm"].map(|name| directory.path().join(name));
+    assert_eq!(files.each_ref().map(|path| mode(path)), [0o600; 3]);
+    drop(store);
+    allow(&files[0], 0o644);
+    drop(Store::open(directory.path()).unwrap());
+    assert_eq!(mode(&files[0]), 0o600);
+    let new = tempfile::tempdir().unwrap();
+    drop(Store::open(new.path()).unwrap());
+    assert_eq!(mode(&new.path().join(FILE)), 0o600);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: edits(), ..ProptestConfig::default() })]
 
