@@ -249,9 +249,12 @@ def rotations_of(place, named):
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     mirror = rotations = None
-    while arguments[0] in ("--mirror", "--rotations"):
+    while arguments[2:] and arguments[0] in ("--mirror", "--rotations"):
         option, value, *arguments = arguments
         mirror, rotations = (value, rotations) if option == "--mirror" else (mirror, value)
+    if len(arguments) not in (2, 3) or arguments[0].startswith("--"):
+        print(__doc__.strip(), file=sys.stderr)
+        sys.exit(2)
     place, key, *receipt = arguments
     try:
         key = Keys(open(key).read() if os.path.exists(key) else key, rotations_of(place, rotations))

@@ -65,10 +65,13 @@ def follow(known, rotations):
     return keys
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        print(__doc__.strip(), file=sys.stderr)
+        sys.exit(2)
     proof, key, *rotations = sys.argv[1:]
     try:
         key = (open(key).read() if os.path.exists(key) else key).strip()
         keys = follow(key, "".join(open(name, encoding="utf-8").read() for name in rotations))
         print(check(open(proof, encoding="utf-8").read(), keys).decode())
-    except (AssertionError, ValueError, IndexError, KeyError) as error:
+    except (AssertionError, ValueError, IndexError, KeyError, OSError) as error:
         sys.exit(f"not proven: {error}")

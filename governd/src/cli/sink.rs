@@ -9,9 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use clap::{Args, Subcommand};
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -25,14 +23,14 @@ use crate::{
     app::{
         clock, confinement,
         metrics::{self, Address, OfSink},
-        sinking, uplink,
+        sinking,
     },
-    audit::{canonical::integer, verify::Wrong},
+    audit::canonical::integer,
     sink::{
         authority::{self, Authority, AuthorityError},
         counts::Counts,
         server,
-        store::{Host, Store, StoreError},
+        store::{Store, StoreError},
         tiles::{self, PublishError},
     },
     telemetry,
@@ -40,11 +38,11 @@ use crate::{
 
 mod beside;
 mod rotate;
+mod token;
+mod verify;
 
 const DIRECTORY: &str = "/var/lib/governd-sink";
 const LISTEN: &str = "[::]:7443";
-const SECRET_BYTES: usize = 32;
-const HOUR_S: u64 = 3_600;
 
 /// Flags of `governd sink`.
 #[derive(Args, Debug)]
@@ -65,7 +63,7 @@ enum Verb {
     Run(Run),
     /// Print a token that lets one host in, once.
     #[command(visible_alias = "enroll-token")]
-    Token(Token),
+    Token(token::Token),
     /// Say which hosts there are, how much of their logs is here, and what is wrong with them.
     Hosts(Hosts),
     /// Print the last receipt of a host: the checkpoint that this sink cosigned.
@@ -79,7 +77,7 @@ enum Verb {
     /// Say that what is wrong with a host is over, such as a rewind that somebody explained.
     Settle(beside::Settle),
     /// Check that what is stored of every host is what it signed.
-    Verify(Verify),
+    Verify(verify::Verify),
     /// Write every host's log as static files that anybody can mirror and audit (C2SP tlog-tiles).
     Publish(Publish),
 }
@@ -126,21 +124,6 @@ struct Run {
 }
 
 #[derive(Args, Debug)]
-struct Token {
-    #[command(flatten)]
-    place: Place,
-    /// Name of the host that may use it.
-    #[arg(long, value_name = "NAME")]
-    host: String,
-    /// Name or address, and port, by which the host reaches this sink.
-    #[arg(long, value_name = "NAME:PORT")]
-    sink: String,
-    /// Hours after which it is not valid any more.
-    #[arg(long, value_name = "HOURS", default_value_t = 24)]
-    hours: u32,
-}
-
-#[derive(Args, Debug)]
 struct Hosts {
     #[command(flatten)]
     place: Place,
@@ -155,12 +138,6 @@ struct Receipt {
     place: Place,
     /// The host's name.
     host: String,
-}
-
-#[derive(Args, Debug)]
-struct Verify {
-    #[command(flatten)]
-    place: Place,
 }
 
 #[derive(Args, Debug)]
@@ -265,20 +242,6 @@ impl Run {
     }
 }
 
-impl Token {
-    fn run(self) -> Outcome {
-        let authority = self.place.authority()?;
-        let mut secret = [0; SECRET_BYTES];
-        SystemRandom::new().fill(&mut secret).map_err(|_| unusable(AuthorityError::Randomness))?;
-        let secret = BASE64URL.encode(secret);
-        let expires_s = clock::now_s().saturating_add(u64::from(self.hours) * HOUR_S);
-        self.place.store()?.add_token(&secret, &self.host, expires_s).map_err(failed)?;
-        let token = uplink::token(&self.sink, &authority.keys().ca, &secret);
-        Printer::new(false).line(token).map_err(unwritable)?;
-        Ok(Exit::Yes)
-    }
-}
-
 impl Hosts {
     fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
@@ -345,38 +308,6 @@ impl Receipt {
     }
 }
 
-impl Verify {
-    fn run(self) -> Outcome {
-        let printer = Printer::new(false);
-        let (authority, store) = (self.place.authority()?, self.place.store()?);
-        let mut exit = Exit::Yes;
-        for host in store.hosts().map_err(failed)? {
-            let Host { name, first, size, .. } = &host;
-            let report = store.verify(&host, &authority.cosigners().witnesses()).map_err(failed)?;
-            let line = match report.wrong {
-                None => {
-                    let word = printer.paint(Tone::Good, "unchanged:");
-                    format!("{word} {} records of {name} are what it signed", size - first)
-                }
-                Some(Wrong { first, last, fault }) => {
-                    exit = Exit::No;
-                    let word = printer.paint(Tone::Bad, "changed:");
-                    let which = if first == last {
-                        format!("record {first} of {name} is the first that is")
-                    } else {
-                        format!(
-                            "one of the records {first} to {last} of {name} is the first that is"
-                        )
-                    };
-                    format!("{word} {which} {fault}")
-                }
-            };
-            printer.line(line).map_err(unwritable)?;
-        }
-        Ok(exit)
-    }
-}
-
 impl Publish {
     fn run(self) -> Outcome {
         let printer = Printer::new(false);
@@ -416,7 +347,9 @@ impl Place {
     }
 }
 
+/// Opens what is there: a directory without a sink gets nothing by being looked at.
 fn open(directory: &Path) -> Result<Store, Failure> {
+    authority::exists(directory).map_err(unusable)?;
     Store::open(directory).map_err(failed)
 }
 

@@ -19,8 +19,9 @@ use rcgen::{
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::{
     RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    client::verify_server_name,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    server::{ParsedCertificate, WebPkiClientVerifier},
 };
 
 pub use self::change::{begin, finish};
@@ -49,6 +50,8 @@ const SERVER_DAYS: i64 = 1_825;
 const HOST_DAYS: i64 = 180;
 /// A host's certificate is renewed when it is so old, in days: it has twice as long to do so.
 const RENEW_DAYS: u64 = 60;
+/// So many days later it is said that it was not.
+const OVERDUE_DAYS: u64 = 7;
 const DAY_S: u64 = 86_400;
 /// An uncompressed point of P-256 (SEC 1, 2.3.3).
 const POINT_BYTES: usize = 65;
@@ -77,6 +80,9 @@ pub enum AuthorityError {
     /// A host's key is none.
     #[error("the public key is no P-256 point")]
     Point,
+    /// No host reaches anything by this.
+    #[error("`{0}` is neither a DNS name nor an address")]
+    Name(String),
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     Randomness,
@@ -97,7 +103,7 @@ impl AuthorityError {
         match self {
             Self::Exists(_) => "use it as it is, or name another directory with --dir",
             Self::File { .. } => "make a sink with `governd sink init`, or name its directory",
-            Self::Certificate(_) => {
+            Self::Certificate(_) | Self::Name(_) => {
                 "name the sink by DNS names or addresses that hosts reach it by"
             }
             Self::Tls(_) => "restore the directory from a backup, or make a new sink",
@@ -119,6 +125,8 @@ pub struct Authority {
     keys: SinkKeys,
     digest: String,
     server: Arc<ServerConfig>,
+    /// What the server shows, in PEM.
+    shown: String,
     ends: Vec<End>,
 }
 
@@ -198,6 +206,7 @@ pub fn create(directory: &Path, names: &[String]) -> Result<(), AuthorityError> 
     if file(directory, CA_KEY).exists() {
         return Err(AuthorityError::Exists(directory.to_owned()));
     }
+    check_names(names)?;
     let failed = |source| AuthorityError::File { path: directory.to_owned(), source };
     files::make_directory(directory).map_err(failed)?;
     let cosigner = new_cosigner(names.first().map_or("governd-sink", String::as_str))?;
@@ -207,6 +216,14 @@ pub fn create(directory: &Path, names: &[String]) -> Result<(), AuthorityError> 
     put_server(directory, &ca.issuer, names, SERVER_DAYS)?;
     // The last: with it, a sink is there.
     put(directory, CA_KEY, &ca.text())
+}
+
+/// Whether there is a sink in a directory.
+///
+/// # Errors
+/// If there is none.
+pub fn exists(directory: &Path) -> Result<(), AuthorityError> {
+    read(directory, CA_CERTIFICATE).map(drop)
 }
 
 /// Makes another key and certificate for the server, by which hosts reach it under these names; it
@@ -224,7 +241,14 @@ pub(crate) fn replace_server_for(
     names: &[String],
     days: i64,
 ) -> Result<(), AuthorityError> {
+    check_names(names)?;
     put_server(directory, &Authority::open(directory)?.current.issuer, names, days)
+}
+
+fn check_names(names: &[String]) -> Result<(), AuthorityError> {
+    let is_one = |name: &str| ServerName::try_from(name.trim_start_matches("*.")).is_ok();
+    let wrong = names.iter().find(|name| !is_one(name));
+    wrong.map_or(Ok(()), |wrong| Err(AuthorityError::Name(wrong.clone())))
 }
 
 fn file(directory: &Path, name: &str) -> PathBuf {
@@ -313,7 +337,7 @@ impl Authority {
             End::of_pem(Whose::Server, &chain),
         ];
         let (server, ends) = (Arc::new(server), ends.into_iter().flatten().collect());
-        Ok(Self { current, next, cosigners, keys, digest, server, ends })
+        Ok(Self { current, next, cosigners, keys, digest, server, shown: chain, ends })
     }
 
     /// What hosts trust this sink by.
@@ -339,6 +363,14 @@ impl Authority {
     /// When its certificates end; those of hosts they know themselves.
     pub fn ends(&self) -> &[End] {
         &self.ends
+    }
+
+    /// Whether hosts that reach the sink by a name take its certificate for it.
+    pub fn is_known_as(&self, name: &ServerName<'_>) -> bool {
+        CertificateDer::from_pem_slice(self.shown.as_bytes()).is_ok_and(|certificate| {
+            let parsed = ParsedCertificate::try_from(&certificate);
+            parsed.is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
+        })
     }
 
     /// For the server's connections.
@@ -380,6 +412,12 @@ impl Authority {
 /// Whether a host's certificate of an age should be renewed; times are in seconds since 1970.
 pub const fn is_old(issued_s: u64, now_s: u64) -> bool {
     now_s.saturating_sub(issued_s) >= RENEW_DAYS * DAY_S
+}
+
+/// Whether a host's certificate that is valid for so long still should be another one by now: the
+/// host tried for a week and more, or was away.
+pub const fn is_overdue(left_s: u64) -> bool {
+    left_s < (HOST_DAYS.unsigned_abs() - RENEW_DAYS - OVERDUE_DAYS) * DAY_S
 }
 
 /// What the store knows a certificate by.

@@ -335,6 +335,18 @@ mod tests {
             assert!(!is_whole && text.starts_with("not as signed: "), "{name}: {text}");
             fs::write(&path, before).unwrap();
         }
+        for arguments in [&["--help"][..], &[], &["file:///nowhere"], &["--mirror", "a", "b"]] {
+            for script in ["check-log.py", "check-proof.py"] {
+                let path = format!("{}/../deploy/audit/{script}", env!("CARGO_MANIFEST_DIR"));
+                let mut command = std::process::Command::new("python3");
+                let asked = command.arg(path).args(arguments).output().unwrap();
+                let text = String::from_utf8(asked.stderr).unwrap();
+                let is_mistaken = script == "check-proof.py" && arguments.len() > 1;
+                assert_eq!(asked.status.code(), Some(if is_mistaken { 1 } else { 2 }), "{text}");
+                assert_eq!(text.contains("usage: "), !is_mistaken, "{text}");
+                assert!(!text.contains("Traceback"), "{text}");
+            }
+        }
         let other = Signer::new("governd/host", [9; 32]).unwrap().verifier().to_string();
         assert!(!audit(&tiles.join("web-1"), &other, &mirror).0);
     }

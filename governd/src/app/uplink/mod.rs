@@ -190,6 +190,14 @@ pub fn is_enrolled(state_dir: &Path) -> bool {
     state_dir.join(DIRECTORY).join(ADDRESS).exists()
 }
 
+/// When the certificates end that lie here for the way to the sink; `None` where there is no sink.
+///
+/// # Errors
+/// What the sink gave cannot be used.
+pub fn ends(state_dir: &Path) -> Result<Option<Vec<End>>, UplinkError> {
+    Ok(Place::open(state_dir.join(DIRECTORY))?.map(|place| place.ends()))
+}
+
 /// What the sink said last: the receipt, and the keys by which it cosigns. `None` where there is
 /// none yet.
 ///

@@ -67,7 +67,10 @@ pub fn export<F: Filesystem>(
 ) -> Result<(), ExportError> {
     let last = range.end.saturating_sub(1);
     let note = Notes::new(filesystem.clone(), directory).after(last, range.end)?;
-    let signed = note.as_ref().map_or(0, |note| note.size);
+    let signed = match &note {
+        Some(note) => note.size,
+        None => signed(filesystem, directory)?,
+    };
     let unsigned = ProveError::Unsigned { index: last, signed, log: key.name().to_owned() };
     let note = note.filter(|note| note.size >= range.end && !range.is_empty()).ok_or(unsigned)?;
     let size = key.open(&note.text).map_err(ExtractError::from)?.size;
@@ -86,6 +89,16 @@ pub fn export<F: Filesystem>(
     }
     check.finish()?;
     Ok(())
+}
+
+/// How many records the last checkpoint covers.
+fn signed<F: Filesystem>(filesystem: &F, directory: &Path) -> Result<u64, ReadError> {
+    let bases = segment::bases(filesystem, directory);
+    let bases = bases.map_err(|source| ReadError::Io { path: directory.to_owned(), source })?;
+    // The segment that is written may have none yet.
+    let after = bases.last().map_or(0, |base| base.saturating_sub(1));
+    let last = Notes::new(filesystem.clone(), directory).after(after, u64::MAX)?;
+    Ok(last.map_or(0, |note| note.size))
 }
 
 /// The tree before a range, and the complete subtrees behind it, of the first so many records.
@@ -168,8 +181,10 @@ mod tests {
             }
         }
         for range in [0..written + 1, 3..3] {
-            let error = export(range).unwrap_err();
+            let error = export(range.clone()).unwrap_err();
             assert!(matches!(error, ExportError::Prove(ProveError::Unsigned { .. })), "{error}");
+            let said = format!("is not among the {written} records that");
+            assert!(range.is_empty() || error.to_string().contains(&said), "{error}");
         }
         let second = segment::bases(&Disk, directory.path()).unwrap()[1];
         let path = segment::data_path(directory.path(), second);

@@ -14,7 +14,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Log, Outcome, moment, unreadable};
+use super::{Log, Outcome, moment, question::in_order, unreadable};
 use crate::{
     audit::log::{self, Disk, ReadError, Reader},
     cli::{
@@ -49,6 +49,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(self) -> Outcome {
+        in_order(self.from, self.to)?;
         let keys = self.log.keys()?;
         let directory = self.log.directory();
         let range = self.range()?;
@@ -88,7 +89,8 @@ impl Export {
     /// The indices that the flags mean. Records are in the order of the times at which they were
     /// logged, unless the clock was set back: then the range holds all that fit.
     fn range(&self) -> Result<Range<u64>, Failure> {
-        let mut range = self.first.unwrap_or(0)..self.last.map_or(u64::MAX, |last| last + 1);
+        let mut range =
+            self.first.unwrap_or(0)..self.last.map_or(u64::MAX, |last| last.saturating_add(1));
         if let (Some(first), Some(last), None, None) = (self.first, self.last, self.from, self.to) {
             return Ok(first..last.saturating_add(1));
         }

@@ -1,6 +1,6 @@
 //! A question that records answer, wherever they are read, and how the answers are printed.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use jiff::{Span, Timestamp, Zoned, civil::DateTime, tz::TimeZone};
 use serde_json::Value;
@@ -77,6 +77,7 @@ pub(in crate::cli) struct Answers<'q> {
 impl Question {
     /// Begins to answer it.
     pub(in crate::cli) fn begin(&self) -> Result<Answers<'_>, Failure> {
+        in_order(self.from, self.to)?;
         let format = if self.json { Format::Json } else { self.format };
         let printer = Printer::new(format != Format::Table);
         if format == Format::Csv {
@@ -164,6 +165,17 @@ fn cell(text: &str) -> String {
     format!("\"{guard}{}\"", text.replace('"', "\"\""))
 }
 
+/// A time without a moment in it has no records, and whoever asks for them means another one.
+pub(super) fn in_order(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<(), Failure> {
+    match from.zip(to) {
+        Some((from, to)) if from >= to => {
+            let error = anyhow!("--from {from} is not before --to {to}");
+            Err(Failure::new(Exit::Usage, error, "give the earlier time with --from"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A time as people write it, or how long ago.
 pub(in crate::cli) fn moment(text: &str) -> Result<Timestamp, String> {
     let local = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::system()).ok();
@@ -180,6 +192,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_time_that_ends_before_it_begins_is_none() {
+        let (early, late) = (moment("2026-03-01").unwrap(), moment("2026-03-02").unwrap());
+        for (from, to) in [(None, None), (Some(early), None), (None, Some(early))] {
+            assert!(in_order(from, to).is_ok());
+        }
+        assert!(in_order(Some(early), Some(late)).is_ok());
+        for from in [early, late] {
+            let failure = in_order(Some(from), Some(early)).unwrap_err();
+            assert_eq!((failure.exit, failure.hint.is_some()), (Exit::Usage, true));
+        }
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() {

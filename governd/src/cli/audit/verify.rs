@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Log, Outcome, against, moment, unreadable};
+use super::{Log, Outcome, against, moment, question::in_order, unreadable};
 use crate::{
     audit::{
         canonical::integer,
@@ -43,6 +43,7 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Outcome {
         let printer = Printer::new(self.json);
+        in_order(self.from, self.to)?;
         let key = self.log.key()?;
         let ms = |time: Timestamp| u64::try_from(time.as_millisecond()).unwrap_or(0);
         let within = Within { from_ms: self.from.map(ms), to_ms: self.to.map(ms) };
