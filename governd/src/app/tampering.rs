@@ -16,7 +16,7 @@ impl Engine {
         match self.kernel.mend().map(|found| [found, at_interfaces].concat()) {
             Ok(found) if found.is_empty() => Vec::new(),
             Ok(found) => {
-                let title = "somebody took governd's programs out of the kernel";
+                let title = "somebody took governd's programs or tables out of the kernel";
                 let finding = trouble("tampering", title, found.iter().map(words).collect());
                 self.journal.record(Record::Finding(finding), None);
                 found.iter().filter(|found| found.harm == Harm::Detached).map(words).collect()
@@ -58,6 +58,7 @@ impl Engine {
 fn words(found: &Tampering) -> String {
     let what = match found.harm {
         Harm::Detached => "was detached",
+        Harm::TableUnpinned => "would have been empty for the next daemon: its pin was removed",
         Harm::Unpinned => "would have ended with the daemon: its pin was removed",
     };
     let now = if found.is_mended { "is as it was again" } else { "cannot be put back" };

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     fmt, fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -71,6 +72,8 @@ pub(super) struct Pinned {
     pub(super) pins: Pins,
     pub(super) place: pins::Place,
     pub(super) handover: Handover,
+    /// The maps that are pinned, by name.
+    pub(super) maps: Vec<(&'static str, OwnedFd)>,
 }
 
 impl Kernel {
@@ -110,7 +113,7 @@ impl Kernel {
             let (place, before) = pins.prepare(&shape)?;
             generation = before;
             let handover = Handover::take(&place.maps)?;
-            pinned = Some(Pinned { pins, place, handover });
+            pinned = Some(Pinned { pins, place, handover, maps: Vec::new() });
         }
         let places = pinned.as_ref().map(|pinned| &pinned.place);
         let mut collection = load_object(options, &offer.layout, places.map(|place| &*place.maps))?;
@@ -132,6 +135,9 @@ impl Kernel {
         }
         let meter = pinned.as_mut().and_then(|pinned| pinned.handover.take_meter());
         let events = Some(Events::take(&mut collection, meter.unwrap_or_default())?);
+        if let Some(pinned) = &mut pinned {
+            pinned.maps = pinned.place.open_maps()?;
+        }
         let (cgroup, canary) = (path, None);
         Ok(Self {
             links,

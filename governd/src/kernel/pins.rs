@@ -15,7 +15,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io,
     os::{
-        fd::AsFd as _,
+        fd::{AsFd as _, OwnedFd},
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
     },
     path::{Path, PathBuf},
@@ -73,7 +73,7 @@ const CARRIED: [&str; 22] = [
 pub struct Pins {
     root: PathBuf,
     directory: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Pins {
@@ -88,7 +88,7 @@ impl Pins {
         loop {
             make(&directory)?;
             if let Some(lock) = lock(&directory, cgroup)? {
-                return Ok(Self { root: root.to_owned(), directory, _lock: lock });
+                return Ok(Self { root: root.to_owned(), directory, lock });
             }
         }
     }
@@ -158,6 +158,22 @@ impl Pins {
         Ok(())
     }
 
+    /// Makes directories anew that somebody removed, and locks what takes their place.
+    pub(super) fn restore(&mut self, place: &Place) -> Result<(), KernelError> {
+        for directory in [&self.root, &self.directory] {
+            make(directory)?;
+        }
+        let inode = |about: io::Result<fs::Metadata>| about.map(|about| about.ino()).ok();
+        if inode(self.lock.metadata()) != inode(fs::metadata(&self.directory))
+            && let Some(lock) = lock(&self.directory, &self.directory)?
+        {
+            self.lock = lock;
+        }
+        [&place.path, &place.maps, &place.links, &place.frames]
+            .into_iter()
+            .try_for_each(|it| make(it))
+    }
+
     /// Takes everything that is pinned for the cgroup out of the kernel.
     ///
     /// # Errors
@@ -180,7 +196,7 @@ impl Pins {
         for directory in directories.into_iter().filter(|directory| directory.exists()) {
             let name = cgroup.unwrap_or(&directory).to_owned();
             if let Some(lock) = lock(&directory, &name)? {
-                Self { root: root.to_owned(), directory, _lock: lock }.remove()?;
+                Self { root: root.to_owned(), directory, lock }.remove()?;
                 removed += 1;
             }
         }
@@ -209,6 +225,17 @@ pub(super) struct Place {
     pub(super) maps: PathBuf,
     pub(super) links: PathBuf,
     pub(super) frames: PathBuf,
+}
+
+impl Place {
+    /// The maps that are pinned, by name.
+    pub(super) fn open_maps(&self) -> Result<Vec<(&'static str, OwnedFd)>, KernelError> {
+        let paths = map::ALL.into_iter().map(|name| (name, self.maps.join(name)));
+        let pinned = paths.filter(|(_, path)| path.exists());
+        pinned
+            .map(|(name, path)| Ok((name, sys::pinned(&path).map_err(KernelError::pin(&path))?)))
+            .collect()
+    }
 }
 
 /// Locks a directory; `None` if who had the lock before removed it.

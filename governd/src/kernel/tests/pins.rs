@@ -8,7 +8,7 @@ use std::{
 };
 
 use governd_common::{
-    names::program,
+    names::{map, program},
     verdict::{Loss, Mode, Verdict},
 };
 
@@ -209,6 +209,15 @@ fn what_somebody_takes_away_is_put_back_and_said() {
     assert_eq!(kernel.mend().unwrap(), expected);
     assert_eq!(kernel.mend().unwrap(), []);
     assert_ne!(host.connect(), ["ok"]);
+    // All pins, of tables as of links, and the directories.
+    fs::remove_dir_all(&host.root.0).unwrap();
+    let found = kernel.mend().unwrap();
+    assert!(found.iter().all(|found| found.is_mended), "{found:?}");
+    for (name, harm) in [(program::CONNECT4, Harm::Unpinned), (map::TASKS, Harm::TableUnpinned)] {
+        assert!(found.contains(&tampering(name, harm)), "{name}: {found:?}");
+    }
+    assert_eq!(kernel.mend().unwrap(), []);
+    assert!(Pins::lock(&host.root.0, &host.cgroup.path).is_err(), "two daemons at once");
     drop(kernel);
     assert_ne!(host.connect(), ["ok"]);
     let mut kernel = host.load().unwrap();
