@@ -169,9 +169,12 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
         let file = |source| StoreError::File { path: path.clone(), source };
-        // It has what people did. Those beside it, which SQLite makes, get its mode.
-        files::keep_private(&path)
-            .map_err(|source| StoreError::Private { path: path.clone(), source })?;
+        // It has what people did. Those beside it, which SQLite makes, get its mode, but for those
+        // that an earlier version left there as it was killed.
+        let left = ["-wal", "-shm"].map(|end| directory.join(format!("{FILE}{end}")));
+        for path in left.into_iter().filter(|path| path.exists()).chain([path.clone()]) {
+            files::keep_private(&path).map_err(|source| StoreError::Private { path, source })?;
+        }
         let mut connection = Connection::open(&path).map_err(file)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(file)?;
         connection

@@ -413,10 +413,10 @@ fn what_people_did_is_for_nobody_else_to_read() {
     store.commit().unwrap();
     let files = ["sink.db", "sink.db-wal", "sink.db-shm"].map(|name| directory.path().join(name));
     assert_eq!(files.each_ref().map(|path| mode(path)), [0o600; 3]);
-    drop(store);
-    allow(&files[0], 0o644);
-    drop(Store::open(directory.path()).unwrap());
-    assert_eq!(mode(&files[0]), 0o600);
+    files.iter().for_each(|path| allow(path, 0o644));
+    let second = Store::open(directory.path()).unwrap();
+    assert_eq!(files.each_ref().map(|path| mode(path)), [0o600; 3]);
+    drop((store, second));
     let new = tempfile::tempdir().unwrap();
     drop(Store::open(new.path()).unwrap());
     assert_eq!(mode(&new.path().join(FILE)), 0o600);
