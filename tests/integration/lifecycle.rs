@@ -7,7 +7,13 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use governd_tests::{Lab, client::Family, command::run, daemon::Place, leftover, site, wait};
+use governd_tests::{
+    Lab,
+    client::Family,
+    command::{must, run},
+    daemon::Place,
+    leftover, site, wait,
+};
 use serde_json::Value;
 
 use crate::{
@@ -21,9 +27,27 @@ pub(crate) const TESTS: &[Test] = &[
     ("lifecycle::up_shows_a_connection_within_a_second", up_shows_a_connection_within_a_second),
     ("lifecycle::a_stop_leaves_nothing", a_stop_leaves_nothing),
     ("lifecycle::a_killed_daemon_is_followed_by_another", a_killed_daemon_is_followed),
+    ("lifecycle::a_daemon_that_was_stopped_says_so", a_daemon_that_was_stopped_says_so),
     ("lifecycle::agents_that_run_already_are_governed", agents_that_run_already_are_governed),
     ("lifecycle::what_is_installed_runs_and_is_removed", what_is_installed_runs_and_is_removed),
 ];
+
+/// Shorter than what a busy host explains.
+fn a_daemon_that_was_stopped_says_so(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "stopped")?;
+    place.write_policy(&policy::host("monitor"))?;
+    let daemon = place.start()?;
+    let pid = daemon.pid().to_string();
+    must("kill", &["-STOP", &pid])?;
+    std::thread::sleep(Duration::from_secs(2));
+    must("kill", &["-CONT", &pid])?;
+    let finding = place.record("that it was stopped", |each| {
+        record::text(each, "/unmapped/governd/kind") == "tampering"
+    })?;
+    ensure!(finding.to_string().contains("somebody stopped the daemon for "), "{finding}");
+    daemon.stop()?;
+    Ok(())
+}
 
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 

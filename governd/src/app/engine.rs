@@ -1,6 +1,7 @@
 //! The owner of all state: takes in events, requests and the passing of time, one after another.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +10,9 @@ use governd_common::{
     event::{DnsEvent, EventHeader},
     verdict::Loss,
 };
+use rustix::process::Signal;
 use tokio::{
+    signal::unix::{SignalKind, signal},
     sync::{Notify, mpsc, oneshot},
     time::{MissedTickBehavior, interval},
 };
@@ -116,6 +119,8 @@ pub struct Wakes {
     pub calls: mpsc::Receiver<Call>,
     /// SIGHUP: read the policy again.
     pub hangups: tokio::signal::unix::Signal,
+    /// SIGCONT: it was stopped.
+    pub(super) continued: tokio::signal::unix::Signal,
     /// Somebody traces somebody.
     pub(super) tracing: Tracing,
     /// It is known what script somebody runs.
@@ -124,19 +129,23 @@ pub struct Wakes {
 
 impl Engine {
     /// What wakes it, with what of that is its own.
+    ///
+    /// # Errors
+    /// A signal cannot be waited for.
     pub(super) fn wakes(
         &self,
         events: Events,
         calls: mpsc::Receiver<Call>,
         hangups: tokio::signal::unix::Signal,
-    ) -> Wakes {
-        Wakes {
+    ) -> io::Result<Wakes> {
+        Ok(Wakes {
             events,
             calls,
             hangups,
+            continued: signal(SignalKind::from_raw(Signal::CONT.as_raw()))?,
             tracing: influence::listen(),
             scripts: self.discovery.scripts.news(),
-        }
+        })
     }
 
     /// Works until `stop` completes; gives the reason that it completed with.
@@ -154,7 +163,7 @@ impl Engine {
         unseen.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = std::pin::pin!(stop);
         loop {
-            let Wakes { events, calls, hangups, tracing, scripts } = wakes;
+            let Wakes { events, calls, hangups, continued, tracing, scripts } = wakes;
             tokio::select! {
                 reason = &mut stop => return Ok(reason),
                 call = calls.recv() => {
@@ -166,6 +175,7 @@ impl Engine {
                     }
                 }
                 _ = hangups.recv() => self.reload(),
+                _ = continued.recv() => self.was_stopped(),
                 news = attached(tracing) => self.attached(news),
                 () = scripts.notified() => self.take_scripts(),
                 _ = looks.tick() => {

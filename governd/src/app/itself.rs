@@ -64,15 +64,30 @@ impl Itself {
         }
         found
     }
+
+    /// That the daemon was stopped, in words: it cannot say when, but it looked before.
+    fn stopped(&self, now: Instant) -> String {
+        let most = self.last.map(|look| now.saturating_duration_since(look.at).as_millis());
+        let most = most.map(|ms| format!(" for {ms} ms at the most")).unwrap_or_default();
+        format!("somebody stopped the daemon{most}, and had it go on")
+    }
 }
 
 impl Engine {
     /// Records what somebody did to the daemon since the last time.
     pub(super) fn look_at_itself(&mut self) {
         let found = self.itself.take(Look::now());
-        if found.is_empty() {
-            return;
+        if !found.is_empty() {
+            self.tell_interference(found);
         }
+    }
+
+    /// Somebody had the daemon go on (SIGCONT).
+    pub(super) fn was_stopped(&self) {
+        self.tell_interference(vec![self.itself.stopped(Instant::now())]);
+    }
+
+    fn tell_interference(&self, found: Vec<String>) {
         let title = "somebody interfered with governd";
         tracing::warn!(found = found.join("; "), "{title}");
         self.journal.record(Record::Finding(trouble("tampering", title, found)), None);
@@ -110,6 +125,16 @@ mod tests {
             let look = Look { at: begun + Duration::from_secs(second), booted_ms, tracer };
             assert_eq!(itself.take(look), told, "{second}");
         }
+    }
+
+    #[test]
+    fn who_is_told_to_go_on_was_stopped() {
+        let begun = Instant::now();
+        let mut itself = Itself::default();
+        assert_eq!(itself.stopped(begun), "somebody stopped the daemon, and had it go on");
+        itself.take(Look { at: begun, booted_ms: 0, tracer: 0 });
+        let said = itself.stopped(begun + Duration::from_millis(2_100));
+        assert_eq!(said, "somebody stopped the daemon for 2100 ms at the most, and had it go on");
     }
 
     #[test]

@@ -295,7 +295,7 @@ impl App {
         let metrics =
             settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
-        let wakes = engine.wakes(events, queue, hangups);
+        let wakes = engine.wakes(events, queue, hangups)?;
         let state_dir = settings.state_dir.clone();
         Ok(Self { engine, wakes, server, metrics, calls, signals, state_dir, events: Some(shown) })
     }
