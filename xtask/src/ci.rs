@@ -5,7 +5,7 @@ use std::{process::Command, time::Instant};
 use anyhow::{Context, Result};
 
 use crate::{
-    place, run, say,
+    docs, place, run, say,
     setup::{self, Part},
     test, tidy,
 };
@@ -24,6 +24,7 @@ pub(crate) fn run() -> Result<()> {
     step("tidy", &tidy::run)?;
     step("setup", &|| setup::provide(&[Part::Build, Part::Test, Part::Check]))?;
     step("deny", &|| run::loud(&mut deny()?))?;
+    step("docs", &docs::run)?;
     step("clippy", &|| run::loud(&mut clippy()?))?;
     step("clippy of the eBPF programs", &|| run::loud(&mut clippy_ebpf()?))?;
     step("test", &|| test::run(&test::Arguments::all()))?;
