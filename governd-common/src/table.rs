@@ -74,6 +74,23 @@ shared! {
     }
 }
 
+impl SelectorSet {
+    /// Adds the selectors of another set.
+    pub fn join(&mut self, more: &Self) {
+        self.words.iter_mut().zip(more.words).for_each(|(word, more)| *word |= more);
+    }
+
+    /// Keeps what another set has, too.
+    pub fn meet(&mut self, other: &Self) {
+        self.words.iter_mut().zip(other.words).for_each(|(word, other)| *word &= other);
+    }
+
+    /// Those that it has not.
+    pub fn complement(&self) -> Self {
+        Self { words: self.words.map(|word| !word) }
+    }
+}
+
 shared! {
     /// A tracked process.
     pub struct Task {

@@ -231,21 +231,13 @@ impl Engine {
         self.state.policy().registered(task.subject)
     }
 
-    /// A process executed a file.
-    pub(super) fn discover_process(&mut self, actor: &Actor, subject: u32) {
+    /// A process executed a file, or one that ran already is an agent now.
+    pub(super) fn discover_process(&mut self, actor: &Actor, subject: u32, already_ran: bool) {
         let subject = self.state.policy().registered(subject);
-        let changes = self.discovery.process(actor, subject, false);
+        let changes = self.discovery.process(actor, subject, already_ran);
         self.found(changes);
         self.want_digest(actor.process.pid);
         self.hold_new();
-    }
-
-    /// A process that ran already is another agent's, or one.
-    pub(super) fn discover_running_process(&mut self, actor: &Actor, subject: u32) {
-        let subject = self.state.policy().registered(subject);
-        let changes = self.discovery.process(actor, subject, true);
-        self.found(changes);
-        self.want_digest(actor.process.pid);
     }
 
     /// Another process of an agent that nobody registered and somebody quarantined may have begun.

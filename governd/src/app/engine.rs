@@ -249,7 +249,7 @@ impl Engine {
                 let is_asked = self.ask_script(&known, event.header);
                 let actor = actor(known);
                 if subject != 0 || !is_asked {
-                    self.discover_process(&actor, subject);
+                    self.discover_process(&actor, subject, false);
                 }
                 self.step(Input::Exec(&event.header, actor));
                 if let Some(exe) =

@@ -144,7 +144,7 @@ impl Engine {
         let Some(Task { subject, root, .. }) = task else {
             // Who is tracked is known to the inventory.
             if executed.is_some_and(|header| header.subject == 0) {
-                self.discover_process(&actor, 0);
+                self.discover_process(&actor, 0, false);
             }
             return;
         };
@@ -152,12 +152,9 @@ impl Engine {
         self.watch.expect_changes();
         self.watch.tracers.begin(process.pid, subject, root);
         self.guard_frames(process.pid, subject);
-        match executed {
-            Some(header) => {
-                self.discover_process(&actor, subject);
-                self.step(Input::Exec(&EventHeader { subject, root, ..header }, actor));
-            }
-            None => self.discover_running_process(&actor, subject),
+        self.discover_process(&actor, subject, executed.is_none());
+        if let Some(header) = executed {
+            self.step(Input::Exec(&EventHeader { subject, root, ..header }, actor));
         }
     }
 

@@ -76,11 +76,11 @@ impl<'a> Classifier<'a> {
 
     /// The agent that the first selector says that fits a process of a subject.
     fn agent(&self, candidate: &Candidate<'_>, subject: u32) -> Option<u32> {
-        let [exe, uid, cgroup] = self.fitting(candidate);
-        let exe = match candidate.script.and_then(|script| self.scripts.get(&script)) {
-            None => self.image.without_scripts(&exe),
-            Some(script) => intersection(&exe, script),
-        };
+        let [mut exe, uid, cgroup] = self.fitting(candidate);
+        match candidate.script.and_then(|script| self.scripts.get(&script)) {
+            None => exe = self.image.without_scripts(&exe),
+            Some(script) => exe.meet(script),
+        }
         let parents = self.parents.get(&subject).or_else(|| self.parents.get(&0));
         let words = exe.words.iter().zip(uid.words).zip(cgroup.words);
         for (word, ((exe, uid), cgroup)) in words.enumerate() {
@@ -102,7 +102,7 @@ impl<'a> Classifier<'a> {
         let uid = process.uid.and_then(|uid| self.uids.get(&uid));
         let mut cgroup = *any_cgroup;
         for set in candidate.cgroups.iter().filter_map(|id| self.cgroups.get(id)) {
-            cgroup.words.iter_mut().zip(set.words).for_each(|(word, more)| *word |= more);
+            cgroup.join(set);
         }
         [**exe.unwrap_or(&any_exe), **uid.unwrap_or(&any_uid), cgroup]
     }
@@ -120,12 +120,6 @@ impl<'a> Classifier<'a> {
     fn has_subject(&self, subject: u32) -> bool {
         self.image.subjects.iter().any(|(known, _)| *known == subject)
     }
-}
-
-fn intersection(set: &SelectorSet, other: &SelectorSet) -> SelectorSet {
-    let mut set = *set;
-    set.words.iter_mut().zip(other.words).for_each(|(word, other)| *word &= other);
-    set
 }
 
 /// What to change in the kernel's table so that it fits a new policy: a tracked process stays what

@@ -66,7 +66,7 @@ impl TableImage {
     /// Those of some selectors by which the kernel recognises: it knows of no scripts.
     pub fn without_scripts(&self, set: &SelectorSet) -> SelectorSet {
         let mut set = *set;
-        set.words.iter_mut().zip(self.asking_script.words).for_each(|(word, asks)| *word &= !asks);
+        set.meet(&self.asking_script.complement());
         set
     }
 }

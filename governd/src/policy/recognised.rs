@@ -47,8 +47,7 @@ pub(super) fn by_user(image: &TableImage, user: Option<u32>) -> SelectorSet {
 /// Selectors that fit a script, or ask for none.
 pub(super) fn by_script(image: &TableImage, script: Option<(u32, u64)>) -> SelectorSet {
     let found = script.and_then(|script| image.scripts.iter().find(|(id, _)| *id == script));
-    let none = || image.without_scripts(&SelectorSet { words: [u64::MAX; SELECTOR_WORDS] });
-    found.map_or_else(none, |(_, set)| *set)
+    found.map_or_else(|| image.asking_script.complement(), |(_, set)| *set)
 }
 
 /// Who processes of the past would be, of which executable, user and container are known. Entries
@@ -82,15 +81,11 @@ impl<'a> Past<'a> {
             let ids = container.as_ref().map(|facts| self.host.containing(facts));
             for id in ids.unwrap_or_default() {
                 let found = self.image.cgroups.iter().filter(|(known, _)| *known == id);
-                found.for_each(|(_, set)| join(&mut cgroups, set));
+                found.for_each(|(_, set)| cgroups.join(set));
             }
             let (exes, users) = (by_exe(self.image, exe), by_user(self.image, user));
             let sets = [exes, users, cgroups, by_script(self.image, None)];
             first(self.image, sets, 0)
         })
     }
-}
-
-pub(super) fn join(set: &mut SelectorSet, more: &SelectorSet) {
-    set.words.iter_mut().zip(more.words).for_each(|(word, more)| *word |= more);
 }

@@ -256,7 +256,7 @@ impl NamedHost {
         let containers = container.iter().flat_map(|facts| self.containing(facts, cgroup.as_ref()));
         for id in around.chain(containers) {
             let found = image.cgroups.iter().filter(|(known, _)| *known == id);
-            found.for_each(|(_, set)| recognised::join(&mut cgroups, set));
+            found.for_each(|(_, set)| cgroups.join(set));
         }
         let (exes, users) = (recognised::by_exe(image, exe), recognised::by_user(image, user));
         let sets = [exes, users, cgroups, recognised::by_script(image, script)];

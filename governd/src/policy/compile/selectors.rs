@@ -348,7 +348,7 @@ fn bitmap<K: Copy + Ord>(
         }
     }
     for set in named.values_mut() {
-        set.words.iter_mut().zip(any.words).for_each(|(word, any)| *word |= any);
+        set.join(&any);
     }
     (any, named.into_iter().collect())
 }
