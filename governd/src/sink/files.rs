@@ -21,17 +21,22 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
-/// Makes a file its owner's alone, and makes it if it is not there.
+/// Makes a file its owner's alone, and makes it if it is not there. One that is there is not
+/// opened: who closes a file gives up all locks that this process has on it (fcntl(2)), and those
+/// of SQLite's connections are among them.
 ///
 /// # Errors
 /// If it cannot be made, or is not this user's.
 pub fn keep_private(path: &Path) -> io::Result<()> {
-    let file =
-        OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path)?;
-    if file.metadata()?.permissions().mode() & OTHERS == 0 {
+    let made = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map(drop),
+    }
+    if fs::metadata(path)?.permissions().mode() & OTHERS == 0 {
         return Ok(());
     }
-    file.set_permissions(fs::Permissions::from_mode(FILE_MODE))
+    fs::set_permissions(path, fs::Permissions::from_mode(FILE_MODE))
 }
 
 /// Puts a file into place, whole or not at all, readable by its owner alone; durable on return.

@@ -422,6 +422,33 @@ fn what_people_did_is_for_nobody_else_to_read() {
     assert_eq!(mode(&new.path().join(FILE)), 0o600);
 }
 
+/// Whether another process would get the lock by which SQLite knows that nobody has the store open
+/// (`UNIX_SHM_DMS`): who gets it takes the file of changes away, with what is only there.
+fn seems_closed(directory: &Path) -> bool {
+    let script = "import fcntl, sys; file = open(sys.argv[1], 'r+b'); \
+                  fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)";
+    let mut command = std::process::Command::new("python3");
+    let output = command.args(["-c", script]).arg(directory.join("sink.db-shm")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() || text.contains("BlockingIOError"), "{text}");
+    output.status.success()
+}
+
+/// As metrics do at each look.
+#[test]
+fn who_opens_the_store_again_in_one_process_leaves_the_locks_of_who_has_it_open() {
+    let (directory, store) = filled();
+    assert!(!seems_closed(directory.path()));
+    for _ in 0..2 {
+        drop(Store::open(directory.path()).unwrap());
+        assert!(!seems_closed(directory.path()));
+    }
+    let other = Store::open(directory.path()).unwrap();
+    drop(store);
+    assert!(!seems_closed(directory.path()));
+    assert_eq!(report(&other).wrong, None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: edits(), ..ProptestConfig::default() })]
 
