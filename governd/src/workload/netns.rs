@@ -5,7 +5,7 @@
 //! goes on speaking for that namespace. Staying would keep a namespace alive that nobody uses.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     fs::{self, File},
     io, mem,
     os::fd::AsFd as _,
@@ -16,7 +16,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{
     limits::{NETWORK_NAMESPACES_MAX, THREADS_LOOKED_AT_MAX},
-    proc::{ProcFs, bracketed},
+    proc::{Census, Count, ProcFs, bracketed},
 };
 
 /// Where network namespaces have names.
@@ -100,11 +100,18 @@ impl NetworkNamespace {
 #[derive(Debug, Default)]
 pub struct Lookout {
     looks: u32,
+    census: Option<Census>,
     /// What the host's processes were by when they were listed.
-    census: Option<(u64, u64)>,
-    pids: Vec<u32>,
-    /// Inodes by process.
-    known: HashMap<u32, u64>,
+    listed: Option<Count>,
+    /// By process id.
+    known: Vec<Known>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    pid: u32,
+    /// `None` if it could not be told.
+    inode: Option<u64>,
 }
 
 /// Looks in which every process is asked once.
@@ -112,37 +119,61 @@ const LOOKS_A_ROUND: u32 = 16;
 
 impl Lookout {
     /// The processes at the last look.
-    pub fn pids(&self) -> &[u32] {
-        &self.pids
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.known.iter().map(|known| known.pid)
     }
 
     /// Those of all processes, each once, without the ones in `seen`, which they are added to. At
     /// most `NETWORK_NAMESPACES_MAX`.
     pub fn look(&mut self, proc: &ProcFs, seen: &mut HashSet<u64>) -> Vec<NetworkNamespace> {
+        if self.census.is_none() {
+            self.census = proc.open_census().ok();
+        }
         // Read first: who begins meanwhile is listed now or at the next look.
-        let census = proc.census();
-        if census.is_none() || census != self.census {
-            self.pids = proc.pids();
-            self.census = census;
+        let count = self.census.as_ref().and_then(Census::count);
+        if count.is_none() || count != self.listed {
+            self.list(proc.pids());
+            self.listed = count;
         }
         self.look_at(proc, seen)
     }
 
+    fn list(&mut self, mut pids: Vec<u32>) {
+        pids.sort_unstable();
+        let mut before = mem::take(&mut self.known).into_iter().peekable();
+        let known = pids.into_iter().map(|pid| {
+            while before.next_if(|known| known.pid < pid).is_some() {}
+            before.next_if(|known| known.pid == pid).unwrap_or(Known { pid, inode: None })
+        });
+        self.known = known.collect();
+    }
+
     fn look_at(&mut self, proc: &ProcFs, seen: &mut HashSet<u64>) -> Vec<NetworkNamespace> {
         self.looks = self.looks.wrapping_add(1);
-        let before = mem::take(&mut self.known);
         let mut found = Vec::new();
-        for &pid in &self.pids {
-            let is_asked = pid.wrapping_add(self.looks).is_multiple_of(LOOKS_A_ROUND);
-            let known = before.get(&pid).copied().filter(|_| !is_asked);
-            let Some(inode) = known.or_else(|| proc.namespace(pid, "net")) else { continue };
-            self.known.insert(pid, inode);
-            if seen.contains(&inode) || found.len() == NETWORK_NAMESPACES_MAX {
+        // Most processes are where the one before them is.
+        let mut last = None;
+        for known in &mut self.known {
+            let is_due = known.pid.wrapping_add(self.looks).is_multiple_of(LOOKS_A_ROUND);
+            if is_due || known.inode.is_none() {
+                let census = self.census.as_ref();
+                known.inode = census.and_then(|census| census.network_namespace(known.pid));
+            }
+            let Some(inode) = known.inode else { continue };
+            if last == Some(inode) {
+                continue;
+            }
+            if seen.contains(&inode) {
+                last = Some(inode);
+                continue;
+            }
+            if found.len() == NETWORK_NAMESPACES_MAX {
                 continue;
             }
             // It may have gone elsewhere since.
-            let Ok(namespace) = NetworkNamespace::of_process(proc, pid) else { continue };
-            self.known.insert(pid, namespace.inode);
+            let Ok(namespace) = NetworkNamespace::of_process(proc, known.pid) else { continue };
+            known.inode = Some(namespace.inode);
+            last = known.inode;
             if seen.insert(namespace.inode) {
                 found.push(namespace);
             }
@@ -222,9 +253,10 @@ mod tests {
             .unwrap();
         let pid = shell.id();
         let home = proc.namespace(pid, "net").unwrap();
-        let mut lookout = Lookout::default();
+        let mut lookout =
+            Lookout { census: Some(proc.open_census().unwrap()), ..Lookout::default() };
+        lookout.list(vec![pid]);
         let mut inodes = || -> Vec<u64> {
-            lookout.pids = vec![pid];
             let found = lookout.look_at(&proc, &mut HashSet::new());
             found.into_iter().map(|namespace| namespace.inode).collect()
         };
@@ -242,9 +274,20 @@ mod tests {
         shell.wait().unwrap();
         assert!(looks.contains(&vec![elsewhere]), "{looks:?}");
         assert_eq!(again, [elsewhere]);
-        lookout.pids.clear();
+        lookout.list(Vec::new());
         assert_eq!(lookout.look_at(&proc, &mut HashSet::new()).len(), 0);
-        assert!(lookout.known.is_empty());
+    }
+
+    #[test]
+    fn what_is_known_of_who_goes_on_stays_and_who_is_new_is_asked() {
+        let mut lookout = Lookout::default();
+        lookout.list(vec![9, 3, 5]);
+        for known in &mut lookout.known {
+            known.inode = Some(u64::from(known.pid) * 10);
+        }
+        lookout.list(vec![12, 5, 9, 4, 1]);
+        let known: Vec<_> = lookout.known.iter().map(|known| (known.pid, known.inode)).collect();
+        assert_eq!(known, [(1, None), (4, None), (5, Some(50)), (9, Some(90)), (12, None)]);
     }
 
     #[test]
@@ -253,7 +296,7 @@ mod tests {
         let mut lookout = Lookout::default();
         let mut lists = |pid: u32| {
             lookout.look(&proc, &mut HashSet::new());
-            lookout.pids().contains(&pid)
+            lookout.pids().any(|known| known == pid)
         };
         assert!(lists(std::process::id()));
         for _ in 0..20 {

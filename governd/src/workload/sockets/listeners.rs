@@ -106,7 +106,7 @@ fn look(
     *known = present;
     let mut found = BTreeSet::new();
     let mut fds_left = SOCKET_FDS_MAX;
-    for pid in lookout.pids().iter().copied().filter(|_| !fresh.is_empty()) {
+    for pid in lookout.pids().filter(|_| !fresh.is_empty()) {
         let open = open_sockets(proc, pid, &mut fds_left);
         let ports = fresh.iter().filter(|(_, inode)| open.contains(inode));
         found.extend(ports.map(|(port, _)| Listener { pid, port: *port }));
