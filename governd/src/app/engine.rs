@@ -62,7 +62,8 @@ use crate::{
 const ASKED: &str = "governd stop";
 /// How often files, cgroups and counters are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often what was found of sockets that no program sees is recorded.
+/// How often what was taken away is put back, and what was found of sockets that no program sees
+/// is recorded.
 const UNSEEN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Why a policy could not be put into force.
@@ -183,6 +184,7 @@ impl Engine {
                     self.settle(events);
                 }
                 _ = unseen.tick() => {
+                    self.mend();
                     self.look_for_unseen();
                     self.look_for_containers();
                 }
@@ -328,10 +330,7 @@ impl Engine {
 
     fn look(&mut self) {
         service::tell(News::Alive);
-        // Before it is mended, or what passed meanwhile would not be told.
         self.prove();
-        let detached = self.look_for_tampering();
-        self.prove_mended(detached);
         self.look_for_strangers_entries();
         self.look_at_itself();
         self.release_pressure(self.journal.queued());

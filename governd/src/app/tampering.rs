@@ -9,9 +9,14 @@ use crate::{
 };
 
 impl Engine {
-    /// Links that were taken away are put back, and recorded. Gives those that were detached, in
-    /// words.
-    pub(super) fn look_for_tampering(&mut self) -> Vec<String> {
+    /// What was taken away is put back, and recorded.
+    pub(super) fn mend(&mut self) {
+        let detached = self.look_for_tampering();
+        self.prove_mended(detached);
+    }
+
+    /// Puts links and pins back. Gives the programs that were detached, in words.
+    fn look_for_tampering(&mut self) -> Vec<String> {
         let at_interfaces = self.frames.iter().flat_map(FrameGuard::harms).collect::<Vec<_>>();
         match self.kernel.mend().map(|found| [found, at_interfaces].concat()) {
             Ok(found) if found.is_empty() => Vec::new(),

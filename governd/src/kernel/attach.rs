@@ -124,17 +124,21 @@ impl Links {
         Ok(())
     }
 
-    /// Puts back what was taken away, and says what that was.
+    /// Puts back what was taken away, and says what that was. Pins are looked at if they may have
+    /// gone.
     pub(crate) fn mend(
         &mut self,
         collection: &Collection,
         directory: &fs::File,
         pins: Option<&Path>,
+        may_lack_pins: bool,
     ) -> Result<Vec<Tampering>, KernelError> {
         let mut found = Vec::new();
         for held in self.links.iter_mut().filter(|held| !held.is_lost) {
-            let pin = pins.map(|pins| pins.join(held.name));
-            let Some(harm) = held.harm(pin.as_deref())? else { continue };
+            let pin = || pins.map(|pins| pins.join(held.name));
+            let looked_at = if may_lack_pins { pin() } else { None };
+            let Some(harm) = held.harm(looked_at.as_deref())? else { continue };
+            let pin = pin();
             let program = collection.program(held.name)?;
             let mended = held.mend(program, directory, harm, pin.as_deref());
             held.is_lost = mended.is_err();
@@ -170,7 +174,8 @@ impl Target {
 impl Held {
     /// What is wrong with it.
     fn harm(&self, pin: Option<&Path>) -> Result<Option<Harm>, KernelError> {
-        if !self.link.is_alive()? {
+        // Others hold as long as they are.
+        if matches!(self.target, Target::Cgroup(_)) && !self.link.is_alive()? {
             return Ok(Some(Harm::Detached));
         }
         let is_gone = self.is_pinned && pin.is_some_and(|pin| !pin.exists());

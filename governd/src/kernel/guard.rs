@@ -4,7 +4,7 @@
 
 use std::os::fd::AsFd as _;
 
-use super::{Kernel, KernelError, load::Pinned, sys};
+use super::{Kernel, KernelError, load::Pinned, removals::Removals, sys};
 
 /// What somebody did to a program's link, or to a table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,19 +35,37 @@ impl Kernel {
     /// # Errors
     /// The state of a link cannot be read.
     pub fn mend(&mut self) -> Result<Vec<Tampering>, KernelError> {
-        let mut found = self.mend_tables();
+        let is_pinned = self.pinned.as_mut().is_none_or(Pinned::is_as_it_was);
+        let mut found = Vec::new();
+        if !is_pinned && let Some(pinned) = &mut self.pinned {
+            found = pinned.mend_tables();
+        }
         let pins = self.pinned.as_ref().map(|pinned| &*pinned.place.links);
-        found.extend(self.links.mend(&self.collection, &self.directory, pins)?);
+        found.extend(self.links.mend(&self.collection, &self.directory, pins, !is_pinned)?);
         Ok(found)
+    }
+}
+
+impl Pinned {
+    /// Whether no pin can have gone since the last look at them. Where it can, or the kernel does
+    /// not tell, the directories are there again and watched when this returns.
+    fn is_as_it_was(&mut self) -> bool {
+        if self.removals.as_ref().is_some_and(Removals::is_none) {
+            return true;
+        }
+        let Self { pins, place, removals, .. } = self;
+        if let Err(error) = pins.restore(place) {
+            tracing::warn!(%error, "directories of pins are not as they were");
+        }
+        let directories = [&place.maps, &place.links, &place.frames].map(Clone::clone);
+        *removals = Removals::watch(directories).ok();
+        false
     }
 
     /// Without the pins of its tables the next daemon would begin with empty ones. What cannot be
     /// pinned again is done without from now on.
     fn mend_tables(&mut self) -> Vec<Tampering> {
-        let Some(Pinned { pins, place, maps, .. }) = &mut self.pinned else { return Vec::new() };
-        if let Err(error) = pins.restore(place) {
-            tracing::warn!(%error, "directories of pins are not as they were");
-        }
+        let Self { place, maps, .. } = self;
         let mut found = Vec::new();
         maps.retain(|(program, map)| {
             let path = place.maps.join(program);

@@ -26,6 +26,7 @@ use super::{
     handover::Handover,
     lack::Lack,
     lsm, object, pins,
+    removals::Removals,
     ring::Events,
     shape::Shape,
     tables::PolicyTables,
@@ -74,6 +75,8 @@ pub(super) struct Pinned {
     pub(super) handover: Handover,
     /// The maps that are pinned, by name.
     pub(super) maps: Vec<(&'static str, OwnedFd)>,
+    /// Whether a pin was taken away since they were looked at, once they were.
+    pub(super) removals: Option<Removals>,
 }
 
 impl Kernel {
@@ -113,7 +116,8 @@ impl Kernel {
             let (place, before) = pins.prepare(&shape)?;
             generation = before;
             let handover = Handover::take(&place.maps)?;
-            pinned = Some(Pinned { pins, place, handover, maps: Vec::new() });
+            let (maps, removals) = (Vec::new(), None);
+            pinned = Some(Pinned { pins, place, handover, maps, removals });
         }
         let places = pinned.as_ref().map(|pinned| &pinned.place);
         let mut collection = load_object(options, &offer.layout, places.map(|place| &*place.maps))?;

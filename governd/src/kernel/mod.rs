@@ -31,6 +31,7 @@ pub mod probe;
 mod program;
 mod quic;
 mod records;
+mod removals;
 mod replay;
 mod ring;
 mod sending;
