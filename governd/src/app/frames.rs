@@ -103,10 +103,11 @@ impl FrameGuard {
         self.harms.try_iter()
     }
 
-    /// Some agents are enforced, and these are their processes; or none is. If the thread is
-    /// behind, the next time counts.
-    pub(super) fn set(&self, enforced: Option<Vec<Enforced>>) {
-        self.orders.try_send(enforced.map_or(Order::None, Order::Are)).ok();
+    /// Some agents are enforced, and these are their processes with their subjects; or none is.
+    /// False if the thread is behind and was not told.
+    pub(super) fn set(&self, enforced: Option<HashMap<u32, u32>>) -> bool {
+        let order = |all: HashMap<u32, u32>| Order::Are(all.into_iter().collect());
+        self.orders.try_send(enforced.map_or(Order::None, order)).is_ok()
     }
 
     /// Some agent is enforced from now on; returns when what exists is covered.

@@ -32,6 +32,8 @@ const LOOKS_CHANGED: u32 = 2;
 /// And at every one of so many in any case: who is found to be an agent's as it connects is in no
 /// event where nothing of that is recorded.
 const LOOKS_UNCHANGED: u32 = 8;
+/// How often the thread at interfaces is told the same: it remembers who was enforced before.
+const TOLD_MAX: u32 = 2;
 
 /// The thread that looks, and whose processes it looks at.
 #[derive(Debug)]
@@ -40,8 +42,27 @@ pub(super) struct Watch {
     subjects: HashMap<u32, u32>,
     /// Looks until the processes are listed again.
     looks_left: u32,
+    told: Told,
     pub(super) tracers: Tracers,
     programs: Programs,
+}
+
+/// What the thread at interfaces was told last: who is enforced, if anybody can be.
+#[derive(Debug, Default)]
+struct Told {
+    enforced: Option<HashMap<u32, u32>>,
+    /// How often in a row.
+    times: u32,
+}
+
+impl Told {
+    /// Whether it is to be told of these.
+    fn is_news(&mut self, enforced: Option<&HashMap<u32, u32>>) -> bool {
+        if self.enforced.as_ref() != enforced {
+            *self = Self { enforced: enforced.cloned(), times: 0 };
+        }
+        self.times < TOLD_MAX
+    }
 }
 
 /// BPF programs that processes load.
@@ -88,8 +109,8 @@ impl Watch {
 
     pub(super) fn new(lookout: Lookout) -> Self {
         let tracers = Tracers::default();
-        let programs = Programs::listen();
-        Self { lookout, subjects: HashMap::new(), looks_left: 0, tracers, programs }
+        let (programs, told) = (Programs::listen(), Told::default());
+        Self { lookout, subjects: HashMap::new(), looks_left: 0, told, tracers, programs }
     }
 
     /// Takes in who an event is about.
@@ -159,7 +180,11 @@ impl Engine {
         if let Some(frames) = &self.frames {
             let enforced = self.watch.subjects.iter().filter(|(_, subject)| is_enforced(**subject));
             let enforced = enforced.map(|(pid, subject)| (*pid, *subject)).collect();
-            frames.set(enforces(self.state.policy()).then_some(enforced));
+            let enforced = enforces(self.state.policy()).then_some(enforced);
+            let told = &mut self.watch.told;
+            if told.is_news(enforced.as_ref()) && frames.set(enforced) {
+                told.times += 1;
+            }
         }
         self.watch.lookout.watch(self.watch.subjects.keys().copied().collect());
     }
@@ -190,22 +215,24 @@ impl Engine {
     }
 
     /// A policy is about to come into force: packet sockets are judged from its first moment.
-    pub(super) fn begin_frames(&self, policy: &Compiled) {
+    pub(super) fn begin_frames(&mut self, policy: &Compiled) {
         if let Some(frames) = &self.frames
             && enforces(policy)
         {
+            self.watch.told.times = 0;
             frames.begin();
         }
     }
 
     /// A governed process runs another program, perhaps in a namespace that nobody was in. Of who
     /// is no agent, every exec of the host would wake the thread.
-    pub(super) fn guard_frames(&self, pid: u32, subject: u32) {
+    pub(super) fn guard_frames(&mut self, pid: u32, subject: u32) {
         let agent = self.state.policy().agent(subject);
         if let Some(frames) = &self.frames
             && SocketOwner::is_agent(subject)
             && agent.is_some_and(|agent| agent.mode == Mode::Enforce)
         {
+            self.watch.told.times = 0;
             frames.add(pid, subject);
         }
     }
@@ -213,4 +240,23 @@ impl Engine {
 
 fn enforces(policy: &Compiled) -> bool {
     policy.agents.iter().any(|agent| agent.mode == Mode::Enforce)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_enforced_is_told_twice_and_again_when_it_is_somebody_else() {
+        let one = HashMap::from([(7, 1)]);
+        let mut told = Told::default();
+        let mut tells = |enforced: Option<&HashMap<u32, u32>>| {
+            let is_news = told.is_news(enforced);
+            told.times += u32::from(is_news);
+            is_news
+        };
+        for enforced in [None, Some(&one), Some(&HashMap::new()), Some(&one)] {
+            assert_eq!([(); 3].map(|()| tells(enforced)), [true, true, false], "{enforced:?}");
+        }
+    }
 }

@@ -29,6 +29,10 @@ use crate::workload::{
     read,
 };
 
+/// Between two looks, and where there is nobody to look at.
+const INTERVAL: Duration = Duration::from_millis(UNSEEN_INTERVAL_MS);
+const NOBODY: Duration = Duration::from_secs(3_600);
+
 /// What was found.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Kind {
@@ -130,7 +134,9 @@ impl Lookout {
 fn look_out(mut sweep: Sweep, watched: &Receiver<Vec<u32>>, tell: &SyncSender<Unseen>) {
     let mut pids = Vec::new();
     loop {
-        match watched.recv_timeout(Duration::from_millis(UNSEEN_INTERVAL_MS)) {
+        // Who is to be looked at when there is nobody comes as an order.
+        let interval = if pids.is_empty() { NOBODY } else { INTERVAL };
+        match watched.recv_timeout(interval) {
             Ok(newer) => pids = newer,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
