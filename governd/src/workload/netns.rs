@@ -8,11 +8,15 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io, mem,
+    ops::RangeInclusive,
     os::fd::AsFd as _,
     path::Path,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    process::{Pid, PidfdFlags, pidfd_open},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 
 use super::{
     limits::{NETWORK_NAMESPACES_MAX, THREADS_LOOKED_AT_MAX},
@@ -94,14 +98,20 @@ impl NetworkNamespace {
 
 /// The network namespaces of all processes, for who looks at them again and again.
 ///
-/// Asking each process each time is most of what a daemon does on a host where nothing happens, and
-/// few processes go elsewhere after they have begun. So a process is asked when it is new, and
-/// again every [`LOOKS_A_ROUND`] looks. They are listed again only when some have begun or ended.
+/// Listing and asking all processes each time is most of what a daemon does on a host where little
+/// happens, and few go elsewhere once they run. Ids are given one after the other, so who has begun
+/// is looked for among those that were given since. That is done at two looks: who was given one
+/// may not be there yet, and who enters a namespace by ip-netns(8) begins outside. All are listed
+/// where ids begin anew, where too many were given, and once a round if any process has begun or
+/// ended, since a privileged one can choose the id of its child (`set_tid` of clone3(2)). Each is
+/// asked once a round.
 #[derive(Debug, Default)]
 pub struct Lookout {
     looks: u32,
     census: Option<Census>,
-    /// What the host's processes were by when they were listed.
+    /// The ids that had been given last at the look before the last one, and at the last one.
+    given: [u64; 2],
+    /// What the host's processes were by when all were listed.
     listed: Option<Count>,
     /// By process id.
     known: Vec<Known>,
@@ -110,15 +120,17 @@ pub struct Lookout {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     pid: u32,
-    /// `None` if it could not be told.
+    /// `None` if it was not asked yet.
     inode: Option<u64>,
 }
 
 /// Looks in which every process is asked once.
 const LOOKS_A_ROUND: u32 = 16;
+/// Ids that are looked up one by one; for more of them all processes are listed.
+const NEW_MAX: u64 = 128;
 
 impl Lookout {
-    /// The processes at the last look.
+    /// The processes at the last look, and perhaps some that have ended.
     pub fn pids(&self) -> impl Iterator<Item = u32> {
         self.known.iter().map(|known| known.pid)
     }
@@ -126,19 +138,40 @@ impl Lookout {
     /// Those of all processes, each once, without the ones in `seen`, which they are added to. At
     /// most `NETWORK_NAMESPACES_MAX`.
     pub fn look(&mut self, proc: &ProcFs, seen: &mut HashSet<u64>) -> Vec<NetworkNamespace> {
+        self.looks = self.looks.wrapping_add(1);
         if self.census.is_none() {
             self.census = proc.open_census().ok();
         }
-        // Read first: who begins meanwhile is listed now or at the next look.
-        let count = self.census.as_ref().and_then(Census::count);
-        if count.is_none() || count != self.listed {
-            self.list(proc.pids());
-            self.listed = count;
-        }
-        self.look_at(proc, seen)
+        let new = self.list(proc);
+        self.look_at(proc, &new, seen)
     }
 
-    fn list(&mut self, mut pids: Vec<u32>) {
+    /// Makes the processes those that there are; gives the ids that are new.
+    fn list(&mut self, proc: &ProcFs) -> RangeInclusive<u64> {
+        // Read first: who begins meanwhile is found now or at the next look.
+        let count = self.census.as_ref().and_then(Census::count);
+        let given = count.map_or(u64::MAX, |(_, given)| given);
+        let [before, last] = self.given;
+        self.given = [last, given];
+        let new = before.saturating_add(1)..=given;
+        let is_due = count.is_none() || self.looks.is_multiple_of(LOOKS_A_ROUND);
+        let are_many = given < last || given.checked_sub(before).is_none_or(|new| new > NEW_MAX);
+        if are_many || is_due && (count.is_none() || count != self.listed) {
+            self.list_all(proc.pids());
+            self.listed = count;
+            return new;
+        }
+        for pid in new.clone().filter_map(|id| u32::try_from(id).ok()) {
+            if let Err(at) = self.known.binary_search_by_key(&pid, |known| known.pid)
+                && is_process(pid)
+            {
+                self.known.insert(at, Known { pid, inode: None });
+            }
+        }
+        new
+    }
+
+    fn list_all(&mut self, mut pids: Vec<u32>) {
         pids.sort_unstable();
         let mut before = mem::take(&mut self.known).into_iter().peekable();
         let known = pids.into_iter().map(|pid| {
@@ -148,38 +181,47 @@ impl Lookout {
         self.known = known.collect();
     }
 
-    fn look_at(&mut self, proc: &ProcFs, seen: &mut HashSet<u64>) -> Vec<NetworkNamespace> {
-        self.looks = self.looks.wrapping_add(1);
+    fn look_at(
+        &mut self,
+        proc: &ProcFs,
+        new: &RangeInclusive<u64>,
+        seen: &mut HashSet<u64>,
+    ) -> Vec<NetworkNamespace> {
         let mut found = Vec::new();
         // Most processes are where the one before them is.
-        let mut last = None;
-        for known in &mut self.known {
-            let is_due = known.pid.wrapping_add(self.looks).is_multiple_of(LOOKS_A_ROUND);
-            if is_due || known.inode.is_none() {
-                let census = self.census.as_ref();
+        let mut latest = None;
+        let Self { looks, census, known, .. } = self;
+        known.retain_mut(|known| {
+            let is_due = known.pid.wrapping_add(*looks).is_multiple_of(LOOKS_A_ROUND);
+            if is_due || known.inode.is_none() || new.contains(&u64::from(known.pid)) {
+                let census = census.as_ref();
                 known.inode = census.and_then(|census| census.network_namespace(known.pid));
             }
-            let Some(inode) = known.inode else { continue };
-            if last == Some(inode) {
-                continue;
-            }
-            if seen.contains(&inode) {
-                last = Some(inode);
-                continue;
+            let Some(inode) = known.inode else { return false };
+            if latest == Some(inode) || seen.contains(&inode) {
+                latest = Some(inode);
+                return true;
             }
             if found.len() == NETWORK_NAMESPACES_MAX {
-                continue;
+                return true;
             }
-            // It may have gone elsewhere since.
-            let Ok(namespace) = NetworkNamespace::of_process(proc, known.pid) else { continue };
+            // It may have gone elsewhere since, or have ended.
+            let Ok(namespace) = NetworkNamespace::of_process(proc, known.pid) else { return false };
             known.inode = Some(namespace.inode);
-            last = known.inode;
+            latest = known.inode;
             if seen.insert(namespace.inode) {
                 found.push(namespace);
             }
-        }
+            true
+        });
         found
     }
+}
+
+/// Whether an id is a process's: threads have ids as well (pidfd_open(2)).
+fn is_process(id: u32) -> bool {
+    let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+    id.is_some_and(|id| pidfd_open(id, PidfdFlags::empty()).is_ok())
 }
 
 /// A thread that works in other network namespaces and comes back to its own after each.
@@ -237,6 +279,7 @@ mod tests {
     use std::{
         io::Write as _,
         process::{Command, Stdio},
+        sync::mpsc,
         thread,
         time::Duration,
     };
@@ -253,11 +296,11 @@ mod tests {
             .unwrap();
         let pid = shell.id();
         let home = proc.namespace(pid, "net").unwrap();
-        let mut lookout =
-            Lookout { census: Some(proc.open_census().unwrap()), ..Lookout::default() };
-        lookout.list(vec![pid]);
+        let mut lookout = open_lookout(&proc);
+        lookout.list_all(vec![pid]);
         let mut inodes = || -> Vec<u64> {
-            let found = lookout.look_at(&proc, &mut HashSet::new());
+            lookout.looks += 1;
+            let found = lookout.look_at(&proc, &(1..=0), &mut HashSet::new());
             found.into_iter().map(|namespace| namespace.inode).collect()
         };
         assert_eq!(inodes(), [home]);
@@ -274,24 +317,68 @@ mod tests {
         shell.wait().unwrap();
         assert!(looks.contains(&vec![elsewhere]), "{looks:?}");
         assert_eq!(again, [elsewhere]);
-        lookout.list(Vec::new());
-        assert_eq!(lookout.look_at(&proc, &mut HashSet::new()).len(), 0);
+        assert!((0..LOOKS_A_ROUND).all(|_| inodes().is_empty()));
+        assert!(lookout.known.is_empty());
+    }
+
+    fn open_lookout(proc: &ProcFs) -> Lookout {
+        Lookout { census: Some(proc.open_census().unwrap()), ..Lookout::default() }
+    }
+
+    /// Who is asked at a look has another inode afterwards, and who is not the same.
+    fn asks(lookout: &mut Lookout, proc: &ProcFs, pid: u32) -> bool {
+        let at = lookout.known.binary_search_by_key(&pid, |known| known.pid);
+        let known = Known { pid, inode: Some(0) };
+        match at {
+            Ok(at) => lookout.known[at] = known,
+            Err(at) => lookout.known.insert(at, known),
+        }
+        lookout.look(proc, &mut HashSet::from([0]));
+        lookout.known.iter().any(|known| known.pid == pid && known.inode != Some(0))
+    }
+
+    #[test]
+    fn who_is_new_is_asked_at_two_looks_though_another_had_the_id_before() {
+        let proc = ProcFs::new(Path::new("/proc"));
+        let mut lookout = Lookout::default();
+        lookout.look(&proc, &mut HashSet::new());
+        let given = proc.open_census().unwrap().count().unwrap().1;
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        lookout.given = [given; 2];
+        // At the third look it is not the child's turn.
+        let is_turn = |looks: &u32| (child.id() + looks + 3).is_multiple_of(LOOKS_A_ROUND);
+        lookout.looks = (0..).find(|looks| !is_turn(looks)).unwrap();
+        let asked = [(); 3].map(|()| asks(&mut lookout, &proc, child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(asked, [true, true, false]);
+    }
+
+    #[test]
+    fn when_ids_begin_anew_all_are_listed() {
+        let proc = ProcFs::new(Path::new("/proc"));
+        let mut lookout = Lookout::default();
+        lookout.look(&proc, &mut HashSet::new());
+        lookout.given = [u64::MAX - 1, u64::MAX];
+        lookout.known.clear();
+        lookout.look(&proc, &mut HashSet::new());
+        assert!(lookout.pids().any(|known| known == std::process::id()));
     }
 
     #[test]
     fn what_is_known_of_who_goes_on_stays_and_who_is_new_is_asked() {
         let mut lookout = Lookout::default();
-        lookout.list(vec![9, 3, 5]);
+        lookout.list_all(vec![9, 3, 5]);
         for known in &mut lookout.known {
             known.inode = Some(u64::from(known.pid) * 10);
         }
-        lookout.list(vec![12, 5, 9, 4, 1]);
+        lookout.list_all(vec![12, 5, 9, 4, 1]);
         let known: Vec<_> = lookout.known.iter().map(|known| (known.pid, known.inode)).collect();
         assert_eq!(known, [(1, None), (4, None), (5, Some(50)), (9, Some(90)), (12, None)]);
     }
 
     #[test]
-    fn who_begins_is_listed_at_the_next_look_and_who_ended_is_not() {
+    fn who_begins_is_listed_at_the_next_look_and_who_ended_within_a_round_not_any_more() {
         let proc = ProcFs::new(Path::new("/proc"));
         let mut lookout = Lookout::default();
         let mut lists = |pid: u32| {
@@ -301,10 +388,19 @@ mod tests {
         assert!(lists(std::process::id()));
         for _ in 0..20 {
             let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-            assert!(lists(child.id()));
+            let (tell, told) = mpsc::channel();
+            let (end, ended) = mpsc::channel::<()>();
+            let thread = thread::spawn(move || {
+                tell.send(rustix::thread::gettid()).unwrap();
+                ended.recv().ok();
+            });
+            let thread_id = told.recv().unwrap().as_raw_nonzero().get().unsigned_abs();
+            assert!(lists(child.id()) && !lists(thread_id));
+            drop(end);
+            thread.join().unwrap();
             child.kill().unwrap();
             child.wait().unwrap();
-            assert!(!lists(child.id()));
+            assert!((0..=LOOKS_A_ROUND).any(|_| !lists(child.id())));
         }
     }
 }
