@@ -28,10 +28,8 @@ use crate::{
     },
 };
 
-/// How often namespaces and interfaces are looked at.
+/// How often namespaces, interfaces and links are looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Links are looked at each second time: that is soon enough, and reads a file for each.
-const LOOKS: u32 = 2;
 /// Interfaces are listed when the kernel tells of some, and each so many times in any case.
 const LOOKS_LISTED: u32 = 16;
 const QUEUE_MAX: usize = 64;
@@ -345,10 +343,9 @@ impl Cover {
             }
             let Self { frames, visitor, buffer, home, places, taken, harm, looks, .. } = self;
             let inode = namespace.inode;
-            let harm = looks.is_multiple_of(LOOKS).then_some(&*harm);
             let is_listed = looks.is_multiple_of(LOOKS_LISTED);
             if let Some(place) = places.get_mut(&inode).filter(|_| !is_listed)
-                && place.is_covered(buffer, harm.is_some())
+                && place.is_covered(buffer)
             {
                 continue;
             }
@@ -397,10 +394,10 @@ impl Place {
     }
 
     /// Whether there is nothing to do, as far as can be told from elsewhere.
-    fn is_covered(&mut self, buffer: &mut Buffer, looks_at_links: bool) -> bool {
+    fn is_covered(&mut self, buffer: &mut Buffer) -> bool {
         self.hear(buffer);
         self.is_settled &= !self.listener.take_changes();
-        self.is_settled && (!looks_at_links || self.links.values().all(FrameLink::is_intact))
+        self.is_settled && self.links.values().all(FrameLink::is_intact)
     }
 
     /// Takes in which interfaces somebody made.
@@ -409,9 +406,8 @@ impl Place {
         self.news.extend(news.into_iter().filter(interfaces::Interface::is_made));
     }
 
-    /// In the thread's present namespace. If links are to be looked at, `harms` is told what
-    /// somebody did to them.
-    fn cover(&mut self, frames: &Frames, harms: Option<&Sender<Tampering>>) -> io::Result<()> {
+    /// In the thread's present namespace. `harms` is told what somebody did to links.
+    fn cover(&mut self, frames: &Frames, harms: &Sender<Tampering>) -> io::Result<()> {
         let any = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
         let listed = fs::read_to_string("/proc/thread-self/net/dev")?;
         let names = listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
@@ -421,9 +417,7 @@ impl Place {
             let Ok(index) = netdevice::name_to_index(&any, name) else { continue };
             present.insert(index);
             let interface = Interface { namespace: self.namespace, index };
-            if let Some(harms) = harms
-                && let Some(mut harm) = self.harm(index)?
-            {
+            if let Some(mut harm) = self.harm(index)? {
                 if harm.harm == Harm::Detached {
                     self.links.remove(&index).into_iter().for_each(remove);
                     self.links.insert(index, frames.attach(interface, self.look)?);

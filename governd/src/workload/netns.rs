@@ -300,7 +300,7 @@ mod tests {
         lookout.list_all(vec![pid]);
         let mut inodes = || -> Vec<u64> {
             lookout.looks += 1;
-            let found = lookout.look_at(&proc, &(1..=0), &mut HashSet::new());
+            let found = lookout.look_at(&proc, &(0..=0), &mut HashSet::new());
             found.into_iter().map(|namespace| namespace.inode).collect()
         };
         assert_eq!(inodes(), [home]);
