@@ -3,6 +3,10 @@
 
 use ring::digest;
 
+pub use leaf::Leaves;
+
+mod leaf;
+
 /// Bytes of a hash.
 pub const HASH_BYTES: usize = 32;
 /// Subtrees that a tree of any size consists of at most.
@@ -30,11 +34,11 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> Hash {
     for part in parts {
         context.update(part);
     }
-    let mut hash = [0; HASH_BYTES];
-    for (to, from) in hash.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    hash
+    finish(context)
+}
+
+fn finish(context: digest::Context) -> Hash {
+    context.finish().as_ref().first_chunk().copied().unwrap_or_default()
 }
 
 /// A tree that only grows, without its leaves: the roots of the largest complete subtrees, from the

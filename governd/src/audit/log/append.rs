@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     AppendError, BATCH_RECORDS_MAX, CommitError, Keep, OpenError, Options, ReadError,
-    VALUES_BYTES_MAX, inspect, key,
+    VALUES_BYTES_MAX,
+    blocks::Lines,
+    inspect, key,
     recovery::{Found, Recovery},
     retention::{self, Surplus},
     rotation::{self, Successor},
@@ -22,7 +24,7 @@ use crate::audit::{
         RECORD_BYTES_MAX, Tokens,
         personal::{self, Erasure},
     },
-    tree::{Frontier, Hash, leaf_hash},
+    tree::{Frontier, Hash, Leaves},
 };
 
 /// What opening found beside the log itself.
@@ -73,9 +75,10 @@ pub struct Log<F: Filesystem = Disk> {
 /// Lines that are not durable yet.
 #[derive(Default)]
 pub(super) struct Batch {
-    pub(super) lines: Vec<u8>,
+    pub(super) lines: Lines,
     /// Offset behind each line's newline in `lines`, and its hash.
     pub(super) entries: Vec<(u64, Hash)>,
+    leaves: Leaves,
     /// What stands beside them.
     pub(super) sealer: Sealer,
     /// Whether the last values could not be kept, so that their record cannot be either.
@@ -191,9 +194,12 @@ impl<F: Filesystem> Log<F> {
             return Err(AppendError::Backlog { pending_bytes });
         }
         let index = self.next_index();
-        self.batch.lines.extend_from_slice(line.as_bytes());
-        self.batch.lines.push(b'\n');
-        self.batch.entries.push((self.batch.lines.len() as u64, leaf_hash(line.as_bytes())));
+        if self.batch.entries.is_empty() {
+            self.batch.lines.begin(self.segment.bytes);
+        }
+        self.batch.lines.push(line.as_bytes());
+        let leaf = self.batch.leaves.hash(line.as_bytes());
+        self.batch.entries.push((self.batch.lines.len() as u64, leaf));
         Ok(index)
     }
 
@@ -269,7 +275,7 @@ impl<F: Filesystem> Log<F> {
         self.dirty = true;
         let path = segment::data_path(&self.options.directory, self.segment.base);
         let Batch { lines, entries, sealer, .. } = &self.batch;
-        self.segment.write(lines, entries, &sealer.lines).map_err(at(&path))?;
+        self.segment.write(lines.bytes(), entries, &sealer.lines).map_err(at(&path))?;
         for (_, leaf) in self.batch.entries.drain(..) {
             self.tree.push(leaf);
         }

@@ -42,6 +42,7 @@
 //! tree before the segment, so that opening reads one segment and not all.
 
 mod append;
+mod blocks;
 mod cursor;
 mod durations;
 mod extract;

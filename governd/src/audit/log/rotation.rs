@@ -63,7 +63,8 @@ impl<F: Filesystem> Log<F> {
             let error = io::Error::other("the record of the new key could not be appended");
             return Err(at(&self.options.directory)(error));
         };
-        successor.record = self.batch.lines.strip_suffix(b"\n").unwrap_or_default().to_vec();
+        successor.record =
+            self.batch.lines.bytes().strip_suffix(b"\n").unwrap_or_default().to_vec();
         let committed = self.commit();
         if committed.is_err()
             && self.successor.as_ref().is_some_and(|next| next.handover.at >= self.durable())

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    blocks,
     storage::{File, Filesystem, read_up_to, write_all},
     values,
 };
@@ -240,7 +241,7 @@ impl<F: File> Segment<F> {
             write_all(&self.files.values, values.as_bytes(), self.values_bytes)?;
             self.files.values.sync()?;
         }
-        write_all(&self.files.data, lines, self.bytes)?;
+        blocks::write(&self.files.data, lines, self.bytes)?;
         self.files.data.sync()?;
         let mut entries = Vec::with_capacity(batch.len() * ENTRY_BYTES);
         for (position, (end, leaf)) in batch.iter().enumerate() {

@@ -258,6 +258,10 @@ impl File for Handle {
         Ok(bytes.len())
     }
 
+    fn write_blocks_at(&self, blocks: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_at(blocks, offset)
+    }
+
     fn set_size(&self, bytes: u64) -> io::Result<()> {
         self.state.borrow_mut().files[self.id].change(Change::Size(bytes as usize));
         Ok(())

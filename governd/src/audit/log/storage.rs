@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use rustix::{fs::FlockOperation, io::Errno};
+use rustix::{
+    fs::{FlockOperation, OFlags},
+    io::Errno,
+};
 
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -43,6 +46,9 @@ pub trait File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes a beginning of the bytes and says how many.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// As `write_at`, past the page cache: whole blocks, in memory where they are in the file. An
+    /// error may be that the file system does not know how.
+    fn write_blocks_at(&self, blocks: &[u8], offset: u64) -> io::Result<usize>;
     /// Cuts or extends it.
     fn set_size(&self, bytes: u64) -> io::Result<()>;
     /// Makes its content durable.
@@ -147,6 +153,14 @@ impl File for fs::File {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         FileExt::write_at(self, bytes, offset)
+    }
+
+    fn write_blocks_at(&self, blocks: &[u8], offset: u64) -> io::Result<usize> {
+        let flags = rustix::fs::fcntl_getfl(self)?;
+        rustix::fs::fcntl_setfl(self, flags | OFlags::DIRECT)?;
+        let written = FileExt::write_at(self, blocks, offset);
+        rustix::fs::fcntl_setfl(self, flags)?;
+        written
     }
 
     fn set_size(&self, bytes: u64) -> io::Result<()> {
