@@ -53,13 +53,13 @@ pub(crate) fn record_of(number: u64) -> Record {
     let init = Ancestor { pid: 1, name: "systemd".to_owned(), exe: None };
     Record::Flow(Flow {
         actor: Actor { process: Arc::new(process), lineage: [shell, init].into() },
-        subject: Subject {
+        subject: Arc::new(Subject {
             id: 3,
             agent: "bot".into(),
             owner: Some("Dana Smith <dana@acme.example>".into()),
             sponsor: Some("Lee Wong <lee@acme.example>".into()),
             ..Subject::default()
-        },
+        }),
         decision: Decision {
             verdict: Verdict::Deny,
             reason: Reason::NoRule,

@@ -144,7 +144,7 @@ mod tests {
         let process = Process { pid, ..Process::default() };
         Box::new(Record::Flow(Flow {
             actor: Actor { process: Arc::new(process), lineage: [].into() },
-            subject: Subject { id: 1, agent: "bot".into(), ..Subject::default() },
+            subject: Arc::new(Subject { id: 1, agent: "bot".into(), ..Subject::default() }),
             decision: Decision {
                 verdict: Verdict::Deny,
                 reason: Reason::NoRule,

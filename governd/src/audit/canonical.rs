@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 
-pub use object::{Object, Plain, Shown, array, object};
+pub use object::{Fields, Object, Plain, Shown, Text, array, object, text};
 
 mod object;
 

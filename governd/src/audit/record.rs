@@ -95,7 +95,7 @@ pub struct Stamp {
 }
 
 /// The policy that was in force.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PolicyRef {
     /// `sha256:` and the hex digest of its canonical documents.
     pub digest: Arc<str>,
@@ -104,7 +104,7 @@ pub struct PolicyRef {
 }
 
 /// The rule that decided; also a default has a rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RuleRef {
     /// Stable name, such as `invoice-bot/egress/2`.
     pub id: Arc<str>,
@@ -113,7 +113,7 @@ pub struct RuleRef {
 }
 
 /// What was decided, and by what.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Decision {
     /// What the policy says.
     pub verdict: Verdict,
@@ -199,7 +199,7 @@ pub struct Flow {
     /// Who asked.
     pub actor: Actor,
     /// As whom.
-    pub subject: Subject,
+    pub subject: Arc<Subject>,
     /// What was decided.
     pub decision: Decision,
     /// Where it was decided.
@@ -231,7 +231,7 @@ pub struct DnsAnswer {
     /// Who asked, where known.
     pub actor: Option<Actor>,
     /// As whom.
-    pub subject: Subject,
+    pub subject: Arc<Subject>,
     /// The policy that was in force.
     pub policy: PolicyRef,
     /// The resolver that answered.
@@ -261,7 +261,7 @@ pub struct Exec {
     /// The process, as it is after the exec.
     pub actor: Actor,
     /// As whom.
-    pub subject: Subject,
+    pub subject: Arc<Subject>,
     /// The policy that was in force.
     pub policy: PolicyRef,
 }
@@ -411,7 +411,7 @@ pub struct Finding {
     /// When it was first seen, in milliseconds since the epoch.
     pub first_seen_ms: u64,
     /// Who it is about, where it is a registered agent or the unregistered.
-    pub subject: Option<Subject>,
+    pub subject: Option<Arc<Subject>>,
     /// The process, where there is one.
     pub actor: Option<Actor>,
     /// Where it went, where it went somewhere.

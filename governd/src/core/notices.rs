@@ -149,7 +149,7 @@ fn finding(key: &Key, flow: &Flow, count: u64, since_ms: u64) -> Finding {
         severity: SEVERITY_MEDIUM,
         confidence: Confidence::High,
         first_seen_ms: since_ms,
-        subject: Some(flow.subject.clone()),
+        subject: Some(Arc::clone(&flow.subject)),
         actor: Some(flow.actor.clone()),
         destination: flow.destination.clone(),
         evidence: vec![
@@ -176,7 +176,7 @@ mod tests {
     fn flow(rule: &str, name: &str, cookie: u64) -> Flow {
         Flow {
             actor: Actor { process: Arc::new(Process::default()), lineage: Arc::new([]) },
-            subject: Subject { id: 7, agent: "bot".into(), ..Subject::default() },
+            subject: Arc::new(Subject { id: 7, agent: "bot".into(), ..Subject::default() }),
             decision: Decision {
                 verdict: Verdict::Allow,
                 reason: Reason::Rule,

@@ -107,6 +107,8 @@ pub struct State {
     generation: u64,
     /// The policy before, which events that were in flight at the swap still name.
     previous: Option<(u64, Arc<Compiled>)>,
+    /// The policy's agents as records have them, by their number.
+    subjects: Vec<(u32, Arc<Subject>)>,
     refused: Option<String>,
     /// Names that DNS gave to addresses.
     pub names: Names,
@@ -122,6 +124,7 @@ impl State {
     pub fn new(policy: Arc<Compiled>, services: Box<dyn Services>) -> Self {
         Self {
             services,
+            subjects: subjects_of(&policy),
             policy,
             generation: 0,
             previous: None,
@@ -370,6 +373,7 @@ impl State {
             agents: u32::try_from(agents).unwrap_or(u32::MAX),
             rules: u32::try_from(policy.rules.len()).unwrap_or(u32::MAX),
         };
+        self.subjects = subjects_of(&policy);
         let before = std::mem::replace(&mut self.policy, policy);
         self.previous = Some((self.generation, before));
         self.generation = generation;
@@ -387,16 +391,17 @@ impl State {
     }
 
     /// A subject, for a record. One that the policy no longer has is named by its number.
-    pub fn subject(&self, id: u32) -> Subject {
-        match self.policy.agent(id) {
-            Some(agent) => subject_of(agent),
+    pub fn subject(&self, id: u32) -> Arc<Subject> {
+        let known = self.subjects.binary_search_by_key(&id, |(known, _)| *known);
+        match known.ok().and_then(|index| self.subjects.get(index)) {
+            Some((_, subject)) => Arc::clone(subject),
             None => {
-                Subject { id, agent: format!("removed-agent-{id}").into(), ..Subject::default() }
+                let agent = format!("removed-agent-{id}").into();
+                Arc::new(Subject { id, agent, ..Subject::default() })
             }
         }
     }
 
-    /// Rules may be numbered anew with each policy.
     fn rule(&self, generation: u64, number: u32) -> Option<RuleRef> {
         let rule = self.compiled(generation).rule(number)?;
         Some(RuleRef { id: Arc::clone(&rule.id), text: Arc::clone(&rule.text) })
@@ -473,6 +478,16 @@ fn at(record: Record, time_ns: u64) -> Vec<Command> {
 
 fn now(record: Record) -> Command {
     Command::Record(Box::new(record), None)
+}
+
+/// Everything that a policy has a number for.
+fn subjects_of(policy: &Compiled) -> Vec<(u32, Arc<Subject>)> {
+    let agents = policy.agents.iter().chain(&policy.started);
+    let mut subjects: Vec<_> =
+        agents.map(|agent| (agent.subject, Arc::new(subject_of(agent)))).collect();
+    subjects.sort_by_key(|(id, _)| *id);
+    subjects.dedup_by_key(|(id, _)| *id);
+    subjects
 }
 
 /// An agent, for a record.

@@ -38,7 +38,7 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    pub(super) fn finding(self, subject: Subject, now_ms: u64) -> Finding {
+    pub(super) fn finding(self, subject: Arc<Subject>, now_ms: u64) -> Finding {
         let Self { deed, kind, name, actor, .. } = self;
         let process = &actor.process;
         let who = format!("{} ({}, process {})", subject.agent, process.name, process.pid);

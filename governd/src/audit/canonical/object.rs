@@ -72,8 +72,25 @@ impl Plain for u8 {
 
 impl Plain for IpAddr {
     fn write(&self, out: &mut String) {
-        // Nothing in an address is escaped, and writing to a String does not fail.
-        write!(out, "\"{self}\"").unwrap_or_default();
+        out.push('"');
+        write_address(out, *self);
+        out.push('"');
+    }
+}
+
+/// Nothing in an address is escaped.
+fn write_address(out: &mut String, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (position, number) in v4.octets().into_iter().enumerate() {
+                if position > 0 {
+                    out.push('.');
+                }
+                out.push_str(itoa::Buffer::new().format(number));
+            }
+        }
+        // Writing to a String does not fail.
+        IpAddr::V6(v6) => write!(out, "{v6}").unwrap_or_default(),
     }
 }
 
@@ -96,18 +113,74 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
+/// A string that is being written piece by piece.
+pub struct Text<'a>(&'a mut String);
+
+impl Text<'_> {
+    /// Adds some text.
+    pub fn add(&mut self, text: &str) -> &mut Self {
+        write_escaped(self.0, text);
+        self
+    }
+
+    /// Adds a number.
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        self.0.push_str(itoa::Buffer::new().format(number));
+        self
+    }
+
+    /// Adds an address.
+    pub fn address(&mut self, address: IpAddr) -> &mut Self {
+        write_address(self.0, address);
+        self
+    }
+
+    /// Adds what is in canonical form already.
+    pub fn written(&mut self, escaped: &str) -> &mut Self {
+        self.0.push_str(escaped);
+        self
+    }
+}
+
+/// What a function writes of a string, in canonical form, without the quotes.
+pub fn text(write: impl FnOnce(&mut Text<'_>)) -> String {
+    let mut out = String::new();
+    write(&mut Text(&mut out));
+    out
+}
+
 /// An object that is being written.
 pub struct Object<'a> {
     out: &'a mut String,
-    /// The key before; empty at the beginning.
+    /// The first key and the last one; empty at the beginning.
+    first: &'static str,
     last: &'static str,
 }
 
 /// Appends an object.
 pub fn object(out: &mut String, fields: impl FnOnce(&mut Object<'_>)) {
     out.push('{');
-    fields(&mut Object { out, last: "" });
+    fields(&mut Object { out, first: "", last: "" });
     out.push('}');
+}
+
+/// Fields of an object in canonical form, for all objects that have them.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    text: String,
+    first: &'static str,
+    last: &'static str,
+}
+
+impl Fields {
+    /// Those that a function writes.
+    pub fn of(write: impl FnOnce(&mut Object<'_>)) -> Self {
+        let mut text = String::new();
+        let mut object = Object { out: &mut text, first: "", last: "" };
+        write(&mut object);
+        let Object { first, last, .. } = object;
+        Self { text, first, last }
+    }
 }
 
 /// Appends an array, each item by a function that writes it.
@@ -128,14 +201,21 @@ pub fn array<T>(
 
 impl Object<'_> {
     fn key(&mut self, key: &'static str) {
-        debug_assert!(self.last < key, "{key} stands behind {}", self.last);
-        if !self.last.is_empty() {
-            self.out.push(',');
-        }
-        self.last = key;
+        self.follow(key, key);
         self.out.push('"');
         self.out.push_str(key);
         self.out.push_str("\":");
+    }
+
+    /// Makes place for fields from a key to a key.
+    fn follow(&mut self, first: &'static str, last: &'static str) {
+        debug_assert!(self.last < first, "{first} stands behind {}", self.last);
+        if self.last.is_empty() {
+            self.first = first;
+        } else {
+            self.out.push(',');
+        }
+        self.last = last;
     }
 
     /// Adds a field.
@@ -157,6 +237,32 @@ impl Object<'_> {
     pub fn written(&mut self, key: &'static str, json: &str) -> &mut Self {
         self.key(key);
         self.out.push_str(json);
+        self
+    }
+
+    /// Adds fields that are in canonical form, or writes them.
+    pub fn fields(
+        &mut self,
+        known: Option<&Fields>,
+        write: impl FnOnce(&mut Object<'_>),
+    ) -> &mut Self {
+        match known {
+            Some(Fields { text, first, last }) if !last.is_empty() => {
+                self.follow(first, last);
+                self.out.push_str(text);
+            }
+            Some(_) => {}
+            None => write(self),
+        }
+        self
+    }
+
+    /// Adds a string that a function writes.
+    pub fn text(&mut self, key: &'static str, write: impl FnOnce(&mut Text<'_>)) -> &mut Self {
+        self.key(key);
+        self.out.push('"');
+        write(&mut Text(self.out));
+        self.out.push('"');
         self
     }
 

@@ -61,7 +61,7 @@ fn evidence(o: &mut Object<'_>, finding: &Finding, host: &Host, stamp: &Stamp) {
 
 fn own(o: &mut Object<'_>, finding: &Finding) {
     let to = finding.destination.as_ref();
-    o.maybe_object("agent", finding.subject.as_ref(), object::agent)
+    o.maybe_object("agent", finding.subject.as_deref(), object::agent)
         .list("evidence", finding.evidence.iter().map(String::as_str))
         .with("kind", &*finding.kind);
     if let Some(actor) = &finding.actor {

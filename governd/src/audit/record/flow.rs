@@ -1,9 +1,6 @@
 //! A decision about a destination: Network Activity, 4001.
 
-use std::{
-    fmt::{self, Display},
-    net::{IpAddr, SocketAddr},
-};
+use std::net::IpAddr;
 
 use governd_common::{
     event::Hook,
@@ -14,7 +11,7 @@ use super::{
     Decision, Destination, Evidence, Flow, Host, Repeated, Retention, RuleRef, Stamp,
     object::{self, Class},
 };
-use crate::audit::canonical::{Object, Shown};
+use crate::audit::canonical::{self, Fields, Object, Shown, Text};
 
 const ACTIVITY_OPEN: u32 = 1;
 const ACTIVITY_REFUSE: u32 = 5;
@@ -65,40 +62,88 @@ struct Times {
     first_ms: u64,
 }
 
+/// What the records of one kind of decision about a process have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    asked: Fields,
+    outcome: Fields,
+    rule: Fields,
+    /// Of the message, around where it goes.
+    begin: String,
+    end: String,
+    policy: Fields,
+    own: Fields,
+    process: Fields,
+}
+
+impl Parts {
+    /// Those of a decision, whatever its destination and socket.
+    pub(super) fn of(flow: &Flow, host: &Host, stamp: &Stamp) -> Self {
+        Self {
+            asked: Fields::of(|o| asked(o, flow, host, stamp)),
+            outcome: Fields::of(|o| device(o, flow, host)),
+            rule: Fields::of(|o| rule(o, flow)),
+            begin: canonical::text(|text| message_begin(text, flow)),
+            end: canonical::text(|text| message_end(text, flow, host)),
+            policy: Fields::of(|o| applied(o, flow)),
+            own: Fields::of(|o| own_decision(o, flow, host, stamp)),
+            process: Fields::of(|o| own_process(o, flow, host, stamp)),
+        }
+    }
+}
+
 fn fields(o: &mut Object<'_>, flow: &Flow, times: Option<Times>, host: &Host, stamp: &Stamp) {
+    let known = host.parts(flow, stamp);
     let outcome = outcome(&flow.decision);
-    let activity = match (flow.hook, outcome.action) {
-        (_, 2) => ACTIVITY_REFUSE,
-        (Hook::Sendmsg, _) => ACTIVITY_TRAFFIC,
-        _ => ACTIVITY_OPEN,
-    };
-    let class = Class { category: 4, class: 4001, activity };
-    let message = Message { flow, outcome: &outcome, times, unread: unread(flow, host) };
-    o.with("action_id", outcome.action)
-        .with("activity_id", activity)
-        .object("actor", |o| object::actor(o, &flow.actor, host, stamp));
-    class.uids(o);
-    o.object("connection_info", |o| connection(o, flow))
+    o.fields(known.map(|it| &it.asked), |o| asked(o, flow, host, stamp))
+        .object("connection_info", |o| connection(o, flow))
         .maybe("count", times.map(|times| times.count))
-        .written("device", host.device())
-        .with("disposition_id", outcome.disposition)
+        .fields(known.map(|it| &it.outcome), |o| device(o, flow, host))
         .maybe_object("dst_endpoint", flow.destination.as_ref(), object::endpoint)
         .maybe("end_time", times.map(|_| stamp.time_ms))
-        .maybe_object("firewall_rule", flow.decision.rule.as_ref(), firewall_rule)
-        .with("message", Shown(message))
+        .fields(known.map(|it| &it.rule), |o| rule(o, flow))
+        .text("message", |text| message(text, flow, times, host, known))
         .object("metadata", |o| {
             object::metadata(o, &["host", "security_control"], None, host, stamp);
         })
-        .object("policy", |o| policy(o, flow))
-        .with("severity_id", outcome.severity);
+        .fields(known.map(|it| &it.policy), |o| applied(o, flow));
     if flow.destination.is_none() {
         o.object("src_endpoint", |o| object::this_host(o, host));
     }
     o.maybe("start_time", times.map(|times| times.first_ms))
         .with("status_id", outcome.status)
         .with("time", stamp.time_ms)
-        .with("type_uid", class.type_uid());
+        .with("type_uid", class(flow).type_uid());
     object::unmapped(o, |o| own(o, flow, host, stamp));
+}
+
+fn class(flow: &Flow) -> Class {
+    let activity = match (flow.hook, outcome(&flow.decision).action) {
+        (_, 2) => ACTIVITY_REFUSE,
+        (Hook::Sendmsg, _) => ACTIVITY_TRAFFIC,
+        _ => ACTIVITY_OPEN,
+    };
+    Class { category: 4, class: 4001, activity }
+}
+
+fn asked(o: &mut Object<'_>, flow: &Flow, host: &Host, stamp: &Stamp) {
+    let class = class(flow);
+    o.with("action_id", outcome(&flow.decision).action)
+        .with("activity_id", class.activity)
+        .object("actor", |o| object::actor(o, &flow.actor, host, stamp));
+    class.uids(o);
+}
+
+fn device(o: &mut Object<'_>, flow: &Flow, host: &Host) {
+    o.written("device", host.device()).with("disposition_id", outcome(&flow.decision).disposition);
+}
+
+fn rule(o: &mut Object<'_>, flow: &Flow) {
+    o.maybe_object("firewall_rule", flow.decision.rule.as_ref(), firewall_rule);
+}
+
+fn applied(o: &mut Object<'_>, flow: &Flow) {
+    o.object("policy", |o| policy(o, flow)).with("severity_id", outcome(&flow.decision).severity);
 }
 
 pub(super) fn connection(o: &mut Object<'_>, flow: &Flow) {
@@ -111,7 +156,7 @@ pub(super) fn connection(o: &mut Object<'_>, flow: &Flow) {
         .with("protocol_num", flow.protocol)
         .maybe("protocol_ver_id", version);
     if let Some(cookie) = cookie {
-        o.with("uid", Shown(format_args!("cookie:{cookie}")));
+        o.text("uid", |text| _ = text.add("cookie:").number(cookie));
     }
 }
 
@@ -163,59 +208,83 @@ fn unread(flow: &Flow, host: &Host) -> Option<&'static str> {
 }
 
 /// The decision in one sentence.
-struct Message<'a> {
-    flow: &'a Flow,
-    outcome: &'a Outcome,
+fn message(
+    text: &mut Text<'_>,
+    flow: &Flow,
     times: Option<Times>,
-    unread: Option<&'static str>,
-}
-
-impl Display for Message<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flow, outcome, times, unread } = self;
-        if let Some(Times { count, .. }) = times {
-            write!(f, "{count} times: ")?;
-        }
-        write!(f, "{} {} to ", outcome.word, flow.subject.agent)?;
-        match (&flow.destination, &flow.path) {
-            (Some(to), _) => in_words(f, to, flow.protocol)?,
-            (None, Some(path)) => f.write_str(path)?,
-            (None, None) => f.write_str("a raw socket")?,
-        }
-        let rule = flow.decision.rule.as_ref().map_or("no rule", |rule| &*rule.id);
-        write!(f, ": {}, {rule}", flow.decision.reason.word())?;
-        f.write_str(unread.map_or("", |_| "; names cannot be read on this kernel"))
+    host: &Host,
+    known: Option<&Parts>,
+) {
+    if let Some(Times { count, .. }) = times {
+        text.number(count).add(" times: ");
+    }
+    match known {
+        Some(known) => _ = text.written(&known.begin),
+        None => message_begin(text, flow),
+    }
+    match (&flow.destination, &flow.path) {
+        (Some(to), _) => in_words(text, to, flow.protocol),
+        (None, Some(path)) => _ = text.add(path),
+        (None, None) => _ = text.add("a raw socket"),
+    }
+    match known {
+        Some(known) => _ = text.written(&known.end),
+        None => message_end(text, flow, host),
     }
 }
 
-fn in_words(f: &mut fmt::Formatter<'_>, to: &Destination, protocol: u8) -> fmt::Result {
+fn message_begin(text: &mut Text<'_>, flow: &Flow) {
+    text.add(outcome(&flow.decision).word).add(" ").add(&flow.subject.agent).add(" to ");
+}
+
+fn message_end(text: &mut Text<'_>, flow: &Flow, host: &Host) {
+    let rule = flow.decision.rule.as_ref().map_or("no rule", |rule| &*rule.id);
+    text.add(": ").add(flow.decision.reason.word()).add(", ").add(rule);
+    text.add(unread(flow, host).map_or("", |_| "; names cannot be read on this kernel"));
+}
+
+fn in_words(text: &mut Text<'_>, to: &Destination, protocol: u8) {
     if let Some(name) = &to.name {
-        write!(f, "{name} (")?;
+        text.add(name).add(" (");
     }
-    write!(f, "{}/", SocketAddr::new(to.address, to.port))?;
+    // As `SocketAddr` has it.
+    match to.address {
+        IpAddr::V4(_) => text.address(to.address),
+        IpAddr::V6(_) => text.add("[").address(to.address).add("]"),
+    };
+    text.add(":").number(to.port.into()).add("/");
     match protocol_name(protocol) {
-        Some(name) => f.write_str(name)?,
-        None => write!(f, "{protocol}")?,
-    }
-    f.write_str(if to.name.is_some() { ")" } else { "" })
+        Some(name) => text.add(name),
+        None => text.number(protocol.into()),
+    };
+    text.add(if to.name.is_some() { ")" } else { "" });
 }
 
 pub(super) fn own(o: &mut Object<'_>, flow: &Flow, host: &Host, stamp: &Stamp) {
     let to = flow.destination.as_ref();
-    let known = host.prepared(&flow.actor, stamp);
+    let known = host.parts(flow, stamp);
+    o.fields(known.map(|it| &it.own), |o| own_decision(o, flow, host, stamp))
+        .maybe_object("name", to, name)
+        .maybe("path", flow.path.as_deref())
+        .fields(known.map(|it| &it.process), |o| own_process(o, flow, host, stamp))
+        .maybe("service", to.and_then(|to| to.service.as_deref()));
+}
+
+fn own_decision(o: &mut Object<'_>, flow: &Flow, host: &Host, stamp: &Stamp) {
     o.object("agent", |o| object::agent(o, &flow.subject))
         .object("decision", |o| decision(o, flow, host));
-    match known {
+    match host.prepared(&flow.actor, stamp) {
         Some(known) => o.written("lineage", &known.lineage),
         None => o.objects("lineage", flow.actor.lineage.iter(), object::ancestor),
     };
-    o.maybe_object("name", to, name).maybe("path", flow.path.as_deref());
-    match known {
+}
+
+fn own_process(o: &mut Object<'_>, flow: &Flow, host: &Host, stamp: &Stamp) {
+    match host.prepared(&flow.actor, stamp) {
         Some(known) => o.written("process", &known.facts),
         None => o.object("process", |o| object::process_facts(o, &flow.actor)),
     };
-    o.with("retention", Retention::HalfYear.word())
-        .maybe("service", to.and_then(|to| to.service.as_deref()));
+    o.with("retention", Retention::HalfYear.word());
 }
 
 /// How the destination's name is known.

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use ring::digest;
 use uuid::Uuid;
 
-use super::{Context, Stamp, object, prepared::Prepared};
+use super::{Context, Stamp, object, prepared::Kept};
 use crate::audit::canonical;
 
 /// Bytes of an id that stand for this boot of this host.
@@ -20,8 +20,8 @@ pub struct Host {
     device: String,
     product: String,
     id: [u8; ID_BYTES],
-    /// The same for the process whose records are written.
-    pub(super) prepared: Option<Prepared>,
+    /// The same for the processes whose records are written.
+    pub(super) kept: Kept,
 }
 
 impl Host {
@@ -34,7 +34,7 @@ impl Host {
         hash.update(context.boot_id.as_bytes());
         hash.update(context.machine_id.as_deref().unwrap_or_default().as_bytes());
         let id = hash.finish().as_ref().first_chunk().copied().unwrap_or_default();
-        Self { context, device, product, id, prepared: None }
+        Self { context, device, product, id, kept: Kept::default() }
     }
 
     /// The record's id: a UUIDv7 (RFC 9562 section 5.7) of the time it was logged, the low 42 bits

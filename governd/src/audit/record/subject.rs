@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// Who a record is about: a registered agent, or everything else.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Subject {
     /// Number in the kernel's tables; 0 is everything that is not registered.
     pub id: u32,

@@ -178,8 +178,8 @@ fn line(record: &Record, host: &Host) -> String {
     line
 }
 
-fn subject() -> Subject {
-    Subject {
+fn subject() -> Arc<Subject> {
+    Arc::new(Subject {
         started_by: None,
         id: 3,
         agent: "invoice-bot".into(),
@@ -187,15 +187,15 @@ fn subject() -> Subject {
         sponsor: Some("Lee Wong <lee@acme.example>".into()),
         risk: Some("high"),
         approver: Some("Robin Reyes <robin@acme.example>".into()),
-    }
+    })
 }
 
-fn started() -> Subject {
-    Subject { started_by: Some("coder".into()), ..subject() }
+fn started() -> Arc<Subject> {
+    Arc::new(Subject { started_by: Some("coder".into()), ..(*subject()).clone() })
 }
 
-fn unregistered() -> Subject {
-    Subject { agent: "unregistered".into(), ..Subject::default() }
+fn unregistered() -> Arc<Subject> {
+    Arc::new(Subject { agent: "unregistered".into(), ..Subject::default() })
 }
 
 fn policy() -> PolicyRef {
@@ -614,7 +614,7 @@ fn hostile(unit: &str, bytes: usize) -> Vec<Record> {
     };
     let ancestor = Ancestor { pid: 1, name: long.clone(), exe: Some(PathBuf::from(&long)) };
     let actor = Actor { process: Arc::new(process), lineage: vec![ancestor; 70].into() };
-    let subject = Subject {
+    let subject = Arc::new(Subject {
         started_by: Some(Arc::clone(&text)),
         id: u32::MAX,
         agent: Arc::clone(&text),
@@ -622,7 +622,7 @@ fn hostile(unit: &str, bytes: usize) -> Vec<Record> {
         sponsor: Some(Arc::clone(&text)),
         risk: Some("critical"),
         approver: Some(Arc::clone(&text)),
-    };
+    });
     let policy = PolicyRef { digest: Arc::clone(&text), generation: u64::MAX };
     let rule = RuleRef { id: Arc::clone(&text), text: Arc::clone(&text) };
     let destination = Destination {
@@ -738,7 +738,7 @@ fn with(text: &str, number: u64) -> Vec<Record> {
                 process.started_ns = number;
                 process.cgroup = Some(Arc::clone(&shared));
                 flow.actor.process = Arc::new(process);
-                flow.subject.agent = Arc::clone(&shared);
+                Arc::make_mut(&mut flow.subject).agent = Arc::clone(&shared);
                 flow.path = Some(Arc::clone(&shared));
                 flow.cookie = number;
                 if let Some(to) = &mut flow.destination {

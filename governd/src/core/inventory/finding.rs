@@ -96,6 +96,7 @@ impl Change {
             owner: agent.owner.clone(),
             ..Subject::default()
         });
+        let subject = subject.map(Arc::new);
         let lines = agent.evidence.iter().map(super::Evidence::line);
         Finding {
             kind: kind.into(),
