@@ -53,9 +53,17 @@ impl Hosts {
 
     /// The entry of a normal host name.
     pub(super) fn lookup(&self, host: &str) -> Option<&Endpoint> {
-        let index = self.exact.get(host).copied().or_else(|| self.by_pattern(host));
-        let index = index.or_else(|| parents(host).find_map(|name| self.suffix.get(name).copied()));
+        let exact = self.exact.get(host).copied();
+        let index = exact.or_else(|| self.by_domain(host));
         self.entries.get(index?)
+    }
+
+    fn by_domain(&self, host: &str) -> Option<usize> {
+        if is_address(host) {
+            return self.suffix.get(host).copied();
+        }
+        let by_suffix = || parents(host).find_map(|name| self.suffix.get(name).copied());
+        self.by_pattern(host).or_else(by_suffix)
     }
 
     fn by_pattern(&self, host: &str) -> Option<usize> {
@@ -69,6 +77,12 @@ impl Hosts {
             .find_map(|indices| indices.iter().find(fits))
             .copied()
     }
+}
+
+/// Whether it is an IPv4 address, which belongs to no domain (RFC 3696 section 2: no top level has
+/// digits alone).
+fn is_address(host: &str) -> bool {
+    host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 /// The name, and every domain above it.

@@ -36,6 +36,8 @@ use crate::audit::{
 const SUFFIX: &str = ".values";
 const NEW_SUFFIX: &str = ".values.new";
 const HEADER_BYTES: usize = 32;
+/// Records whose values are compared with those of the next one.
+const LAST_MAX: usize = 8;
 /// Lines that are shown before it is looked whether values were erased meanwhile.
 const LOOK_LINES: u32 = 256;
 
@@ -45,8 +47,8 @@ pub(super) struct Sealer {
     /// Their lines.
     pub(super) lines: String,
     known: HashMap<Box<str>, Token>,
-    /// Of the record before: most have the values that it has.
-    last: Option<Last>,
+    /// Of the latest records, the last one at the end: most have the values of one of them.
+    last: Vec<Last>,
     /// What is looked up.
     key: String,
     text: String,
@@ -68,7 +70,8 @@ impl Last {
 impl Default for Sealer {
     fn default() -> Self {
         let (lines, key, text) = (String::new(), String::new(), String::new());
-        Self { random: SystemRandom::new(), lines, known: HashMap::new(), last: None, key, text }
+        let (random, known, last) = (SystemRandom::new(), HashMap::new(), Vec::new());
+        Self { random, lines, known, last, key, text }
     }
 }
 
@@ -82,7 +85,7 @@ impl Sealer {
         values: &personal::Values<'_>,
         logged_ms: u64,
     ) -> io::Result<Tokens> {
-        if let Some(last) = self.last.as_ref().filter(|last| last.has(values)) {
+        if let Some(last) = self.last.iter().rfind(|last| last.has(values)) {
             return Ok(last.tokens);
         }
         let mut text = std::mem::take(&mut self.text);
@@ -93,7 +96,10 @@ impl Sealer {
         let user = values.user.map(|name| self.token(USER, name, values.user, logged_ms));
         let tokens = Tokens { user: user.transpose()?, command_line };
         let (user, args) = (values.user.map(Box::from), values.args.map(Box::from));
-        self.last = Some(Last { user, args, tokens });
+        if self.last.len() >= LAST_MAX {
+            self.last.remove(0);
+        }
+        self.last.push(Last { user, args, tokens });
         Ok(tokens)
     }
 
@@ -126,7 +132,7 @@ impl Sealer {
     pub(super) fn clear(&mut self) {
         self.lines.clear();
         self.known.clear();
-        self.last = None;
+        self.last.clear();
     }
 }
 

@@ -305,13 +305,13 @@ impl Agent {
     pub(super) fn saw_endpoint(
         &mut self,
         contact: &Contact<'_>,
+        host: &str,
         provider: Option<Arc<str>>,
         now_ms: u64,
     ) -> bool {
         self.last_ms = self.last_ms.max(now_ms);
         let address = contact.address.to_canonical();
-        let host = contact.name.map_or_else(|| address.to_string(), str::to_ascii_lowercase);
-        let key = (host, contact.port);
+        let key = (host.to_owned(), contact.port);
         if self.endpoints.len() >= ENDPOINTS_MAX && !self.endpoints.contains_key(&key) {
             self.endpoints_dropped += 1;
             return false;

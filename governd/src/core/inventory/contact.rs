@@ -50,10 +50,11 @@ impl Inventory {
         if let Some(id) = self.member(sighting)
             && let Some(agent) = self.agents.get_mut(&id)
         {
-            agent.saw_endpoint(contact, provider(&self.catalog, contact), now_ms);
+            let host = host(contact);
+            agent.saw_endpoint(contact, &host, provider(&self.catalog, contact), now_ms);
             self.unsaved.add(&id);
             changes.extend(self.reassess(&id, Some(sighting.actor), now_ms));
-            changes.extend(self.contact_findings(&id, sighting, contact, now_ms));
+            changes.extend(self.contact_findings(&id, sighting, contact, &host, now_ms));
         }
         changes
     }
@@ -141,7 +142,7 @@ impl Inventory {
     ) -> Vec<Change> {
         let environment =
             if sign.is_some() { self.environment_signs(sighting) } else { Vec::new() };
-        let provider = provider(&self.catalog, contact);
+        let (provider, host) = (provider(&self.catalog, contact), host(contact));
         let Some(agent) = self.agents.get_mut(id) else { return Vec::new() };
         // In a flood of connections the state is what it was: it is looked at again where one of
         // them changes something, and in every second, since approvals end without an event.
@@ -153,7 +154,7 @@ impl Inventory {
         let mut changes = Vec::new();
         self.unsaved.add(&agent.id);
         let is_new = provider.as_ref().is_some_and(|name| !agent.knows_provider(name));
-        is_due |= agent.saw_endpoint(contact, provider.clone(), now_ms);
+        is_due |= agent.saw_endpoint(contact, &host, provider.clone(), now_ms);
         let mut change = |kind, agent: &Agent| {
             changes.push(Change::new(kind, agent, Some(sighting.actor), now_ms));
         };
@@ -169,7 +170,7 @@ impl Inventory {
         if is_due {
             changes.extend(self.reassess(id, Some(sighting.actor), now_ms));
         }
-        changes.extend(self.contact_findings(id, sighting, contact, now_ms));
+        changes.extend(self.contact_findings(id, sighting, contact, &host, now_ms));
         changes
     }
 
@@ -201,27 +202,27 @@ impl Inventory {
         id: &str,
         sighting: &Sighting<'_>,
         contact: &Contact<'_>,
+        host: &str,
         now_ms: u64,
     ) -> Vec<Change> {
         let Some(agent) = self.agents.get(id).filter(|it| it.standing == Standing::Agent) else {
             return Vec::new();
         };
-        let host = host(contact);
         // Resolvers are catalogued by address, too: that is how clients find them without a name.
-        let kind = self.catalog.lookup_host(&host).map(|entry| entry.kind);
+        let kind = self.catalog.lookup_host(host).map(|entry| entry.kind);
         let facts = agent.subject.and_then(|subject| self.registry.of(subject));
         let via = facts.map(|facts| &*facts.approval.via).unwrap_or_default();
         let is_model = matches!(kind, Some(EndpointKind::ModelApi | EndpointKind::LlmGateway));
         let mut found = Vec::new();
-        if is_model && !via.is_empty() && !via.iter().any(|gateway| gateway.matches(&host)) {
-            found.push(ChangeKind::GatewayBypass { host: host.as_ref().into() });
+        if is_model && !via.is_empty() && !via.iter().any(|gateway| gateway.matches(host)) {
+            found.push(ChangeKind::GatewayBypass { host: host.into() });
         }
         let protocol = match kind {
             _ if contact.port == PORT_DNS_OVER_TLS => Some("TLS"),
             Some(EndpointKind::DohResolver) if contact.port != PORT_DNS => Some("HTTPS"),
             _ => None,
         };
-        let hidden = |protocol| ChangeKind::HiddenDns { protocol, host: host.as_ref().into() };
+        let hidden = |protocol| ChangeKind::HiddenDns { protocol, host: host.into() };
         found.extend(protocol.map(hidden));
         let changes =
             found.into_iter().map(|kind| Change::new(kind, agent, Some(sighting.actor), now_ms));
@@ -237,7 +238,9 @@ impl Inventory {
         now_ms: u64,
     ) -> Vec<Change> {
         let id = self.member_or_descendant(sighting);
-        id.map(|id| self.contact_findings(&id, sighting, contact, now_ms)).unwrap_or_default()
+        let host = host(contact);
+        id.map(|id| self.contact_findings(&id, sighting, contact, &host, now_ms))
+            .unwrap_or_default()
     }
 
     /// A process sent a TLS hello that carries an encrypted one. Browsers put one into each hello,
