@@ -38,8 +38,9 @@
 //! entries is told from damage by the position in the batch: a batch begins only when the one
 //! before it is durable, so a bad entry before the beginning of any later batch is damage.
 //! Writes are positional, so a commit that failed half-way is simply done again; only the last
-//! segment is ever written. A checkpoint follows once its records are durable. The header holds the
-//! tree before the segment, so that opening reads one segment and not all.
+//! segment is ever written. The whole blocks of a large batch go past the page cache (`blocks`),
+//! and are synced as the rest is. A checkpoint follows once its records are durable. The header
+//! holds the tree before the segment, so that opening reads one segment and not all.
 
 mod append;
 mod blocks;
