@@ -633,7 +633,7 @@ fn hostile(unit: &str, bytes: usize) -> Vec<Record> {
     vec![
         Record::Flow(Flow {
             actor: actor.clone(),
-            subject: subject.clone(),
+            subject: Arc::clone(&subject),
             decision: Decision {
                 rule: Some(rule),
                 policy: policy.clone(),
@@ -644,7 +644,7 @@ fn hostile(unit: &str, bytes: usize) -> Vec<Record> {
         }),
         Record::Dns(DnsAnswer {
             actor: Some(actor.clone()),
-            subject: subject.clone(),
+            subject: Arc::clone(&subject),
             policy: policy.clone(),
             name: Arc::clone(&text),
             addresses: vec![("2001:db8::1".parse().unwrap(), u32::MAX); 300],
@@ -655,7 +655,7 @@ fn hostile(unit: &str, bytes: usize) -> Vec<Record> {
             flow: Flow { actor: actor.clone(), ..query(Mode::Enforce).flow },
             question_type: u16::MAX,
         }),
-        Record::Exec(Exec { actor: actor.clone(), subject: subject.clone(), policy }),
+        Record::Exec(Exec { actor: actor.clone(), subject: Arc::clone(&subject), policy }),
         Record::Policy(PolicyChange {
             policy: None,
             sources: vec![long.clone(); 70],
