@@ -24,6 +24,8 @@ const RECORDS: u32 = 400_000;
 /// Records that are made before the clock runs, and how many in a row are of one process.
 const DIFFERENT: u64 = 1_024;
 const OF_PROCESS: u64 = 16;
+/// Digits of any number of a record.
+const NUMBER_BYTES: usize = 10;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 
 fn main() {
@@ -65,10 +67,12 @@ fn peak_memory() -> String {
 
 fn lines(directory: &std::path::Path, line_bytes: usize) {
     let (mut log, _) = Log::open(Disk, Options::new(directory)).unwrap();
-    let line = "x".repeat(line_bytes);
+    let mut line = "x".repeat(line_bytes);
     measure(&format!("appended and committed, {line_bytes} bytes each"), || {
         let mut committed = Instant::now();
-        for _ in 0..RECORDS {
+        for number in 0..RECORDS {
+            // At the beginning, so that nothing of another line's hash is of use.
+            line.replace_range(..NUMBER_BYTES, &format!("{number:010}"));
             log.append(&line).unwrap();
             let is_large = log.pending_bytes() > PENDING_BYTES_MAX / 2;
             if is_large || committed.elapsed() > COMMIT_INTERVAL {
