@@ -1,6 +1,7 @@
 //! What the daemon knows beside the kernel, and what each event means: inputs in, records out.
 
 mod lost;
+mod subjects;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,10 +24,7 @@ use crate::{
         self, Actor, Decision, Destination, DnsAnswer, DnsQuery, Evidence, Exec, LossSource,
         PolicyChange, PolicyOutcome, PolicyRef, Record, RuleRef, Subject,
     },
-    policy::{
-        image::{AgentFacts, Compiled},
-        value::approval::Risk,
-    },
+    policy::image::Compiled,
 };
 
 const PORT_DNS: u16 = 53;
@@ -124,7 +122,7 @@ impl State {
     pub fn new(policy: Arc<Compiled>, services: Box<dyn Services>) -> Self {
         Self {
             services,
-            subjects: subjects_of(&policy),
+            subjects: subjects::of(&policy),
             policy,
             generation: 0,
             previous: None,
@@ -373,7 +371,7 @@ impl State {
             agents: u32::try_from(agents).unwrap_or(u32::MAX),
             rules: u32::try_from(policy.rules.len()).unwrap_or(u32::MAX),
         };
-        self.subjects = subjects_of(&policy);
+        self.subjects = subjects::of(&policy);
         let before = std::mem::replace(&mut self.policy, policy);
         self.previous = Some((self.generation, before));
         self.generation = generation;
@@ -478,29 +476,6 @@ fn at(record: Record, time_ns: u64) -> Vec<Command> {
 
 fn now(record: Record) -> Command {
     Command::Record(Box::new(record), None)
-}
-
-/// Everything that a policy has a number for.
-fn subjects_of(policy: &Compiled) -> Vec<(u32, Arc<Subject>)> {
-    let agents = policy.agents.iter().chain(&policy.started);
-    let mut subjects: Vec<_> =
-        agents.map(|agent| (agent.subject, Arc::new(subject_of(agent)))).collect();
-    subjects.sort_by_key(|(id, _)| *id);
-    subjects.dedup_by_key(|(id, _)| *id);
-    subjects
-}
-
-/// An agent, for a record.
-fn subject_of(agent: &AgentFacts) -> Subject {
-    Subject {
-        id: agent.subject,
-        agent: Arc::clone(&agent.name),
-        owner: agent.owner.clone(),
-        sponsor: agent.sponsor.clone(),
-        started_by: agent.started_by_words().map(Into::into),
-        risk: agent.risk.map(Risk::word),
-        approver: agent.approval.by.as_ref().map(|person| person.to_string().into()),
-    }
 }
 
 #[cfg(test)]
