@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, thread};
 
-use super::{Exporting, StartError, engine::Engine};
+use super::{Exporting, StartError, engine::Engine, frames::FrameGuard};
 use crate::{
     audit::record::Phase,
     kernel::{self, Events, Kernel, KernelError, KernelOptions, Offer, Pins},
@@ -82,6 +82,9 @@ impl Engine {
             self.drain(events);
         }
         self.look_last();
+        if !stays_attached {
+            self.frames.iter().for_each(FrameGuard::end);
+        }
         self.release_last();
         self.pass_notices(true);
         self.record_phase(Phase::Stop { reason: Arc::from(reason), stays_attached });

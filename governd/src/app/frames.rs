@@ -8,21 +8,21 @@
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    fs, io,
+    io,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel},
     thread,
     time::Duration,
 };
 
-use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+use rustix::io::Errno;
 
+use super::leftovers::Leftovers;
 use crate::{
     core::unseen::Deed,
     kernel::{FrameLink, Frames, Harm, Interface, Look, Tampering},
     workload::{
         filters::{Changes, Filters},
         interfaces::{self, Buffer, Listener},
-        limits::INTERFACES_MAX,
         netns::{Lookout, NetworkNamespace, VisitError, Visitor},
         proc::ProcFs,
     },
@@ -39,6 +39,8 @@ const FOUND_MAX: usize = 256;
 const COVERED_MAX: Duration = Duration::from_secs(2);
 /// How long the end of the daemon waits at most for what was found.
 const TOLD_MAX: Duration = Duration::from_millis(500);
+/// The same for what is to be taken off.
+const OFF_MAX: Duration = Duration::from_secs(5);
 /// The process whose network is the host's.
 const INIT: u32 = 1;
 
@@ -124,9 +126,21 @@ impl FrameGuard {
 
     /// Waits until what was found by now can be taken.
     pub(super) fn finish(&self) {
+        self.wait(TOLD_MAX);
+    }
+
+    /// Takes everything off, and waits for that: filters would stay, though they would let
+    /// everything pass.
+    pub(super) fn end(&self) {
+        self.set(None);
+        self.wait(OFF_MAX);
+    }
+
+    /// Waits until every order so far is carried out.
+    fn wait(&self, at_most: Duration) {
         let (done, told) = sync_channel(1);
         if self.orders.try_send(Order::Tell(done)).is_ok() {
-            told.recv_timeout(TOLD_MAX).ok();
+            told.recv_timeout(at_most).ok();
         }
     }
 
@@ -148,6 +162,7 @@ struct Cover {
     tell: SyncSender<Made>,
     harm: Sender<Tampering>,
     looks: u32,
+    leftovers: Leftovers,
     /// Links of an earlier daemon.
     taken: HashMap<u64, Links>,
     buffer: Buffer,
@@ -182,6 +197,7 @@ impl Cover {
         (tell, harm): (SyncSender<Made>, Sender<Tampering>),
     ) -> Self {
         let home = proc.namespace(INIT, "net");
+        let leftovers = Leftovers { may_be: frames.mark().is_some() };
         Self {
             frames,
             proc,
@@ -190,6 +206,7 @@ impl Cover {
             tell,
             harm,
             looks: 0,
+            leftovers,
             taken,
             buffer: Buffer::default(),
             home,
@@ -216,7 +233,8 @@ impl Cover {
                     self.enforced.rotate_right(1);
                     self.enforced[0] = newer.iter().copied().collect();
                     let newer = enforced.insert(newer);
-                    self.refresh(newer)
+                    let is_kept = self.refresh(newer);
+                    is_kept.and_then(|()| self.leftovers.clear(&self.visitor, &self.proc))
                 }
                 Ok(Order::Some(done)) => {
                     let is_kept = self.refresh(enforced.get_or_insert_default());
@@ -231,10 +249,11 @@ impl Cover {
                 }
                 Ok(Order::None) => {
                     enforced = None;
+                    self.leftovers.may_be |= self.frames.mark().is_some() && !self.taken.is_empty();
                     let links = self.taken.drain().map(|(_, links)| links);
                     let links = links.chain(self.places.drain().map(|(_, place)| place.links));
                     links.flatten().for_each(|(_, link)| remove(link));
-                    Ok(())
+                    self.leftovers.clear(&self.visitor, &self.proc)
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.tell_changes();
@@ -353,7 +372,8 @@ impl Cover {
                 let place = match places.entry(inode) {
                     Entry::Occupied(place) => place.into_mut(),
                     Entry::Vacant(place) => {
-                        let mut opened = Place::open(inode, Some(inode) == *home, buffer)?;
+                        let is_home = Some(inode) == *home;
+                        let mut opened = Place::open(inode, is_home, frames.mark(), buffer)?;
                         opened.go_on_with(taken.remove(&inode).unwrap_or_default());
                         place.insert(opened)
                     }
@@ -372,14 +392,19 @@ impl Cover {
 
 impl Place {
     /// In the thread's present namespace.
-    fn open(namespace: u64, is_home: bool, buffer: &mut Buffer) -> io::Result<Self> {
+    fn open(
+        namespace: u64,
+        is_home: bool,
+        own: Option<[u8; 12]>,
+        buffer: &mut Buffer,
+    ) -> io::Result<Self> {
         let (listener, present) = Listener::open(buffer)?;
         let tunnels = present.into_iter().filter(interfaces::Interface::is_tunnel);
         let tunnels: Vec<_> = tunnels.collect();
         let look = if is_home || !tunnels.is_empty() { Look::Frames } else { Look::Packets };
         // An agent may have made the namespace, and what is in it.
         let news = if is_home { Vec::new() } else { tunnels };
-        let filters = Filters::open()?;
+        let filters = Filters::open(own)?;
         let (links, admins) = (HashMap::new(), Vec::new());
         let is_settled = false;
         Ok(Self { namespace, links, look, is_settled, listener, filters, news, admins })
@@ -408,29 +433,44 @@ impl Place {
 
     /// In the thread's present namespace. `harms` is told what somebody did to links.
     fn cover(&mut self, frames: &Frames, harms: &Sender<Tampering>) -> io::Result<()> {
-        let any = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-        let listed = fs::read_to_string("/proc/thread-self/net/dev")?;
-        let names = listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
-        let mut present = HashSet::new();
-        for name in names.take(INTERFACES_MAX) {
-            // An interface may go between the two.
-            let Ok(index) = netdevice::name_to_index(&any, name) else { continue };
-            present.insert(index);
-            let interface = Interface { namespace: self.namespace, index };
-            if let Some(mut harm) = self.harm(index)? {
-                if harm.harm == Harm::Detached {
-                    self.links.remove(&index).into_iter().for_each(remove);
-                    self.links.insert(index, frames.attach(interface, self.look)?);
-                    harm.is_mended = true;
-                }
-                harms.send(harm).ok();
-            } else if let Entry::Vacant(place) = self.links.entry(index) {
-                place.insert(frames.attach(interface, self.look)?);
-            }
+        let present = interfaces::present()?;
+        let mut covered = Ok(());
+        for index in &present {
+            // One that takes no program keeps no other from having one.
+            covered = covered.and(self.cover_one(*index, frames, harms));
         }
         let gone = self.links.extract_if(|index, _| !present.contains(index));
         gone.for_each(|(_, link)| remove(link));
-        self.is_settled = true;
+        self.is_settled = covered.is_ok();
+        covered
+    }
+
+    fn cover_one(
+        &mut self,
+        index: u32,
+        frames: &Frames,
+        harms: &Sender<Tampering>,
+    ) -> io::Result<()> {
+        let interface = Interface { namespace: self.namespace, index };
+        if let Some(mut harm) = self.harm(index)? {
+            if harm.harm != Harm::Detached {
+                harms.send(harm).ok();
+                return Ok(());
+            }
+            self.links.remove(&index).into_iter().for_each(remove);
+            let attached = frames.attach(interface, self.look);
+            harm.is_mended = attached.is_ok();
+            // An interface that went away took it along.
+            let is_gone = attached
+                .as_ref()
+                .is_err_and(|error| Errno::from_io_error(error) == Some(Errno::NODEV));
+            if !is_gone {
+                harms.send(harm).ok();
+            }
+            self.links.insert(index, attached?);
+        } else if let Entry::Vacant(place) = self.links.entry(index) {
+            place.insert(frames.attach(interface, self.look)?);
+        }
         Ok(())
     }
 

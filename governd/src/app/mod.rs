@@ -30,6 +30,7 @@ mod influence;
 mod inventory;
 mod itself;
 pub mod journal;
+pub mod leftovers;
 mod lifecycle;
 mod limits;
 pub mod metrics;
@@ -375,8 +376,11 @@ fn policy_key(path: &Path) -> Result<Verifier, StartError> {
     Verifier::parse(text.trim_end()).map_err(|_| StartError::PolicyKey(path.to_path_buf()))
 }
 
-/// Where the program does not load, packet sockets are found and not stopped.
+/// Where nothing holds the programs or one does not load, packet sockets are found and not stopped.
 fn guard_frames(kernel: &mut Kernel, proc: ProcFs) -> Option<FrameGuard> {
+    if kernel.lacks().contains(&Lack::Interfaces) {
+        return None;
+    }
     let frames = kernel.load_frames().map_err(|error| error.to_string());
     let frames = frames
         .and_then(|frames| FrameGuard::spawn(frames, proc).map_err(|error| error.to_string()));

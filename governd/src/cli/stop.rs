@@ -13,6 +13,7 @@ use super::{
     status,
 };
 use crate::{
+    app::leftovers,
     control::client::{self, ClientError},
     kernel::{KernelError, Pins},
 };
@@ -69,6 +70,13 @@ pub(super) fn detach(
 ) -> Result<bool, Failure> {
     let was_running = end(socket, true)?;
     let removed = Pins::remove_all(&pins.pins, cgroup).map_err(failure)?;
+    let stay = leftovers::clear();
+    if stay > 0 {
+        Printer::new(false).note(format_args!(
+            "{stay} filters at network interfaces let everything pass and could not be removed; \
+             hint: `tc filter show dev NAME egress` shows them with governd's name"
+        ));
+    }
     Ok(was_running || removed > 0)
 }
 

@@ -53,7 +53,7 @@ const PROGRAMS: [(&str, Target); 15] = [
 const SENDING: [&str; 3] = [program::TCP_SEND, program::ANY_SEND, program::PATH_SEND];
 
 /// Programs that belong to interfaces.
-const AT_INTERFACES: [&str; 2] = [program::FRAME, program::WIRE];
+pub(super) const AT_INTERFACES: [&str; 2] = [program::FRAME, program::WIRE];
 
 const fn cgroup(hook: bpf_attach_type) -> Target {
     Target::Cgroup(hook as u32)

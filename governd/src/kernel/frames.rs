@@ -3,18 +3,28 @@
 //!
 //! They belong to an interface and not to a cgroup, so they are attached by whoever knows where
 //! governed processes are. Their links outlive the daemon where the others do, and the next daemon
-//! goes on with them. Where the kernel has no such place (tcx, Linux 6.6), packet sockets and
-//! tunnels are found and not stopped.
+//! goes on with them. Where the kernel has no links there (tcx, since Linux 6.6), filters of
+//! traffic control take their place.
 
 use std::{
     fs, io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::PathBuf,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Path, PathBuf},
 };
 
 use governd_common::names::program;
+use ring::digest::{SHA256, digest};
 
-use super::{Harm, Kernel, KernelError, Tampering, link::Link};
+use super::{
+    Harm, Kernel, KernelError, Lack, Tampering,
+    filter::{self, Gate},
+    link::Link,
+    sys,
+    tc::Spot,
+};
 
 /// `BPF_TCX_EGRESS` (include/uapi/linux/bpf.h).
 const TCX_EGRESS: u32 = 47;
@@ -29,16 +39,27 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// The name of its link's pin.
-    fn name(self, look: Look) -> String {
-        format!("{}-{}-{}", look.program(), self.namespace, self.index)
+    /// The name of the pin of what holds a program there; a filter's ends in its handle.
+    fn name(self, look: Look, way: Way) -> String {
+        let Self { namespace, index } = self;
+        let name = format!("{}-{namespace}-{index}", look.program());
+        match way {
+            Way::Links => name,
+            Way::Filters { handle } => format!("{name}-{handle}"),
+        }
     }
 
-    fn of_name(name: &str) -> Option<(Self, Look)> {
-        let (program, rest) = name.split_once('-')?;
-        let (namespace, index) = rest.split_once('-')?;
+    fn of_name(name: &str) -> Option<(Self, Look, Way)> {
+        let mut parts = name.split('-');
+        let program = parts.next()?;
         let look = LOOKS.into_iter().find(|look| look.program() == program)?;
-        Some((Self { namespace: namespace.parse().ok()?, index: index.parse().ok()? }, look))
+        let namespace = parts.next()?.parse().ok()?;
+        let index = parts.next()?.parse().ok()?;
+        let way = match parts.next() {
+            None => Way::Links,
+            Some(handle) => Way::Filters { handle: handle.parse().ok()? },
+        };
+        Some((Self { namespace, index }, look, way))
     }
 }
 
@@ -62,12 +83,22 @@ impl Look {
     }
 }
 
+/// How programs are attached to interfaces.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Way {
+    /// By links.
+    Links,
+    /// By filters, of which those of a cgroup and a layout of its maps have a handle of their own.
+    Filters { handle: u32 },
+}
+
 /// The loaded programs.
 #[derive(Debug)]
 pub struct Frames {
     frames: OwnedFd,
     packets: OwnedFd,
-    /// Where links are pinned, if they are.
+    way: Way,
+    /// Where what holds them is pinned, if it is.
     pins: Option<PathBuf>,
 }
 
@@ -75,9 +106,66 @@ pub struct Frames {
 /// [`FrameLink::detach`].
 #[derive(Debug)]
 pub struct FrameLink {
-    link: Link,
+    hold: Hold,
     look: Look,
     pin: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+enum Hold {
+    Link(Link),
+    Gate(Gate),
+}
+
+impl Hold {
+    fn attach(way: Way, program: BorrowedFd<'_>, index: u32, look: Look) -> io::Result<Self> {
+        match way {
+            Way::Links => Link::to_interface(program, index, TCX_EGRESS).map(Self::Link),
+            Way::Filters { handle } => {
+                Gate::attach(program, Spot { index, handle }, look.program()).map(Self::Gate)
+            }
+        }
+    }
+
+    /// What is pinned there, with another program.
+    fn take(
+        way: Way,
+        path: &Path,
+        program: BorrowedFd<'_>,
+        index: u32,
+        look: Look,
+    ) -> io::Result<Self> {
+        match way {
+            Way::Links => {
+                let link = Link::pinned(path)?;
+                link.update(program).map(|()| Self::Link(link))
+            }
+            Way::Filters { handle } => {
+                Gate::take(path, program, Spot { index, handle }, look.program()).map(Self::Gate)
+            }
+        }
+    }
+
+    fn pin(&self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Link(link) => link.pin(path),
+            Self::Gate(gate) => gate.pin(path),
+        }
+    }
+}
+
+/// Has filters let everything pass whose pins are in a directory.
+pub(super) fn open_up(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if let Some((_, _, Way::Filters { .. })) = name.to_str().and_then(Interface::of_name)
+            && let Err(error) =
+                sys::pinned(&entry.path()).and_then(|array| filter::open_up(array.as_fd()))
+        {
+            // The kernel does it when the pin is gone.
+            tracing::debug!(%error, "a filter at an interface is held some time longer");
+        }
+    }
 }
 
 impl Frames {
@@ -88,18 +176,30 @@ impl Frames {
         }
     }
 
+    /// What the kernel says of the filters that hold the programs, if filters do: of `struct tcmsg`
+    /// what is behind the interface.
+    pub fn mark(&self) -> Option<[u8; 12]> {
+        match self.way {
+            Way::Links => None,
+            Way::Filters { handle } => Some(Spot { index: 0, handle }.mark()),
+        }
+    }
+
     /// Attaches one to what an interface sends, behind other programs there. The calling thread is
     /// in the interface's network namespace.
     ///
     /// # Errors
-    /// There is no such interface, the kernel has no tcx, or the link cannot be pinned.
+    /// There is no such interface, the kernel has no place for programs there, or what holds it
+    /// cannot be pinned.
     pub fn attach(&self, interface: Interface, look: Look) -> io::Result<FrameLink> {
-        let link = Link::to_interface(self.program(look), interface.index, TCX_EGRESS)?;
-        let pin = self.pins.as_ref().map(|directory| directory.join(interface.name(look)));
-        if let Some(path) = &pin {
-            link.pin(path)?;
+        let hold = Hold::attach(self.way, self.program(look), interface.index, look)?;
+        let pin =
+            self.pins.as_ref().map(|directory| directory.join(interface.name(look, self.way)));
+        let link = FrameLink { hold, look, pin };
+        match link.pin.as_ref().map(|path| link.hold.pin(path)) {
+            Some(Err(error)) => link.detach().and(Err(error)),
+            _ => Ok(link),
         }
-        Ok(FrameLink { link, look, pin })
     }
 
     /// Goes on with what an earlier daemon left, and removes what is of interfaces that are gone.
@@ -113,10 +213,10 @@ impl Frames {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str());
             let named = name.and_then(Interface::of_name);
-            let updated = named.and_then(|(interface, look)| {
-                let link = Link::pinned(&path).ok()?;
-                link.update(self.program(look)).ok()?;
-                Some((interface, FrameLink { link, look, pin: Some(path.clone()) }))
+            let updated = named.and_then(|(interface, look, way)| {
+                let (program, index) = (self.program(look), interface.index);
+                let hold = Hold::take(way, &path, program, index, look).ok()?;
+                Some((interface, FrameLink { hold, look, pin: Some(path.clone()) }))
             });
             match updated {
                 Some(updated) => taken.push(updated),
@@ -135,23 +235,31 @@ impl FrameLink {
 
     /// Whether it is where it was attached, and pinned as it was; false where that cannot be told.
     pub fn is_intact(&self) -> bool {
-        self.link.is_at_interface().unwrap_or(false)
-            && self.pin.as_ref().is_none_or(|path| path.exists())
+        let is_attached = match &self.hold {
+            Hold::Link(link) => link.is_at_interface(),
+            Hold::Gate(gate) => gate.is_attached(),
+        };
+        is_attached.unwrap_or(false) && self.pin.as_ref().is_none_or(|path| path.exists())
     }
 
     /// What somebody did to it, if it is not as it was. A missing pin is put back, or done without
-    /// from now on; what was detached is to be attached again.
+    /// from now on; what was detached is to be attached again. The calling thread is in the
+    /// interface's network namespace.
     ///
     /// # Errors
     /// Its state cannot be read.
     pub fn tampering(&mut self) -> io::Result<Option<Tampering>> {
         let program = self.look.program();
         let found = |harm, is_mended| Tampering { program, harm, is_mended };
-        if !self.link.is_at_interface()? {
+        let is_attached = match &mut self.hold {
+            Hold::Link(link) => link.is_at_interface()?,
+            Hold::Gate(gate) => gate.is_attached_here()?,
+        };
+        if !is_attached {
             return Ok(Some(found(Harm::Detached, false)));
         }
         let Some(path) = self.pin.as_ref().filter(|path| !path.exists()) else { return Ok(None) };
-        let is_mended = self.link.pin(path).is_ok();
+        let is_mended = self.hold.pin(path).is_ok();
         if !is_mended {
             self.pin = None;
         }
@@ -169,6 +277,12 @@ impl FrameLink {
     /// # Errors
     /// The pin cannot be removed.
     pub fn detach(self) -> io::Result<()> {
+        if let Hold::Gate(gate) = &self.hold
+            && let Err(error) = gate.clear()
+        {
+            // It lets everything pass as soon as its pin is gone.
+            tracing::debug!(%error, "a filter at an interface stays");
+        }
         match self.pin.as_ref().map(fs::remove_file) {
             Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -180,12 +294,29 @@ impl Kernel {
     /// Loads the programs.
     ///
     /// # Errors
-    /// The kernel refuses one.
+    /// The kernel refuses one, or the governed cgroup cannot be looked at.
     pub fn load_frames(&mut self) -> Result<Frames, KernelError> {
+        let has_links = !self.lacks.contains(&Lack::InterfaceLinks);
+        let way = if has_links { Way::Links } else { self.by_filters()? };
+        self.load_frames_for(way)
+    }
+
+    /// The way of kernels without links there. What another layout has there stays beside it until
+    /// the policy is in force.
+    pub(super) fn by_filters(&self) -> Result<Way, KernelError> {
+        let cgroup = self.directory.metadata().map_err(KernelError::Link)?.ino();
+        let layout = self.pinned.as_ref().and_then(|pinned| pinned.place.path.file_name());
+        let name = digest(&SHA256, format!("{cgroup} {layout:?}").as_bytes());
+        let handle = name.as_ref().iter().take(4).fold(0, |all, byte| all << 8 | u32::from(*byte));
+        // No filter has the handle 0.
+        Ok(Way::Filters { handle: handle.max(1) })
+    }
+
+    pub(super) fn load_frames_for(&mut self, way: Way) -> Result<Frames, KernelError> {
         let frames = self.load_at_interfaces(program::FRAME)?;
         let packets = self.load_at_interfaces(program::WIRE)?;
         let pins = self.pinned.as_ref().map(|pinned| pinned.place.frames.clone());
-        Ok(Frames { frames, packets, pins })
+        Ok(Frames { frames, packets, way, pins })
     }
 
     fn load_at_interfaces(&mut self, name: &'static str) -> Result<OwnedFd, KernelError> {

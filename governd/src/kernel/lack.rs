@@ -14,7 +14,7 @@ use governd_common::{
     verdict::{Mode, Verdict},
 };
 
-use super::KernelError;
+use super::{KernelError, attach};
 use crate::policy::image::TableImage;
 
 /// Something that the kernel lacks.
@@ -36,13 +36,15 @@ pub enum Lack {
     /// A way from a path of a multipath connection to that one, since Linux 5.19; kernels without
     /// multipath TCP have none, and need none.
     Paths,
-    /// Programs at what an interface sends that links hold (tcx), since Linux 6.6.
+    /// Links that hold programs at what an interface sends (tcx), since Linux 6.6.
+    InterfaceLinks,
+    /// Anything that holds them: neither those links nor filters of traffic control.
     Interfaces,
 }
 
 impl Lack {
     /// Everything that some kernel lacks.
-    pub const EVERY: [Self; 8] = [
+    pub const EVERY: [Self; 9] = [
         Self::Loops,
         Self::RefusalErrno,
         Self::Allocator,
@@ -50,11 +52,12 @@ impl Lack {
         Self::MemoryLocks,
         Self::Sends,
         Self::Paths,
+        Self::InterfaceLinks,
         Self::Interfaces,
     ];
 
-    /// What a kernel lacks.
-    pub(crate) fn all(layout: &KernelLayout) -> Vec<Self> {
+    /// What a kernel lacks; `has_filters` says whether it has filters of traffic control.
+    pub(crate) fn all(layout: &KernelLayout, has_filters: bool) -> Vec<Self> {
         let is_lacking = |lack: &Self| match lack {
             Self::Loops => layout.has_loops == 0,
             Self::RefusalErrno => layout.has_set_retval == 0,
@@ -63,7 +66,8 @@ impl Lack {
             Self::MemoryLocks => layout.mm_owner == 0,
             Self::Sends => layout.has_sends == 0,
             Self::Paths => layout.path_connection == 0,
-            Self::Interfaces => layout.has_interfaces == 0,
+            Self::InterfaceLinks => layout.has_interfaces == 0,
+            Self::Interfaces => layout.has_interfaces == 0 && !has_filters,
         };
         Self::EVERY.into_iter().filter(is_lacking).collect()
     }
@@ -78,6 +82,7 @@ impl Lack {
             Self::MemoryLocks => "foreign-memory",
             Self::Sends => "foreign-sockets",
             Self::Paths => "foreign-paths",
+            Self::InterfaceLinks => "interface-links",
             Self::Interfaces => "interfaces",
         }
     }
@@ -108,6 +113,10 @@ impl Lack {
                 "what an agent gives to a multipath connection that another process gave it is not \
                  seen as the agent's on paths that are opened later"
             }
+            Self::InterfaceLinks => {
+                "only filters of traffic control can hold programs at interfaces: an agent with \
+                 CAP_NET_ADMIN can take them off, which is found and mended within seconds"
+            }
             Self::Interfaces => {
                 "no program sees frames of packet sockets, nor where packets go in the end: an \
                  agent with CAP_NET_RAW or CAP_NET_ADMIN is found and not stopped"
@@ -125,7 +134,8 @@ impl Lack {
             Self::MemoryLocks => "who writes another process's memory makes it the agent's",
             Self::Sends => "what an agent queues in another's socket makes that the agent's",
             Self::Paths => "what an agent sends over several paths is the agent's on each",
-            Self::Interfaces => "drop frames of agents' packet sockets",
+            Self::InterfaceLinks => "links hold programs at interfaces",
+            Self::Interfaces => "programs there drop frames of agents' packet sockets",
         }
     }
 
@@ -156,9 +166,14 @@ impl Lack {
                  later, or let agents reach no local socket by which descriptors are passed \
                  (`egress.unix`)"
             }
+            Self::InterfaceLinks => {
+                "use Linux 6.6 or later, or run agents without CAP_NET_ADMIN, also in user \
+                 namespaces of their own"
+            }
             Self::Interfaces => {
-                "use Linux 6.6 or later, or run agents without CAP_NET_RAW and CAP_NET_ADMIN, also \
-                 in user namespaces of their own"
+                "give the kernel its modules sch_ingress and cls_bpf, or use Linux 6.6 or later, \
+                 or run agents without CAP_NET_RAW and CAP_NET_ADMIN, also in user namespaces of \
+                 their own"
             }
         }
     }
@@ -178,7 +193,8 @@ impl Lack {
             Self::MemoryLocks => &[program::MEMORY_LOCK],
             Self::Sends => &[program::TCP_SEND, program::ANY_SEND],
             Self::Paths => &[program::PATH_SEND],
-            Self::RefusalErrno | Self::Allocator | Self::Interfaces => &[],
+            Self::Interfaces => &attach::AT_INTERFACES,
+            Self::RefusalErrno | Self::Allocator | Self::InterfaceLinks => &[],
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod cgroup;
 mod collection;
 mod controls;
 mod error;
+mod filter;
 mod frames;
 mod guard;
 mod handover;
@@ -41,6 +42,7 @@ mod slotted;
 mod status;
 mod sys;
 mod tables;
+mod tc;
 mod unix;
 mod watched;
 
@@ -48,6 +50,7 @@ mod watched;
 mod tests;
 
 pub use error::KernelError;
+pub use filter::clear_unheld;
 pub use frames::{FrameLink, Frames, Interface, Look};
 pub use guard::{Harm, Tampering};
 pub use lack::Lack;

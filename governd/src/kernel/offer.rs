@@ -7,12 +7,14 @@ use std::{
 
 use governd_common::layout::KernelLayout;
 
-use super::{KernelError, btf::Btf, lack::Lack, layout, lsm, program::Kind, sending, unix};
+use super::{KernelError, btf::Btf, filter, lack::Lack, layout, lsm, program::Kind, sending, unix};
 
 /// What its type information says, and which security modules it has.
 #[derive(Clone, Debug)]
 pub struct Offer {
     pub(super) layout: KernelLayout,
+    /// Filters of traffic control, where it has no links at interfaces.
+    pub(super) has_filters: bool,
     /// Kinds of the programs of which the object does not say them.
     pub(super) kinds: HashMap<&'static str, Kind>,
 }
@@ -45,12 +47,14 @@ impl Offer {
     pub fn of_kernel() -> Result<Self, KernelError> {
         let btf = Btf::of_kernel()?;
         let kinds = unix::kinds().chain(sending::kinds(&btf)).chain(lsm::kinds(&btf));
-        Ok(Self { layout: layout::of(&btf)?, kinds: kinds.collect() })
+        let layout = layout::of(&btf)?;
+        let has_filters = layout.has_interfaces == 0 && filter::are_there();
+        Ok(Self { layout, has_filters, kinds: kinds.collect() })
     }
 
     /// What it lacks.
     pub fn lacks(&self) -> Vec<Lack> {
-        Lack::all(&self.layout)
+        Lack::all(&self.layout, self.has_filters)
     }
 
     /// A program's kind, where the object does not say it.

@@ -28,7 +28,7 @@ use rustix::{
     mount::{MountFlags, mount},
 };
 
-use super::{KernelError, handover::Handover, shape::Shape, sys};
+use super::{KernelError, frames, handover::Handover, shape::Shape, sys};
 use crate::policy::ids::Ids;
 
 /// Where BPF file systems are mounted.
@@ -37,7 +37,7 @@ const MOUNT_POINT: &str = "/sys/fs/bpf";
 const BPF_MAGIC: u64 = 0xcafe_4a11;
 const MAPS: &str = "maps";
 const LINKS: &str = "links";
-/// Links to network interfaces, which come and go.
+/// What holds programs at network interfaces, which come and go.
 const FRAMES: &str = "frames";
 /// State versions that are newer than this one's and that it takes over from: a way back.
 const NEWER_MAX: u32 = 1;
@@ -288,6 +288,7 @@ fn is_filled(directory: &Path) -> bool {
 
 /// Links first, and what programs call last: nothing that is still attached misses its tables.
 fn remove_layout(path: &Path) -> Result<(), KernelError> {
+    frames::open_up(&path.join(FRAMES));
     for directory in [path.join(LINKS), path.join(FRAMES), path.to_owned()] {
         match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -16,11 +16,16 @@ use aya_obj::generated::{bpf_link_info, bpf_prog_info};
 #[derive(Clone, Copy, Debug)]
 #[repr(i64)]
 pub(super) enum Command {
+    MapCreate = 0,
+    MapLookupElem = 1,
     MapUpdateElem = 2,
+    MapDeleteElem = 3,
     ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,
+    ProgGetFdById = 13,
+    MapGetFdById = 14,
     ObjInfoByFd = 15,
     RawTracepointOpen = 17,
     BtfLoad = 18,
@@ -169,6 +174,29 @@ pub(super) fn put<K: aya::Pod, V: aya::Pod>(
 }
 
 fn put_at<K: aya::Pod>(map: BorrowedFd<'_>, key: &K, value: u64) -> io::Result<()> {
+    element(Command::MapUpdateElem, map, key, value)
+}
+
+/// Reads an entry. Key and value are as large as the map's.
+pub(super) fn look_up<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &mut V,
+) -> io::Result<()> {
+    element(Command::MapLookupElem, map, key, std::ptr::from_mut(value) as u64)
+}
+
+/// Takes an entry out. The key is as large as the map's.
+pub(super) fn remove<K: aya::Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    element(Command::MapDeleteElem, map, key, 0)
+}
+
+fn element<K: aya::Pod>(
+    command: Command,
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: u64,
+) -> io::Result<()> {
     /// The members of `union bpf_attr` for elements.
     #[repr(C)]
     struct Element {
@@ -180,7 +208,7 @@ fn put_at<K: aya::Pod>(map: BorrowedFd<'_>, key: &K, value: u64) -> io::Result<(
     }
     let (map_fd, key) = (map.as_raw_fd().cast_unsigned(), std::ptr::from_ref(key) as u64);
     let attributes = Element { map_fd, reserved: 0, key, value, flags: 0 };
-    bpf(Command::MapUpdateElem, &attributes).map(|_| ())
+    bpf(command, &attributes).map(|_| ())
 }
 
 /// Lets nobody but programs write a map any more.
@@ -238,6 +266,21 @@ pub(super) fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info>
     // SAFETY: numbers and bytes, of which each may be zero.
     let mut info = unsafe { std::mem::zeroed() };
     read_info(program, &mut info).map(|()| info)
+}
+
+/// The number of the first map that a program uses, if it uses any.
+pub(super) fn first_map_of(program: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let mut map = 0_u32;
+    // SAFETY: as above. The kernel writes no more numbers than it is told that there is room for.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    (info.nr_map_ids, info.map_ids) = (1, std::ptr::from_mut(&mut map) as u64);
+    read_info(program, &mut info)?;
+    Ok((info.nr_map_ids > 0).then_some(map))
+}
+
+/// Opens what has a number among programs or maps, by the command for those.
+pub(super) fn by_id(command: Command, id: u32) -> io::Result<OwnedFd> {
+    bpf_fd(command, &id)
 }
 
 /// What the kernel says of a link.

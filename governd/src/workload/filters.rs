@@ -20,6 +20,8 @@ const NFTA_GEN_PROC_PID: u16 = 2;
 /// `struct nfgenmsg`.
 const NETFILTER_HEADER_BYTES: usize = 4;
 const RTM_NEWTFILTER: u16 = 44;
+/// The filter's place in `struct tcmsg`: from its handle on.
+const PLACE: std::ops::Range<usize> = 8..20;
 /// Messages that are read at most at once; the rest is read the next time.
 const MESSAGES_MAX: usize = 1_024;
 const MESSAGE_BYTES_MAX: usize = 8_192;
@@ -29,7 +31,7 @@ const MESSAGE_BYTES_MAX: usize = 8_192;
 pub struct Changes {
     /// Threads that changed rules of nftables.
     pub nftables: BTreeSet<u32>,
-    /// Whether filters of traffic control were added, by whomever.
+    /// Whether filters of traffic control were added, by whomever but governd.
     pub traffic_control: bool,
 }
 
@@ -39,6 +41,9 @@ pub struct Filters {
     /// `None` where the kernel has no netfilter.
     nftables: Option<OwnedFd>,
     traffic_control: OwnedFd,
+    /// Where governd's own filter is, if it has one: somebody else who puts one there puts it in
+    /// the place of that, which is found otherwise.
+    own: Option<[u8; 12]>,
 }
 
 impl Filters {
@@ -46,10 +51,10 @@ impl Filters {
     ///
     /// # Errors
     /// The kernel gives no socket.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(own: Option<[u8; 12]>) -> io::Result<Self> {
         let nftables = listen(SocketType::RAW, Some(netlink::NETFILTER), GROUP_NFTABLES);
         let traffic_control = listen(SocketType::RAW, None, GROUP_TC)?;
-        Ok(Self { nftables: nftables.ok(), traffic_control })
+        Ok(Self { nftables: nftables.ok(), traffic_control, own })
     }
 
     /// What was changed since; never waits.
@@ -61,8 +66,8 @@ impl Filters {
                 changes.nftables.extend(changer(kind, payload));
             });
         }
-        each(&self.traffic_control, &mut buffer, |kind, _| {
-            changes.traffic_control |= kind == RTM_NEWTFILTER;
+        each(&self.traffic_control, &mut buffer, |kind, payload| {
+            changes.traffic_control |= is_added(kind, payload, self.own.as_ref());
         });
         changes
     }
@@ -82,6 +87,12 @@ fn each(socket: &OwnedFd, buffer: &mut [u8], mut take: impl FnMut(u16, &[u8])) {
             take(header.kind, payload);
         }
     }
+}
+
+/// Whether a message tells of a filter that is not governd's own.
+fn is_added(kind: u16, payload: &[u8], own: Option<&[u8; 12]>) -> bool {
+    let is_own = own.is_some_and(|own| payload.get(PLACE) == Some(own.as_slice()));
+    kind == RTM_NEWTFILTER && !is_own
 }
 
 /// The thread that changed the rules, if a message tells of that.
@@ -110,7 +121,20 @@ mod tests {
     }
 
     #[test]
+    fn governds_own_filter_is_no_news_and_one_beside_it_is() {
+        let own = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        let message = |place: [u8; 12]| [&[0; 8][..], &place, b"more"].concat();
+        let mut beside = own;
+        beside[0] = 9;
+        assert!(!is_added(RTM_NEWTFILTER, &message(own), Some(&own)));
+        assert!(is_added(RTM_NEWTFILTER, &message(beside), Some(&own)));
+        assert!(is_added(RTM_NEWTFILTER, &message(own), None));
+        assert!(is_added(RTM_NEWTFILTER, &[1, 2], Some(&own)));
+        assert!(!is_added(RTM_NEWTFILTER + 1, &message(beside), Some(&own)));
+    }
+
+    #[test]
     fn nothing_is_news_where_nothing_changes() {
-        assert_eq!(Filters::open().unwrap().news(), Changes::default());
+        assert_eq!(Filters::open(None).unwrap().news(), Changes::default());
     }
 }

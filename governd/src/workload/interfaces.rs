@@ -3,9 +3,9 @@
 //! The kernel tells of each as it is made, so that one which is gone a moment later is known as
 //! well. Not for: what an interface is attached to or carries.
 
-use std::{collections::HashSet, io, os::fd::OwnedFd};
+use std::{collections::HashSet, fs, io, os::fd::OwnedFd};
 
-use rustix::net::{RecvFlags, SendFlags, SocketType, recv, send};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, netdevice, recv, send, socket};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
@@ -188,6 +188,19 @@ impl Listener {
     }
 }
 
+/// The indices of those in the thread's present namespace, at most `INTERFACES_MAX`.
+///
+/// # Errors
+/// They cannot be listed.
+pub fn present() -> io::Result<HashSet<u32>> {
+    let any = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let listed = fs::read_to_string("/proc/thread-self/net/dev")?;
+    let names = listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
+    // An interface may go between the two.
+    let indices = names.filter_map(|name| netdevice::name_to_index(&any, name).ok());
+    Ok(indices.take(INTERFACES_MAX).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,5 +254,11 @@ mod tests {
             let row = row(name, kind);
             assert_eq!((row.is_tunnel(), row.is_made()), (is_tunnel, is_made), "{row:?}");
         }
+    }
+
+    #[test]
+    fn the_loopback_is_present() {
+        let index = fs::read_to_string("/sys/class/net/lo/ifindex").unwrap();
+        assert!(present().unwrap().contains(&index.trim().parse().unwrap()));
     }
 }

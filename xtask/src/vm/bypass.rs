@@ -1,5 +1,6 @@
-//! `cargo xtask vm --bypass`: techniques of the bypass table on Debian's kernels, and shadow agents
-//! that are older and younger than the daemon.
+//! `cargo xtask vm --bypass`: techniques of the bypass table on Debian's kernels, shadow agents
+//! that are older and younger than the daemon, and what holds programs at interfaces of older
+//! kernels.
 //!
 //! The machine boots a Debian that has what the lab needs: its programs, the modules of its
 //! network, and the attempts where the table's own program looks for them. What that expects of
@@ -31,8 +32,9 @@ const CONTENTS: &str = "bpftool,busybox,curl,dnsmasq-base,gcc,iproute2,kmod,libc
 const MEMORY: &str = "3072M";
 /// As the core's, but that modules are loaded.
 const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=4 panic=-1 no_timer_check -- vm-init";
-/// Where the machine has the script that looks for shadow agents.
+/// Where the machine has the scripts: what looks for shadow agents, and what looks after filters.
 const SCRIPT: &str = "opt/discovery.sh";
+const FILTERS: &str = "opt/filters.sh";
 /// What the lab waits for takes an emulator longer.
 const SLOWNESS: &str = "GOVERND_TEST_SLOWNESS=20";
 
@@ -180,9 +182,11 @@ fn archive(folder: &Path, image: &Image, program: &Path, only: &str) -> Result<V
     let steps = [
         Step::new("modules", &["depmod", "--all"]),
         Step::new(DISCOVERY, &["sh", &format!("/{SCRIPT}"), daemon]),
+        Step::new("filters", &["sh", &format!("/{FILTERS}"), daemon]),
         Step::new(TECHNIQUES, &["env", SLOWNESS, &only, program, "--nocapture"]),
     ];
     archive.file(SCRIPT, 0o755, include_bytes!("discovery.sh"))?;
+    archive.file(FILTERS, 0o755, include_bytes!("filters.sh"))?;
     archive.file(step::LIST, 0o644, step::write(&steps).as_bytes())?;
     archive.finish()
 }

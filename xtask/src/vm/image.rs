@@ -12,8 +12,8 @@ use crate::{place, run, say, setup::apt::PrivateApt};
 
 /// The package that depends on a suite's current kernel.
 const META_PACKAGE: &str = "linux-image-amd64";
-/// What must be built in, as the initramfs holds no modules. A kernel without one of these cannot
-/// run governd either.
+/// What must be built in, as the initramfs has no modules but [`INSERTED`]. Kernels without one of
+/// these cannot run governd either.
 const BUILT_IN: &[&str] = &[
     "CONFIG_BPF_JIT",
     "CONFIG_BPF_SYSCALL",
@@ -47,6 +47,10 @@ const MODULES: &[&str] = &[
     "modules.order",
 ];
 
+/// What hosts load by themselves when governd asks for it, on kernels that need it: later ones have
+/// these compressed.
+const INSERTED: [&str; 2] = ["kernel/net/sched/sch_ingress.ko", "kernel/net/sched/cls_bpf.ko"];
+
 /// A kernel that can be booted.
 pub(super) struct Image {
     /// The compressed kernel.
@@ -57,6 +61,20 @@ pub(super) struct Image {
     pub(super) modules: PathBuf,
     /// Version of the package.
     pub(super) version: String,
+}
+
+impl Image {
+    /// The modules that PID 1 inserts, as far as the kernel has them.
+    pub(super) fn inserted(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for tree in fs::read_dir(&self.modules)? {
+            let tree = tree?.path();
+            found.extend(
+                INSERTED.map(|module| tree.join(module)).into_iter().filter(|it| it.exists()),
+            );
+        }
+        Ok(found)
+    }
 }
 
 /// The kernel of a release: what was fetched before, unless `is_fresh` asks for the suite's current

@@ -15,10 +15,13 @@ use anyhow::{Context, Result, bail};
 use rustix::{
     mount::{MountFlags, mount},
     process::{WaitOptions, getpid, wait},
-    system::{RebootCommand, reboot, sethostname, uname},
+    system::{RebootCommand, finit_module, reboot, sethostname, uname},
 };
 
-use super::step::{self, Message, Step};
+use super::{
+    initramfs::INSERTED,
+    step::{self, Message, Step},
+};
 use crate::{run, say};
 
 /// The line to the host: the second serial line, after the console.
@@ -74,6 +77,15 @@ fn prepare() -> Result<()> {
     }
     sethostname(HOST_NAME.as_bytes()).context("cannot set the host's name")?;
     run::read(Command::new("ip").env("PATH", PATH).args(["link", "set", "lo", "up"]))?;
+    insert_modules()
+}
+
+fn insert_modules() -> Result<()> {
+    for module in fs::read_dir(Path::new("/").join(INSERTED)).context("no folder of modules")? {
+        let path = module?.path();
+        let inserted = finit_module(File::open(&path)?, c"", 0);
+        inserted.with_context(|| format!("cannot insert {}", path.display()))?;
+    }
     Ok(())
 }
 

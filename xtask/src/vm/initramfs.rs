@@ -23,6 +23,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("setsid", "util-linux"),
     ("sh", "dash"),
     ("sleep", "coreutils"),
+    ("tc", "iproute2"),
     ("true", "coreutils"),
     ("unshare", "util-linux"),
 ];
@@ -34,6 +35,9 @@ for module in list(sys.modules.values()):
     if getattr(module, '__file__', None): print(module.__file__)";
 /// Users that tests look up.
 const USERS: &str = "root:x:0:0:root:/run:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
+
+/// Where the machine has the modules that PID 1 inserts.
+pub(super) const INSERTED: &str = "modules";
 
 /// A program of ours, and where the machine has it.
 pub(super) struct Program {
@@ -79,6 +83,18 @@ pub(super) fn build(programs: &[Program], steps: &[Step]) -> Result<Vec<u8>> {
         let guest = file.strip_prefix("/").context("a program's path is relative")?;
         let guest = guest.to_str().context("a program's path is not text")?;
         archive.file(guest, 0o755, &read(&file)?)?;
+    }
+    archive.finish()
+}
+
+/// Builds what goes behind that archive for a kernel: the modules that PID 1 inserts.
+pub(super) fn modules(files: &[PathBuf]) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    archive.folder(INSERTED)?;
+    for file in files {
+        let name =
+            file.file_name().and_then(|name| name.to_str()).context("a module has no name")?;
+        archive.file(&format!("{INSERTED}/{name}"), 0o644, &read(file)?)?;
     }
     archive.finish()
 }

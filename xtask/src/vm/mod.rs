@@ -29,6 +29,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use self::{
+    image::Image,
     initramfs::Program,
     outcome::{DOCTOR, Outcome, TESTS},
     page::Table,
@@ -90,6 +91,7 @@ const FEW: &[&str] = &[
     "kernel::tests::dns_tcp::answers_over_tcp_teach_however_they_are_cut",
     "kernel::tests::egress::allowed_connections_and_servers_of_an_agent_work",
     "kernel::tests::egress::ip_options_of_a_governed_process_do_not_go_out",
+    "kernel::tests::filter::",
     "kernel::tests::frames::",
     "kernel::tests::lack::tables_that_tracepoint_programs_read",
     "kernel::tests::lack::what_the_doctor_calls_degraded_here",
@@ -226,10 +228,14 @@ fn try_on(
         Ok(image) => image,
         Err(error) => return ("none".to_owned(), fault(error)),
     };
+    let initramfs = match with_modules(initramfs, &image) {
+        Ok(initramfs) => initramfs,
+        Err(error) => return (image.version, fault(error)),
+    };
     say::note(format_args!("booting Linux {} ({})", release.name, image.version));
     let boot = machine::Boot {
         kernel: &image.vmlinuz,
-        initramfs,
+        initramfs: &initramfs,
         logs: &image.folder,
         cpu: release.cpu,
         memory: MEMORY,
@@ -239,6 +245,14 @@ fn try_on(
     let outcome = machine::boot(&boot, limit);
     let outcome = outcome.map(|run| Outcome::of(&run, limit));
     (image.version, outcome.unwrap_or_else(fault))
+}
+
+/// The archive with a kernel's own modules behind it.
+fn with_modules(initramfs: &Path, image: &Image) -> Result<PathBuf> {
+    let path = image.folder.join("initramfs.cpio");
+    let whole = [fs::read(initramfs)?, initramfs::modules(&image.inserted()?)?].concat();
+    fs::write(&path, whole).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// Says what failed on a kernel and where more is to be read.

@@ -8,20 +8,20 @@ use std::{
     time::Duration,
 };
 
-use rustix::{
-    io::Errno,
-    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space},
-};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use super::{host::is_root, pins};
-use crate::kernel::{Harm, Interface, Lack, Look};
+use super::{filter, host::is_root, pins};
+use crate::kernel::{
+    Frames, Harm, Interface, Kernel, KernelError, Look, Pins, clear_unheld, layout,
+    tc::TrafficControl,
+};
 
 /// Every network namespace has a loopback interface, with this index.
 const LOOPBACK: u32 = 1;
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
 /// Has the calling thread enter a network namespace of its own.
-fn enter_new() -> u64 {
+pub(super) fn enter_new() -> u64 {
     // SAFETY: only the network namespace changes, and no descriptor.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
     fs::metadata(NAMESPACE).unwrap().ino()
@@ -44,26 +44,65 @@ fn pins_of(root: &Path) -> usize {
 
 #[test]
 fn a_link_at_an_interface_outlives_the_daemon_and_goes_with_its_namespace() {
-    if !is_root() {
+    if is_root() && layout::of_kernel().unwrap().has_interfaces != 0 {
+        outlives_the_daemon("links", Kernel::load_frames);
+    }
+}
+
+#[test]
+fn a_filter_outlives_the_daemon_as_a_link_does() {
+    if filter::are_needed() {
+        outlives_the_daemon("filters", by_filters);
+    }
+}
+
+#[test]
+fn filters_of_another_layout_stay_until_the_policy_is_in_force_and_are_taken_off_then() {
+    if !filter::are_needed() {
         return;
     }
     thread::spawn(|| {
+        let host = pins::Host::new("layouts");
+        let here = Interface { namespace: enter_new(), index: LOOPBACK };
+        let mut older = host.load().unwrap();
+        drop(by_filters(&mut older).unwrap().attach(here, Look::Frames).unwrap());
+        host.enforce(&mut older);
+        drop(older);
+        let mut newer = host.load_with(128 * 1_024).unwrap();
+        let frames = by_filters(&mut newer).unwrap();
+        let link = frames.attach(here, Look::Frames).unwrap();
+        assert_eq!((clear_unheld().unwrap(), filters()), (0, 2));
+        host.enforce(&mut newer);
+        assert_eq!((clear_unheld().unwrap(), filters()), (0, 1));
+        assert!(link.is_intact());
+        link.detach().unwrap();
+        assert_eq!(filters(), 0);
+    })
+    .join()
+    .unwrap();
+}
+
+fn by_filters(kernel: &mut Kernel) -> Result<Frames, KernelError> {
+    kernel.load_frames_for(kernel.by_filters()?)
+}
+
+/// Those of governd in the thread's namespace.
+fn filters() -> usize {
+    TrafficControl::open().unwrap().all().unwrap().len()
+}
+
+fn outlives_the_daemon(name: &str, load: fn(&mut Kernel) -> Result<Frames, KernelError>) {
+    // Its socket is not to keep the other namespace.
+    let host = pins::Host::new(name);
+    thread::spawn(move || {
         let home = File::open(NAMESPACE).unwrap();
-        // Its socket is not to keep the other namespace.
-        let host = pins::Host::new("frames");
         let here = Interface { namespace: enter_new(), index: LOOPBACK };
         let mut kernel = host.load().unwrap();
-        let link = kernel.load_frames().unwrap().attach(here, Look::Packets);
-        if kernel.lacks().contains(&Lack::Interfaces) {
-            let refused = link.map(|_| ()).unwrap_err();
-            assert_eq!(refused.raw_os_error(), Some(Errno::INVAL.raw_os_error()));
-            return;
-        }
-        drop(link.unwrap());
+        drop(load(&mut kernel).unwrap().attach(here, Look::Packets).unwrap());
         drop(kernel);
 
         let mut kernel = host.load().unwrap();
-        let frames = kernel.load_frames().unwrap();
+        let frames = load(&mut kernel).unwrap();
         let mut taken = frames.take().unwrap();
         assert_eq!(taken.iter().map(|(interface, _)| *interface).collect::<Vec<_>>(), [here]);
         let (_, mut link) = taken.remove(0);
@@ -77,6 +116,17 @@ fn a_link_at_an_interface_outlives_the_daemon_and_goes_with_its_namespace() {
         link.detach().unwrap();
         assert_eq!((pins_of(host.root()), frames.take().unwrap().len()), (0, 0));
 
+        if frames.mark().is_some() {
+            // By its socket a filter keeps the namespace. One whose daemon was killed goes when
+            // governd leaves the host.
+            assert_eq!(filters(), 0);
+            drop(frames.attach(here, Look::Packets).unwrap());
+            drop((frames, kernel));
+            assert_eq!(filters(), 1);
+            assert_eq!(Pins::remove_all(host.root(), None).unwrap(), 1);
+            assert_eq!((clear_unheld().unwrap(), filters()), (0, 0));
+            return;
+        }
         let mut link = frames.attach(here, Look::Frames).unwrap();
         let network = Some(LinkNameSpaceType::Network);
         move_into_link_name_space(home.as_fd(), network).unwrap();

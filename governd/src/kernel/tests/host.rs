@@ -119,9 +119,13 @@ impl Host {
 
     /// On a kernel with this layout.
     pub(super) fn on(cgroup: TestCgroup, options: KernelOptions, layout: KernelLayout) -> Self {
+        Self::with(cgroup, options, &Offer { layout, ..Offer::of_kernel().unwrap() })
+    }
+
+    /// On a kernel that offers this.
+    pub(super) fn with(cgroup: TestCgroup, options: KernelOptions, offer: &Offer) -> Self {
         let options = KernelOptions { cgroup: Some(cgroup.path.clone()), ..options };
-        let offer = Offer { layout, ..Offer::of_kernel().unwrap() };
-        let mut kernel = Kernel::load(&options, &offer).unwrap();
+        let mut kernel = Kernel::load(&options, offer).unwrap();
         let events = kernel.take_events().unwrap();
         Self { kernel, events, cgroup, exe: None }
     }

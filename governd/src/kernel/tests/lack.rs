@@ -29,7 +29,7 @@ const NETWORK: &str = "127.0.0.121";
 #[test]
 fn what_the_doctor_calls_degraded_here_is_and_the_rest_works() {
     if is_root() {
-        doctor_tells_the_truth(layout::of_kernel().unwrap());
+        doctor_tells_the_truth(Offer::of_kernel().unwrap());
     }
 }
 
@@ -38,26 +38,27 @@ fn what_the_doctor_would_call_degraded_on_older_kernels_is_and_the_rest_works() 
     if !is_root() {
         return;
     }
-    let own = layout::of_kernel().unwrap();
+    let own = Offer::of_kernel().unwrap();
     let older = KernelLayout {
         has_set_retval: 0,
         has_allocator: 0,
         has_current_task: 0,
         path_connection: 0,
-        ..own
+        has_interfaces: 0,
+        ..own.layout
     };
-    doctor_tells_the_truth(older);
-    doctor_tells_the_truth(KernelLayout { has_loops: 0, ..older });
+    doctor_tells_the_truth(Offer { layout: older, has_filters: true, ..own.clone() });
+    let layout = KernelLayout { has_loops: 0, ..older };
+    doctor_tells_the_truth(Offer { layout, has_filters: false, ..own });
 }
 
-fn doctor_tells_the_truth(layout: KernelLayout) {
-    let lacks = Lack::all(&layout);
-    let probes = probe_programs(&Offer { layout, ..Offer::of_kernel().unwrap() });
+fn doctor_tells_the_truth(offer: Offer) {
+    let lacks = offer.lacks();
+    let probes = probe_programs(&offer);
     let outcome = |name: &str| probes.iter().find(|probe| probe.name == name).unwrap().outcome;
-    let host = Host::on(TestCgroup::new(), KernelOptions::default(), layout);
+    let host = Host::with(TestCgroup::new(), KernelOptions::default(), &offer);
     assert_eq!(host.kernel.lacks(), lacks);
-    for lack in [Lack::Loops, Lack::RefusalErrno, Lack::Allocator, Lack::LocalSockets, Lack::Paths]
-    {
+    for lack in Lack::EVERY {
         let expected = if lacks.contains(&lack) { Outcome::Degraded } else { Outcome::Ok };
         assert_eq!(outcome(lack.word()), expected, "{lack:?}");
     }

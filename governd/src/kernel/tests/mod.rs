@@ -11,6 +11,7 @@ mod differential_dns;
 mod dns;
 mod dns_tcp;
 mod egress;
+mod filter;
 mod foreign;
 mod frames;
 mod hello;

@@ -62,17 +62,22 @@ impl Host {
     }
 
     pub(super) fn load(&self) -> Result<Kernel, KernelError> {
+        self.load_with(64 * 1_024)
+    }
+
+    /// With a ring of this size, which makes another layout.
+    pub(super) fn load_with(&self, ring_bytes: u32) -> Result<Kernel, KernelError> {
         let pins = Pins::lock(&self.root.0, &self.cgroup.path)?;
         let options = KernelOptions {
             cgroup: Some(self.cgroup.path.clone()),
-            ring_bytes: Some(64 * 1_024),
+            ring_bytes: Some(ring_bytes),
             ..KernelOptions::default()
         };
         Kernel::load_pinned(&options, &Offer::of_kernel().unwrap(), pins)
     }
 
     /// Puts a policy in force that denies everything but an address.
-    fn enforce(&self, kernel: &mut Kernel) -> u64 {
+    pub(super) fn enforce(&self, kernel: &mut Kernel) -> u64 {
         let policy = Policy::of_cgroup(self.cgroup.id(), Mode::Enforce).network(
             Verdict::Allow,
             "127.0.0.9",
