@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks a whole log of governd. It needs Python and openssl, and nothing of governd.
 
-usage: check-log.py [--mirror DIRECTORY] [--rotations FILE] PLACE KEY [RECEIPT]
+usage: check-log.py [--mirror DIRECTORY] [--rotations FILE] [--first N] PLACE KEY [RECEIPT]
 
 PLACE is a log, such as /var/lib/governd/log, a file that `governd audit export` wrote, or the URL of a log that
 `governd sink publish` wrote (C2SP tlog-tiles);
@@ -9,7 +9,9 @@ KEY the text of the host's key.pub, or that file; RECEIPT a file that `governd s
 computed from the records and compared with every checkpoint, and every signature is checked. Where the key was
 replaced, the file `rotations` of the log or beside the published checkpoint leads from any of its keys to the others;
 of an extract it has to be named. With --mirror what is
-read from a URL is kept, and what was kept before must be its beginning. Prints how far the log is signed and exits
+read from a URL is kept, and what was kept before must be its beginning. Where the sink deleted records before it
+published them, the file `first` there says from which one on they are there; with --first N those before are taken by
+their hashes alone, which the roots still have to be those of. Prints how far the log is signed and exits
 with 0, or says what is wrong and exits with 1.
 """
 import base64, hashlib, json, os, struct, subprocess, sys, tempfile, urllib.error, urllib.request
@@ -195,7 +197,16 @@ def entries(bundle):
         yield bundle[at + 2:at + 2 + size]
         at += 2 + size
 
-def check_published(url, mirror, key, receipt):
+def first_of(url):
+    """From which record on a published log has them."""
+    try:
+        return int(Published(url, None).get("first"))
+    except urllib.error.URLError:
+        return 0
+
+def check_published(url, mirror, key, receipt, first):
+    begin = first_of(url)
+    assert begin <= first, f"the records before {begin} are not there, only their hashes: name it with --first"
     kept = mirror and os.path.join(mirror, "checkpoint")
     before = key.open(open(kept, encoding="utf-8").read()) if kept and os.path.exists(kept) else None
     place, tree = Published(url, mirror), Tree()
@@ -206,11 +217,17 @@ def check_published(url, mirror, key, receipt):
     level = []
     for number in range(-(-size // 256)):
         width = min(256, size - 256 * number)
-        hashes = b""
-        for record in entries(place.tile("entries", number, width)):
-            key.see(tree.size, record)
-            hashes += sha256(b"\0" + record)
-            tree.push(record)
+        if 256 * number < first:
+            hashes = place.tile(0, number, width)
+            leaves = [hashes[at:at + 32] for at in range(0, len(hashes), 32)]
+        else:
+            leaves = []
+            for index, record in enumerate(entries(place.tile("entries", number, width)), 256 * number):
+                key.see(index, record)
+                leaves.append(sha256(b"\0" + record))
+            hashes = b"".join(leaves)
+        for leaf in leaves:
+            tree.add(leaf, 1)
             if tree.size in wanted:
                 assert wanted[tree.size] == tree.root(), "others saw other records"
         assert hashes == place.tile(0, number, width), f"tile {number} is not that of its records"
@@ -227,7 +244,8 @@ def check_published(url, mirror, key, receipt):
     if kept:
         with open(kept, "wb") as file:
             file.write(checkpoint)
-    return f"{size} records, {above} levels of tiles: as signed"
+    known = f", of those before {min(-(-first // 256) * 256, size)} the hashes" if first else ""
+    return f"{size} records{known}, {above} levels of tiles: as signed"
 
 def tile_root(tile):
     nodes = [tile[at:at + 32] for at in range(0, len(tile), 32)]
@@ -248,11 +266,12 @@ def rotations_of(place, named):
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    mirror = rotations = None
-    while arguments[2:] and arguments[0] in ("--mirror", "--rotations"):
+    options = {"--mirror": None, "--rotations": None, "--first": "0"}
+    while arguments[2:] and arguments[0] in options:
         option, value, *arguments = arguments
-        mirror, rotations = (value, rotations) if option == "--mirror" else (mirror, value)
-    if len(arguments) not in (2, 3) or arguments[0].startswith("--"):
+        options[option] = value
+    mirror, rotations, first = options.values()
+    if not first.isdecimal() or len(arguments) not in (2, 3) or arguments[0].startswith("--"):
         print(__doc__.strip(), file=sys.stderr)
         sys.exit(2)
     place, key, *receipt = arguments
@@ -263,6 +282,6 @@ if __name__ == "__main__":
         if os.path.isfile(place):
             print(check_extract(place, key))
         else:
-            print(check_published(place, mirror, key, receipt) if is_url else check(place, key, receipt))
+            print(check_published(place, mirror, key, receipt, int(first)) if is_url else check(place, key, receipt))
     except (AssertionError, ValueError, IndexError, KeyError, OSError, struct.error, urllib.error.URLError) as error:
         sys.exit(f"not as signed: {error}")

@@ -93,11 +93,12 @@ fn name(object: &Value) -> String {
 }
 
 /// Values that the chart takes, each with a word that only they bring in.
-const VALUES: [(&[&str], &str); 5] = [
+const VALUES: [(&[&str], &str); 6] = [
     (&[], "governd-sink"),
     (&[r#"image={"repository":"there/governd","tag":"9","pullSecrets":[{"name":"s"}]}"#], "there/"),
     (&[r#"daemon.exporters="[[stdout]]\nname = \"out\"\n""#], "exporters.toml"),
     (&[r#"sink.names=["sink.acme.example"]"#, r#"sink.storage.className="fast""#], "fast"),
+    (&["sink.keepDays=400"], "--keep-days=400"),
     (&["sink.enabled=false", "priority.create=false", r#"priority.name="own""#], "own"),
 ];
 
@@ -150,6 +151,7 @@ fn values_that_make_no_sense_are_refused() {
         r#"daemon.logMax="2 gigabytes""#,
         "daemon.privileged=true",
         "sink.port=0",
+        "sink.keepDays=0",
         r#"image.pullPolicy="Sometimes""#,
         "priority.value=2000000000",
     ] {

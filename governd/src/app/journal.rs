@@ -53,6 +53,12 @@ impl Recorder {
             tracing::debug!("record lost");
         }
     }
+
+    /// Waits until the log has what was handed over, or for as long as a watcher would; gives the
+    /// index behind the last record, unless it took longer or the log is closed.
+    pub fn settle(&self) -> Option<u64> {
+        self.0.upgrade()?.commit(COMMIT_TIMEOUT)
+    }
 }
 
 impl Journal {

@@ -1,7 +1,11 @@
 //! A sink and its own log: what it refuses and what it finds out about hosts is recorded like
 //! anything else, signed, in `log/` below its directory.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     clock, context,
@@ -9,12 +13,16 @@ use super::{
 };
 use crate::{
     audit::{
-        log::{Disk, KeeperOptions, Log, OpenError, Options},
+        keys::Keys,
+        log::{self, Disk, KeeperOptions, Log, OpenError, Options, Reader},
         record::{Confidence, Finding, Record},
     },
     kernel,
     settings::HOST_FILE,
-    sink::notice::{Notice, Tell, Weight},
+    sink::{
+        deletion::{self, Deletion, Ledger},
+        notice::{Notice, Tell, Weight},
+    },
     workload::host::{HostFacts, HostPaths},
 };
 
@@ -73,6 +81,69 @@ pub fn tell(recorder: Recorder) -> Tell {
     })
 }
 
+/// The keys that sign the log of the sink in a directory, or did.
+///
+/// # Errors
+/// If they cannot be read, or do not follow each other.
+pub fn keys(directory: &Path) -> io::Result<Keys> {
+    keys_of_log(&directory.join(DIRECTORY))
+}
+
+fn keys_of_log(directory: &Path) -> io::Result<Keys> {
+    let key = log::public_key(&Disk, directory).map_err(io::Error::other)?;
+    log::keys(&Disk, directory, &key).map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
+/// Has the log of a sink say what the sink deletes.
+pub fn ledger(journal: &Journal) -> OwnLog {
+    OwnLog { recorder: journal.recorder(), directory: journal.directory().to_owned() }
+}
+
+/// The log of a sink.
+pub struct OwnLog {
+    recorder: Recorder,
+    directory: PathBuf,
+}
+
+impl Ledger for OwnLog {
+    fn record(&self, deletion: &Deletion) -> io::Result<String> {
+        let Self { recorder, directory } = self;
+        let behind = || io::Error::other("its records do not become durable");
+        let first = recorder.settle().ok_or_else(behind)?;
+        recorder.record(Record::Finding(of_deletion(deletion)));
+        let end = recorder.settle().ok_or_else(behind)?;
+        let mut reader = Reader::new(Disk, directory.clone(), first);
+        while reader.position() < end
+            && let Some(line) = reader.read().map_err(io::Error::other)?
+        {
+            if Deletion::parse(&line.bytes).as_ref() == Some(deletion) {
+                let proof = log::prove(&Disk, directory, line.index, &self.keys()?);
+                return Ok(proof.map_err(io::Error::other)?.to_string());
+            }
+        }
+        Err(io::Error::other("the record of it is not there"))
+    }
+
+    fn keys(&self) -> io::Result<Keys> {
+        keys_of_log(&self.directory)
+    }
+}
+
+fn of_deletion(deletion: &Deletion) -> Finding {
+    Finding {
+        uid: format!("{}/{}/{}", deletion::KIND, deletion.host, deletion.behind).into(),
+        title: deletion.title().into(),
+        kind: deletion::KIND.into(),
+        severity: SEVERITY_INFORMATIONAL,
+        confidence: Confidence::High,
+        first_seen_ms: clock::now_ms(),
+        subject: None,
+        actor: None,
+        destination: None,
+        evidence: deletion.evidence(),
+    }
+}
+
 fn finding(notice: &Notice) -> Finding {
     let Notice { what, who, detail, count, weight } = notice;
     let (kind, severity) = match weight {
@@ -99,7 +170,17 @@ fn finding(notice: &Notice) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::log::Reader;
+    use crate::{
+        audit::{
+            checkpoint::Signer,
+            cosign::{Cosigner, Cosigners},
+            tree::{leaf_hash, root},
+        },
+        sink::{
+            deleting, pack,
+            store::{Arrival, Store},
+        },
+    };
 
     #[test]
     fn what_a_sink_tells_is_in_its_own_log() {
@@ -126,5 +207,68 @@ mod tests {
             assert_eq!(record["finding_info"]["title"], "web-1: it is so");
             assert_eq!(record["unmapped"]["governd"]["kind"], kind);
         }
+    }
+
+    const DAY_S: u64 = 24 * 3_600;
+
+    /// A store with hosts that each sent one record on a day.
+    fn filled(directory: &Path, names: &[&str], cosigners: &Cosigners, day: u64) -> Store {
+        let mut store = Store::open(directory).unwrap();
+        for (seed, name) in (1..).zip(names) {
+            let signer = Signer::new(&format!("governd/{name}"), [seed; 32]).unwrap();
+            store.add_token(name, name, 10).unwrap();
+            let keys = signer.verifier().clone().into();
+            store.enroll(name, &keys, 1, |_| Ok(((), [seed; 32]))).unwrap();
+            let mut host =
+                store.hosts().unwrap().into_iter().find(|host| host.name == *name).unwrap();
+            let lines = format!("{{\"metadata\":{{\"logged_time\":{}}}}}\n", day * DAY_S * 1_000);
+            let (lines, leaf) = (lines.as_str(), leaf_hash(lines.trim_end().as_bytes()));
+            let (note, frame) =
+                (signer.sign(1, root(&[leaf])), pack::compress(lines.as_bytes()).unwrap());
+            let (note, frame, leaves) = (note.as_str(), frame.as_slice(), &[leaf][..]);
+            let arrival =
+                Arrival { first: 0, lines, frame, leaves, note, before: None, beside: &[] };
+            store.append(&mut host, arrival, cosigners, day * DAY_S).unwrap();
+        }
+        store
+    }
+
+    #[test]
+    fn what_a_sink_deletes_is_in_its_own_log_before_and_proven_by_it_after() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open_log(state.path()).unwrap();
+        let ledger = ledger(&journal);
+        let cosigners = Cosigner::new("sink.example", [2; 32]).unwrap().into();
+        let mut store = filled(state.path(), &["web-1", "web-2"], &cosigners, 20_000);
+        let own = keys(state.path()).unwrap();
+        let deleted = |store: &Store| {
+            let hosts = store.hosts().unwrap();
+            for host in &hosts {
+                let report = store.verify(host, &cosigners.witnesses(), Some(&own)).unwrap();
+                assert_eq!((report.wrong, report.deleted), (None, host.deleted));
+            }
+            hosts.iter().map(|host| host.deleted).collect::<Vec<_>>()
+        };
+        deleting::pass(&mut store, 400, &ledger, 20_399 * DAY_S);
+        assert_eq!(deleted(&store), [0, 0]);
+        let host = store.hosts().unwrap().pop().unwrap();
+        store.find(&host, "fork", "it is so", 5).unwrap();
+        deleting::pass(&mut store, 400, &ledger, 20_400 * DAY_S);
+        assert_eq!(deleted(&store), [1, 0]);
+        store.settle(&host, None, "uid 7", 6).unwrap();
+        // A log that is closed says nothing more, so that nothing goes.
+        drop(journal);
+        deleting::pass(&mut store, 400, &ledger, 20_400 * DAY_S);
+        assert_eq!(deleted(&store), [1, 0]);
+        let journal = open_log(state.path()).unwrap();
+        deleting::pass(&mut store, 400, &super::ledger(&journal), 20_401 * DAY_S);
+        assert_eq!(deleted(&store), [1, 1]);
+        let mut reader = Reader::new(Disk, state.path().join("log"), 0);
+        let mut told = Vec::new();
+        while let Some(line) = reader.read().unwrap() {
+            told.extend(Deletion::parse(&line.bytes));
+        }
+        let of = |host: &str| Deletion { host: host.to_owned(), first: 0, behind: 1, days: 400 };
+        assert_eq!(told, [of("web-1"), of("web-2")]);
     }
 }

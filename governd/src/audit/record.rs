@@ -19,7 +19,7 @@ use crate::core::process::{Ancestor, Process};
 pub use control::{By, Control, Ruling};
 pub use host::Host;
 pub use personal::{Token, Tokens};
-pub use retention::Retention;
+pub use retention::{Retention, logged_ms};
 pub use subject::Subject;
 
 mod control;

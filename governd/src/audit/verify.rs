@@ -44,6 +44,9 @@ pub enum Fault {
     /// next start signs them.
     #[error("not covered by a checkpoint")]
     Unsigned,
+    /// What records said is gone, and nothing that is signed says that it went by rule.
+    #[error("gone without a record of the sink's own log that says so")]
+    Untold,
     /// Bytes that belong to no whole record. A crash can leave them; the next start cuts them.
     #[error("not whole")]
     Tail,
@@ -65,6 +68,9 @@ pub struct Wrong {
 pub struct Report {
     /// The first record that the log has; one in it says that those before were deleted.
     pub first: u64,
+    /// Index behind the last record of which the leaf hash alone is left, by rule; 0 if there is
+    /// none.
+    pub deleted: u64,
     /// Index behind the last record that was looked at.
     pub records: u64,
     /// Checkpoints that hold.
@@ -93,6 +99,8 @@ pub struct Verification {
     places: Vec<Place>,
     ahead: VecDeque<Result<Checkpoint, NoteError>>,
     checkpoints: u64,
+    /// Index behind the last record whose line was deleted.
+    deleted: u64,
     wrong: Option<Wrong>,
 }
 
@@ -184,17 +192,34 @@ impl Verification {
             return;
         }
         let index = self.tree.size();
-        let begins_commit = indexed.as_ref().is_some_and(|indexed| indexed.begins_commit);
-        if begins_commit && index != self.signed.size() {
-            return self.fail(self.signed.size(), Fault::Unsigned);
-        }
         let kept_from = line.and_then(|line| number(line, "\"kept_from\":"));
         self.is_told |= self.first > 0 && kept_from.is_some_and(|from| from >= self.first);
         let in_order = line.and_then(own_number).is_none_or(|number| number == index);
         let leaf = line.map(leaf_hash);
         let agrees = self.keys.as_ref().is_none_or(|keys| keys.agree_with(line, index));
-        self.places.push(Place { line: leaf, indexed, in_order, agrees });
-        self.tree.push(leaf.unwrap_or_else(|| leaf_hash(b"")));
+        self.place(Place { line: leaf, indexed, in_order, agrees });
+    }
+
+    /// The next record, whose line was deleted by rule: its leaf hash stands for it.
+    pub fn deleted(&mut self, leaf: Hash, begins_commit: bool) {
+        if !self.goes_on() {
+            return;
+        }
+        let index = self.tree.size();
+        let known = self.keys.as_ref().and_then(|keys| keys.record_at(index));
+        let agrees = known.is_none_or(|record| leaf_hash(record) == leaf);
+        let indexed = Some(Indexed { leaf, in_place: true, begins_commit });
+        self.deleted = index + 1;
+        self.place(Place { line: Some(leaf), indexed, in_order: true, agrees });
+    }
+
+    fn place(&mut self, place: Place) {
+        let begins_commit = place.indexed.as_ref().is_some_and(|indexed| indexed.begins_commit);
+        if begins_commit && self.tree.size() != self.signed.size() {
+            return self.fail(self.signed.size(), Fault::Unsigned);
+        }
+        self.tree.push(place.line.unwrap_or_else(|| leaf_hash(b"")));
+        self.places.push(place);
         self.look_ahead();
     }
 
@@ -214,8 +239,9 @@ impl Verification {
         if self.first > 0 && !self.is_told {
             self.fail(0, Fault::Missing);
         }
-        let Self { first, signed, checkpoints, wrong, .. } = self;
-        Report { first, records, checkpoints, signed: signed.size(), root: signed.root(), wrong }
+        let Self { first, signed, checkpoints, deleted, wrong, .. } = self;
+        let root = signed.root();
+        Report { first, deleted, records, checkpoints, signed: signed.size(), root, wrong }
     }
 
     /// Something is left over behind what is signed.

@@ -29,7 +29,7 @@ use crate::{
     sink::{
         authority::{self, Authority, AuthorityError},
         counts::Counts,
-        server,
+        deleting, server,
         store::{Store, StoreError},
         tiles::{self, PublishError},
     },
@@ -121,6 +121,11 @@ struct Run {
     /// Serve metrics there: `unix:PATH`, or an address of this host such as `127.0.0.1:9465`.
     #[arg(long, env = "GOVERND_METRICS", value_name = "ADDRESS", value_delimiter = ',')]
     metrics: Vec<Address>,
+    /// Delete records after so many days, the oldest of a host first, if each of those that go with
+    /// them has been kept for as long as its `retention` says (six months, or two years); without
+    /// it, none are.
+    #[arg(long, env = "GOVERND_SINK_KEEP_DAYS", value_name = "DAYS")]
+    keep_days: Option<u32>,
 }
 
 #[derive(Args, Debug)]
@@ -206,6 +211,11 @@ impl Run {
             Failure::new(Exit::Environment, error, hint)
         })?;
         let tell = sinking::tell(journal.recorder());
+        if let Some(days) = self.keep_days {
+            let (store, ledger) = (self.place.store()?, sinking::ledger(&journal));
+            deleting::start(store, days, ledger, clock::now_s)
+                .map_err(|error| Failure::plain(Exit::Environment, error))?;
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -268,11 +278,12 @@ impl Hosts {
                     })
                     .collect();
                 let value = json!({
+                    "deleted": integer(host.deleted),
                     "findings": findings,
                     "first": integer(host.first),
                     "host": host.name,
                     "key": host.keys.current().to_string(),
-                    "records": integer(host.size - host.first),
+                    "records": integer(host.size.saturating_sub(host.kept_from())),
                     "seen_s": integer(host.seen_s),
                 });
                 printer.value(&value).map_err(unwritable)?;
@@ -283,7 +294,7 @@ impl Hosts {
             let wrong = if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("; ") };
             table.row([
                 (Tone::Plain, host.name.clone()),
-                (Tone::Plain, (host.size - host.first).to_string()),
+                (Tone::Plain, host.size.saturating_sub(host.kept_from()).to_string()),
                 (Tone::Plain, format!("{silent_s} s ago")),
                 (tone, wrong),
             ]);

@@ -7,6 +7,8 @@ mod answer;
 pub mod authority;
 mod client;
 pub mod counts;
+pub mod deleting;
+pub mod deletion;
 mod doorkeeper;
 pub mod files;
 mod keeper;

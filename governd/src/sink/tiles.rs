@@ -24,6 +24,11 @@ const LEVEL_BITS: u32 = WIDTH.trailing_zeros();
 const CHECKPOINT: &str = "checkpoint";
 /// How the key that signs the checkpoint came from those before it, as the host keeps it.
 const ROTATIONS: &str = "rotations";
+/// From which record on all bundles are there, where those before were deleted before they could be
+/// published.
+const FIRST: &str = "first";
+/// The proof of the record by which the sink's own log says so.
+const DELETION: &str = "deletion";
 const NEW_SUFFIX: &str = "new";
 
 /// Why a tree is not published.
@@ -50,6 +55,21 @@ pub enum PublishError {
 /// # Errors
 /// If files or the store fail; the next call goes on.
 pub fn publish(store: &Store, host: &Host, directory: &Path) -> Result<u64, PublishError> {
+    let mut host = host.clone();
+    loop {
+        let published = publish_as_is(store, &host, directory);
+        if published.is_ok() {
+            return published;
+        }
+        // What was to be published may have been deleted meanwhile.
+        match store.host(host.id)? {
+            Some(now) if now.deleted > host.deleted => host = now,
+            _ => return published,
+        }
+    }
+}
+
+fn publish_as_is(store: &Store, host: &Host, directory: &Path) -> Result<u64, PublishError> {
     if host.first > 0 {
         return Err(PublishError::Late(host.name.clone(), host.first));
     }
@@ -72,6 +92,11 @@ pub fn publish(store: &Store, host: &Host, directory: &Path) -> Result<u64, Publ
     }
     place.write_records(store, host, before, signed.size)?;
     place.write_levels(before, signed.size)?;
+    if host.deleted > before {
+        let first = host.deleted.next_multiple_of(WIDTH).min(signed.size);
+        place.write(FIRST, format!("{first}\n").as_bytes())?;
+        place.write(DELETION, store.deletion(host)?.unwrap_or_default().as_bytes())?;
+    }
     place.sync()?;
     let rotations = host.keys.to_string();
     if !rotations.is_empty() {
@@ -100,27 +125,44 @@ impl Place {
     ) -> Result<(), PublishError> {
         let mut next = before / WIDTH * WIDTH;
         let (mut hashes, mut bundle) = (Vec::new(), Vec::new());
+        // Bundles of which a record was deleted are not written, but for the one that is there.
+        let (mut from, mut first) = (host.deleted, host.deleted.next_multiple_of(WIDTH));
+        if (next + 1..=before).contains(&host.deleted)
+            && let Some(published) = self.last_bundle(before)?
+        {
+            (bundle, from, first) = (published, before, next);
+        }
         while next < size {
             let stored = store.batch(host, next)?;
             let damaged = || StoreError::Damaged(host.name.clone());
             let stored = stored.ok_or_else(damaged)?;
-            let lines = pack::decompress(&stored.frame).map_err(|_| damaged())?;
+            let text = pack::decompress(&stored.frame).map_err(|_| damaged())?;
+            let mut lines = pack::each(&text);
             let skip = usize::try_from(next - stored.first).unwrap_or(usize::MAX);
             let begin = next;
-            for (line, leaf) in pack::each(&lines).zip(&stored.leaves).skip(skip) {
+            for (position, leaf) in stored.leaves.iter().enumerate() {
+                let line = lines.next();
+                if position < skip {
+                    continue;
+                }
                 if next == size {
                     break;
                 }
-                // The length of a record fits: none has more than 32 KiB.
-                let length = u16::try_from(line.len()).map_err(|_| damaged())?;
-                bundle.extend_from_slice(&length.to_be_bytes());
-                bundle.extend_from_slice(line.as_bytes());
+                if next >= from {
+                    let line = line.ok_or_else(damaged)?;
+                    // The length of a record fits: none has more than 32 KiB.
+                    let length = u16::try_from(line.len()).map_err(|_| damaged())?;
+                    bundle.extend_from_slice(&length.to_be_bytes());
+                    bundle.extend_from_slice(line.as_bytes());
+                }
                 hashes.push(*leaf);
                 next += 1;
                 if next.is_multiple_of(WIDTH) || next == size {
                     let number = (next - 1) / WIDTH;
                     self.write(&path("0", number, hashes.len()), hashes.as_flattened())?;
-                    self.write(&path("entries", number, hashes.len()), &bundle)?;
+                    if number * WIDTH >= first {
+                        self.write(&path("entries", number, hashes.len()), &bundle)?;
+                    }
                     hashes.clear();
                     bundle.clear();
                 }
@@ -130,6 +172,18 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    /// The last bundle of so many records, which is not full and has what the store may not have
+    /// any more; none, where it was not written.
+    fn last_bundle(&self, size: u64) -> Result<Option<Vec<u8>>, PublishError> {
+        let width = usize::try_from(size % WIDTH).unwrap_or_default();
+        let path = self.directory.join(path("entries", size / WIDTH, width));
+        match fs::read(&path) {
+            Ok(bundle) => Ok(Some(bundle)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(PublishError::File { path, source }),
+        }
     }
 
     /// The tiles above: of each full tile, its root.
@@ -251,8 +305,18 @@ fn file_name(host: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        audit::{checkpoint::Signer, cosign::Cosigner, tree::Frontier},
-        sink::store::Arrival,
+        audit::{
+            checkpoint::Signer,
+            cosign::{Cosigner, Cosigners},
+            tree::Frontier,
+        },
+        sink::{
+            deletion::{
+                Deletion,
+                tests::{line, own, proof},
+            },
+            store::Arrival,
+        },
     };
 
     #[test]
@@ -349,5 +413,108 @@ mod tests {
         }
         let other = Signer::new("governd/host", [9; 32]).unwrap().verifier().to_string();
         assert!(!audit(&tiles.join("web-1"), &other, &mirror).0);
+    }
+
+    /// A sink with one host, of which it can delete.
+    struct Sink {
+        store: Store,
+        signer: Signer,
+        cosigners: Cosigners,
+        tree: Frontier,
+    }
+
+    impl Sink {
+        fn new(directory: &Path) -> Self {
+            let mut store = Store::open(directory).unwrap();
+            let signer = Signer::new("governd/host", [1; 32]).unwrap();
+            let cosigners = Cosigner::new("sink.example", [2; 32]).unwrap().into();
+            store.add_token("secret", "web-1", 10).unwrap();
+            let keys = signer.verifier().clone().into();
+            store.enroll("secret", &keys, 1, |_| Ok(((), [7; 32]))).unwrap();
+            Self { store, signer, cosigners, tree: Frontier::default() }
+        }
+
+        fn host(&self) -> Host {
+            self.store.hosts().unwrap().pop().unwrap()
+        }
+
+        /// The host sends a batch that ends so.
+        fn send_until(&mut self, end: u64) {
+            let first = self.tree.size();
+            let lines: String = (first..end).map(|index| format!("{{\"n\":{index}}}\n")).collect();
+            let leaves = pack::leaves(&lines);
+            leaves.iter().for_each(|leaf| self.tree.push(*leaf));
+            let note = self.signer.sign(end, self.tree.root());
+            let frame = pack::compress(lines.as_bytes()).unwrap();
+            let (lines, frame, note) = (lines.as_str(), frame.as_slice(), note.as_str());
+            let arrival =
+                Arrival { first, lines, frame, leaves: &leaves, note, before: None, beside: &[] };
+            self.store.append(&mut self.host(), arrival, &self.cosigners, 5).unwrap();
+        }
+
+        fn delete_until(&mut self, behind: u64) {
+            let host = self.host();
+            let deletion = Deletion { host: host.name.clone(), first: 0, behind, days: 200 };
+            self.store.begin_deletion(&host, &proof(&line(&deletion), &own())).unwrap();
+            while self.store.delete_some(&host).unwrap() {}
+            assert_eq!(self.host().deleted, behind);
+        }
+    }
+
+    #[test]
+    fn what_is_deleted_stays_published_and_what_was_not_is_there_by_its_hashes() {
+        let state = tempfile::tempdir().unwrap();
+        let mut sink = Sink::new(state.path());
+        let key = sink.signer.verifier().to_string();
+        let check = |directory: &str, first: &[&str]| {
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/audit/check-log.py");
+            let mut command = std::process::Command::new("python3");
+            let place = format!("file://{}", state.path().join(directory).join("web-1").display());
+            let output = command.arg(script).args(first).args([&place, &key]).output().unwrap();
+            String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+        };
+        let put = |sink: &Sink, directory: &str| {
+            publish(&sink.store, &sink.host(), &state.path().join(directory)).unwrap()
+        };
+        for end in [300, 600, 700] {
+            sink.send_until(end);
+        }
+        assert_eq!(put(&sink, "early"), 700);
+        // The last bundle has records that are gone now, and gets others.
+        sink.delete_until(600);
+        sink.send_until(740);
+        sink.delete_until(700);
+        assert_eq!(put(&sink, "early"), 740);
+        sink.send_until(800);
+        assert_eq!(put(&sink, "early"), 800);
+        let whole = "800 records, 2 levels of tiles: as signed\n";
+        assert_eq!(check("early", &[]), whole);
+        assert!(!state.path().join("early/web-1/first").exists());
+
+        assert_eq!(put(&sink, "late"), 800);
+        let wanted = "not as signed: the records before 768 are not there, only their hashes: \
+                      name it with --first\n";
+        assert_eq!([check("late", &[]), check("late", &["--first", "767"])], [wanted, wanted]);
+        let known = "800 records, of those before 768 the hashes, 2 levels of tiles: as signed\n";
+        assert_eq!(check("late", &["--first", "768"]), known);
+        let told = fs::read_to_string(state.path().join("late/web-1/deletion")).unwrap();
+        assert_eq!(Deletion::proven(&told, own().verifier()).unwrap().behind, 700);
+        // All of it is gone, in the middle of a bundle, and more comes.
+        sink.delete_until(800);
+        assert_eq!(put(&sink, "last"), 800);
+        let known = "800 records, of those before 800 the hashes, 2 levels of tiles: as signed\n";
+        assert_eq!(check("last", &["--first", "800"]), known);
+        sink.send_until(1_100);
+        for (directory, first) in [("early", "0"), ("late", "768"), ("last", "800")] {
+            assert_eq!(put(&sink, directory), 1_100);
+            let text = check(directory, &["--first", first]);
+            assert!(text.starts_with("1100 records") && text.ends_with(": as signed\n"), "{text}");
+        }
+        let path = state.path().join("last/web-1/tile/0/001");
+        let mut hashes = fs::read(&path).unwrap();
+        hashes[60] ^= 1;
+        fs::write(&path, hashes).unwrap();
+        let text = check("last", &["--first", "800"]);
+        assert!(text.starts_with("not as signed: "), "{text}");
     }
 }

@@ -38,18 +38,33 @@ impl Source for OfSink {
         let (directory, counted) = (self.directory.clone(), self.counts.now());
         let looked = spawn_blocking(move || {
             let store = Store::open(&directory).ok()?;
-            Some((store.hosts().ok()?, store.findings().ok()?))
+            let (hosts, found) = (store.hosts().ok()?, store.findings().ok()?);
+            let oldest = hosts.iter().map(|host| store.oldest_s(host));
+            let oldest_s = oldest.collect::<Result<_, _>>().ok()?;
+            Some(Looked { oldest_s, bytes: store.bytes().ok()?, hosts, found })
         });
-        let (hosts, found) = looked.await.ok()??;
+        let looked = looked.await.ok()??;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let mut all = families(&counted, &hosts, &found, now);
+        let mut all = families(&counted, &looked, now);
         let ends = self.ends.iter().map(|end| (end.whose.word(), end.left_s(now)));
         all.push(certificates(ends));
         encode(all, None).ok()
     }
 }
 
-fn families(counted: &Counted, hosts: &[Host], found: &[Found], now_s: u64) -> Vec<Family> {
+/// What the store says.
+struct Looked {
+    hosts: Vec<Host>,
+    /// When the oldest that is there of each came.
+    oldest_s: Vec<Option<u64>>,
+    found: Vec<Found>,
+    /// Those of its file, and those of them that are free.
+    bytes: (u64, u64),
+}
+
+fn families(counted: &Counted, looked: &Looked, now_s: u64) -> Vec<Family> {
+    let Looked { hosts, oldest_s, found, bytes: (bytes, free) } = looked;
+    let oldest = hosts.iter().zip(oldest_s);
     let of = |name: &str| vec![("host", name.to_owned())];
     let took_us = u64::try_from(counted.groups_took.as_micros()).unwrap_or(u64::MAX);
     let refused =
@@ -73,8 +88,17 @@ fn families(counted: &Counted, hosts: &[Host], found: &[Found], now_s: u64) -> V
         gauges(
             "sink_host_records",
             "Records that are stored of a host",
-            hosts.iter().map(|host| (of(&host.name), host.size - host.first)),
+            hosts.iter().map(|host| (of(&host.name), host.size.saturating_sub(host.kept_from()))),
         ),
+        gauges(
+            "sink_host_oldest_seconds",
+            "Time since the oldest records came that are stored of a host",
+            oldest.map(|(host, since_s)| {
+                (of(&host.name), since_s.map_or(0, |since_s| now_s.saturating_sub(since_s)))
+            }),
+        ),
+        gauge("sink_store_bytes", "Bytes of the file of the store", *bytes),
+        gauge("sink_store_free_bytes", "Bytes in it that are free for what comes", *free),
         gauges(
             "sink_host_silence_seconds",
             "Time since a host was heard of",

@@ -133,7 +133,8 @@ impl Sink {
     /// That what is stored of the host is what it signed.
     fn check(&self) {
         let authority = Authority::open(self.directory.path()).unwrap();
-        let report = self.store().verify(&self.host(), &authority.cosigners().witnesses()).unwrap();
+        let report =
+            self.store().verify(&self.host(), &authority.cosigners().witnesses(), None).unwrap();
         assert_eq!((report.wrong, report.signed), (None, self.host().size));
     }
 
@@ -261,7 +262,7 @@ fn names_come_beside_the_records_and_are_erased_on_either_side_alone() {
         };
         lines.into_iter().map(name).collect()
     };
-    let at_sink = || names(sink.store().shown(&sink.host(), 0, 99).unwrap());
+    let at_sink = || names(sink.store().shown(&sink.host(), 0, 99).unwrap().0);
     let here = || {
         let mut reader = Reader::new(Disk, state.path().join("log"), 0).shown();
         let lines = std::iter::from_fn(|| reader.read().unwrap());

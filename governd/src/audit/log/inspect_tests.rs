@@ -85,6 +85,7 @@ fn an_untouched_log_is_what_was_signed() {
     let report = report(&sim);
     let leaves: Vec<_> = (0..RECORDS).map(|index| leaf_hash(record(index).as_bytes())).collect();
     let want = Report {
+        deleted: 0,
         first: 0,
         records: RECORDS,
         checkpoints: RECORDS / BATCH,

@@ -14,12 +14,8 @@ use super::{
     Keep, segment,
     storage::{File, Filesystem, read_up_to},
     values,
-    within::LOGGED,
 };
-use crate::audit::{
-    record::{RECORD_BYTES_MAX, Retention},
-    verify::number,
-};
+use crate::audit::record::{RECORD_BYTES_MAX, Retention, logged_ms};
 
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
 /// Bytes of lines that are looked at at once.
@@ -132,14 +128,14 @@ fn age_days<F: Filesystem>(
     let start = data.size()?.saturating_sub(RECORD_BYTES_MAX as u64 + 1);
     let tail = read_up_to(&data, RECORD_BYTES_MAX + 1, start)?;
     let last = tail.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
-    let logged_ms = last.and_then(|line| number(line, LOGGED));
+    let logged_ms = last.and_then(logged_ms);
     Ok(logged_ms.map(|logged_ms| now_ms.saturating_sub(logged_ms) / DAY_MS))
 }
 
 /// The longest retention that a record of a segment says.
 fn longest<F: Filesystem>(filesystem: &F, directory: &Path, base: u64) -> io::Result<Retention> {
     let data = filesystem.open(&segment::data_path(directory, base))?;
-    let wanted = format!("\"retention\":\"{}\"", Retention::TwoYears.word());
+    let wanted = Retention::TwoYears.said();
     let mut offset = 0;
     loop {
         let chunk = read_up_to(&data, CHUNK_BYTES, offset)?;

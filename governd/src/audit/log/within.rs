@@ -10,10 +10,7 @@ use super::{
     segment,
     storage::{Filesystem, read_up_to},
 };
-use crate::audit::{record::RECORD_BYTES_MAX, verify::number};
-
-/// As records have it.
-pub(super) const LOGGED: &str = "\"logged_time\":";
+use crate::audit::record::{RECORD_BYTES_MAX, logged_ms};
 
 /// A time of which records are wanted, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -60,7 +57,7 @@ fn began_ms<F: Filesystem>(filesystem: &F, directory: &Path, base: u64) -> io::R
     };
     let head = read_up_to(&data, RECORD_BYTES_MAX + 1, 0)?;
     let line = head.split(|byte| *byte == b'\n').next();
-    Ok(line.and_then(|line| number(line, LOGGED)))
+    Ok(line.and_then(logged_ms))
 }
 
 #[cfg(test)]
@@ -87,7 +84,7 @@ mod tests {
         let (mut log, _) = Log::open(sim.clone(), options).unwrap();
         for index in 0..RECORDS {
             let time = (index + 1) * 10;
-            let line = format!("{{\"metadata\":{{{LOGGED}{time},\"sequence\":{index}}}}}");
+            let line = format!("{{\"metadata\":{{\"logged_time\":{time},\"sequence\":{index}}}}}");
             log.append(&line).unwrap();
             log.commit().unwrap();
         }

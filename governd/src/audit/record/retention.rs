@@ -1,4 +1,9 @@
-//! How long records are to be kept.
+//! How long records are to be kept, and since when they are.
+
+use crate::audit::verify::number;
+
+/// As a record's line has it.
+const LOGGED: &str = "\"logged_time\":";
 
 /// How long a record is to be kept at least.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -22,6 +27,18 @@ impl Retention {
         }
     }
 
+    /// As a record's line has it. Such bytes cannot stand inside a JSON string, where the quotes
+    /// would be escaped.
+    pub fn said(self) -> String {
+        format!("\"retention\":\"{}\"", self.word())
+    }
+
+    /// The longest that one of some lines says.
+    pub fn longest(lines: &str) -> Self {
+        let is_longer = lines.contains(&Self::TwoYears.said());
+        if is_longer { Self::TwoYears } else { Self::HalfYear }
+    }
+
     /// So many days: the longest that such a time has.
     pub const fn days(self) -> u32 {
         match self {
@@ -29,4 +46,9 @@ impl Retention {
             Self::TwoYears => 731,
         }
     }
+}
+
+/// When a record was logged, as its line says, in milliseconds since 1970.
+pub fn logged_ms(line: &[u8]) -> Option<u64> {
+    number(line, LOGGED)
 }

@@ -72,7 +72,7 @@ impl Verify {
 }
 
 fn value(report: &Report, key: &Verifier, is_whole: bool) -> Value {
-    let Report { first, records, checkpoints, signed, root, wrong } = report;
+    let Report { first, records, checkpoints, signed, root, wrong, deleted: _ } = report;
     let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
     let wrong = wrong.map(|Wrong { first, last, fault }| {
         json!({"first": integer(first), "last": integer(last), "what": fault.to_string()})
@@ -171,6 +171,7 @@ mod tests {
         let printer = Printer::new(true);
         let good = Report {
             first: 0,
+            deleted: 0,
             records: 12,
             checkpoints: 4,
             signed: 10,

@@ -77,16 +77,21 @@ impl Show {
         let printer = Printer::new(true);
         let store = self.place.store()?;
         let host = named(&store, &self.host)?;
-        let (mut next, mut left) = (self.first.max(host.first), self.limit.unwrap_or(usize::MAX));
+        if self.first.max(host.first) < host.deleted {
+            let Host { name, deleted, .. } = &host;
+            printer.note(format_args!("the records of {name} before {deleted} are deleted"));
+        }
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let (mut next, mut left) = (self.first.max(host.kept_from()), limit);
         while next < host.size && left > 0 {
-            let lines = store.shown(&host, next, left.min(CHUNK)).map_err(failed)?;
+            let (lines, behind) = store.shown(&host, next, left.min(CHUNK)).map_err(failed)?;
             for line in &lines {
                 printer.line(line).map_err(unwritable)?;
             }
-            next += lines.len() as u64;
+            next = behind;
             left -= lines.len();
         }
-        Ok(if next > self.first { Exit::Yes } else { Exit::No })
+        Ok(if left < limit { Exit::Yes } else { Exit::No })
     }
 }
 
@@ -98,11 +103,16 @@ impl Query {
             None => store.hosts().map_err(failed)?,
         };
         let mut answers = self.question.begin()?;
+        let deleted = hosts.iter().filter(|host| host.deleted > host.first).count();
+        if deleted > 0 {
+            let note = format_args!("of {deleted} hosts the oldest records are deleted");
+            Printer::new(true).note(note);
+        }
         for host in &hosts {
-            let mut next = host.first;
+            let mut next = host.kept_from();
             while next < host.size && answers.go_on() {
-                let lines = store.shown(host, next, CHUNK).map_err(failed)?;
-                next += lines.len() as u64;
+                let (lines, behind) = store.shown(host, next, CHUNK).map_err(failed)?;
+                next = behind;
                 for line in lines.iter().map(String::as_bytes) {
                     if answers.go_on() {
                         answers.take(line)?;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Place, failed};
 use crate::{
+    app::sinking,
     audit::{
         canonical::integer,
         verify::{Report, Wrong},
@@ -36,9 +37,16 @@ impl Verify {
         if hosts.is_empty() {
             printer.note("no host has enrolled yet, so there is nothing to verify");
         }
-        let mut exit = Exit::Yes;
+        let own = sinking::keys(&self.place.dir);
+        if let Err(error) = &own
+            && hosts.iter().any(|host| host.deleted > 0)
+        {
+            printer.note(format_args!("what the sink deleted its log does not say: {error}"));
+        }
+        let (own, mut exit) = (own.ok(), Exit::Yes);
         for host in hosts {
-            let report = store.verify(&host, &authority.cosigners().witnesses()).map_err(failed)?;
+            let witnesses = authority.cosigners().witnesses();
+            let report = store.verify(&host, &witnesses, own.as_ref()).map_err(failed)?;
             if report.wrong.is_some() {
                 exit = Exit::No;
             }
@@ -52,6 +60,9 @@ impl Verify {
                 let before = format!("  its log began with record {first} when it came");
                 printer.line(before).map_err(unwritable)?;
             }
+            if report.deleted > 0 && report.wrong.is_none() {
+                printer.line(deleted(&report)).map_err(unwritable)?;
+            }
         }
         Ok(exit)
     }
@@ -64,12 +75,21 @@ fn value(host: &Host, report: &Report) -> Value {
     });
     json!({
         "checkpoints": integer(report.checkpoints),
+        "deleted": integer(report.deleted),
         "first": integer(*first),
         "host": name,
-        "records": integer(size - first),
+        "records": integer(size.saturating_sub(report.deleted.max(*first))),
         "unchanged": wrong.is_none(),
         "wrong": wrong,
     })
+}
+
+fn deleted(report: &Report) -> String {
+    let (first, last) = (report.first, report.deleted - 1);
+    format!(
+        "  its records {first} to {last} are deleted, as the sink's own log says; their hashes are \
+         what it signed"
+    )
 }
 
 fn line(host: &Host, report: &Report, printer: &Printer) -> String {
@@ -77,7 +97,8 @@ fn line(host: &Host, report: &Report, printer: &Printer) -> String {
     match report.wrong {
         None => {
             let word = printer.paint(Tone::Good, "unchanged:");
-            format!("{word} {} records of {name} are what it signed", size - first)
+            let records = size.saturating_sub(report.deleted.max(*first));
+            format!("{word} {records} records of {name} are what it signed")
         }
         Some(Wrong { first, last, fault }) => {
             let word = printer.paint(Tone::Bad, "changed:");

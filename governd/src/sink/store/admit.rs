@@ -119,7 +119,7 @@ impl Store {
         let Some(certificate) = found.optional()? else {
             return Ok(None);
         };
-        let host = self.select("WHERE id = ?1", [certificate.host])?.pop();
+        let host = self.host(certificate.host)?;
         Ok(host.map(|host| (host, certificate)))
     }
 

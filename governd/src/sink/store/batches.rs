@@ -57,7 +57,7 @@ pub struct Stored {
     pub note: String,
     /// The leaf hashes of its records.
     pub leaves: Vec<Hash>,
-    /// Its records, compressed.
+    /// Its records, compressed; nothing, where they were deleted.
     pub frame: Vec<u8>,
 }
 
@@ -113,11 +113,12 @@ impl Store {
             let at = frontier.size() - new.len() as u64;
             self.connection
                 .prepare_cached(
-                    "INSERT INTO batch (host, first, note, leaves, lines) \
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "INSERT INTO batch (host, first, note, leaves, lines, came_s) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )
                 .and_then(|mut row| {
-                    row.execute(params![host.id, integer(at), note, new.as_flattened(), frame])
+                    let (id, at, came_s) = (host.id, integer(at), integer(now_s));
+                    row.execute(params![id, at, note, new.as_flattened(), frame, came_s])
                 })
                 .map_err(StoreError::from)?;
             let new_lines = pack::each(lines).skip(known);
@@ -158,7 +159,8 @@ impl Store {
     }
 
     /// Whether a batch is one that is stored, byte for byte: then its records are those that the
-    /// host signed with this checkpoint, and nothing of it has to be looked at again.
+    /// host signed with this checkpoint, and nothing of it has to be looked at again. One whose
+    /// records were deleted is known by its leaf hashes alone.
     ///
     /// # Errors
     /// If the store fails.
@@ -170,7 +172,8 @@ impl Store {
         frame: &[u8],
     ) -> Result<bool, StoreError> {
         let mut query = self.connection.prepare_cached(
-            "SELECT note = ?3 AND lines = ?4 FROM batch WHERE host = ?1 AND first = ?2",
+            "SELECT note = ?3 AND lines = ?4 AND lines != x'' FROM batch \
+             WHERE host = ?1 AND first = ?2",
         )?;
         let is_it = query
             .query_row(params![host.id, integer(first), note, frame], |row| row.get(0))

@@ -52,13 +52,23 @@ impl Store {
         Ok(())
     }
 
-    /// Records of a host from an index on, at most so many, with what stands beside them.
+    /// Records of a host from an index on, at most so many, with what stands beside them; and the
+    /// index behind the last. It begins with the first that was not deleted.
     ///
     /// # Errors
     /// If the store fails, or is damaged.
-    pub fn shown(&self, host: &Host, from: u64, count: usize) -> Result<Vec<String>, StoreError> {
+    pub fn shown(
+        &self,
+        host: &Host,
+        from: u64,
+        count: usize,
+    ) -> Result<(Vec<String>, u64), StoreError> {
+        // Nothing is deleted between two reads.
+        let _snapshot = self.connection.unchecked_transaction()?;
+        let gone = || StoreError::Damaged(host.name.clone());
+        let host = &self.host(host.id)?.ok_or_else(gone)?;
         let mut shown = Vec::new();
-        let mut next = from.max(host.first);
+        let mut next = from.max(host.kept_from());
         while next < host.size && shown.len() < count {
             let damaged = || StoreError::Damaged(host.name.clone());
             let stored = self.batch(host, next)?.ok_or_else(damaged)?;
@@ -75,7 +85,7 @@ impl Store {
             }
             next += (shown.len() - before) as u64;
         }
-        Ok(shown)
+        Ok((shown, next))
     }
 
     fn beside(&self, host: &Host, first: u64) -> Result<HashMap<Token, String>, StoreError> {
@@ -273,7 +283,7 @@ mod tests {
         }
 
         fn shown(&self) -> Vec<String> {
-            let lines = self.store.shown(&self.host(), 0, 99).unwrap();
+            let (lines, _) = self.store.shown(&self.host(), 0, 99).unwrap();
             let name = |line: String| line.split('"').nth(5).unwrap().to_owned();
             lines.into_iter().map(name).collect()
         }
@@ -296,7 +306,7 @@ mod tests {
         // All of it again, with one that is new.
         sink.send(&values);
         assert_eq!(sink.shown(), ["[erased]", "kim", "dana"]);
-        let report = sink.store.verify(&sink.host(), &sink.cosigners.witnesses()).unwrap();
+        let report = sink.store.verify(&sink.host(), &sink.cosigners.witnesses(), None).unwrap();
         assert_eq!((report.wrong, report.records), (None, 3));
     }
 
@@ -305,7 +315,9 @@ mod tests {
         let sink = sink();
         let back = "DROP TABLE beside; DROP TABLE told; \
                     ALTER TABLE host DROP COLUMN rotations; \
-                    ALTER TABLE certificate DROP COLUMN authority; PRAGMA user_version = 2;";
+                    ALTER TABLE certificate DROP COLUMN authority; \
+                    ALTER TABLE host DROP COLUMN deleted; ALTER TABLE host DROP COLUMN deletion; \
+                    ALTER TABLE batch DROP COLUMN came_s; PRAGMA user_version = 2;";
         sink.store.connection.execute_batch(back).unwrap();
         drop(Store::open(sink.directory.path()).unwrap());
         sink.send(&[value("dana", 1)]);

@@ -9,6 +9,7 @@ mod admit;
 mod batches;
 mod beside;
 mod findings;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -38,11 +39,12 @@ const FILE: &str = "sink.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// `governd` in the file's header.
 const APPLICATION_ID: i32 = 0x676f_7665;
-const VERSION: i32 = 5;
+const VERSION: i32 = 6;
 /// The first version that is brought up to this one.
 const FIRST_VERSION: i32 = 2;
 const FIRST_WITH_BESIDE: i32 = 3;
 const FIRST_WITH_ROTATIONS: i32 = 4;
+const FIRST_WITH_AUTHORITY: i32 = 5;
 /// What that one has beyond the first.
 const BESIDE: &str = "
 CREATE TABLE beside (
@@ -60,8 +62,13 @@ CREATE TABLE told (
 ";
 /// What the next one has beyond that.
 const ROTATIONS: &str = "ALTER TABLE host ADD COLUMN rotations TEXT NOT NULL DEFAULT '';";
-/// What this version has beyond that.
+/// What the one after it has.
 const AUTHORITY: &str = "ALTER TABLE certificate ADD COLUMN authority BLOB;";
+/// What this version has beyond that.
+const DELETED: &str = "
+ALTER TABLE host ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE host ADD COLUMN deletion TEXT NOT NULL DEFAULT '';
+";
 const SCHEMA: &str = "
 CREATE TABLE host (
     id INTEGER PRIMARY KEY,
@@ -146,6 +153,8 @@ pub struct Host {
     pub keys: Keys,
     /// The first record of it: those before were gone at the first contact.
     pub first: u64,
+    /// Index behind the last record that the sink deleted by rule; 0 if it did not.
+    pub deleted: u64,
     /// Index behind its last record.
     pub size: u64,
     /// Its last checkpoint, cosigned.
@@ -154,6 +163,14 @@ pub struct Host {
     pub seen_s: u64,
     before: Frontier,
     tree: Frontier,
+}
+
+impl Host {
+    /// The first record that is there: those before were gone when the host came, or were deleted
+    /// by rule, so that only their leaf hashes are there.
+    pub fn kept_from(&self) -> u64 {
+        self.first.max(self.deleted)
+    }
 }
 
 /// The open store.
@@ -199,7 +216,11 @@ impl Store {
             if version < FIRST_WITH_ROTATIONS {
                 made.execute_batch(ROTATIONS).map_err(file)?;
             }
-            made.execute_batch(AUTHORITY).map_err(file)?;
+            if version < FIRST_WITH_AUTHORITY {
+                made.execute_batch(AUTHORITY).map_err(file)?;
+            }
+            made.execute_batch(DELETED).map_err(file)?;
+            made.execute_batch(&came(&made).map_err(file)?).map_err(file)?;
             made.pragma_update(None, "user_version", VERSION).map_err(file)?;
             made.commit().map_err(file)?;
         }
@@ -238,9 +259,17 @@ impl Store {
         self.select("ORDER BY name", [])
     }
 
+    /// The host of a row, as it is now.
+    ///
+    /// # Errors
+    /// If the store fails, or is damaged.
+    pub fn host(&self, id: i64) -> Result<Option<Host>, StoreError> {
+        Ok(self.select("WHERE id = ?1", [id])?.pop())
+    }
+
     fn select(&self, which: &str, values: impl Params) -> Result<Vec<Host>, StoreError> {
         let columns = "id, name, log_key, first, first_peaks, size, peaks, receipt, seen_s, \
-                       rotations";
+                       rotations, deleted";
         let text = format!("SELECT {columns} FROM host {which}");
         let mut query = self.connection.prepare_cached(&text)?;
         let rows = query.query_map(values, |row| {
@@ -249,11 +278,12 @@ impl Store {
                 (row.get::<_, i64>(3)?, row.get::<_, Vec<u8>>(4)?),
                 (row.get::<_, i64>(5)?, row.get::<_, Vec<u8>>(6)?),
                 (row.get::<_, Option<String>>(7)?, row.get::<_, i64>(8)?),
-                row.get::<_, String>(9)?,
+                (row.get::<_, String>(9)?, row.get::<_, i64>(10)?),
             ))
         })?;
         rows.map(|row| {
-            let (host, (first, first_peaks), (size, peaks), (receipt, seen), rotations) = row?;
+            let (host, (first, first_peaks), (size, peaks), (receipt, seen), (rotations, deleted)) =
+                row?;
             let (id, name, key) = host;
             let (first, size) = (first.unsigned_abs(), size.unsigned_abs());
             let trees = tree(first, &first_peaks).zip(tree(size, &peaks));
@@ -263,10 +293,18 @@ impl Store {
                 return Err(StoreError::Damaged(name));
             };
             let seen_s = seen.unsigned_abs();
-            Ok(Host { id, name, keys, first, size, receipt, seen_s, before, tree })
+            let deleted = deleted.unsigned_abs();
+            Ok(Host { id, name, keys, first, deleted, size, receipt, seen_s, before, tree })
         })
         .collect()
     }
+}
+
+/// When a batch came: of those that are there already, the time from which on it is known.
+fn came(connection: &Connection) -> rusqlite::Result<String> {
+    let now_s: i64 = connection.query_row("SELECT unixepoch()", [], |row| row.get(0))?;
+    // As a default it is written once, and not into each row.
+    Ok(format!("ALTER TABLE batch ADD COLUMN came_s INTEGER NOT NULL DEFAULT {now_s};"))
 }
 
 fn tree(size: u64, peaks: &[u8]) -> Option<Frontier> {

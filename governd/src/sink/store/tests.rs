@@ -97,7 +97,7 @@ fn arrival<'a>(stored: &'a Stored, lines: &'a str) -> Arrival<'a> {
 
 fn report(store: &Store) -> Report {
     let host = store.hosts().unwrap().pop().unwrap();
-    store.verify(&host, &cosigners().witnesses()).unwrap()
+    store.verify(&host, &cosigners().witnesses(), None).unwrap()
 }
 
 #[derive(Clone, Debug)]
@@ -503,9 +503,9 @@ proptest! {
         let Ok(store) = Store::open(directory.path()) else { return Ok(()) };
         store.connection.execute_batch("PRAGMA synchronous = OFF").ok();
         let host = store.hosts().ok().and_then(|mut hosts| hosts.pop());
-        let Some(Ok(report)) = host.map(|host| store.verify(&host, &cosigners().witnesses())) else {
-            return Ok(());
-        };
+        let witnesses = cosigners().witnesses();
+        let report = host.map(|host| store.verify(&host, &witnesses, None));
+        let Some(Ok(report)) = report else { return Ok(()) };
         if report.wrong.is_none() {
             let want: Vec<String> = (FIRST..first_of(BATCHES)).map(line).collect();
             prop_assert_eq!(records(&store), Some(want));

@@ -7,19 +7,31 @@ use crate::{
     audit::{
         checkpoint::Opens as _,
         cosign::Witnesses,
-        tree::{Frontier, leaf_hash},
+        keys::Keys,
+        tree::{Frontier, Hash, leaf_hash},
         verify::{Fault, Indexed, Report, Verification, Wrong},
     },
-    sink::pack,
+    sink::{deletion::Deletion, pack},
 };
 
 impl Store {
     /// Compares every record of a host with the checkpoints that it signed, and what is known of it
-    /// as a whole with the last receipt.
+    /// as a whole with the last receipt. For records that are deleted their leaf hashes stand, as
+    /// far as a record of the sink's own log, which these keys sign, says that they are deleted.
     ///
     /// # Errors
     /// If the store fails. What is wrong with its content is in the report.
-    pub fn verify(&self, host: &Host, witnesses: &Witnesses) -> Result<Report, StoreError> {
+    pub fn verify(
+        &self,
+        host: &Host,
+        witnesses: &Witnesses,
+        own: Option<&Keys>,
+    ) -> Result<Report, StoreError> {
+        // What comes and what is deleted meanwhile is not looked at.
+        let _snapshot = self.connection.unchecked_transaction()?;
+        let gone = || StoreError::Damaged(host.name.clone());
+        let host = &self.host(host.id)?.ok_or_else(gone)?;
+        let told = self.told_behind(host, own)?;
         let mut query = self.connection.prepare_cached(
             "SELECT first, note, leaves, lines FROM batch WHERE host = ?1 ORDER BY first",
         )?;
@@ -40,19 +52,52 @@ impl Store {
             }
             let (note, leaves) = (row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?);
             let frame = row.get::<_, Vec<u8>>(3)?;
+            let is_gone = frame.is_empty() && first < host.deleted;
+            if is_gone && first >= told {
+                hole = Some(Wrong { first, last: first, fault: Fault::Untold });
+                break;
+            }
             verification.segment(first, Some(&tree), [host.keys.open(&note)]);
-            feed(&mut verification, &mut tree, &leaves, &frame);
+            // Leaves that do not come out even are none.
+            let leaves = hashes(&leaves).unwrap_or_default();
+            if is_gone {
+                skip(&mut verification, &mut tree, &leaves);
+            } else {
+                feed(&mut verification, &mut tree, &leaves, &frame);
+            }
         }
         let mut report = verification.finish(false);
-        report.wrong = report.wrong.or(hole).or_else(|| whole(host, witnesses, &tree));
+        let untold = (host.deleted > told).then(|| {
+            let first = told.max(host.first);
+            Wrong { first, last: first, fault: Fault::Untold }
+        });
+        let rest = || whole(host, witnesses, &tree).or(untold);
+        report.wrong = report.wrong.or(hole).or_else(rest);
         Ok(report)
+    }
+
+    /// Index behind the last record of which the sink's own log says that it is deleted.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn told_behind(&self, host: &Host, own: Option<&Keys>) -> Result<u64, StoreError> {
+        let proof = self.deletion(host)?;
+        let told = proof.zip(own).and_then(|(proof, own)| Deletion::proven(&proof, own));
+        Ok(told.filter(|told| told.host == host.name).map_or(0, |told| told.behind))
+    }
+}
+
+/// A batch of which only the leaf hashes are there.
+fn skip(verification: &mut Verification, tree: &mut Frontier, leaves: &[Hash]) {
+    for (position, leaf) in leaves.iter().enumerate() {
+        verification.deleted(*leaf, position == 0);
+        tree.push(*leaf);
     }
 }
 
 /// A batch's records, as they are and as they were.
-fn feed(verification: &mut Verification, tree: &mut Frontier, leaves: &[u8], frame: &[u8]) {
-    // Leaves that do not come out even, and a frame that does not come out at all, are none.
-    let leaves = hashes(leaves).unwrap_or_default();
+fn feed(verification: &mut Verification, tree: &mut Frontier, leaves: &[Hash], frame: &[u8]) {
+    // A frame that does not come out is none.
     let text = pack::decompress(frame).unwrap_or_default();
     let lines: Vec<&str> = pack::each(&text).collect();
     for position in 0..lines.len().max(leaves.len()) {

@@ -228,7 +228,7 @@ fn what_was_durable_is_in_the_sink_once_and_in_order_whoever_is_killed() {
 
     let host = store.hosts().unwrap().pop().unwrap();
     let authority = Authority::open(sink.path()).unwrap();
-    let report = store.verify(&host, &authority.cosigners().witnesses()).unwrap();
+    let report = store.verify(&host, &authority.cosigners().witnesses(), None).unwrap();
     assert_eq!((report.wrong, report.signed), (None, end));
     assert!(store.findings().unwrap().is_empty());
     let mut reader = Reader::new(Disk, state.path().join("log"), 0);

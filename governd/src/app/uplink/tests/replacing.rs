@@ -104,7 +104,7 @@ fn hosts_go_on_while_a_sink_replaces_its_keys() {
     let store = sink.store();
     let witnesses = Authority::open(sink.directory.path()).unwrap().cosigners().witnesses();
     for host in store.hosts().unwrap() {
-        let report = store.verify(&host, &witnesses).unwrap();
+        let report = store.verify(&host, &witnesses, None).unwrap();
         assert_eq!((report.wrong, report.signed), (None, host.size), "{}", host.name);
     }
     assert!(refused(old.get::<State>(wire::STATE)).starts_with("unreachable"));
