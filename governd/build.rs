@@ -18,6 +18,10 @@ use std::{
 
 const TARGET: &str = "bpfel-unknown-none";
 const PACKAGE: &str = "governd-ebpf";
+/// What is built, and with which features: one object is for kernels that have the helper that
+/// repeats, the other for those before.
+const OBJECTS: [(&str, &[&str]); 2] =
+    [("governd.bpf.o", &[]), ("governd-calls.bpf.o", &["--features", "calls"])];
 const SETUP: &str = "run `cargo xtask setup`, which installs it";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -28,11 +32,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("cargo:rerun-if-env-changed=PATH");
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    let object = build(workspace, &out_dir)?;
-    let bytes =
-        fs::read(&object).map_err(|error| format!("cannot read {}: {error}", object.display()))?;
-    let small = without_debug(&bytes).ok_or("the object is not laid out as ELF says")?;
-    fs::write(out_dir.join("governd.bpf.o"), small)?;
+    require_linker()?;
+    require_core_sources()?;
+    for (name, features) in OBJECTS {
+        let object = build(workspace, &out_dir, features)?;
+        let bytes = fs::read(&object)
+            .map_err(|error| format!("cannot read {}: {error}", object.display()))?;
+        let small = without_debug(&bytes).ok_or("the object is not laid out as ELF says")?;
+        fs::write(out_dir.join(name), small)?;
+    }
     Ok(())
 }
 
@@ -75,10 +83,8 @@ fn without_debug(object: &[u8]) -> Option<Vec<u8>> {
     Some(small)
 }
 
-/// Builds the object and returns where it is.
-fn build(workspace: &Path, out_dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    require_linker()?;
-    require_core_sources()?;
+/// Builds an object and returns where it is.
+fn build(workspace: &Path, out_dir: &Path, features: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
     // OUT_DIR is <target>/<profile>/build/<package>/out.
     let target_dir = out_dir.ancestors().nth(4).ok_or("OUT_DIR is too short")?.join("ebpf");
     let mut cargo = Command::new(env::var("CARGO")?);
@@ -110,6 +116,7 @@ fn build(workspace: &Path, out_dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let status = cargo
         .current_dir(workspace)
         .args(["build", "--quiet", "--release", "--locked", "--package", PACKAGE])
+        .args(features)
         .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
         .arg(&target_dir)
         // The `-Z` flag and the target are not stable; the compiler is, and pinned.

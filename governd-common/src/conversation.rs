@@ -17,7 +17,7 @@ use crate::{
     http::{HttpRefusal, Request},
     limits::CHUNK_BYTES_MAX,
     name::{fold_case, is_digit},
-    repeat::{Repeat, Step, Work},
+    repeat::{Loop, Repeat, Step, Work},
     stream::{Chunk, Progress},
 };
 
@@ -78,6 +78,12 @@ impl Conversation {
             return Err(HttpRefusal::Malformed);
         }
         if self.place == place::HEAD { self.request.progress() } else { Ok(Progress::More) }
+    }
+
+    /// One round of the loop over the chunk, for who cannot hand on a [`Work`].
+    #[inline(always)]
+    pub fn round(&mut self, chunk: &mut Chunk) -> Step {
+        FeedByte::step(0, &mut Feed { talk: self, chunk })
     }
 
     /// Forgets what was read.
@@ -282,6 +288,11 @@ struct Feed<'a> {
 struct FeedByte;
 
 impl Work<Feed<'_>> for FeedByte {
+    #[inline(always)]
+    fn of(_: &Feed<'_>) -> Loop {
+        Loop::Conversation
+    }
+
     #[inline(always)]
     fn step(_index: u32, feed: &mut Feed<'_>) -> Step {
         let Feed { talk, chunk } = feed;

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{
     limits::{CHUNK_BYTES_MAX, HELLO_BYTES_MAX},
     name::{Name, fold_case, is_digit},
-    repeat::{Repeat, Step, Work},
+    repeat::{Loop, Repeat, Step, Work},
     stream::{Chunk, Progress},
     verdict::codes,
 };
@@ -490,6 +490,10 @@ struct Feed<'a> {
 struct FeedByte;
 
 impl Work<Feed<'_>> for FeedByte {
+    fn of(_: &Feed<'_>) -> Loop {
+        Loop::Conversation
+    }
+
     #[inline(always)]
     fn step(_index: u32, feed: &mut Feed<'_>) -> Step {
         feed.request.step(feed.chunk)

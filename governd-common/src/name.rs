@@ -11,7 +11,7 @@ use crate::{
     index::masked,
     key::NameKey,
     limits::{NAME_BYTES_MAX, NAME_KEY_BYTES},
-    repeat::{Plain, Repeat, Step, Work},
+    repeat::{Loop, Plain, Repeat, Step, Work},
 };
 
 /// Bytes of a name's buffer: a power of two, so that a mask bounds every index.
@@ -236,6 +236,11 @@ struct Reversal<'a> {
 struct Reverse;
 
 impl Work<Reversal<'_>> for Reverse {
+    #[inline(always)]
+    fn of(_: &Reversal<'_>) -> Loop {
+        Loop::Short
+    }
+
     #[inline(always)]
     fn step(index: u32, state: &mut Reversal<'_>) -> Step {
         let to = masked(u32::from(state.name.len).wrapping_sub(index), INDEX_MASK);

@@ -7,6 +7,10 @@
 //! does not track values. The helper wants its context on the stack, so a program hands it the
 //! address of a pointer to the state, and the callback, an `extern "C"` function generic over state
 //! and work, reads that pointer back.
+//!
+//! Before that helper, what is checked once is a global function, which is told numbers and no
+//! pointers, and cannot be generic. So each work says which loop it is the body of, and in which of
+//! the memories of its kind its state is: by that the programs for such kernels find both.
 
 /// Whether another round follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,8 +21,36 @@ pub enum Step {
     Stop,
 }
 
+/// A loop, and in which memory its state is, where there are several.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Loop {
+    /// Over the bytes of a DNS question's name.
+    Question(u32),
+    /// Over the labels of a name that is passed over.
+    Labels(u32),
+    /// Over the bytes of two names that are compared.
+    Comparison(u32),
+    /// Over the records of an answer.
+    Records(u32),
+    /// Over the options of a query.
+    Options(u32),
+    /// Over the bytes of a query's padding.
+    Padding(u32),
+    /// Over the addresses of an answer.
+    Addresses(u32),
+    /// Over the bytes of a TLS hello.
+    Hello,
+    /// Over the bytes of an HTTP conversation.
+    Conversation,
+    /// So little in each round that the verifier may walk them all.
+    Short,
+}
+
 /// The body of a loop.
 pub trait Work<S> {
+    /// The loop that it is the body of.
+    fn of(state: &S) -> Loop;
+
     /// One round; `index` counts from 0.
     fn step(index: u32, state: &mut S) -> Step;
 }

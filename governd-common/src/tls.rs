@@ -12,13 +12,15 @@ use crate::{
     index::masked,
     limits::{ALPN_BYTES_MAX, CHUNK_BYTES_MAX, EARLY_DATA_BYTES_MAX, HELLO_BYTES_MAX},
     name::{Name, NameError},
-    repeat::{Repeat, Step, Work},
+    repeat::{Repeat, Step},
     stream::{Chunk, Progress},
     verdict::codes,
 };
 
 mod another;
+mod rounds;
 use another::later;
+use rounds::{Feed, FeedByte};
 
 const RECORD_HANDSHAKE: u32 = 22;
 /// 3.0 is SSL 3, 3.4 is TLS 1.3; what comes later still says 3.1 or 3.3 here.
@@ -452,48 +454,5 @@ fn name_refusal(error: NameError, byte: u8) -> TlsRefusal {
         NameError::Byte if byte == 0 => TlsRefusal::Nul,
         NameError::Byte if byte >= 0x80 => TlsRefusal::NonAscii,
         NameError::Byte | NameError::Empty | NameError::EmptyLabel => TlsRefusal::Name,
-    }
-}
-
-struct Feed<'a> {
-    hello: &'a mut Hello,
-    chunk: &'a mut Chunk,
-}
-
-struct FeedByte;
-
-impl Work<Feed<'_>> for FeedByte {
-    #[inline(always)]
-    fn step(_index: u32, feed: &mut Feed<'_>) -> Step {
-        let Feed { hello, chunk } = feed;
-        let available = chunk.left();
-        let is_over = hello.complete | hello.refusal != 0 || hello.taken >= HELLO_BYTES_MAX as u32;
-        if available == 0 || is_over {
-            return Step::Stop;
-        }
-        if hello.record_left == 0 {
-            let byte = chunk.take();
-            return hello.record_byte(byte);
-        }
-        let step = if hello.skip != 0 {
-            let mut bytes = hello.skip;
-            if bytes > hello.record_left {
-                bytes = hello.record_left;
-            }
-            if bytes > available {
-                bytes = available;
-            }
-            chunk.at = chunk.at.wrapping_add(bytes);
-            hello.skip(bytes);
-            Step::Again
-        } else {
-            hello.account(1);
-            let byte = chunk.take();
-            hello.message_byte(byte)
-        };
-        if step == Step::Again && hello.has_hello != 0 && hello.message_left == 0 {
-            return hello.finish();
-        }
-        step
     }
 }

@@ -18,7 +18,7 @@ use governd_common::{
         BINDING_SETS_MAX, BINDING_TTL_MAX_S, BINDING_TTL_MIN_S, DNS_ADDRESSES_MAX, PENDING_MAX_S,
     },
     names::tail,
-    repeat::{Repeat as _, Step, Work},
+    repeat::{Loop, Repeat as _, Step, Work},
     table::{Binding, BoundSet, SocketOwner},
     verdict::{Loss, Mode, Reason},
 };
@@ -27,8 +27,9 @@ use crate::{
     dns::{DnsScratch, Report, Round, take_scratch},
     emit::count,
     limit,
+    loops::Helper,
     outcome::Outcome,
-    skb::{Helper, PORT_DNS, PROTOCOL_TCP, Segment, load_message, source_port_in_place},
+    skb::{PORT_DNS, PROTOCOL_TCP, Segment, load_message, source_port_in_place},
     state::{self, End, is_replay},
     tables::{BINDINGS, FLOWS, INGRESS_TAILS, PENDING, SOCKETS, View, mark_bound},
 };
@@ -206,9 +207,14 @@ fn owner(context: &SkBuffContext) -> SocketOwner {
     if stored.is_null() { nobody } else { unsafe { *stored } }
 }
 
-struct BindAddress;
+pub(crate) struct BindAddress;
 
 impl Work<DnsScratch> for BindAddress {
+    #[inline(always)]
+    fn of(scratch: &DnsScratch) -> Loop {
+        Loop::Addresses(scratch.dns.place)
+    }
+
     #[inline(always)]
     fn step(index: u32, scratch: &mut DnsScratch) -> Step {
         let at = index as usize & (DNS_ADDRESSES_MAX - 1);

@@ -17,7 +17,8 @@ use governd_common::{
 use crate::{
     dns_stream::Joint,
     emit::{self, Wake},
-    skb::{Helper, copy},
+    loops::Helper,
+    skb::copy,
     tables::{DNS_SCRATCH, NAMES, View},
 };
 
@@ -59,7 +60,9 @@ pub(crate) fn take_scratch() -> Option<&'static mut DnsScratch> {
             // SAFETY: as above; from here the flag keeps it for this message.
             unsafe { ptr::write_volatile(busy, 1) };
             // SAFETY: as above.
-            return Some(unsafe { &mut *scratch });
+            let scratch = unsafe { &mut *scratch };
+            scratch.dns.place = index;
+            return Some(scratch);
         }
     }
     None

@@ -34,10 +34,11 @@ use crate::{
     decision::decide_named_into,
     egress::{self, Target},
     emit::{self, Wake, count},
+    loops::Helper,
     outcome::Outcome,
     reading::{Reading, read_http, read_tls},
     segment::Segment,
-    skb::{Helper, copy, load_chunk, may_change},
+    skb::{copy, load_chunk, may_change},
     state::{self, End, Sender},
     subject,
     tables::{HELLO_FLOWS, HELLO_SCRATCH, HELLOS, NAMES, TAILS, View},
@@ -70,6 +71,10 @@ pub(crate) struct HelloScratch {
     reserved: u32,
     pub(crate) event: NameEvent,
     pub(crate) chunk: Chunk,
+    #[cfg(feature = "calls")]
+    pub(crate) hello: Hello,
+    #[cfg(feature = "calls")]
+    pub(crate) talk: Conversation,
     pub(crate) initial: InitialEvent,
 }
 
@@ -264,11 +269,11 @@ impl Run<'_> {
             beginning.source = if is_tls { SOURCE_TLS } else { SOURCE_HTTP };
         }
         let reading = if beginning.source == SOURCE_TLS {
-            read_tls(&mut beginning.hello, chunk)
+            read_tls(&mut beginning.hello, scratch)
         } else {
-            read_http(&mut beginning.talk, chunk)
+            read_http(&mut beginning.talk, scratch)
         };
-        beginning.next = beginning.next.wrapping_add(chunk.at);
+        beginning.next = beginning.next.wrapping_add(scratch.chunk.at);
         if is_naming(beginning, reading) && may_change(self.context) {
             return self.refuse_unread(owner);
         }

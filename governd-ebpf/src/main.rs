@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
+#![cfg_attr(feature = "calls", feature(asm_experimental_arch))]
 #![allow(
     internal_features,
     reason = "the target has no atomic types, since it cannot compare and exchange; what it can is \
@@ -42,6 +43,8 @@ mod hello;
 mod hits;
 mod limit;
 mod local;
+#[cfg_attr(feature = "calls", path = "calls.rs")]
+mod loops;
 mod lsm;
 mod memory;
 mod multipath;

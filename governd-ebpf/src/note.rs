@@ -100,8 +100,8 @@ fn read_chunk(
         }
         beginning.source = SOURCE_TLS;
     }
-    let reading = read_tls(&mut beginning.hello, chunk);
-    beginning.next = beginning.next.wrapping_add(chunk.at);
+    let reading = read_tls(&mut beginning.hello, scratch);
+    beginning.next = beginning.next.wrapping_add(scratch.chunk.at);
     match reading {
         Reading::More => true,
         Reading::Named => {

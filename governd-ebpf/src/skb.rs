@@ -1,20 +1,16 @@
-//! What the programs of both directions read of a packet, and how they run loops.
+//! What the programs of both directions read of a packet.
 
-use core::{ffi::c_void, ptr};
+use core::ptr;
 
 use aya_ebpf::{
     bindings::__sk_buff,
-    helpers::{
-        bpf_loop,
-        generated::{bpf_probe_read_kernel, bpf_skb_load_bytes},
-    },
+    helpers::generated::{bpf_probe_read_kernel, bpf_skb_load_bytes},
     programs::SkBuffContext,
 };
 use governd_common::{
     address::Address,
     dns::Dns,
     limits::{CHUNK_BYTES_MAX, DNS_MESSAGE_BYTES_MAX},
-    repeat::{Repeat, Step, Work},
     stream::Chunk,
     verdict::Loss,
 };
@@ -25,25 +21,6 @@ pub(crate) const PROTOCOL_TCP: u8 = 6;
 pub(crate) const PROTOCOL_UDP: u8 = 17;
 pub(crate) const PORT_DNS: u16 = 53;
 const UDP_HEADER_BYTES: u32 = 8;
-
-/// Loops of the programs: the helper, since Linux 5.17.
-pub(crate) struct Helper;
-
-impl Repeat for Helper {
-    #[inline(always)]
-    fn repeat<S, W: Work<S>>(max: u32, state: &mut S) {
-        let mut context = ptr::from_mut(state);
-        let body = round::<S, W> as *const c_void as *mut c_void;
-        // SAFETY: the helper calls `round` with the context it gets, on this stack.
-        unsafe { bpf_loop(max, body, (&raw mut context).cast(), 0) };
-    }
-}
-
-extern "C" fn round<S, W: Work<S>>(index: u32, context: *mut c_void) -> i64 {
-    // SAFETY: `Helper::repeat` passes the address of a pointer to its exclusive reference.
-    let state = unsafe { &mut **context.cast::<*mut S>() };
-    i64::from(W::step(index, state) == Step::Stop)
-}
 
 #[inline(always)]
 pub(crate) fn load<T>(context: &SkBuffContext, offset: u32) -> Option<T> {

@@ -7,7 +7,7 @@
 use crate::{
     dns::{Dns, DnsRefusal},
     limits::DNS_OPTIONS_MAX,
-    repeat::{Repeat, Step, Work},
+    repeat::{Loop, Repeat, Step, Work},
 };
 
 /// Recursion desired (RFC 1035), authentic data and checking disabled (RFC 4035).
@@ -72,9 +72,14 @@ impl Dns {
     }
 }
 
-struct QueryOption<R>(core::marker::PhantomData<R>);
+pub(super) struct QueryOption<R>(core::marker::PhantomData<R>);
 
 impl<R: Repeat> Work<Dns> for QueryOption<R> {
+    #[inline(always)]
+    fn of(dns: &Dns) -> Loop {
+        Loop::Options(dns.place)
+    }
+
     #[inline(always)]
     fn step(_index: u32, dns: &mut Dns) -> Step {
         let at = dns.at;
@@ -105,9 +110,14 @@ impl<R: Repeat> Work<Dns> for QueryOption<R> {
     }
 }
 
-struct PaddingByte;
+pub(super) struct PaddingByte;
 
 impl Work<Dns> for PaddingByte {
+    #[inline(always)]
+    fn of(dns: &Dns) -> Loop {
+        Loop::Padding(dns.place)
+    }
+
     /// Padding is zeroes (RFC 7830 section 3).
     #[inline(always)]
     fn step(_index: u32, dns: &mut Dns) -> Step {

@@ -59,7 +59,7 @@ impl Lack {
     /// What a kernel lacks; `has_filters` says whether it has filters of traffic control.
     pub(crate) fn all(layout: &KernelLayout, has_filters: bool) -> Vec<Self> {
         let is_lacking = |lack: &Self| match lack {
-            Self::Loops => layout.has_loops == 0,
+            Self::Loops => false,
             Self::RefusalErrno => layout.has_set_retval == 0,
             Self::Allocator => layout.has_allocator == 0,
             Self::LocalSockets => layout.sock_addr_len == 0,

@@ -36,6 +36,9 @@ use crate::policy::ids::Ids;
 /// The eBPF object that governd/build.rs made.
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/governd.bpf.o"));
+/// The same for kernels without the helper that repeats (before Linux 5.17).
+static CALLS: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/governd-calls.bpf.o"));
 
 /// Maps that get their entries from the daemon as they come, and that tracepoint programs read.
 pub(super) const TRACED: [&str; 3] = [map::EXES, map::UIDS, map::CGROUPS];
@@ -243,10 +246,11 @@ impl fmt::Debug for Kernel {
 
 /// The object, as this kernel takes it.
 fn object_for(layout: &KernelLayout) -> Result<Cow<'static, [u8]>, KernelError> {
+    let built = if layout.has_loops == 0 { CALLS } else { OBJECT };
     if layout.has_allocator != 0 {
-        return Ok(Cow::Borrowed(OBJECT));
+        return Ok(Cow::Borrowed(built));
     }
-    let changed = object::with_flags_of(OBJECT, map::TASKS, &TRACED);
+    let changed = object::with_flags_of(built, map::TASKS, &TRACED);
     Ok(Cow::Owned(changed.ok_or(KernelError::Missing(map::TASKS))?))
 }
 
@@ -286,7 +290,7 @@ pub(super) fn load_replay(
         entries: HashMap::from([(map::FLOWS, flows_max), (map::HELLO_FLOWS, flows_max)]),
         pins: None,
     };
-    Collection::make(OBJECT, &wanted)
+    Collection::make(if layout.has_loops == 0 { CALLS } else { OBJECT }, &wanted)
 }
 
 /// Kernels before 5.11 charge maps to the memlock limit. Where it cannot be raised, loading says
