@@ -112,7 +112,7 @@ shared! {
         pub user_ns_level: u32,
         /// 1 where `bpf_set_retval` exists (Linux 5.18), else 0 and a refused connect gives EPERM.
         pub has_set_retval: u32,
-        /// 1 where `bpf_loop` exists (Linux 5.17), else 0 and the programs that parse are left out.
+        /// 1 where `bpf_loop` exists (Linux 5.17), else 0 and programs repeat by calling functions.
         pub has_loops: u32,
         /// 1 where maps allocate safely in any context (Linux 6.1), else 0 and those that
         /// tracepoint programs read get their memory when they are created.

@@ -175,9 +175,6 @@ extern "C" fn decision_of_one(who: u64, high: u64, low: u64, what: u64, set: u32
     if decision.reason == Reason::Halt && decision.mode == Mode::Enforce {
         halt(flow.subject, side.learner);
     }
-    if layout!(has_loops) == 0 {
-        leave_unread(&mut decision);
-    }
     decision.pack()
 }
 
@@ -220,15 +217,3 @@ pub(crate) fn quarantine(subject: u32, now_ns: u64) {
 }
 
 const EEXIST: i32 = 17;
-
-/// Where nobody can read names, no first bytes prove one. A policy that enforces denials of names
-/// is not taken there, so that nothing else is to be proved.
-#[inline(always)]
-fn leave_unread(decision: &mut Decision) {
-    if decision.proof == Proof::Name {
-        decision.verdict = Verdict::Deny;
-        decision.reason = Reason::NoServerName;
-        decision.quiet = false;
-    }
-    decision.proof = Proof::None;
-}

@@ -489,5 +489,5 @@ fn context(host: &HostFacts, lacks: &[Lack]) -> Context {
 /// What a kernel lacks, as records say it.
 fn degraded(lack: Lack) -> Degraded {
     tracing::warn!(what = lack.word(), detail = lack.detail(), "degraded by this kernel");
-    Degraded { what: lack.word(), detail: lack.detail(), hides_names: lack == Lack::Loops }
+    Degraded { what: lack.word(), detail: lack.detail() }
 }

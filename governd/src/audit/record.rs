@@ -77,8 +77,6 @@ pub struct Degraded {
     pub what: &'static str,
     /// What does not happen, in one sentence.
     pub detail: &'static str,
-    /// Whether no rule about a name can match.
-    pub hides_names: bool,
 }
 
 /// When a record's event happened, when it was logged, and where it stands in the log.

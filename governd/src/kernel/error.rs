@@ -109,15 +109,6 @@ pub enum KernelError {
     /// The compiled policy contradicts itself.
     #[error("the compiled policy is not valid: {0}")]
     Image(String),
-    /// The policy can be enforced only by names, and this kernel cannot read names.
-    #[error(
-        "the policy refuses names (agent number {subject} in it) where it allows what has no rule \
-         or a network, and on this kernel names cannot be read: they would be allowed"
-    )]
-    NamesUnread {
-        /// The subject.
-        subject: u32,
-    },
     /// The state of a link could not be read.
     #[error("cannot read the state of a link")]
     Link(#[source] io::Error),
@@ -201,10 +192,6 @@ impl KernelError {
             }
             Self::TableFull { .. } => {
                 "use fewer or wider rules; the limits are in governd-common/src/limits.rs"
-            }
-            Self::NamesUnread { .. } => {
-                "use Linux 5.17 or later, or deny by default or by network, or leave the agent in \
-                 monitor mode"
             }
             Self::Pin { .. } => {
                 "run as root; `mount -t bpf bpf /sys/fs/bpf` makes a BPF file system"

@@ -2,26 +2,15 @@
 //!
 //! What is lacking is found by name in the kernel's own type information, not by its release.
 //! Programs get the same knowledge as load-time constants, so that the verifier does not look at
-//! the code that needs it; a program that is nothing without it is left out. What is left out never
-//! allows: a rule about a name that cannot be learned matches nothing.
+//! the code that needs it; a program that is nothing without it is left out.
 
-use std::collections::HashSet;
+use governd_common::{layout::KernelLayout, names::program};
 
-use governd_common::{
-    layout::KernelLayout,
-    names::program,
-    table::{set_id, subject_flag},
-    verdict::{Mode, Verdict},
-};
-
-use super::{KernelError, attach};
-use crate::policy::image::TableImage;
+use super::attach;
 
 /// Something that the kernel lacks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lack {
-    /// `bpf_loop`, since Linux 5.17.
-    Loops,
     /// `bpf_set_retval`, since Linux 5.18.
     RefusalErrno,
     /// Maps that allocate safely in any context, since Linux 6.1: before, tracepoint programs that
@@ -44,8 +33,7 @@ pub enum Lack {
 
 impl Lack {
     /// Everything that some kernel lacks.
-    pub const EVERY: [Self; 9] = [
-        Self::Loops,
+    pub const EVERY: [Self; 8] = [
         Self::RefusalErrno,
         Self::Allocator,
         Self::LocalSockets,
@@ -59,7 +47,6 @@ impl Lack {
     /// What a kernel lacks; `has_filters` says whether it has filters of traffic control.
     pub(crate) fn all(layout: &KernelLayout, has_filters: bool) -> Vec<Self> {
         let is_lacking = |lack: &Self| match lack {
-            Self::Loops => false,
             Self::RefusalErrno => layout.has_set_retval == 0,
             Self::Allocator => layout.has_allocator == 0,
             Self::LocalSockets => layout.sock_addr_len == 0,
@@ -75,7 +62,6 @@ impl Lack {
     /// What suffers, in one word.
     pub const fn word(self) -> &'static str {
         match self {
-            Self::Loops => "names",
             Self::RefusalErrno => "errno",
             Self::Allocator => "memory",
             Self::LocalSockets => "local-sockets",
@@ -90,10 +76,6 @@ impl Lack {
     /// What does not happen for it, in one sentence.
     pub const fn detail(self) -> &'static str {
         match self {
-            Self::Loops => {
-                "names in DNS answers and first bytes cannot be read: rules about names allow \
-                 nothing, rules about networks work"
-            }
             Self::RefusalErrno => "a refused connection gives EPERM",
             Self::Allocator => {
                 "tables of executables, users and cgroups take all their memory at once"
@@ -127,7 +109,6 @@ impl Lack {
     /// What happens where it is not lacking, in one sentence.
     pub const fn otherwise(self) -> &'static str {
         match self {
-            Self::Loops => "are read in DNS answers and in first bytes",
             Self::RefusalErrno => "a refused connection gives EACCES",
             Self::Allocator => "tables take what they hold",
             Self::LocalSockets => "agents reach the listed ones, and no others",
@@ -142,10 +123,6 @@ impl Lack {
     /// What to do about it.
     pub const fn hint(self) -> &'static str {
         match self {
-            Self::Loops => {
-                "use Linux 5.17 or later: before, programs have no loops to parse names with; or \
-                 write rules about networks"
-            }
             Self::RefusalErrno => "nothing to do; Linux 5.18 and later can say EACCES",
             Self::Allocator => {
                 "nothing to do; Linux 6.1 and later give memory to tables as they fill"
@@ -181,14 +158,6 @@ impl Lack {
     /// Programs that cannot be loaded without it.
     pub(crate) const fn programs(self) -> &'static [&'static str] {
         match self {
-            Self::Loops => &[
-                program::SKB_INGRESS,
-                program::SKB_ANSWER_TCP,
-                program::SKB_QUERY,
-                program::SKB_QUERY_TCP,
-                program::SKB_HELLO,
-                program::SKB_NOTE,
-            ],
             Self::LocalSockets => &[program::CONNECT_UNIX, program::SENDMSG_UNIX],
             Self::MemoryLocks => &[program::MEMORY_LOCK],
             Self::Sends => &[program::TCP_SEND, program::ANY_SEND],
@@ -202,31 +171,4 @@ impl Lack {
 /// The lack for which a program is left out.
 pub(crate) fn left_out(lacks: &[Lack], program: &str) -> Option<Lack> {
     lacks.iter().copied().find(|lack| lack.programs().contains(&program))
-}
-
-/// Refuses a policy that could be enforced only by reading names: one that denies names to an
-/// enforced subject which may reach others without a name. What merely allows names is safe, as
-/// nothing is ever allowed by it.
-pub(crate) fn check_names(image: &TableImage) -> Result<(), KernelError> {
-    let names: HashSet<u32> = image.names.iter().map(|(_, set)| *set).collect();
-    for (subject, settings) in &image.subjects {
-        if Mode::from_byte(settings.mode) == Mode::Monitor {
-            continue;
-        }
-        let has = |verdict: Verdict, is_meant: &dyn Fn(u32) -> bool| {
-            let blocks =
-                image.blocks.iter().filter(|(owner, set, _)| owner == subject && is_meant(*set));
-            let mut entries =
-                blocks.flat_map(|(_, _, block)| block.entries.iter().take(block.len as usize));
-            entries.any(|entry| Verdict::from_byte(entry.verdict) == verdict)
-        };
-        let denies_names = settings.flags & subject_flag::NAME_DENIALS != 0
-            || has(Verdict::Deny, &|set| names.contains(&set));
-        let is_open = Verdict::from_byte(settings.default_verdict) == Verdict::Allow
-            || has(Verdict::Allow, &|set| set != set_id::ANY_ADDRESS && !names.contains(&set));
-        if denies_names && is_open {
-            return Err(KernelError::NamesUnread { subject: *subject });
-        }
-    }
-    Ok(())
 }

@@ -99,8 +99,7 @@ fn of_memory_locks(btf: &Btf) -> (u32, u32, u32) {
 /// The helper by which programs choose the error of a refused call, since Linux 5.18; asked by name
 /// and not by release, because distributions carry it back. So is the next.
 const SET_RETVAL: &str = "BPF_FUNC_set_retval";
-/// The helper that repeats, since Linux 5.17. Without it the verifier follows every round of a
-/// parser.
+/// The helper that repeats, since Linux 5.17. Without it programs call a function for each round.
 const LOOP: &str = "BPF_FUNC_loop";
 /// The place for programs at what an interface sends, since Linux 6.6.
 const INTERFACE: &str = "BPF_TCX_EGRESS";

@@ -37,8 +37,7 @@ use crate::policy::ids::Ids;
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/governd.bpf.o"));
 /// The same for kernels without the helper that repeats (before Linux 5.17).
-static CALLS: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/governd-calls.bpf.o"));
+static CALLS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/governd-calls.bpf.o"));
 
 /// Maps that get their entries from the daemon as they come, and that tracepoint programs read.
 pub(super) const TRACED: [&str; 3] = [map::EXES, map::UIDS, map::CGROUPS];

@@ -37,7 +37,6 @@ use super::{
     canary::{self, Owners},
     collection::Collection,
     intact::Known,
-    lack::{self, Lack},
     pod::Shared,
     settings,
     slotted::Slotted,
@@ -301,9 +300,6 @@ impl Kernel {
     /// If the policy does not fit or contradicts itself, or a table cannot be written; the policy
     /// that was in force stays.
     pub fn install(&mut self, image: &TableImage) -> Result<u64, KernelError> {
-        if self.lacks.contains(&Lack::Loops) {
-            lack::check_names(image)?;
-        }
         self.tables.install(image)
     }
 

@@ -98,6 +98,7 @@ const FEW: &[&str] = &[
     "kernel::tests::lsm::",
     "kernel::tests::lineage::an_exec_is_reported_with_path_and_arguments",
     "kernel::tests::lineage::descendants_stay_the_agent_whatever_they_do",
+    "kernel::tests::repeated::",
     "kernel::tests::verdicts::every_hook_permits_what_a_rule_allows",
     "kernel::tests::verdicts::sockets_that_no_later_hook_sees_are_refused",
 ];

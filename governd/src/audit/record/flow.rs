@@ -84,7 +84,7 @@ impl Parts {
             outcome: Fields::of(|o| device(o, flow, host)),
             rule: Fields::of(|o| rule(o, flow)),
             begin: canonical::text(|text| message_begin(text, flow)),
-            end: canonical::text(|text| message_end(text, flow, host)),
+            end: canonical::text(|text| message_end(text, flow)),
             policy: Fields::of(|o| applied(o, flow)),
             own: Fields::of(|o| own_decision(o, flow, host, stamp)),
             process: Fields::of(|o| own_process(o, flow, host, stamp)),
@@ -102,7 +102,7 @@ fn fields(o: &mut Object<'_>, flow: &Flow, times: Option<Times>, host: &Host, st
         .maybe_object("dst_endpoint", flow.destination.as_ref(), object::endpoint)
         .maybe("end_time", times.map(|_| stamp.time_ms))
         .fields(known.map(|it| &it.rule), |o| rule(o, flow))
-        .text("message", |text| message(text, flow, times, host, known))
+        .text("message", |text| message(text, flow, times, known))
         .object("metadata", |o| {
             object::metadata(o, &["host", "security_control"], None, host, stamp);
         })
@@ -198,23 +198,8 @@ pub(super) fn policy(o: &mut Object<'_>, flow: &Flow) {
         .with("version", Shown(flow.decision.policy.generation));
 }
 
-/// What hides names on this kernel, where a rule about one might have decided otherwise.
-fn unread(flow: &Flow, host: &Host) -> Option<&'static str> {
-    let reason = flow.decision.reason;
-    let may_be = matches!(reason, Reason::NoRule | Reason::DnsName | Reason::NoServerName);
-    let mut hiding = host.degraded.iter().filter(|degraded| degraded.hides_names);
-    let denies = flow.decision.verdict == Verdict::Deny;
-    hiding.next().filter(|_| may_be && denies).map(|degraded| degraded.what)
-}
-
 /// The decision in one sentence.
-fn message(
-    text: &mut Text<'_>,
-    flow: &Flow,
-    times: Option<Times>,
-    host: &Host,
-    known: Option<&Parts>,
-) {
+fn message(text: &mut Text<'_>, flow: &Flow, times: Option<Times>, known: Option<&Parts>) {
     if let Some(Times { count, .. }) = times {
         text.number(count).add(" times: ");
     }
@@ -229,7 +214,7 @@ fn message(
     }
     match known {
         Some(known) => _ = text.written(&known.end),
-        None => message_end(text, flow, host),
+        None => message_end(text, flow),
     }
 }
 
@@ -237,10 +222,9 @@ fn message_begin(text: &mut Text<'_>, flow: &Flow) {
     text.add(outcome(&flow.decision).word).add(" ").add(&flow.subject.agent).add(" to ");
 }
 
-fn message_end(text: &mut Text<'_>, flow: &Flow, host: &Host) {
+fn message_end(text: &mut Text<'_>, flow: &Flow) {
     let rule = flow.decision.rule.as_ref().map_or("no rule", |rule| &*rule.id);
     text.add(": ").add(flow.decision.reason.word()).add(", ").add(rule);
-    text.add(unread(flow, host).map_or("", |_| "; names cannot be read on this kernel"));
 }
 
 fn in_words(text: &mut Text<'_>, to: &Destination, protocol: u8) {
@@ -272,7 +256,7 @@ pub(super) fn own(o: &mut Object<'_>, flow: &Flow, host: &Host, stamp: &Stamp) {
 
 fn own_decision(o: &mut Object<'_>, flow: &Flow, host: &Host, stamp: &Stamp) {
     o.object("agent", |o| object::agent(o, &flow.subject))
-        .object("decision", |o| decision(o, flow, host));
+        .object("decision", |o| decision(o, flow));
     match host.prepared(&flow.actor, stamp) {
         Some(known) => o.written("lineage", &known.lineage),
         None => o.objects("lineage", flow.actor.lineage.iter(), object::ancestor),
@@ -301,11 +285,10 @@ pub(super) fn name(o: &mut Object<'_>, to: &Destination) {
         .maybe("value", to.name.as_deref());
 }
 
-fn decision(o: &mut Object<'_>, flow: &Flow, host: &Host) {
+fn decision(o: &mut Object<'_>, flow: &Flow) {
     let decision = &flow.decision;
     let denies = decision.verdict == Verdict::Deny;
-    o.maybe("degraded", unread(flow, host))
-        .with("hook", hook_word(flow.hook))
+    o.with("hook", hook_word(flow.hook))
         .with("mode", mode_word(decision.mode))
         .object("policy", |o| object::policy(o, &decision.policy))
         .with("reason", decision.reason.word())

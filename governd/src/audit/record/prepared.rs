@@ -171,8 +171,7 @@ mod tests {
     const WORDS: [&str; 4] = ["bot", "a \"b\" \\ c\n", "größer\u{1}", "x/y z"];
     const HOOKS: [Hook; 4] = [Hook::Connect, Hook::Sendmsg, Hook::Egress, Hook::Device];
 
-    fn host(degraded: bool) -> Host {
-        let lack = super::super::Degraded { what: "names", detail: "none", hides_names: true };
+    fn host() -> Host {
         Host::new(Context {
             hostname: "host-a.example".into(),
             machine_id: None,
@@ -180,7 +179,7 @@ mod tests {
             booted_ms: 5,
             kernel: "6.18.44".into(),
             version: "0.1.0".into(),
-            degraded: if degraded { [lack].into() } else { [].into() },
+            degraded: [].into(),
         })
     }
 
@@ -323,10 +322,9 @@ mod tests {
 
         #[test]
         fn records_are_the_same_with_parts_that_were_made_for_others(
-            is_degraded in any::<bool>(),
             records in proptest::collection::vec(one(), 1..80),
         ) {
-            let (mut preparing, actors) = (host(is_degraded), actors());
+            let (mut preparing, actors) = (host(), actors());
             for (sequence, one) in (0..).zip(records) {
                 if let Some(what) = one.learns {
                     learn(&actors[one.actor], what);
@@ -339,7 +337,7 @@ mod tests {
                     tokens: Tokens { user, command_line: None },
                 };
                 let record = one.record(&actors);
-                let plain = record.line(&host(is_degraded), &stamp);
+                let plain = record.line(&host(), &stamp);
                 preparing.prepare(&record, &stamp);
                 prop_assert_eq!(record.line(&preparing, &stamp), plain);
             }
@@ -348,7 +346,7 @@ mod tests {
 
     #[test]
     fn parts_are_made_once_for_each_kind_of_decision() {
-        let (mut host, actors) = (host(false), actors());
+        let (mut host, actors) = (host(), actors());
         let rule = RuleRef { id: "bot/egress/1".into(), text: "allow".into() };
         let mut flow = |actor: usize, generation, cookie| {
             let record = Record::Flow(Flow {

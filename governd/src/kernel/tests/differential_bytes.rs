@@ -25,7 +25,7 @@ use zerocopy::FromZeros;
 
 use super::{
     differential::Bound,
-    host::{Host, is_root},
+    host::{Host, TestCgroup, is_root, with_and_without_loops},
     image::{AGENT, FIRST_SET, Policy},
     say::{LOST, bind, extension, hello, say, serve, server_name},
 };
@@ -132,12 +132,14 @@ fn the_programs_read_names_and_decide_as_user_space_does() {
     if !is_root() {
         return;
     }
-    let host = RefCell::new(Host::new(KernelOptions::default()));
     let to = serve(&format!("{ADDRESS}:0"));
-    let config = Config { cases: 16, failure_persistence: None, ..Config::default() };
-    let outcome =
-        TestRunner::new(config).run(&case(), |case| compare(&mut host.borrow_mut(), to, &case));
-    outcome.unwrap();
+    for layout in with_and_without_loops() {
+        let host = RefCell::new(Host::on(TestCgroup::new(), KernelOptions::default(), layout));
+        let config = Config { cases: 16, failure_persistence: None, ..Config::default() };
+        let outcome =
+            TestRunner::new(config).run(&case(), |case| compare(&mut host.borrow_mut(), to, &case));
+        outcome.unwrap();
+    }
 }
 
 fn compare(host: &mut Host, to: SocketAddr, case: &Case) -> Result<(), TestCaseError> {

@@ -26,7 +26,7 @@ use super::{
     agent::unhex,
     dns::{hex, message, query, record, v4},
     egress::hold,
-    host::{Host, is_root, reads_names},
+    host::{Host, is_root},
     image::{AGENT, FIRST_SET, Policy},
 };
 use crate::kernel::{KernelOptions, RawEvent};
@@ -215,7 +215,7 @@ fn reach(host: &Host) -> bool {
 }
 
 /// A question with an option of zeroes that makes it so long.
-fn padded(len: usize) -> Vec<u8> {
+pub(super) fn padded(len: usize) -> Vec<u8> {
     let mut query = query(GOOD);
     query[11] = 1;
     let padding = len - query.len() - 15;
@@ -230,7 +230,7 @@ fn padded(len: usize) -> Vec<u8> {
 
 #[test]
 fn a_restricted_agent_asks_over_tcp_for_names_of_its_rules_however_they_are_cut() {
-    if !is_root() || !reads_names() {
+    if !is_root() {
         return;
     }
     let server = Server::answering(&own_address(111), vec![framed(&answer())]);
@@ -302,7 +302,7 @@ fn a_restricted_agent_asks_over_tcp_for_names_of_its_rules_however_they_are_cut(
 
 #[test]
 fn what_is_not_read_from_the_beginning_is_refused_to_a_restricted_agent() {
-    if !is_root() || !reads_names() {
+    if !is_root() {
         return;
     }
     let resolver = &own_address(112);
@@ -331,7 +331,7 @@ fn what_is_not_read_from_the_beginning_is_refused_to_a_restricted_agent() {
 
 #[test]
 fn a_question_in_a_syn_is_read() {
-    if !is_root() || !reads_names() {
+    if !is_root() {
         return;
     }
     let flags = subject_flag::DNS_RESTRICT;
@@ -345,7 +345,7 @@ fn a_question_in_a_syn_is_read() {
 
 #[test]
 fn who_may_ask_for_every_name_says_over_tcp_what_he_likes() {
-    if !is_root() || !reads_names() {
+    if !is_root() {
         return;
     }
     let server = Server::answering(&own_address(113), vec![framed(&answer())]);
@@ -361,7 +361,7 @@ fn who_may_ask_for_every_name_says_over_tcp_what_he_likes() {
 
 #[test]
 fn answers_over_tcp_teach_however_they_are_cut() {
-    if !is_root() || !reads_names() {
+    if !is_root() {
         return;
     }
     let server = Server::at(&own_address(114));
@@ -414,7 +414,7 @@ fn answers_over_tcp_teach_however_they_are_cut() {
 
 #[test]
 fn an_answer_over_tcp_with_service_bindings_ends_the_connection_of_an_enforced_agent() {
-    if !is_root() || !reads_names() {
+    if !is_root() {
         return;
     }
     let binding = message(GOOD, &[v4(GOOD), record(GOOD, 65, &[0, 1, 0])]);
@@ -431,7 +431,7 @@ fn an_answer_over_tcp_with_service_bindings_ends_the_connection_of_an_enforced_a
 
 #[test]
 fn what_nobody_learns_over_tcp_is_nobodys() {
-    if !is_root() || !reads_names() {
+    if !is_root() {
         return;
     }
     let server = Server::answering(&own_address(116), vec![framed(&answer())]);

@@ -33,10 +33,12 @@ pub(super) fn is_root() -> bool {
     false
 }
 
-/// True where the kernel can run the programs that read names; what governd does where it cannot
-/// is the tests' of [`super::lack`].
-pub(super) fn reads_names() -> bool {
-    layout::of_kernel().unwrap().has_loops != 0
+/// This kernel, and it as if it had no helper that repeats: programs have two ways to.
+pub(super) fn with_and_without_loops() -> Vec<KernelLayout> {
+    let own = layout::of_kernel().unwrap();
+    let mut layouts = vec![own, KernelLayout { has_loops: 0, ..own }];
+    layouts.dedup();
+    layouts
 }
 
 /// A cgroup that goes with its processes when the test ends, also when it fails.

@@ -7,12 +7,16 @@
 
 use std::collections::BTreeMap;
 
+use governd_common::layout::KernelLayout;
+
 use super::host::is_root;
 use crate::kernel::{Offer, probe::probe_programs};
 
 const SNAPSHOT: &str = include_str!("instructions.tsv");
 const SERIES: &str = "6.18.";
 const GROWTH_PERCENT_MAX: u64 = 5;
+/// Stands behind the name of a program that is another one for kernels before Linux 5.17.
+const WITHOUT_LOOPS: &str = " without bpf_loop";
 
 fn snapshot() -> BTreeMap<String, u64> {
     let rows = SNAPSHOT.lines().filter_map(|line| line.split_once('\t'));
@@ -21,7 +25,19 @@ fn snapshot() -> BTreeMap<String, u64> {
 
 /// What this kernel's verifier counts, by program.
 fn counted() -> BTreeMap<String, u64> {
-    let probes = probe_programs(&Offer::of_kernel().unwrap());
+    let offer = Offer::of_kernel().unwrap();
+    let mut counts = counted_of(&offer);
+    let layout = KernelLayout { has_loops: 0, ..offer.layout };
+    for (name, count) in counted_of(&Offer { layout, ..offer }) {
+        if counts.get(&name) != Some(&count) {
+            counts.insert(format!("{name}{WITHOUT_LOOPS}"), count);
+        }
+    }
+    counts
+}
+
+fn counted_of(offer: &Offer) -> BTreeMap<String, u64> {
+    let probes = probe_programs(offer);
     let programs = probes.iter().filter_map(|probe| {
         let name = probe.name.strip_prefix("program ")?;
         let count = probe.detail.strip_prefix("loads, ")?.strip_suffix(" instructions verified")?;

@@ -31,6 +31,7 @@ mod object;
 mod ordinary;
 mod pins;
 mod refused;
+mod repeated;
 mod say;
 mod swap;
 mod traffic;
