@@ -6,16 +6,15 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use governd_common::{
-    decide::{Decision, Flow, Named, Proof, by_name, decide_of_one},
+    decide::{Decision, Flow, Named, by_name, decide_of_one},
     delegation::{Side, both, strictness},
     table::Subject,
-    verdict::{Loss, Mode, Reason, Verdict},
+    verdict::{Loss, Mode, Reason},
 };
 
 use crate::{
     emit::count,
     tables::{QUARANTINED, SETTINGS, View, halves, may_be_bound, subject_in, whole},
-    task::layout,
 };
 
 /// Decides about a flow, of which nothing but the destination is known; gives the verdict's code.
@@ -171,7 +170,7 @@ extern "C" fn decision_of_one(who: u64, high: u64, low: u64, what: u64, set: u32
     // Only whether an address is bound to the name that is known depends on the time here.
     let flow = question.flow(if named.flags != 0 { now_ns() } else { 0 });
     let side = Side { tables: &view, learner: question.learner() };
-    let mut decision = decide_of_one(&side, &flow, named);
+    let decision = decide_of_one(&side, &flow, named);
     if decision.reason == Reason::Halt && decision.mode == Mode::Enforce {
         halt(flow.subject, side.learner);
     }

@@ -26,7 +26,10 @@ pub(crate) fn run() -> Result<()> {
     step("deny", &|| run::loud(&mut deny()?))?;
     step("docs", &docs::run)?;
     step("clippy", &|| run::loud(&mut clippy()?))?;
-    step("clippy of the eBPF programs", &|| run::loud(&mut clippy_ebpf()?))?;
+    step("clippy of the eBPF programs", &|| {
+        run::loud(&mut clippy_ebpf(&[])?)?;
+        run::loud(&mut clippy_ebpf(&["--features", "calls"])?)
+    })?;
     step("test", &|| test::run(&test::Arguments::all()))?;
     for (name, time) in &times {
         say::note(format_args!("{:>6.1} s  {name}", time.as_secs_f64()));
@@ -46,11 +49,12 @@ fn clippy() -> Result<Command> {
 
 /// The programs are linted for their own target, as `governd/build.rs` builds them, in a folder of
 /// their own: clippy's results must not replace what the daemon embeds.
-fn clippy_ebpf() -> Result<Command> {
+fn clippy_ebpf(features: &[&str]) -> Result<Command> {
     let arch = std::env::consts::ARCH;
     let mut command = run::cargo()?;
     command
         .args(["clippy", "--locked", "--release", "--package", "governd-ebpf"])
+        .args(features)
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
         .arg(place::target()?.join("ebpf-clippy"))
         .args(["--", "-D", "warnings"])
