@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{
     limits::{CHUNK_BYTES_MAX, HELLO_BYTES_MAX},
     name::{Name, fold_case, is_digit},
-    repeat::{Loop, Repeat, Step, Work},
+    repeat::Step,
     stream::{Chunk, Progress},
     verdict::codes,
 };
@@ -123,9 +123,13 @@ pub struct Request {
 
 impl Request {
     /// Takes the chunk. After an error, and after [`Progress::Complete`], there is no more to feed.
-    #[inline(always)]
-    pub fn feed<R: Repeat>(&mut self, chunk: &mut Chunk) -> Result<Progress, HttpRefusal> {
-        R::repeat::<_, FeedByte>(ROUNDS_MAX, &mut Feed { request: &mut *self, chunk });
+    /// Programs feed a [`crate::conversation::Conversation`].
+    pub fn feed(&mut self, chunk: &mut Chunk) -> Result<Progress, HttpRefusal> {
+        for _ in 0..ROUNDS_MAX {
+            if self.step(chunk) == Step::Stop {
+                break;
+            }
+        }
         self.progress()
     }
 
@@ -479,23 +483,5 @@ impl Request {
             return Err(HttpRefusal::TooLong);
         }
         Ok(Progress::More)
-    }
-}
-
-struct Feed<'a> {
-    request: &'a mut Request,
-    chunk: &'a mut Chunk,
-}
-
-struct FeedByte;
-
-impl Work<Feed<'_>> for FeedByte {
-    fn of(_: &Feed<'_>) -> Loop {
-        Loop::Conversation
-    }
-
-    #[inline(always)]
-    fn step(_index: u32, feed: &mut Feed<'_>) -> Step {
-        feed.request.step(feed.chunk)
     }
 }

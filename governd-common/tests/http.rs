@@ -8,7 +8,6 @@
 use governd_common::{
     http::{HttpRefusal, Request},
     limits::{CHUNK_BYTES_MAX, HELLO_BYTES_MAX},
-    repeat::Plain,
     stream::{Chunk, Progress},
 };
 use proptest::prelude::*;
@@ -21,7 +20,7 @@ fn feed(bytes: &[u8], piece: usize) -> (Request, Result<Progress, HttpRefusal>) 
         let mut chunk = Chunk::new_zeroed();
         chunk.bytes[..part.len()].copy_from_slice(part);
         chunk.len = u32::try_from(part.len()).unwrap();
-        outcome = request.feed::<Plain>(&mut chunk);
+        outcome = request.feed(&mut chunk);
         if outcome != Ok(Progress::More) {
             break;
         }

@@ -155,7 +155,7 @@ pub(super) fn feed_hello(hello: &mut Hello, bytes: &[u8]) -> Option<Told> {
 
 fn feed_request(request: &mut Request, bytes: &[u8]) -> Option<Told> {
     for mut chunk in bytes.chunks(CHUNK_BYTES_MAX).map(chunk) {
-        match request.feed::<Plain>(&mut chunk) {
+        match request.feed(&mut chunk) {
             Ok(Progress::More) => {}
             Ok(Progress::Complete) => return Some(Told::Http(request.name.to_string())),
             Err(refusal) => return Some(Told::NoHttp(refusal)),

@@ -135,7 +135,7 @@ pub fn http(bytes: &[u8]) {
     let Some((split, stream)) = bytes.split_at_checked(2) else { return };
     let read = |piece: usize| {
         let mut request = Request::new_zeroed();
-        let outcome = feed(stream, piece, |chunk| request.feed::<Plain>(chunk));
+        let outcome = feed(stream, piece, |chunk| request.feed(chunk));
         (request, outcome)
     };
     let ((whole, expected), (parts, outcome)) = (read(CHUNK_BYTES_MAX), read(piece(split)));

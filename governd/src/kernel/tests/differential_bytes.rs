@@ -79,7 +79,7 @@ impl Said {
             chunk.bytes[..part.len()].copy_from_slice(part);
             chunk.len = u32::try_from(part.len()).unwrap();
             let progress = if self.is_http {
-                request.feed::<Plain>(&mut chunk).map_err(|refusal| {
+                request.feed(&mut chunk).map_err(|refusal| {
                     matches!(
                         refusal,
                         HttpRefusal::NotHttp | HttpRefusal::NoHost | HttpRefusal::Address
