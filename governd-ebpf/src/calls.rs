@@ -64,8 +64,8 @@ fn yield_to_others<S>(state: &mut S) {
     unsafe { asm!("/* {0} */", in(reg) ptr::from_mut(state), options(nostack, preserves_flags)) };
 }
 
-/// Makes the compiler pass on a number that a round may have no use for: it would leave the register
-/// as it is, and the verifier wants something in it.
+/// Makes the compiler pass on a number that a round may have no use for: it would leave the
+/// register as it is, and the verifier wants something in it.
 #[inline(always)]
 fn take(number: u32) {
     // SAFETY: no instruction at all.

@@ -1,5 +1,5 @@
-//! Both ways in which programs repeat go as far as the parsers want: to the last byte of the longest
-//! name, message, padding and chunk, and no further.
+//! Both ways in which programs repeat go as far as the parsers want: to the last byte of the
+//! longest name, message, padding and chunk, and no further.
 
 use governd_common::{
     layout::KernelLayout,
