@@ -14,15 +14,16 @@
 //! A hit is one number, so that the programs can find it in a function that the verifier checks by
 //! itself; with options and enums it would follow every combination of them.
 
-pub use crate::hit::Hit;
 use crate::{
     address::Address,
     delegation::{Side, stricter},
     key::{BindingKey, GrantKey},
     limits::BINDING_SETS_MAX,
-    table::{Binding, RuleBlock, SocketOwner, Subject, entry_flag, set_id, subject_flag},
+    opening::{Opening, basis_flag},
+    table::{Binding, RuleBlock, SocketOwner, Subject, set_id, subject_flag},
     verdict::{Mode, Reason, Verdict},
 };
+pub use crate::{hit::Hit, opening::Basis};
 
 /// The tables of the slot in force: BPF maps in the kernel, vectors in tests and `explain`.
 pub trait Tables {
@@ -48,6 +49,10 @@ pub trait Tables {
     /// How good the best entry of a name's set is for the flow ([`Hit::rank_of_name`]).
     fn rank_of_name(&self, flow: &Flow, set: u32) -> u64 {
         self.hit(flow, set).rank_of_name(flow)
+    }
+    /// What a rule or a default comes to ([`Basis::opening`]).
+    fn opening(&self, basis: Basis) -> u32 {
+        basis.opening()
     }
     /// The first entry of a set's rules that fits the flow.
     fn hit(&self, flow: &Flow, set: u32) -> Hit {
@@ -115,7 +120,7 @@ impl Named {
     }
 
     #[inline(always)]
-    fn has(self, flag: u32) -> bool {
+    pub(crate) fn has(self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 }
@@ -206,8 +211,6 @@ impl Decision {
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 const PORT_DNS: u16 = 53;
-const PORT_HTTP: u16 = 80;
-const PORT_HTTPS: u16 = 443;
 /// How long after the end of its life a binding still serves a connection whose first bytes come
 /// late, in nanoseconds.
 const LATE_NS: u64 = 300_000_000_000;
@@ -296,14 +299,12 @@ fn conclude<T: Tables>(
             (hit, set) = (tables.hit(flow, set_id::ANY_ADDRESS), 0);
         }
     }
-    let asks_names = has_denials && !is_known;
-    let mut opening = if hit == Hit::NONE {
-        Opening::of_default(flow, is_deny, asks_names)
-    } else if is_networks {
-        Opening::of_network(flow, hit, asks_names)
-    } else {
-        Opening::of_name(flow, named, hit)
-    };
+    let flags = basis_flag::when(is_networks, basis_flag::NETWORK)
+        | basis_flag::when(has_denials && !is_known, basis_flag::ASKS_NAMES)
+        | basis_flag::when(is_deny, basis_flag::DENIES)
+        | basis_flag::when(SocketOwner::is_agent(flow.subject), basis_flag::AGENT)
+        | named.flags;
+    let mut opening = Opening(tables.opening(Basis::new(hit, flow, flags)));
     if hit == Hit::NONE {
         let is_agent = SocketOwner::is_agent(flow.subject);
         answer.reason = if is_agent { Reason::NoRule } else { Reason::Unregistered };
@@ -318,115 +319,6 @@ fn conclude<T: Tables>(
     let is_new = is_known && !named.has(named_flag::PROVEN);
     opening.write(is_new, &mut answer);
     answer
-}
-
-/// What a rule or a default comes to, for the kind of traffic that it is. A number, as a hit is: a
-/// [`Proof`] if it allows.
-#[derive(Clone, Copy, Eq, PartialEq)]
-struct Opening(u32);
-
-impl Opening {
-    const FREE: Self = Self::after(Proof::None);
-    /// It allows, if the address is bound to the name.
-    const BINDING: Self = Self(0x10);
-    /// It denies.
-    const CLOSED: Self = Self(0x20);
-    /// It allows, but not this: the lowest byte is the reason.
-    const NOT: u32 = 0x100;
-
-    const fn after(proof: Proof) -> Self {
-        Self(proof as u32)
-    }
-
-    const fn not(reason: Reason) -> Self {
-        Self(Self::NOT | reason as u32)
-    }
-
-    #[inline(always)]
-    fn of_name(flow: &Flow, named: Named, hit: Hit) -> Self {
-        if !hit.allows() {
-            return Self::CLOSED;
-        }
-        if !hit.admits(flow) {
-            let is_quic = flow.protocol == PROTOCOL_UDP && flow.port == PORT_HTTPS;
-            return Self::not(if is_quic { Reason::Quic } else { Reason::NoServerName });
-        }
-        let is_by_dns = hit.has(entry_flag::VERIFY_DNS);
-        if !named.has(named_flag::KNOWN) {
-            return match flow.protocol {
-                PROTOCOL_TCP if !is_by_dns => Self::after(Proof::Name),
-                PROTOCOL_UDP if !is_by_dns => Self::after(Proof::Quic),
-                _ => Self::FREE,
-            };
-        }
-        if named.has(named_flag::DNS) {
-            return if is_by_dns { Self::FREE } else { Self::not(Reason::NoServerName) };
-        }
-        let may_be_plain = hit.has(entry_flag::PLAINTEXT) || flow.port == PORT_HTTP;
-        if named.has(named_flag::PLAINTEXT) && !may_be_plain {
-            return Self::not(Reason::NoServerName);
-        }
-        let is_free = hit.has(entry_flag::VERIFY_SNI) || named.has(named_flag::PROVEN);
-        if is_free { Self::FREE } else { Self::BINDING }
-    }
-
-    #[inline(always)]
-    fn of_network(flow: &Flow, hit: Hit, asks_names: bool) -> Self {
-        if !hit.allows() {
-            return Self::CLOSED;
-        }
-        let is_quic = flow.protocol == PROTOCOL_UDP && flow.port == PORT_HTTPS;
-        if is_quic && !hit.has(entry_flag::QUIC) {
-            return Self::not(Reason::Quic);
-        }
-        match flow.protocol {
-            PROTOCOL_TCP if asks_names => Self::after(Proof::Denials),
-            PROTOCOL_UDP if asks_names && is_quic => Self::after(Proof::Quic),
-            _ => Self::FREE,
-        }
-    }
-
-    /// Ordinary programs are looked at only where names of AI endpoints can be expected.
-    #[inline(always)]
-    fn of_default(flow: &Flow, is_deny: bool, asks_names: bool) -> Self {
-        if is_deny {
-            return Self::CLOSED;
-        }
-        let is_agent = SocketOwner::is_agent(flow.subject);
-        let is_web = flow.port == PORT_HTTPS || flow.port == PORT_HTTP;
-        match flow.protocol {
-            PROTOCOL_TCP if asks_names && (is_agent || is_web) => Self::after(Proof::Denials),
-            PROTOCOL_UDP if asks_names && flow.port == PORT_HTTPS => {
-                if is_agent {
-                    Self::not(Reason::Quic)
-                } else {
-                    Self::after(Proof::Quic)
-                }
-            }
-            _ => Self::FREE,
-        }
-    }
-
-    /// Completes the answer; `is_new` if the name was only just read.
-    #[inline(always)]
-    fn write(self, is_new: bool, answer: &mut Decision) {
-        if self == Self::CLOSED {
-            answer.verdict = Verdict::Deny;
-            let is_tiered = matches!(answer.reason, Reason::Approval | Reason::Halt);
-            if is_new && !is_tiered {
-                (answer.reason, answer.quiet) = (Reason::ServerName, false);
-            }
-        } else if self.0 & Self::NOT != 0 {
-            answer.verdict = Verdict::Deny;
-            answer.quiet = false;
-            answer.reason = match Reason::from_byte(self.0 as u8) {
-                Some(reason) => reason,
-                None => Reason::Fault,
-            };
-        } else {
-            answer.proof = Proof::from_byte(self.0 as u8 & 3);
-        }
-    }
 }
 
 /// The set with the best hit of the names that the address stands for; 0 for none.

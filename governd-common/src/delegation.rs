@@ -6,7 +6,7 @@
 
 use crate::{
     address::Address,
-    decide::{Decision, Flow, Hit, Proof, Tables},
+    decide::{Basis, Decision, Flow, Hit, Proof, Tables},
     key::{BindingKey, GrantKey},
     table::{Binding, RuleBlock, Subject},
     verdict::{Reason, Verdict},
@@ -74,6 +74,11 @@ impl<T: Tables> Tables for Side<'_, T> {
     #[inline(always)]
     fn rank_of_name(&self, flow: &Flow, set: u32) -> u64 {
         self.tables.rank_of_name(flow, set)
+    }
+
+    #[inline(always)]
+    fn opening(&self, basis: Basis) -> u32 {
+        self.tables.opening(basis)
     }
 
     #[inline(always)]

@@ -26,7 +26,7 @@ use crate::{
     repeat::{Repeat, Step},
     verdict::codes,
 };
-use rounds::{CompareByte, PassLabel, QuestionByte, Record};
+use rounds::{CompareByte, PassLabel, QuestionByte, Record, is_pointer};
 
 /// Bytes of the message buffer: reads of up to 16 bytes at any masked offset stay inside.
 pub const DNS_BUFFER_BYTES: usize = DNS_MESSAGE_BYTES_MAX + 16;
@@ -247,8 +247,8 @@ impl Dns {
     #[inline(always)]
     fn pass_name<R: Repeat>(&mut self, at: u32) {
         self.walk = Walk { at, low: at, end: 0, bytes: 0, pointers: 0, done: 0 };
-        if self.byte(at) == 0xc0 && u32::from(self.byte(at + 1)) == HEADER_BYTES {
-            // The question's name, which was read already.
+        if self.leads_to(at, HEADER_BYTES) || self.leads_to(at, self.target) {
+            // Names that were read already: the question's, and the one of the chain's end.
             self.walk.done = u32::from(at + 2 <= self.len);
             self.walk.end = at + 2;
         } else {
@@ -259,9 +259,18 @@ impl Dns {
     /// True if the name at an offset, already passed over, is the one that the chain leads to.
     #[inline(always)]
     fn is_target<R: Repeat>(&mut self, at: u32) -> bool {
+        if self.leads_to(at, self.target) {
+            return true;
+        }
         self.compare = Compare { left: at, right: self.target, label_left: 0, equal: 0 };
         R::repeat::<_, CompareByte>(COMPARE_ROUNDS_MAX, self);
         self.compare.equal != 0
+    }
+
+    /// True if the name at an offset is a pointer to another, and nothing else.
+    #[inline(always)]
+    fn leads_to(&self, at: u32, to: u32) -> bool {
+        is_pointer(u32::from(self.byte(at))) && self.pointer(at) == to
     }
 
     #[inline(always)]

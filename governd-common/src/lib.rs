@@ -21,6 +21,7 @@ macro_rules! shared {
 }
 
 pub mod address;
+mod binding;
 pub mod conversation;
 pub mod decide;
 pub mod delegation;
@@ -35,6 +36,7 @@ pub mod limit;
 pub mod limits;
 pub mod name;
 pub mod names;
+mod opening;
 mod packed;
 pub mod quic;
 pub mod repeat;

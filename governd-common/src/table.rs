@@ -1,10 +1,11 @@
 //! Values of the tables.
 
+pub use crate::binding::{Binding, BoundSet, place_of_rank};
 use crate::{
     address::Address,
     conversation::Conversation,
     key::NameKey,
-    limits::{BINDING_SETS_MAX, MEMBERS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS},
+    limits::{MEMBERS_MAX, PIDS_PER_BLOCK, RULES_PER_BLOCK_MAX, SELECTOR_WORDS},
     tls::Hello,
     verdict::Verdict,
 };
@@ -238,31 +239,6 @@ shared! {
         pub len: u32,
         /// The entries.
         pub entries: [RuleEntry; RULES_PER_BLOCK_MAX],
-    }
-}
-
-shared! {
-    /// One name set that an address stands for.
-    pub struct BoundSet {
-        /// `CLOCK_BOOTTIME` after which it no longer does, in nanoseconds; 0 is unused.
-        pub expires_ns: u64,
-        /// The set.
-        pub set: u32,
-        /// Zero.
-        pub reserved: u32,
-    }
-}
-
-impl BoundSet {
-    /// A place that holds no set.
-    pub const UNUSED: Self = Self { expires_ns: 0, set: 0, reserved: 0 };
-}
-
-shared! {
-    /// What an address stands for.
-    pub struct Binding {
-        /// The sets; when all are in use, the one that expires first is replaced.
-        pub sets: [BoundSet; BINDING_SETS_MAX],
     }
 }
 

@@ -8,7 +8,11 @@
 //! Answers with service bindings (RFC 9460) do not reach enforced subjects: these records lead to
 //! other names and hide the name in the handshake.
 
-use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_ktime_get_boot_ns, programs::SkBuffContext};
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::bpf_ktime_get_boot_ns,
+    programs::SkBuffContext,
+};
 use governd_common::{
     decide::Tables as _,
     dns::{DnsRefusal, dns_type},
@@ -19,7 +23,7 @@ use governd_common::{
     },
     names::tail,
     repeat::{Loop, Repeat as _, Step, Work},
-    table::{Binding, BoundSet, SocketOwner},
+    table::{Binding, BoundSet, SocketOwner, place_of_rank},
     verdict::{Loss, Mode, Reason},
 };
 
@@ -31,7 +35,7 @@ use crate::{
     outcome::Outcome,
     skb::{PORT_DNS, PROTOCOL_TCP, Segment, load_message, source_port_in_place},
     state::{self, End, is_replay},
-    tables::{BINDINGS, FLOWS, INGRESS_TAILS, PENDING, SOCKETS, View, mark_bound},
+    tables::{BINDINGS, FLOWS, INGRESS_TAILS, PENDING, SOCKETS, View, is_marked_bound, mark_bound},
 };
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -113,7 +117,7 @@ pub(crate) fn learn(
         // Where there are no sockets, nobody keeps what they ask.
         // SAFETY: the helper only reads the clock.
         let now_ns = unsafe { bpf_ktime_get_boot_ns() };
-        scratch.round = Round { now_ns, subject: owner.subject, reserved: 0 };
+        scratch.round = Round { now_ns, subject: owner.subject, reserved: 0, best: 0 };
     } else if !take_pending(scratch) {
         count(Loss::Unasked);
         return Outcome::Pass;
@@ -156,7 +160,7 @@ fn take_pending(scratch: &mut DnsScratch) -> bool {
         return false;
     };
     let (asked_ns, subject) = (pending.time_ns, pending.subject);
-    scratch.round = Round { now_ns, subject, reserved: 0 };
+    scratch.round = Round { now_ns, subject, reserved: 0, best: 0 };
     // Of two answers that come at once only one finds the entry to remove.
     let is_taken = PENDING.remove(&scratch.query).is_ok();
     is_taken && now_ns.wrapping_sub(asked_ns) < u64::from(PENDING_MAX_S) * NS_PER_S
@@ -226,7 +230,7 @@ impl Work<DnsScratch> for BindAddress {
         let set = scratch.set;
         let expires_ns = now_ns + u64::from(ttl_s) * NS_PER_S;
         let bound = BoundSet { expires_ns, set, reserved: 0 };
-        bind(BindingKey { subject, address }, bound, now_ns);
+        bind(&BindingKey { subject, address }, bound, &mut scratch.round);
         Step::Again
     }
 }
@@ -234,37 +238,46 @@ impl Work<DnsScratch> for BindAddress {
 /// Adds a set to what an address stands for, in the place of the same set, else of the one that
 /// expires first.
 #[inline(always)]
-fn bind(key: BindingKey, bound: BoundSet, now_ns: u64) {
-    mark_bound(&key.address);
-    let Some(binding) = BINDINGS.get_ptr_mut(key) else {
-        let mut binding = Binding { sets: [BoundSet::UNUSED; BINDING_SETS_MAX] };
-        if let Some(first) = binding.sets.first_mut() {
-            *first = bound;
+fn bind(key: &BindingKey, bound: BoundSet, round: &mut Round) {
+    if !is_marked_bound(&key.address) {
+        mark_bound(&key.address);
+        // It stands for nothing yet, unless a daemon without marks was here.
+        if insert(key, bound, BPF_NOEXIST) {
+            return;
         }
-        if BINDINGS.insert(key, binding, u64::from(BPF_ANY)).is_err() {
+    }
+    let Some(binding) = BINDINGS.get_ptr_mut(key) else {
+        if !insert(key, bound, BPF_ANY) {
             count(Loss::Bindings);
         }
         return;
     };
     // SAFETY: a value of the map; two CPUs that write at once may cost one of the two sets.
     let sets = unsafe { &mut (*binding).sets };
-    let mut oldest = 0;
-    let mut oldest_ns = u64::MAX;
-    for (index, place) in sets.iter().enumerate() {
-        if place.set == bound.set {
-            oldest = index;
-            break;
-        }
-        let expires_ns = if place.expires_ns > now_ns { place.expires_ns } else { 0 };
-        if expires_ns < oldest_ns {
-            oldest = index;
-            oldest_ns = expires_ns;
+    round.best = 0;
+    if sets.first().is_none_or(|first| first.set != bound.set) {
+        round.best = u64::MAX;
+        for (at, place) in sets.iter().enumerate() {
+            let rank = place.rank(at, bound.set, round.now_ns);
+            if rank < round.best() {
+                round.best = rank;
+            }
         }
     }
-    if let Some(place) = sets.get_mut(oldest & (BINDING_SETS_MAX - 1)) {
+    if let Some(place) = sets.get_mut(place_of_rank(round.best())) {
         // A program that reads meanwhile must not see the new set with the old one's time.
         place.expires_ns = 0;
         place.set = bound.set;
         place.expires_ns = bound.expires_ns;
     }
+}
+
+/// True if the address stands for the set now, and for no other.
+#[inline(always)]
+fn insert(key: &BindingKey, bound: BoundSet, how: u32) -> bool {
+    let mut binding = Binding { sets: [BoundSet::UNUSED; BINDING_SETS_MAX] };
+    if let Some(first) = binding.sets.first_mut() {
+        *first = bound;
+    }
+    BINDINGS.insert(key, binding, u64::from(how)).is_ok()
 }

@@ -46,6 +46,18 @@ pub(crate) struct Round {
     pub(crate) now_ns: u64,
     pub(crate) subject: u32,
     pub(crate) reserved: u32,
+    /// The best rank so far among the sets of an address.
+    pub(crate) best: u64,
+}
+
+impl Round {
+    /// Reads it back: the verifier is to follow no number from one set to the next, or it would go
+    /// each way to each.
+    #[inline(always)]
+    pub(crate) fn best(&self) -> u64 {
+        // SAFETY: a field.
+        unsafe { ptr::read_volatile(&raw const self.best) }
+    }
 }
 
 /// Memory that nobody uses, until [`DnsScratch::release`].

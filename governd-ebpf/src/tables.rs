@@ -18,7 +18,7 @@ use aya_ebpf::{
 };
 use governd_common::{
     address::Address,
-    decide::{Flow, Hit, Tables, holds},
+    decide::{Basis, Flow, Hit, Tables, holds},
     key::{
         BindingKey, CgroupKey, CidrKey, DecisionKey, DelegationKey, ExeKey, FlowKey, GrantKey,
         NameKey, QueryKey, QuicKey, ResolverKey, RuleKey, SocketPathKey, SubjectKey, UidKey,
@@ -281,6 +281,11 @@ impl Tables for View {
     }
 
     #[inline(always)]
+    fn opening(&self, basis: Basis) -> u32 {
+        opening_of(basis.hit.0, basis.what)
+    }
+
+    #[inline(always)]
     fn hit(&self, flow: &Flow, set: u32) -> Hit {
         Hit(rule_hit(self.slot, flow.subject, set, port_and_protocol(flow)))
     }
@@ -314,6 +319,12 @@ pub(crate) fn subject_in(slot: u32, subject: u32) -> Option<&'static Subject> {
 pub(crate) fn may_be_bound(address: &Address) -> bool {
     // A mark that cannot be read says nothing.
     BOUND.get(address.mark()).is_none_or(|mark| *mark != 0)
+}
+
+/// Whether a name was bound to the address before, or to another with the same mark.
+#[inline(always)]
+pub(crate) fn is_marked_bound(address: &Address) -> bool {
+    BOUND.get(address.mark()).is_some_and(|mark| *mark != 0)
 }
 
 /// Says so, before a name is bound to it. It stays for good.
@@ -385,6 +396,13 @@ const fn port_and_protocol(flow: &Flow) -> u32 {
 #[inline(never)]
 extern "C" fn rule_hit(slot: u32, subject: u32, set: u32, port_and_protocol: u32) -> u64 {
     hit_in(slot, subject, set, port_and_protocol).0
+}
+
+/// [`Tables::opening`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn opening_of(hit: u64, what: u64) -> u32 {
+    Basis { hit: Hit(hit), what }.opening()
 }
 
 /// [`Tables::rank_of_name`], likewise: it is asked for every name of an address.

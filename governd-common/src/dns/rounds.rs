@@ -214,7 +214,7 @@ impl<R: Repeat> Work<Dns> for Record<R> {
 
 /// True if a length octet begins a compression pointer (RFC 1035 section 4.1.4).
 #[inline(always)]
-fn is_pointer(length: u32) -> bool {
+pub(super) fn is_pointer(length: u32) -> bool {
     length & 0xc0 == 0xc0
 }
 
