@@ -80,8 +80,13 @@ fn prepare() -> Result<()> {
     insert_modules()
 }
 
+/// A machine that is a whole Debian has none to insert: what is needed is loaded there by itself.
 fn insert_modules() -> Result<()> {
-    for module in fs::read_dir(Path::new("/").join(INSERTED)).context("no folder of modules")? {
+    let folder = Path::new("/").join(INSERTED);
+    if !folder.exists() {
+        return Ok(());
+    }
+    for module in fs::read_dir(&folder).context("cannot list the modules to insert")? {
         let path = module?.path();
         let inserted = finit_module(File::open(&path)?, c"", 0);
         inserted.with_context(|| format!("cannot insert {}", path.display()))?;
