@@ -199,16 +199,8 @@ fn make_array() -> io::Result<OwnedFd> {
 
 /// The program that calls the one in an array, and lets pass what finds none there.
 fn load_gate(array: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    /// The members of `union bpf_attr` for this command, as far as they are used.
-    #[repr(C)]
-    struct ProgLoad {
-        prog_type: u32,
-        insn_cnt: u32,
-        insns: u64,
-        license: u64,
-    }
     let [a, b, c, d] = array.as_raw_fd().to_le_bytes();
-    let instructions: [[u8; 8]; 6] = [
+    load_classifier(&[
         // r2 = the array, in two parts
         [0x18, 0x12, 0, 0, a, b, c, d],
         [0; 8],
@@ -219,7 +211,19 @@ fn load_gate(array: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         // return TC_ACT_UNSPEC: the next filter decides
         [0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
         [0x95, 0, 0, 0, 0, 0, 0, 0],
-    ];
+    ])
+}
+
+/// A program for filters, of instructions as the kernel has them (include/uapi/linux/bpf.h).
+pub(super) fn load_classifier(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
+    /// The members of `union bpf_attr` for this command, as far as they are used.
+    #[repr(C)]
+    struct ProgLoad {
+        prog_type: u32,
+        insn_cnt: u32,
+        insns: u64,
+        license: u64,
+    }
     let attributes = ProgLoad {
         prog_type: bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32,
         insn_cnt: instructions.len() as u32,

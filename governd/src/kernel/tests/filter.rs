@@ -28,18 +28,8 @@ const CONTINUE: i32 = -1;
 
 /// A classifier that returns a verdict.
 fn returning(verdict: i32) -> OwnedFd {
-    #[repr(C)]
-    struct ProgLoad {
-        prog_type: u32,
-        insn_cnt: u32,
-        insns: u64,
-        license: u64,
-    }
     let [a, b, c, d] = verdict.to_le_bytes();
-    let instructions = [[0xb7, 0, 0, 0, a, b, c, d], [0x95, 0, 0, 0, 0, 0, 0, 0]];
-    let (insns, license) = (instructions.as_ptr() as u64, c"GPL".as_ptr() as u64);
-    let attributes = ProgLoad { prog_type: 3, insn_cnt: 2, insns, license };
-    sys::bpf_fd(sys::Command::ProgLoad, &attributes).unwrap()
+    filter::load_classifier(&[[0xb7, 0, 0, 0, a, b, c, d], [0x95, 0, 0, 0, 0, 0, 0, 0]]).unwrap()
 }
 
 /// In the thread's network namespace.
