@@ -58,7 +58,9 @@ impl Probe {
 
 /// Looks at this host.
 pub fn probe() -> Vec<Probe> {
-    let mut probes = vec![kernel(), capabilities(), lockdown(), memlock(), jit(), bpffs(), tree()];
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut probes =
+        vec![kernel(release), capabilities(), lockdown(), memlock(), jit(), bpffs(), tree()];
     match Offer::of_kernel() {
         Ok(offer) => {
             probes.push(Probe::ok("btf", btf::PATH));
@@ -79,17 +81,15 @@ pub(super) fn probe_programs(offer: &Offer) -> Vec<Probe> {
     probes
 }
 
-fn kernel() -> Probe {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    match parse_release(&release) {
-        Some(version) if version < (5, 8) => Probe::bad(
-            "kernel",
-            Outcome::Missing,
-            release,
-            "governd needs Linux 5.8 or later: before, there is no event ring",
-        ),
-        _ => Probe::ok("kernel", release),
-    }
+fn kernel(release: String) -> Probe {
+    let lacking = match parse_release(&release) {
+        Some(version) if version < (5, 8) => "no ring for events",
+        // The verifier: "tail_calls are not allowed in programs with bpf-to-bpf calls".
+        Some(version) if version < (5, 10) => "no programs with functions that call other programs",
+        _ => return Probe::ok("kernel", release),
+    };
+    let detail = format!("{release} has {lacking}");
+    Probe::bad("kernel", Outcome::Missing, detail, "use Linux 5.10 or later")
 }
 
 fn parse_release(release: &str) -> Option<(u32, u32)> {
@@ -251,6 +251,23 @@ mod tests {
         assert_eq!(parse_release("5.10.0-28-amd64"), Some((5, 10)));
         assert_eq!(parse_release("6.12+"), Some((6, 12)));
         assert_eq!(parse_release("next"), None);
+    }
+
+    #[test]
+    fn kernels_before_5_10_are_told_what_they_lack() {
+        for (release, outcome, detail) in [
+            ("5.4.0-216-generic", Outcome::Missing, "5.4.0-216-generic has no ring for events"),
+            (
+                "5.9.16",
+                Outcome::Missing,
+                "5.9.16 has no programs with functions that call other programs",
+            ),
+            ("5.10.0-32-amd64", Outcome::Ok, "5.10.0-32-amd64"),
+            ("next", Outcome::Ok, "next"),
+        ] {
+            let probe = kernel(release.into());
+            assert_eq!((probe.outcome, probe.detail.as_str()), (outcome, detail), "{release}");
+        }
     }
 
     #[test]
