@@ -1,7 +1,8 @@
 //! From start to end: `up` in front of a person, Ctrl-C, SIGKILL, and a start after either.
 
 use std::{
-    os::unix::net::UnixStream,
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     process::Command,
     time::{Duration, Instant},
 };
@@ -28,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("lifecycle::a_stop_leaves_nothing", a_stop_leaves_nothing),
     ("lifecycle::a_killed_daemon_is_followed_by_another", a_killed_daemon_is_followed),
     ("lifecycle::a_daemon_that_was_stopped_says_so", a_daemon_that_was_stopped_says_so),
+    ("lifecycle::descriptors_are_raised_and_told", descriptors_are_raised_and_told),
     ("lifecycle::agents_that_run_already_are_governed", agents_that_run_already_are_governed),
     ("lifecycle::what_is_installed_runs_and_is_removed", what_is_installed_runs_and_is_removed),
 ];
@@ -49,6 +51,43 @@ fn a_daemon_that_was_stopped_says_so(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// What systemd begins with is too few on a host with many network namespaces.
+fn descriptors_are_raised_and_told(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "descriptors")?;
+    place.write_policy(&policy::host("monitor"))?;
+    let within = |most: u64| -> Result<Place> {
+        let program = place.state().join(format!("within-{most}"));
+        let governd = place.program().display();
+        let script = format!("#!/bin/sh\nexec prlimit --nofile=256:{most} {governd} \"$@\"\n");
+        fs::write(&program, script)?;
+        fs::set_permissions(&program, Permissions::from_mode(0o755))?;
+        Ok(place.of_build(program))
+    };
+    let few = run(&mut within(511)?.command(place.arguments("run")))?;
+    ensure!(few.code == Some(EXIT_ENVIRONMENT), "{few}");
+    ensure!(few.stderr.contains("may have 511 file descriptors, which is too few"), "{few}");
+    ensure!(few.stderr.contains("hint: allow 512 or more"), "{few}");
+
+    let place = within(512)?;
+    let daemon = place.start()?;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid()))?;
+    let limit = limits.lines().find(|line| line.starts_with("Max open files"));
+    let limit: Vec<_> = limit.unwrap_or_default().split_whitespace().skip(3).collect();
+    ensure!(limit == ["512", "512", "files"], "{limits}");
+
+    let used = fs::read_dir(format!("/proc/{}/fd", daemon.pid()))?.count();
+    let pid = daemon.pid().to_string();
+    must("prlimit", &["--pid", &pid, &format!("--nofile={}:512", used + 8)])?;
+    let finding = place.record("that hardly any are left", |each| {
+        record::text(each, "/unmapped/governd/kind") == "descriptors"
+    })?;
+    ensure!(finding.to_string().contains(&format!(" of {} are in use", used + 8)), "{finding}");
+    must("prlimit", &["--pid", &pid, "--nofile=512:512"])?;
+    daemon.stop()?;
+    Ok(())
+}
+
+const EXIT_ENVIRONMENT: i32 = 4;
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 fn up_shows_a_connection_within_a_second(lab: &Lab) -> Result<()> {

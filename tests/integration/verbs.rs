@@ -227,7 +227,16 @@ fn doctor_finds_this_host_fit(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "doctor")?;
     let finished = run(&mut place.command(["doctor"]))?;
     ensure!(finished.code == Some(0), "{finished}");
-    for word in ["kernel", "btf", "cgroup v2", "bpffs", "memlock", "lockdown", "can run governd"] {
+    for word in [
+        "kernel",
+        "btf",
+        "cgroup v2",
+        "bpffs",
+        "memlock",
+        "descriptors",
+        "lockdown",
+        "can run governd",
+    ] {
         ensure!(finished.stdout.contains(word), "{word} is not in {finished}");
     }
     let programs = run(&mut place.command(["doctor", "--programs"]))?.success()?;

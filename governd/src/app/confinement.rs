@@ -9,6 +9,7 @@ use std::{
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::StartError;
 use crate::{
     confine::{self, ConfineError, Confined, Kept, Privileges},
     control::{protocol::PrivilegeStatus, server::Server},
@@ -16,11 +17,16 @@ use crate::{
 };
 
 /// For the daemon, while it has one thread.
-pub fn daemon() {
+///
+/// # Errors
+/// It may have too few descriptors.
+pub fn daemon() -> Result<(), StartError> {
     see_whole_tree();
     // Takes a capability that is given up.
     kernel::raise_memlock();
+    kernel::raise_descriptors();
     give_up(confine::DAEMON, control_group());
+    kernel::too_few_descriptors().map_or(Ok(()), |most| Err(StartError::Descriptors(most)))
 }
 
 /// Inode of the first cgroup namespace (`PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h).
@@ -62,6 +68,7 @@ fn say(refused: Result<(), ConfineError>) {
 /// For the sink, while it has one thread: it also writes nowhere else than in its directory and
 /// where SQLite puts what it sorts.
 pub fn sink(directory: &Path) {
+    kernel::raise_descriptors();
     give_up(confine::SINK, None);
     say(confine::refuse_calls());
     let sorting = ["/var/tmp", "/tmp"].map(Path::new).into_iter().filter(|place| place.is_dir());

@@ -1,7 +1,10 @@
 //! What is done to the daemon itself, as far as it can see that: somebody traces it, or kept it
-//! from running, or set the clock back, by which records are ordered and approvals end.
+//! from running, or set the clock back, by which records are ordered and approvals end. And what it
+//! runs out of by itself: descriptors, without which it sees less.
 
-use std::{fs, time::Instant};
+use std::{fs::File, io::Read as _, os::fd::AsRawFd as _, time::Instant};
+
+use rustix::process::{Resource, getrlimit};
 
 use super::{clock, discovery::trouble, engine::Engine};
 use crate::audit::record::Record;
@@ -12,11 +15,16 @@ const BACK_MS_MAX: i64 = 1_000;
 /// Seconds between two looks, of which there is one each second, that are more than a busy host
 /// explains.
 const PAUSE_S_MAX: u64 = 20;
+/// Descriptors are few where less than one in so many is left.
+const FEW: u64 = 16;
+/// And enough again where more than one in so many is.
+const ENOUGH: u64 = 8;
 
 /// What was seen last.
 #[derive(Debug, Default)]
 pub(super) struct Itself {
     last: Option<Look>,
+    are_few: bool,
 }
 
 /// One look.
@@ -27,13 +35,34 @@ struct Look {
     booted_ms: i64,
     /// Who traces, 0 if nobody.
     tracer: u32,
+    descriptors: Descriptors,
+}
+
+/// How many descriptors the daemon has, at the least, of those that it may have.
+#[derive(Clone, Copy, Debug)]
+struct Descriptors {
+    used: u64,
+    most: u64,
 }
 
 impl Look {
     fn now() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mut status = String::new();
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let opened = File::open("/proc/self/status");
+        let used = match &opened {
+            // The lowest free number is given.
+            Ok(file) => u64::try_from(file.as_raw_fd()).unwrap_or(0),
+            Err(error) if error.raw_os_error() == Some(libc::EMFILE) => most,
+            Err(_) => 0,
+        };
+        let read = opened.and_then(|mut file| file.read_to_string(&mut status));
+        if let Err(error) = read {
+            tracing::warn!(%error, "who traces the daemon cannot be read");
+        }
         let booted_ms = i64::try_from(clock::booted_ms()).unwrap_or(i64::MAX);
-        Self { at: Instant::now(), booted_ms, tracer: tracer(&status) }
+        let (at, tracer) = (Instant::now(), tracer(&status));
+        Self { at, booted_ms, tracer, descriptors: Descriptors { used, most } }
     }
 }
 
@@ -65,6 +94,14 @@ impl Itself {
         found
     }
 
+    /// Takes in how many descriptors there are; gives what is to be told of them, in words.
+    fn run_out(&mut self, Descriptors { used, most }: Descriptors) -> Option<String> {
+        let left = most.saturating_sub(used);
+        let were_few = self.are_few;
+        self.are_few = left < if were_few { most / ENOUGH } else { most / FEW };
+        (self.are_few && !were_few).then(|| format!("{used} of {most} are in use"))
+    }
+
     /// That the daemon was stopped, in words: it cannot say when, but it looked before.
     fn stopped(&self, now: Instant) -> String {
         let most = self.last.map(|look| now.saturating_duration_since(look.at).as_millis());
@@ -76,9 +113,16 @@ impl Itself {
 impl Engine {
     /// Records what somebody did to the daemon since the last time.
     pub(super) fn look_at_itself(&mut self) {
-        let found = self.itself.take(Look::now());
+        let look = Look::now();
+        let found = self.itself.take(look);
         if !found.is_empty() {
             self.tell_interference(found);
+        }
+        if let Some(found) = self.itself.run_out(look.descriptors) {
+            let title = "governd has hardly any file descriptors left: it will see less";
+            tracing::error!(found, hint = "raise its LimitNOFILE=", "{title}");
+            let finding = trouble("descriptors", title, vec![found]);
+            self.journal.record(Record::Finding(finding), None);
         }
     }
 
@@ -99,6 +143,25 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    const NONE: Descriptors = Descriptors { used: 0, most: 0 };
+
+    #[test]
+    fn that_descriptors_are_few_is_told_once_and_again_after_there_were_enough() {
+        let mut itself = Itself::default();
+        for (used, told) in [
+            (960, None),
+            (961, Some("961 of 1024 are in use")),
+            (1024, None),
+            (900, None),
+            (1000, None),
+            (896, None),
+            (1024, Some("1024 of 1024 are in use")),
+        ] {
+            let found = itself.run_out(Descriptors { used, most: 1024 });
+            assert_eq!(found.as_deref(), told, "{used}");
+        }
+    }
 
     #[test]
     fn what_is_done_is_told_once() {
@@ -122,7 +185,8 @@ mod tests {
             ),
             (49, 99_000, 0, &[]),
         ] {
-            let look = Look { at: begun + Duration::from_secs(second), booted_ms, tracer };
+            let at = begun + Duration::from_secs(second);
+            let look = Look { at, booted_ms, tracer, descriptors: NONE };
             assert_eq!(itself.take(look), told, "{second}");
         }
     }
@@ -132,7 +196,7 @@ mod tests {
         let begun = Instant::now();
         let mut itself = Itself::default();
         assert_eq!(itself.stopped(begun), "somebody stopped the daemon, and had it go on");
-        itself.take(Look { at: begun, booted_ms: 0, tracer: 0 });
+        itself.take(Look { at: begun, booted_ms: 0, tracer: 0, descriptors: NONE });
         let said = itself.stopped(begun + Duration::from_millis(2_100));
         assert_eq!(said, "somebody stopped the daemon for 2100 ms at the most, and had it go on");
     }

@@ -140,6 +140,9 @@ pub enum StartError {
     /// Exporters cannot be set up.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The process may have too few file descriptors.
+    #[error("governd may have {0} file descriptors, which is too few")]
+    Descriptors(u64),
     /// A service governs the cgroup, with a daemon or without.
     #[error("a governd service enforces on {} already", .0.display())]
     Service(PathBuf),
@@ -183,6 +186,7 @@ impl StartError {
             Self::Kernel(error) => error.hint().into(),
             Self::Log(error) => error.hint().into(),
             Self::Export(error) => error.hint().into(),
+            Self::Descriptors(_) => kernel::DESCRIPTORS_HINT.into(),
             Self::Service(_) => {
                 "`governd watch` shows what it decides; `governd stop --detach` ends it".into()
             }

@@ -50,7 +50,7 @@ impl Up {
 
 fn govern(settings: &Settings, printer: Option<Printer>) -> Outcome {
     memory::keep_little();
-    confinement::daemon();
+    confinement::daemon().map_err(failure)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -107,6 +107,7 @@ fn failure(error: StartError) -> Failure {
         | StartError::Control(_)
         | StartError::Metrics(_)
         | StartError::Service(_)
+        | StartError::Descriptors(_)
         | StartError::Controls(_)
         | StartError::Lifecycle(_)
         | StartError::System(_) => Exit::Environment,

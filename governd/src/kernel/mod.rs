@@ -7,6 +7,7 @@ mod canary;
 pub mod cgroup;
 mod collection;
 mod controls;
+mod descriptors;
 mod error;
 mod filter;
 mod frames;
@@ -49,6 +50,7 @@ mod watched;
 #[cfg(test)]
 mod tests;
 
+pub use descriptors::{DESCRIPTORS_HINT, raise_descriptors, too_few_descriptors};
 pub use error::KernelError;
 pub use filter::clear_unheld;
 pub use frames::{FrameLink, Frames, Interface, Look};

@@ -12,6 +12,7 @@ use super::{
     attach::programs,
     btf, cgroup,
     collection::Collection,
+    descriptors::{DESCRIPTORS_HINT, descriptors_max, too_few_descriptors},
     lack::{Lack, left_out},
     load::load_object,
     lsm, sys,
@@ -59,8 +60,16 @@ impl Probe {
 /// Looks at this host.
 pub fn probe() -> Vec<Probe> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut probes =
-        vec![kernel(release), capabilities(), lockdown(), memlock(), jit(), bpffs(), tree()];
+    let mut probes = vec![
+        kernel(release),
+        capabilities(),
+        lockdown(),
+        memlock(),
+        descriptors(),
+        jit(),
+        bpffs(),
+        tree(),
+    ];
     match Offer::of_kernel() {
         Ok(offer) => {
             probes.push(Probe::ok("btf", btf::PATH));
@@ -146,6 +155,14 @@ fn memlock() -> Probe {
         // Since 5.11 maps are charged to the memory cgroup; before, governd raises the limit.
         Some(bytes) => Probe::ok("memlock", format!("{bytes} bytes, raised when governd starts")),
     }
+}
+
+fn descriptors() -> Probe {
+    let most = descriptors_max().map_or("unlimited".to_owned(), |most| most.to_string());
+    if too_few_descriptors().is_none() {
+        return Probe::ok("descriptors", most);
+    }
+    Probe::bad("descriptors", Outcome::Missing, most, DESCRIPTORS_HINT)
 }
 
 fn jit() -> Probe {
