@@ -58,16 +58,18 @@ enum Format {
 
 impl<R: Read> Frames<R> {
     /// Reads the beginning of a capture.
-    pub fn open(mut input: R) -> Result<Self, CaptureError> {
-        let mut magic = [0; 4];
-        input.read_exact(&mut magic)?;
-        let magic = u32::from_be_bytes(magic);
-        let (is_big_endian, pcap_magic) = match magic {
-            MAGIC_MICROSECONDS | MAGIC_NANOSECONDS | MAGIC_KUZNETSOV => (true, magic),
-            _ => (false, magic.swap_bytes()),
-        };
+    pub fn open(input: R) -> Result<Self, CaptureError> {
         let format = Format::Pcapng { links: Vec::new() };
-        let mut frames = Self { input, format, is_big_endian, number: 0, truncated: false };
+        let mut frames = Self { input, format, is_big_endian: true, number: 0, truncated: false };
+        let magic = frames.read(4)?.ok_or(CaptureError::Header)?;
+        let magic = u32_be(&magic);
+        let pcap_magic = match magic {
+            MAGIC_MICROSECONDS | MAGIC_NANOSECONDS | MAGIC_KUZNETSOV => magic,
+            _ => {
+                frames.is_big_endian = false;
+                magic.swap_bytes()
+            }
+        };
         match (magic, pcap_magic) {
             (MAGIC_SECTION, _) => frames.section()?,
             (_, MAGIC_MICROSECONDS | MAGIC_NANOSECONDS) => frames.pcap(16)?,
@@ -94,8 +96,7 @@ impl<R: Read> Frames<R> {
     }
 
     fn pcap(&mut self, record_header_bytes: usize) -> Result<(), CaptureError> {
-        let mut header = [0; 20];
-        self.input.read_exact(&mut header)?;
+        let header = self.read(20)?.ok_or(CaptureError::Header)?;
         // The upper bits tell the length of a frame check sequence.
         let link = self.u32_at(&header, 16) as u16;
         self.format = Format::Pcap { link, record_header_bytes };
@@ -160,8 +161,10 @@ impl<R: Read> Frames<R> {
 
     /// The rest of a section header block, whose type was read.
     fn section(&mut self) -> Result<(), CaptureError> {
-        let mut head = [0; 8];
-        self.input.read_exact(&mut head)?;
+        let Some(head) = self.read(8)? else {
+            self.truncated = true;
+            return Ok(());
+        };
         let (length, order) = head.split_at(4);
         self.is_big_endian = match u32_be(order) {
             MAGIC_BYTE_ORDER => true,
@@ -356,6 +359,12 @@ mod tests {
             let (frames, error, truncated) = read(&whole[..whole.len() - cut]);
             assert_eq!((frames.len(), error, truncated), (1, None, true), "{cut}");
         }
+        let first = [section(), interface(1), enhanced(0, b"a")].concat();
+        for whole in 1..section().len() {
+            let cut = [&first[..], &section()[..whole]].concat();
+            let (frames, error, truncated) = read(&cut);
+            assert_eq!((frames.len(), error, truncated), (1, None, true), "{whole}");
+        }
     }
 
     #[test]
@@ -363,11 +372,13 @@ mod tests {
         let mut long = pcap(MAGIC_MICROSECONDS, false, &[b"abc", b"def"]);
         long[24 + 16 + 3 + 8 + 3] = 1;
         let unknown = [section(), enhanced(0, b"a")].concat();
-        let rows: [(&[u8], &str); 4] = [
+        let rows: [(&[u8], &str); 6] = [
             (&long, "frame 1: the frame's length is above 262144 bytes"),
             (&unknown, "frame 0: a frame names an interface that was not described"),
             (b"PK\x03\x04", "the file is neither pcap nor pcapng: it begins with 0x504b0304"),
-            (b"PK", "the capture cannot be read"),
+            (b"PK", "the file ends within its header"),
+            (&long[..23], "the file ends within its header"),
+            (&[], "the file ends within its header"),
         ];
         for (bytes, message) in rows {
             assert_eq!(read(bytes).1.as_deref(), Some(message));

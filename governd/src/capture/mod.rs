@@ -129,6 +129,9 @@ pub enum CaptureError {
         /// The first four bytes, big-endian.
         magic: u32,
     },
+    /// It ends before its first frame could begin.
+    #[error("the file ends within its header")]
+    Header,
     /// What reads the packets has a fault.
     #[error("the packets cannot be read")]
     Reader(#[source] Box<dyn std::error::Error + Send + Sync>),

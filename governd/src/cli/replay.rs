@@ -269,7 +269,7 @@ fn failure(error: CaptureError, pcap: &str) -> Failure {
         CaptureError::Read(_) => {
             (Exit::Environment, "give the path of a capture that you may read")
         }
-        CaptureError::Format { .. } => {
+        CaptureError::Format { .. } | CaptureError::Header => {
             (Exit::Invalid, "give a capture in pcap or pcapng format, not compressed")
         }
         CaptureError::Reader(_) => {
