@@ -91,6 +91,33 @@ fn what_is_installed_is_removed_again_and_either_may_be_repeated() {
     }
 }
 
+/// As on hosts with busybox.
+#[test]
+fn who_has_no_program_for_groups_adds_and_removes_the_group() {
+    let root = tempfile::tempdir().unwrap();
+    let governd = |verb: &str| {
+        let mut command = Command::cargo_bin("governd").unwrap();
+        command.arg(verb).arg("--root").arg(root.path()).env("PATH", root.path().join("none"));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = governd("install");
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("there is no `groupadd` here"), "{said}");
+    assert!(said.contains("hint: add the system group `governd`"), "{said}");
+    let groups = root.path().join("etc/group");
+    fs::write(&groups, "governd:x:999:\n").unwrap();
+    let (code, said) = governd("install");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = governd("uninstall");
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("there is no `groupdel` here"), "{said}");
+    assert!(said.contains("hint: remove the group `governd`"), "{said}");
+    fs::write(&groups, "").unwrap();
+    let (code, said) = governd("uninstall");
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// systemd's own measure of what a service might do, from 0 to 100.
 #[test]
 #[ignore = "needs systemd-analyze"]

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use super::{
@@ -35,6 +35,9 @@ const RUN_DIR: &str = "/run/governd";
 /// There where systemd is the service manager (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
 const SERVICE: &str = "governd.service";
+/// Of the shadow suite (groupadd(8)); busybox calls them otherwise.
+const ADD_GROUP: &str = "groupadd";
+const REMOVE_GROUP: &str = "groupdel";
 const UNIT_MODE: u32 = 0o644;
 const PROGRAM_MODE: u32 = 0o755;
 const PUBLIC: u32 = 0o755;
@@ -146,8 +149,18 @@ impl Uninstall {
 }
 
 fn failure(error: anyhow::Error) -> Failure {
-    Failure::new(Exit::Environment, error, "run it as root, on a file system that can be written")
+    let hint = match error.downcast_ref::<NoProgram>().map(|missing| missing.0) {
+        Some(ADD_GROUP) => "add the system group `governd` (`addgroup -S governd`), and try again",
+        Some(REMOVE_GROUP) => "remove the group `governd` (`delgroup governd`), and try again",
+        _ => "run it as root, on a file system that can be written",
+    };
+    Failure::new(Exit::Environment, error, hint)
 }
+
+/// The host has no such program.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no `{0}` here")]
+struct NoProgram(&'static str);
 
 /// No service manager starts it again.
 fn end_service() -> Result<()> {
@@ -205,21 +218,21 @@ fn add_group(root: &Path) -> Result<()> {
     let etc = within(root, "/etc");
     fs::create_dir_all(&etc).with_context(|| format!("making {}", etc.display()))?;
     let root = root.to_string_lossy();
-    run("groupadd", &["--system", "--prefix", &root, Server::group()])
+    run(ADD_GROUP, &["--system", "--prefix", &root, Server::group()])
 }
 
 fn remove_group(root: &Path) -> Result<()> {
     if !has_group(root) {
         return Ok(());
     }
-    run("groupdel", &["--prefix", &root.to_string_lossy(), Server::group()])
+    run(REMOVE_GROUP, &["--prefix", &root.to_string_lossy(), Server::group()])
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .with_context(|| format!("running {program}"))?;
+fn run(program: &'static str, arguments: &[&str]) -> Result<()> {
+    let output = match Command::new(program).args(arguments).output() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(NoProgram(program)),
+        output => output.with_context(|| format!("running {program}"))?,
+    };
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} {}: {}", arguments.join(" "), said.trim());
     Ok(())
