@@ -238,6 +238,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let journal = open_log(state.path()).unwrap();
         let ledger = ledger(&journal);
+        let mut tell = tell(journal.recorder());
         let cosigners = Cosigner::new("sink.example", [2; 32]).unwrap().into();
         let mut store = filled(state.path(), &["web-1", "web-2"], &cosigners, 20_000);
         let own = keys(state.path()).unwrap();
@@ -249,19 +250,20 @@ mod tests {
             }
             hosts.iter().map(|host| host.deleted).collect::<Vec<_>>()
         };
-        deleting::pass(&mut store, 400, &ledger, 20_399 * DAY_S);
+        deleting::pass(&mut store, 400, &ledger, &tell, 20_399 * DAY_S);
         assert_eq!(deleted(&store), [0, 0]);
         let host = store.hosts().unwrap().pop().unwrap();
         store.find(&host, "fork", "it is so", 5).unwrap();
-        deleting::pass(&mut store, 400, &ledger, 20_400 * DAY_S);
+        deleting::pass(&mut store, 400, &ledger, &tell, 20_400 * DAY_S);
         assert_eq!(deleted(&store), [1, 0]);
         store.settle(&host, None, "uid 7", 6).unwrap();
         // A log that is closed says nothing more, so that nothing goes.
         drop(journal);
-        deleting::pass(&mut store, 400, &ledger, 20_400 * DAY_S);
+        deleting::pass(&mut store, 400, &ledger, &tell, 20_400 * DAY_S);
         assert_eq!(deleted(&store), [1, 0]);
         let journal = open_log(state.path()).unwrap();
-        deleting::pass(&mut store, 400, &super::ledger(&journal), 20_401 * DAY_S);
+        tell = super::tell(journal.recorder());
+        deleting::pass(&mut store, 400, &super::ledger(&journal), &tell, 20_401 * DAY_S);
         assert_eq!(deleted(&store), [1, 1]);
         let mut reader = Reader::new(Disk, state.path().join("log"), 0);
         let mut told = Vec::new();
@@ -270,5 +272,46 @@ mod tests {
         }
         let of = |host: &str| Deletion { host: host.to_owned(), first: 0, behind: 1, days: 400 };
         assert_eq!(told, [of("web-1"), of("web-2")]);
+    }
+
+    #[test]
+    fn what_keeps_a_sink_from_deleting_is_a_finding_until_it_is_mended() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open_log(state.path()).unwrap();
+        let ledger = ledger(&journal);
+        let cosigners = Cosigner::new("sink.example", [2; 32]).unwrap().into();
+        let mut store = filled(state.path(), &["web-1", "web-2"], &cosigners, 20_000);
+        let beside = rusqlite::Connection::open(state.path().join("sink.db")).unwrap();
+        let lines = |of: &str| -> Vec<u8> { beside.query_one(of, [], |row| row.get(0)).unwrap() };
+        let signed = lines("SELECT lines FROM batch WHERE host = 1");
+        let other = lines("SELECT zeroblob(7)");
+        let set = |lines: &[u8]| {
+            let changed = beside.execute("UPDATE batch SET lines = ?1 WHERE host = 1", [lines]);
+            assert_eq!(changed, Ok(1));
+        };
+        let mut pass = |expected: &[(Weight, &str)], findings: &[(&str, u64)]| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let tell: Tell = Arc::new(move |notice| tell.send(notice).unwrap());
+            deleting::pass(&mut store, 400, &ledger, &tell, 20_400 * DAY_S);
+            let told: Vec<_> = told.try_iter().collect();
+            let words: Vec<_> = told.iter().map(|it| (it.weight, it.what.as_str())).collect();
+            assert_eq!(words, expected, "{told:?}");
+            let found = store.findings().unwrap();
+            let words: Vec<_> = found.iter().map(|it| (it.what.as_str(), it.count)).collect();
+            assert_eq!(words, findings, "{found:?}");
+            store.hosts().unwrap()
+        };
+        set(&other);
+        pass(&[(Weight::Alarm, "undeleted")], &[("undeleted", 1)]);
+        let hosts = pass(&[], &[("undeleted", 2)]);
+        assert_eq!(hosts.iter().map(|host| host.deleted).collect::<Vec<_>>(), [0, 1]);
+        // Of a host that is held for something else nobody knows whether it is mended.
+        let beside = Store::open(state.path()).unwrap();
+        beside.find(&hosts[0], "fork", "it is so", 5).unwrap();
+        pass(&[], &[("undeleted", 2), ("fork", 1)]);
+        beside.end(&hosts[0], "fork", 6).unwrap();
+        set(&signed);
+        let hosts = pass(&[(Weight::News, "deletable")], &[]);
+        assert_eq!(hosts[0].deleted, 1);
     }
 }

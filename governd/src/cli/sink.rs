@@ -213,7 +213,7 @@ impl Run {
         let tell = sinking::tell(journal.recorder());
         if let Some(days) = self.keep_days {
             let (store, ledger) = (self.place.store()?, sinking::ledger(&journal));
-            deleting::start(store, days, ledger, clock::now_s)
+            deleting::start(store, days, ledger, Arc::clone(&tell), clock::now_s)
                 .map_err(|error| Failure::plain(Exit::Environment, error))?;
         }
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     deletion::Ledger,
-    store::{Host, Store, StoreError},
+    notice::{Notice, Tell, Weight},
+    store::{Host, Store, StoreError, UNDELETED},
 };
 
 /// How often it is looked what is old enough.
@@ -30,7 +31,8 @@ enum DeleteError {
 }
 
 /// Deletes, from now on, what is older than so many days and than it is to be kept, of the store of
-/// a sink that runs in this process. `now_s` is the clock.
+/// a sink that runs in this process. `now_s` is the clock. What is wrong is a finding until it is
+/// deleted.
 ///
 /// # Errors
 /// If the system gives no thread.
@@ -38,11 +40,12 @@ pub fn start(
     mut store: Store,
     days: u32,
     ledger: impl Ledger + Send + 'static,
+    tell: Tell,
     now_s: impl Fn() -> u64 + Send + 'static,
 ) -> io::Result<()> {
     let work = move || {
         loop {
-            pass(&mut store, days, &ledger, now_s());
+            pass(&mut store, days, &ledger, &tell, now_s());
             thread::sleep(INTERVAL);
         }
     };
@@ -50,17 +53,46 @@ pub fn start(
 }
 
 /// Deletes what is old enough now, of each host. What is wrong with one is no other's.
-pub(crate) fn pass(store: &mut Store, days: u32, ledger: &impl Ledger, now_s: u64) {
+pub(crate) fn pass(store: &mut Store, days: u32, ledger: &impl Ledger, tell: &Tell, now_s: u64) {
     let hosts = match store.hosts() {
         Ok(hosts) => hosts,
         Err(error) => return tracing::error!(%error, "nothing is deleted"),
     };
     for host in hosts {
-        if let Err(error) = pass_of(store, host.id, days, ledger, now_s) {
-            let host = host.name;
-            tracing::error!(%error, host, "what is old enough is not deleted");
+        let passed = pass_of(store, host.id, days, ledger, now_s);
+        match note(store, &host, passed, now_s) {
+            Ok(notice) => notice.into_iter().for_each(|notice| tell(notice)),
+            Err(error) => {
+                let host = host.name;
+                tracing::error!(%error, host, "what is old enough is not deleted");
+            }
         }
     }
+}
+
+/// Keeps whether something of a host stays that is old enough; gives what is new about that. Of a
+/// host that is held nothing was tried.
+fn note(
+    store: &Store,
+    host: &Host,
+    passed: Result<(), DeleteError>,
+    now_s: u64,
+) -> Result<Option<Notice>, StoreError> {
+    let notice = |weight, what: &str, detail| {
+        let (what, who) = (what.to_owned(), host.name.clone());
+        Notice { what, who, detail, count: 1, weight }
+    };
+    Ok(match passed {
+        Err(error) => {
+            let detail = format!("what is old enough is not deleted: {error}");
+            let is_new = store.find(host, UNDELETED, &detail, now_s)?;
+            is_new.then(|| notice(Weight::Alarm, UNDELETED, detail))
+        }
+        Ok(()) if !store.is_held(host)? && store.end(host, UNDELETED, now_s)? => {
+            Some(notice(Weight::News, "deletable", "what is old enough is deleted again".into()))
+        }
+        Ok(()) => None,
+    })
 }
 
 fn pass_of(

@@ -7,6 +7,8 @@ use super::{Host, Store, StoreError, beside::tell, integer};
 
 /// The word for a host that is not heard of.
 pub const SILENT: &str = "silent";
+/// The word for a host of which what is old enough cannot be deleted.
+pub const UNDELETED: &str = "undeleted";
 /// The word for what somebody says to be over.
 const SETTLED: &str = "settled";
 /// How long what is over is kept, in seconds: as long as records at least (183 days).

@@ -26,7 +26,7 @@ pub use self::{
     admit::{Certificate, EnrollError},
     batches::{AppendError, Arrival, Stored},
     beside::ITSELF,
-    findings::{Found, SILENT},
+    findings::{Found, SILENT, UNDELETED},
 };
 use super::files;
 use crate::audit::{

@@ -8,7 +8,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::{HASH_BYTES, Host, SILENT, Store, StoreError, hashes, integer};
+use super::{HASH_BYTES, Host, SILENT, Store, StoreError, UNDELETED, hashes, integer};
 use crate::{
     audit::record::{Retention, logged_ms},
     sink::{deletion::Deletion, pack},
@@ -23,8 +23,8 @@ const ROW_BYTES_MAX: i64 = 8 * 1_024 * 1_024;
 
 impl Store {
     /// What of a host is to be deleted: what came more than so many days ago, and more than each of
-    /// its records says. Nothing of a host of which something is wrong, other than that it is
-    /// silent. `between` is called between batches: looking at one takes its time.
+    /// its records says. Nothing of a host that is held. `between` is called between batches:
+    /// looking at one takes its time.
     ///
     /// # Errors
     /// If the store fails, or a batch is not what it was.
@@ -35,7 +35,7 @@ impl Store {
         now_s: u64,
         mut between: impl FnMut(),
     ) -> Result<Option<Deletion>, StoreError> {
-        if is_held(&self.connection, host)? {
+        if self.is_held(host)? {
             return Ok(None);
         }
         let first = host.kept_from();
@@ -49,6 +49,16 @@ impl Store {
         }
         let host = host.name.clone();
         Ok((behind > first).then_some(Deletion { host, first, behind, days }))
+    }
+
+    /// Whether something is wrong with a host, which its records may have to explain. That one is
+    /// silent nobody can settle who took it away, and that something is not deleted is over when it
+    /// is.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn is_held(&self, host: &Host) -> Result<bool, StoreError> {
+        is_held(&self.connection, host)
     }
 
     /// Index behind the batch that begins at an index, if it is due.
@@ -164,13 +174,12 @@ fn is_over(since_s: u64, days: u32, now_s: u64) -> bool {
     now_s.saturating_sub(since_s) / DAY_S >= u64::from(days)
 }
 
-/// Whether something is wrong with a host, which its records may have to explain. That one is
-/// silent nobody can settle who took it away.
 fn is_held(connection: &Connection, host: &Host) -> Result<bool, StoreError> {
     let mut query = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM finding WHERE host = ?1 AND ended_s IS NULL AND what != ?2)",
+        "SELECT EXISTS (SELECT 1 FROM finding WHERE host = ?1 AND ended_s IS NULL \
+         AND what NOT IN (?2, ?3))",
     )?;
-    Ok(query.query_row(params![host.id, SILENT], |row| row.get(0))?)
+    Ok(query.query_row(params![host.id, SILENT, UNDELETED], |row| row.get(0))?)
 }
 
 /// Deletes records of some batches, up to an index; gives the index behind them.
