@@ -1,6 +1,6 @@
 //! Whether anything gets through while daemons are killed and others take over.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{env, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use governd_tests::{
@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("gap::nothing_gets_through_while_daemons_come_and_go", nothing_gets_through),
     ("gap::a_second_daemon_and_a_trial_leave_a_service_alone", a_second_daemon_is_refused),
     ("gap::detaching_needs_no_daemon", detaching_needs_no_daemon),
+    ("gap::what_a_failed_start_attached_goes_with_it", a_failed_start_leaves_nothing),
 ];
 
 /// Restarts and kills, each so many; more of them on request.
@@ -100,6 +101,26 @@ fn detaching_needs_no_daemon(lab: &Lab) -> Result<()> {
     held.must_vanish()?;
     ensure!(!is_enforced(lab)?, "enforcement goes on");
     stop_of_a_running_one(lab, &place)
+}
+
+fn a_failed_start_leaves_nothing(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "failed")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &[]))?;
+    let log = place.state().join("log");
+    fs::write(&log, "")?;
+    let failed = place.run("run")?;
+    ensure!(failed.code == Some(4), "it starts without a log: {failed}");
+    // Tables stay, which do nothing, and no links.
+    let layout = place.link("")?.with_file_name("");
+    let left: Vec<_> =
+        fs::read_dir(&layout)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    ensure!(left == ["maps"], "{left:?} in {}", layout.display());
+    ensure!(!is_enforced(lab)?, "what failed enforces");
+    fs::remove_file(&log)?;
+    let daemon = place.start()?;
+    ensure!(is_enforced(lab)?, "the next one does not enforce");
+    daemon.stop()?;
+    Ok(())
 }
 
 fn stop_of_a_running_one(lab: &Lab, place: &Place) -> Result<()> {

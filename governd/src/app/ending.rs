@@ -1,12 +1,12 @@
 //! How the daemon takes hold of the kernel, and what it leaves there when it ends.
 
-use std::{sync::Arc, thread};
+use std::{io, sync::Arc, thread};
 
 use super::{Exporting, StartError, engine::Engine, frames::FrameGuard};
 use crate::{
     audit::record::Phase,
-    kernel::{self, Events, Kernel, KernelError, KernelOptions, Offer, Pins},
-    policy::ids::Ids,
+    kernel::{self, Early, Events, Kernel, KernelError, KernelOptions, Lack, Offer, Pins},
+    policy::{ids::Ids, image::Compiled},
     settings::Settings,
 };
 
@@ -41,29 +41,47 @@ pub(super) fn pins(settings: &Settings) -> Result<(Option<Pins>, Ids), StartErro
     Ok((None, Ids::default()))
 }
 
-/// Loads the programs, and does something else meanwhile: they wait for the verifier.
+/// Loads the programs, and does something else meanwhile: they wait for the verifier. Those at
+/// interfaces are handed over early, to who guards those.
 pub(super) fn load_while<T: Send>(
     settings: &Settings,
     offer: &Offer,
     pins: Option<Pins>,
+    policy: &Compiled,
     other: impl Fn() -> Result<T, StartError> + Copy + Send,
-) -> Result<(T, Kernel), StartError> {
-    thread::scope(|scope| {
+) -> Result<(T, Kernel, Option<FrameGuard>), StartError> {
+    let (early, coming) = Early::new();
+    let guard = FrameGuard::spawn(coming, super::proc(), policy);
+    let (done, mut kernel) = thread::scope(|scope| {
         let begun = thread::Builder::new().name("opening".into()).spawn_scoped(scope, other);
-        let kernel = load(settings, offer, pins);
+        let kernel = load(settings, offer, pins, early);
         let done = begun.ok().and_then(|begun| begun.join().ok());
         // Where the system gives no thread, one after the other.
-        Ok((done.unwrap_or_else(other)?, kernel?))
-    })
+        Ok::<_, StartError>((done.unwrap_or_else(other)?, kernel?))
+    })?;
+    let frames = guard_frames(&mut kernel, guard);
+    Ok((done, kernel, frames))
+}
+
+/// Where nothing holds the programs or one does not load, packet sockets are found and not stopped.
+fn guard_frames(kernel: &mut Kernel, guard: io::Result<FrameGuard>) -> Option<FrameGuard> {
+    if kernel.lacks().contains(&Lack::Interfaces) {
+        return None;
+    }
+    let loaded = kernel.load_frames().map_err(|error| error.to_string());
+    let guard = loaded.and_then(|_| guard.map_err(|error| error.to_string()));
+    guard.inspect_err(|error| tracing::warn!(%error, "no program at interfaces")).ok()
 }
 
 /// Loads the programs.
-fn load(settings: &Settings, offer: &Offer, pins: Option<Pins>) -> Result<Kernel, KernelError> {
+fn load(
+    settings: &Settings,
+    offer: &Offer,
+    pins: Option<Pins>,
+    early: Early,
+) -> Result<Kernel, KernelError> {
     let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
-    let mut kernel = match pins {
-        Some(pins) => Kernel::load_pinned(&options, offer, pins)?,
-        None => Kernel::load(&options, offer)?,
-    };
+    let mut kernel = Kernel::load_early(&options, offer, pins, early)?;
     kernel.make_canary();
     Ok(kernel)
 }

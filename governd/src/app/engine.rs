@@ -430,7 +430,11 @@ impl Engine {
         self.begin_settling(&policy)?;
         let generation = self.kernel.install(&policy.image)?;
         self.number_rules(generation, &policy);
-        self.kernel.rebind(&moves.after)?;
+        if !moves.after.is_empty() {
+            // They are wrong for the policy before.
+            self.kernel.retire()?;
+            self.kernel.rebind(&moves.after)?;
+        }
         self.state.names.settle(set_of);
         self.track(&policy)?;
         self.watch.expect_changes();
@@ -442,6 +446,9 @@ impl Engine {
         self.tell_approvals(&before);
         self.exporting.choose(self.state.policy().exporters.as_deref(), &self.journal);
         self.prove();
+        if let Err(error) = self.kernel.retire() {
+            tracing::warn!(%error, "the policy before stays in the tables");
+        }
         Ok(())
     }
 }

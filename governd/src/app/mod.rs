@@ -15,6 +15,7 @@ pub mod clock;
 pub mod confinement;
 mod connections;
 mod controls;
+mod cover;
 mod declared;
 mod digests;
 mod discovery;
@@ -78,7 +79,6 @@ use discovery::Discovery;
 use ending::Ending;
 use engine::{Engine, InstallError, Wakes};
 use exporting::{ExportError, Exporting};
-use frames::FrameGuard;
 use journal::Journal;
 use lifecycle::{LifecycleError, LifecycleFile};
 use metrics::MetricsError;
@@ -97,7 +97,7 @@ use crate::{
     catalog::Catalog,
     control::server::{Line, Server, ServerError},
     core::state::{Services, State},
-    kernel::{self, Kernel, KernelError, Lack, Offer},
+    kernel::{self, KernelError, Lack, Offer},
     policy::{host::Host as _, ids::Ids, image::Compiled},
     settings::Settings,
     telemetry::service::{self, News},
@@ -253,19 +253,19 @@ impl App {
         let exporters = exporting::configured(settings)?;
         let offer = offer.end()?;
         let open = || open_journal(settings, &host, &offer.lacks());
-        let ((journal, opened), mut kernel) = ending::load_while(settings, &offer, pins, open)?;
+        let ((journal, opened), mut kernel, frames) =
+            ending::load_while(settings, &offer, pins, &policy, open)?;
         let shown = journal.events();
         let exporting =
             Exporting::start(exporters, policy.exporters.as_deref(), settings, &journal)?;
         let events = kernel.take_events().ok_or(KernelError::Missing("EVENTS"))?;
-        let proc = || ProcFs::new(Path::new("/proc"));
         let processes =
             ProcessTable::new(proc(), CgroupTree::new(&mount), Path::new("/etc/passwd"));
         let mut state = State::new(Arc::new(Compiled::default()), KnownServices::of(&catalog));
         state.set_lost(&kernel.recorded()?);
         let mut engine = Engine {
-            frames: guard_frames(&mut kernel, proc()),
             kernel,
+            frames,
             processes: processes.with_digests(Digests::start_or_idle(proc())),
             host,
             paths,
@@ -380,15 +380,8 @@ fn policy_key(path: &Path) -> Result<Verifier, StartError> {
     Verifier::parse(text.trim_end()).map_err(|_| StartError::PolicyKey(path.to_path_buf()))
 }
 
-/// Where nothing holds the programs or one does not load, packet sockets are found and not stopped.
-fn guard_frames(kernel: &mut Kernel, proc: ProcFs) -> Option<FrameGuard> {
-    if kernel.lacks().contains(&Lack::Interfaces) {
-        return None;
-    }
-    let frames = kernel.load_frames().map_err(|error| error.to_string());
-    let frames = frames
-        .and_then(|frames| FrameGuard::spawn(frames, proc).map_err(|error| error.to_string()));
-    frames.inspect_err(|error| tracing::warn!(%error, "no program at interfaces")).ok()
+fn proc() -> ProcFs {
+    ProcFs::new(Path::new("/proc"))
 }
 
 /// The catalogue, for records.

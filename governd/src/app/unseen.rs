@@ -238,7 +238,8 @@ impl Engine {
     }
 }
 
-fn enforces(policy: &Compiled) -> bool {
+/// Whether some agent is enforced.
+pub(super) fn enforces(policy: &Compiled) -> bool {
     policy.agents.iter().any(|agent| agent.mode == Mode::Enforce)
 }
 

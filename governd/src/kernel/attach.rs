@@ -11,7 +11,7 @@ use aya_obj::generated::bpf_attach_type;
 use governd_common::names::{program, tail};
 
 use super::{
-    KernelError, Offer,
+    Early, KernelError, Offer,
     collection::{Collection, Refused},
     guard::{Harm, Tampering},
     lack::{Lack, left_out},
@@ -90,6 +90,7 @@ impl Links {
         collection: &mut Collection,
         place: &Place<'_>,
         offer: &Offer,
+        early: &Early,
     ) -> Result<(Self, Vec<Refused>), KernelError> {
         let lacks = offer.lacks();
         let is_wanted = |name: &str| left_out(&lacks, name).is_none();
@@ -98,7 +99,7 @@ impl Links {
         let wanted = wanted.map(|name| (name, offer.kind(name)));
         let wanted: Vec<_> =
             wanted.filter(|(name, kind)| !lsm::is_one(name) || kind.is_some()).collect();
-        let mut refused = collection.load(&wanted);
+        let mut refused = collection.load(&wanted, early);
         let may_be_refused = |name: &str| lsm::is_one(name) || AT_INTERFACES.contains(&name);
         if let Some(at) = refused.iter().position(|(name, _)| !may_be_refused(name)) {
             return Err(refused.swap_remove(at).1);

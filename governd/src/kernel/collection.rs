@@ -20,7 +20,7 @@ use aya::{
 use aya_obj::{EbpfSectionKind, Object};
 
 use super::{
-    KernelError,
+    Early, KernelError,
     load::is_permission,
     program::{Code, Kind},
     sys,
@@ -105,17 +105,26 @@ impl Collection {
 
     /// Gives programs to the verifier; those without a kind have the one that the object says.
     /// Gives the ones that it refused, with its words.
-    pub(crate) fn load(&mut self, wanted: &[(&'static str, Option<Kind>)]) -> Vec<Refused> {
+    pub(crate) fn load(
+        &mut self,
+        wanted: &[(&'static str, Option<Kind>)],
+        early: &Early,
+    ) -> Vec<Refused> {
         let mut order = wanted.to_vec();
-        // Who has most to do begins.
+        // Those that are waited for begin, then who has most to do.
         order.sort_by_key(|(name, _)| {
-            std::cmp::Reverse(self.codes.get(*name).map_or(0, Code::bytes))
+            let bytes = self.codes.get(*name).map_or(0, Code::bytes);
+            (!early.awaits(name), std::cmp::Reverse(bytes))
         });
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
             while let Some((name, kind)) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push((*name, self.load_one(name, *kind)));
+                let loaded = self.load_one(name, *kind);
+                if let Ok(program) = &loaded {
+                    early.program(name, program.as_fd());
+                }
+                done.push((*name, loaded));
             }
             done
         };

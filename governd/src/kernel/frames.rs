@@ -7,7 +7,7 @@
 //! traffic control take their place.
 
 use std::{
-    fs, io,
+    fs, io, mem,
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt as _,
@@ -22,6 +22,7 @@ use super::{
     Harm, Kernel, KernelError, Lack, Tampering,
     filter::{self, Gate},
     link::Link,
+    pins::Place,
     sys,
     tc::Spot,
 };
@@ -98,8 +99,10 @@ pub struct Frames {
     frames: OwnedFd,
     packets: OwnedFd,
     way: Way,
-    /// Where what holds them is pinned, if it is.
+    /// Where what holds them is to be pinned, if it is.
     pins: Option<PathBuf>,
+    /// What is attached is pinned.
+    is_kept: bool,
 }
 
 /// Holds a program at an interface: until it is dropped, or if it is pinned, until
@@ -169,6 +172,11 @@ pub(super) fn open_up(directory: &Path) {
 }
 
 impl Frames {
+    /// What they attach is to be pinned there from [`Frames::keep`] on.
+    pub(super) fn new(frames: OwnedFd, packets: OwnedFd, way: Way, pins: Option<PathBuf>) -> Self {
+        Self { frames, packets, way, pins, is_kept: false }
+    }
+
     fn program(&self, look: Look) -> BorrowedFd<'_> {
         match look {
             Look::Frames => self.frames.as_fd(),
@@ -193,13 +201,40 @@ impl Frames {
     /// cannot be pinned.
     pub fn attach(&self, interface: Interface, look: Look) -> io::Result<FrameLink> {
         let hold = Hold::attach(self.way, self.program(look), interface.index, look)?;
-        let pin =
-            self.pins.as_ref().map(|directory| directory.join(interface.name(look, self.way)));
-        let link = FrameLink { hold, look, pin };
-        match link.pin.as_ref().map(|path| link.hold.pin(path)) {
-            Some(Err(error)) => link.detach().and(Err(error)),
-            _ => Ok(link),
+        let mut link = FrameLink { hold, look, pin: None };
+        if self.is_kept
+            && let Err(error) = self.pin(interface, &mut link)
+        {
+            return link.detach().and(Err(error));
         }
+        Ok(link)
+    }
+
+    /// Pins what is attached from now on, and what was attached before.
+    ///
+    /// # Errors
+    /// Something cannot be pinned, which then goes with the daemon.
+    pub fn keep<'a>(
+        &mut self,
+        attached: impl Iterator<Item = (Interface, &'a mut FrameLink)>,
+    ) -> io::Result<()> {
+        if mem::replace(&mut self.is_kept, true) {
+            return Ok(());
+        }
+        let mut kept = Ok(());
+        for (interface, link) in attached.filter(|(_, link)| link.pin.is_none()) {
+            // One that cannot be pinned keeps no other from being so.
+            kept = kept.and(self.pin(interface, link));
+        }
+        kept
+    }
+
+    fn pin(&self, interface: Interface, link: &mut FrameLink) -> io::Result<()> {
+        let Some(directory) = &self.pins else { return Ok(()) };
+        let path = directory.join(interface.name(link.look, self.way));
+        link.hold.pin(&path)?;
+        link.pin = Some(path);
+        Ok(())
     }
 
     /// Goes on with what an earlier daemon left, and removes what is of interfaces that are gone.
@@ -267,8 +302,7 @@ impl FrameLink {
     }
 
     /// Where it is pinned, if it is.
-    #[cfg(test)]
-    pub(super) fn pin(&self) -> Option<&std::path::Path> {
+    pub fn pin(&self) -> Option<&Path> {
         self.pin.as_deref()
     }
 
@@ -290,33 +324,50 @@ impl FrameLink {
     }
 }
 
+/// How the programs of a cgroup are attached to interfaces.
+pub(super) fn way(
+    lacks: &[Lack],
+    cgroup: &fs::File,
+    place: Option<&Place>,
+) -> Result<Way, KernelError> {
+    let has_links = !lacks.contains(&Lack::InterfaceLinks);
+    if has_links { Ok(Way::Links) } else { by_filters(cgroup, place) }
+}
+
+/// The way of kernels without links there. What another layout has there stays beside it until the
+/// policy is in force.
+fn by_filters(cgroup: &fs::File, place: Option<&Place>) -> Result<Way, KernelError> {
+    let cgroup = cgroup.metadata().map_err(KernelError::Link)?.ino();
+    let layout = place.and_then(|place| place.path.file_name());
+    let name = digest(&SHA256, format!("{cgroup} {layout:?}").as_bytes());
+    let handle = name.as_ref().iter().take(4).fold(0, |all, byte| all << 8 | u32::from(*byte));
+    // No filter has the handle 0.
+    Ok(Way::Filters { handle: handle.max(1) })
+}
+
 impl Kernel {
     /// Loads the programs.
     ///
     /// # Errors
     /// The kernel refuses one, or the governed cgroup cannot be looked at.
     pub fn load_frames(&mut self) -> Result<Frames, KernelError> {
-        let has_links = !self.lacks.contains(&Lack::InterfaceLinks);
-        let way = if has_links { Way::Links } else { self.by_filters()? };
-        self.load_frames_for(way)
+        self.load_frames_for(way(&self.lacks, &self.directory, self.place())?)
     }
 
-    /// The way of kernels without links there. What another layout has there stays beside it until
-    /// the policy is in force.
+    #[cfg(test)]
     pub(super) fn by_filters(&self) -> Result<Way, KernelError> {
-        let cgroup = self.directory.metadata().map_err(KernelError::Link)?.ino();
-        let layout = self.pinned.as_ref().and_then(|pinned| pinned.place.path.file_name());
-        let name = digest(&SHA256, format!("{cgroup} {layout:?}").as_bytes());
-        let handle = name.as_ref().iter().take(4).fold(0, |all, byte| all << 8 | u32::from(*byte));
-        // No filter has the handle 0.
-        Ok(Way::Filters { handle: handle.max(1) })
+        by_filters(&self.directory, self.place())
+    }
+
+    fn place(&self) -> Option<&Place> {
+        self.pinned.as_ref().map(|pinned| &pinned.place)
     }
 
     pub(super) fn load_frames_for(&mut self, way: Way) -> Result<Frames, KernelError> {
         let frames = self.load_at_interfaces(program::FRAME)?;
         let packets = self.load_at_interfaces(program::WIRE)?;
-        let pins = self.pinned.as_ref().map(|pinned| pinned.place.frames.clone());
-        Ok(Frames { frames, packets, way, pins })
+        let pins = self.place().map(|place| place.frames.clone());
+        Ok(Frames { frames, packets, way, pins, is_kept: true })
     }
 
     fn load_at_interfaces(&mut self, name: &'static str) -> Result<OwnedFd, KernelError> {

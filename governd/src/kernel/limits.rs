@@ -39,9 +39,11 @@ impl PolicyTables {
         Ok(())
     }
 
-    /// Removes those that no policy wants any more.
-    pub(super) fn forget_unlimited(&mut self, image: &TableImage) -> Result<(), KernelError> {
-        let limited: HashSet<u32> = image.limits.iter().map(|(subject, _)| *subject).collect();
+    /// Removes those that the policy in this slot does not want: no program goes by another one any
+    /// more.
+    pub(super) fn forget_unlimited(&mut self, slot: u32) -> Result<(), KernelError> {
+        let limited = self.limits.written(slot).iter().map(|key| key.0.subject);
+        let limited: HashSet<u32> = limited.collect();
         for subject in self.counted()?.iter().filter(|subject| !limited.contains(subject)) {
             removed(self.usages.remove(subject)).map_err(KernelError::map("write", map::USAGES))?;
         }

@@ -18,11 +18,12 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use zerocopy::IntoBytes as _;
 
 use super::{
-    KernelError, Offer, Pins,
+    Early, KernelError, Offer, Pins,
     attach::{self, Links},
     canary::Canary,
     cgroup,
     collection::{Collection, Refused, Wanted},
+    frames,
     handover::Handover,
     lack::Lack,
     lsm, object, pins,
@@ -87,7 +88,7 @@ impl Kernel {
     /// # Errors
     /// If there is no cgroup v2 tree, no permission, or the kernel refuses a program.
     pub fn load(options: &KernelOptions, offer: &Offer) -> Result<Self, KernelError> {
-        Self::load_all(options, offer, None)
+        Self::load_early(options, offer, None, Early::default())
     }
 
     /// Loads programs that are to outlive the daemon: over the maps and in the places of those that
@@ -100,13 +101,19 @@ impl Kernel {
         offer: &Offer,
         pins: Pins,
     ) -> Result<Self, KernelError> {
-        Self::load_all(options, offer, Some(pins))
+        Self::load_early(options, offer, Some(pins), Early::default())
     }
 
-    fn load_all(
+    /// As [`Kernel::load_pinned`], or as [`Kernel::load`] without pins; the programs at interfaces
+    /// are handed over as soon as they are loaded.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn load_early(
         options: &KernelOptions,
         offer: &Offer,
         pins: Option<Pins>,
+        early: Early,
     ) -> Result<Self, KernelError> {
         let path = options.cgroup.clone().map_or_else(cgroup::root, Ok)?;
         let directory = cgroup::open(&path)?;
@@ -122,13 +129,17 @@ impl Kernel {
             pinned = Some(Pinned { pins, place, handover, maps, removals });
         }
         let places = pinned.as_ref().map(|pinned| &pinned.place);
+        let at_interfaces = places.map(|place| place.frames.clone());
+        early.way(frames::way(&lacks, &directory, places)?, at_interfaces);
         let mut collection = load_object(options, &offer.layout, places.map(|place| &*place.maps))?;
         let place = attach::Place {
             directory: &directory,
             path: &path,
             pins: places.map(|place| &*place.links),
         };
-        let (links, refused) = Links::attach(&mut collection, &place, offer)?;
+        let (links, refused) = Links::attach(&mut collection, &place, offer, &early)?;
+        // Nobody waits any more for one that is refused.
+        drop(early);
         for (program, error) in refused.iter().filter(|(program, _)| lsm::is_one(program)) {
             tracing::warn!(%error, program, "left out");
         }

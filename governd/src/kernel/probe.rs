@@ -8,7 +8,7 @@ use std::{collections::HashMap, fs, path::Path};
 use rustix::process::{Resource, getrlimit};
 
 use super::{
-    KernelError, KernelOptions, Offer,
+    Early, KernelError, KernelOptions, Offer,
     attach::programs,
     btf, cgroup,
     collection::Collection,
@@ -214,7 +214,7 @@ fn try_programs(offer: &Offer, lacks: &[Lack]) -> Vec<Probe> {
     let is_unasked = |name: &str| lsm::is_one(name) && offer.kind(name).is_none();
     let wanted = programs().filter(|name| left_out(lacks, name).is_none() && !is_unasked(name));
     let wanted: Vec<_> = wanted.map(|name| (name, offer.kind(name))).collect();
-    let refused: HashMap<_, _> = collection.load(&wanted).into_iter().collect();
+    let refused: HashMap<_, _> = collection.load(&wanted, &Early::default()).into_iter().collect();
     let mut probes = vec![Probe::ok("maps", "all created")];
     probes.extend(programs().map(|name| {
         let title = format!("program {name}");

@@ -15,7 +15,7 @@ use governd_common::{
 };
 
 use super::{
-    KernelError, Offer, RawEvent, attach,
+    Early, KernelError, Offer, RawEvent, attach,
     collection::Collection,
     load::load_replay,
     meter::Meter,
@@ -68,7 +68,7 @@ impl Replay {
         let called = tail::ALL.iter().map(|(_, _, name)| *name);
         let wanted = [program::SKB_INGRESS, program::SKB_EGRESS].into_iter().chain(called);
         let wanted: Vec<_> = wanted.map(|name| (name, None)).collect();
-        if let Some((_, error)) = collection.load(&wanted).pop() {
+        if let Some((_, error)) = collection.load(&wanted, &Early::default()).pop() {
             return Err(error);
         }
         collection.forget_codes();

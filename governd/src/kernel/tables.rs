@@ -9,7 +9,7 @@
 //! that slot to their end. After a grace period in which every program that began before the store
 //! has ended, the old slot is emptied.
 
-use std::{collections::HashSet, thread, time::Duration};
+use std::collections::HashSet;
 
 use aya::maps::{
     Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key as LpmKey,
@@ -29,13 +29,13 @@ use governd_common::{
     },
     verdict::Loss,
 };
-use rustix::thread::{MembarrierCommand, membarrier};
 use zerocopy::FromZeros;
 
 use super::{
     Kernel, KernelError,
     canary::{self, Owners},
     collection::Collection,
+    grace::Grace,
     intact::Known,
     pod::Shared,
     settings,
@@ -44,8 +44,6 @@ use super::{
 };
 use crate::policy::image::{LocalSocket, TableImage};
 
-/// Grace period where the kernel cannot say when all programs have ended.
-const GRACE: Duration = Duration::from_millis(100);
 /// Attempts to read a map that changes while it is read.
 const READS_MAX: u32 = 8;
 
@@ -87,6 +85,7 @@ pub(crate) struct PolicyTables {
     pub(super) generation: u64,
     /// Nothing was installed yet: the policy in force, if there is one, is an earlier daemon's.
     pub(super) is_first: bool,
+    grace: Grace,
     pub(super) known: Known,
 }
 
@@ -126,6 +125,7 @@ impl PolicyTables {
             owners: open(collection, map::SOCKETS)?,
             generation,
             is_first: true,
+            grace: Grace::default(),
             known: Known::default(),
         })
     }
@@ -140,7 +140,9 @@ impl PolicyTables {
         check(image)?;
         self.check_room(image)?;
         self.count_limited(image)?;
-        let generation = self.generation + 1;
+        self.grace.end();
+        let before = self.generation;
+        let generation = before + 1;
         let slot = generation as u32 & 1;
         if let Err(error) = self.write(slot, generation, image) {
             // The slot is not in force; what stays in it is emptied before it is written again.
@@ -156,10 +158,18 @@ impl PolicyTables {
         let stored = self.active.set(0, generation, 0);
         stored.map_err(KernelError::map("write", map::ACTIVE))?;
         self.generation = generation;
-        wait_for_programs();
-        self.empty(slot ^ 1)?;
-        self.forget_unlimited(image)?;
+        // Before the first policy there is none that a program could go on with.
+        if before > 0 {
+            self.grace.begin();
+        }
         Ok(generation)
+    }
+
+    fn retire(&mut self) -> Result<(), KernelError> {
+        self.grace.end();
+        let slot = self.generation as u32 & 1;
+        self.empty(slot ^ 1)?;
+        self.forget_unlimited(slot)
     }
 
     /// Bindings were made for the patterns of their policy, and what names they stand for is not
@@ -293,14 +303,24 @@ impl PolicyTables {
 }
 
 impl Kernel {
-    /// Puts a policy in force and returns its generation. Blocks for the grace period (some
-    /// milliseconds, at most 100 where the kernel has no membarrier).
+    /// Puts a policy in force and returns its generation. What began before may still be judged by
+    /// the policy before, until [`Kernel::retire`] returns.
     ///
     /// # Errors
     /// If the policy does not fit or contradicts itself, or a table cannot be written; the policy
     /// that was in force stays.
     pub fn install(&mut self, image: &TableImage) -> Result<u64, KernelError> {
         self.tables.install(image)
+    }
+
+    /// Takes the policy before out of the tables, as soon as nothing is judged by it any more: some
+    /// milliseconds after it was replaced, at most 100 where the kernel has no membarrier. The next
+    /// [`Kernel::install`] waits for that in any case.
+    ///
+    /// # Errors
+    /// A table cannot be written.
+    pub fn retire(&mut self) -> Result<(), KernelError> {
+        self.tables.retire()
     }
 
     /// Generation in force; 0 before the first policy.
@@ -404,15 +424,6 @@ fn socket_key(
         key.abstract_len = bytes as u8;
     }
     (LpmKey::new(SocketPathKey::FIXED_BITS + 8 * bytes as u32, Shared(key)), kind)
-}
-
-/// Waits until every program that ran when this was called has ended: they run in RCU read-side
-/// critical sections, for whose end this command waits (kernel/sched/membarrier.c).
-fn wait_for_programs() {
-    if let Err(error) = membarrier(MembarrierCommand::Global) {
-        tracing::debug!(%error, "no membarrier, waiting instead");
-        thread::sleep(GRACE);
-    }
 }
 
 pub(super) fn open<M>(collection: &mut Collection, name: &'static str) -> Result<M, KernelError>

@@ -12,8 +12,8 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 
 use super::{filter, host::is_root, pins};
 use crate::kernel::{
-    Frames, Harm, Interface, Kernel, KernelError, Look, Pins, clear_unheld, layout,
-    tc::TrafficControl,
+    Early, Frames, Harm, Interface, Kernel, KernelError, Lack, Look, Offer, Pins, clear_unheld,
+    layout, tc::TrafficControl,
 };
 
 /// Every network namespace has a loopback interface, with this index.
@@ -40,6 +40,38 @@ fn pins_of(root: &Path) -> usize {
         }
     }
     found
+}
+
+#[test]
+fn what_is_attached_early_goes_with_the_daemon_until_it_is_kept() {
+    if !is_root() || Offer::of_kernel().unwrap().lacks().contains(&Lack::Interfaces) {
+        return;
+    }
+    let host = pins::Host::new("early");
+    thread::spawn(move || {
+        let here = Interface { namespace: enter_new(), index: LOOPBACK };
+        let (early, coming) = Early::new();
+        let waiting = thread::spawn(|| coming.wait());
+        let _kernel = host.load_early(64 * 1_024, early).unwrap();
+        let mut frames = waiting.join().unwrap().unwrap();
+        let mut link = frames.attach(here, Look::Frames).unwrap();
+        assert_eq!((link.is_intact(), pins_of(host.root())), (true, 0));
+        frames.keep([(here, &mut link)].into_iter()).unwrap();
+        assert_eq!((link.pin().is_some(), pins_of(host.root())), (true, 1));
+        link.detach().unwrap();
+        let later = frames.attach(here, Look::Packets).unwrap();
+        assert_eq!((later.pin().is_some(), pins_of(host.root())), (true, 1));
+        later.detach().unwrap();
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn nobody_waits_for_programs_that_are_not_loaded() {
+    let (early, coming) = Early::new();
+    drop(early);
+    assert!(coming.wait().is_none());
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn an_address_counts_once_and_counts_outlive_a_policy() {
     let mut unlimited = policy;
     unlimited.image.limits.clear();
     host.kernel.install(&unlimited.image).unwrap();
+    host.kernel.retire().unwrap();
     assert_eq!(host.run(&to(6)), ["ok"; 2]);
     assert!(host.kernel.usages().unwrap().is_empty());
 }

@@ -18,7 +18,7 @@ use super::{
     image::Policy,
 };
 use crate::{
-    kernel::{Harm, Kernel, KernelError, KernelOptions, Offer, Pins, RawEvent, Tampering},
+    kernel::{Early, Harm, Kernel, KernelError, KernelOptions, Offer, Pins, RawEvent, Tampering},
     policy::ids::Ids,
 };
 
@@ -67,13 +67,17 @@ impl Host {
 
     /// With a ring of this size, which makes another layout.
     pub(super) fn load_with(&self, ring_bytes: u32) -> Result<Kernel, KernelError> {
+        self.load_early(ring_bytes, Early::default())
+    }
+
+    pub(super) fn load_early(&self, ring_bytes: u32, early: Early) -> Result<Kernel, KernelError> {
         let pins = Pins::lock(&self.root.0, &self.cgroup.path)?;
         let options = KernelOptions {
             cgroup: Some(self.cgroup.path.clone()),
             ring_bytes: Some(ring_bytes),
             ..KernelOptions::default()
         };
-        Kernel::load_pinned(&options, &Offer::of_kernel().unwrap(), pins)
+        Kernel::load_early(&options, &Offer::of_kernel().unwrap(), Some(pins), early)
     }
 
     /// Puts a policy in force that denies everything but an address.
@@ -85,6 +89,7 @@ impl Host {
             0,
         );
         let generation = kernel.install(&policy.image).unwrap();
+        kernel.retire().unwrap();
         kernel.persist().unwrap();
         generation
     }
@@ -175,13 +180,7 @@ fn another_layout_takes_the_place_of_the_one_in_force() {
     let mut kernel = host.load().unwrap();
     host.enforce(&mut kernel);
     drop(kernel);
-    let pins = Pins::lock(&host.root.0, &host.cgroup.path).unwrap();
-    let options = KernelOptions {
-        cgroup: Some(host.cgroup.path.clone()),
-        ring_bytes: Some(128 * 1_024),
-        ..KernelOptions::default()
-    };
-    let mut kernel = Kernel::load_pinned(&options, &Offer::of_kernel().unwrap(), pins).unwrap();
+    let mut kernel = host.load_with(128 * 1_024).unwrap();
     // The new programs have no policy yet: the old ones deny.
     assert_ne!(host.connect(), ["ok"]);
     assert_eq!(host.enforce(&mut kernel), 2);

@@ -52,6 +52,27 @@ fn policy(cgroup: u64, is_first: bool) -> Policy {
 }
 
 #[test]
+fn the_policy_before_is_in_the_tables_until_it_is_retired() {
+    if !is_root() {
+        return;
+    }
+    let mut host = Host::new(KernelOptions::default());
+    let cgroup = host.cgroup.id();
+    let networks = |host: &Host| [0, 1].map(|slot| host.kernel.tables.cidrs.written(slot).len());
+    host.kernel.install(&policy(cgroup, true).image).unwrap();
+    assert_eq!(networks(&host), [0, 2]);
+    host.kernel.install(&policy(cgroup, false).image).unwrap();
+    assert_eq!(networks(&host), [2, 2]);
+    host.kernel.retire().unwrap();
+    host.kernel.retire().expect("twice is no error");
+    assert_eq!(networks(&host), [2, 0]);
+    // Nor does the next one need that.
+    host.kernel.install(&policy(cgroup, true).image).unwrap();
+    host.kernel.install(&policy(cgroup, false).image).unwrap();
+    assert_eq!(networks(&host), [2, 2]);
+}
+
+#[test]
 fn no_swap_ever_lets_through_what_neither_policy_allows() {
     if !is_root() {
         return;
