@@ -14,7 +14,6 @@ use rustix::process::Signal;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, mpsc, oneshot},
-    time::{MissedTickBehavior, interval},
 };
 
 use super::{
@@ -48,7 +47,7 @@ use crate::{
         notices::Notices,
         state::{Command, Input, State},
     },
-    kernel::{Events, Kernel, KernelError, RawEvent},
+    kernel::{Events, Kernel, KernelError, RawEvent, Ticks},
     policy::{image::Compiled, tables::ImageTables},
     telemetry::service::{self, News},
     workload::{
@@ -60,11 +59,11 @@ use crate::{
 
 /// Why the daemon ends when it was asked to.
 const ASKED: &str = "governd stop";
-/// How often files, cgroups and counters are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often what was taken away is put back, and what was found of sockets that no program sees
-/// is recorded.
-const UNSEEN_INTERVAL: Duration = Duration::from_millis(250);
+/// is recorded. The ring is read each time, too, whatever has woken or not.
+const TICK: Duration = Duration::from_millis(250);
+/// Each so many ticks, files, cgroups and counters are looked at as well: once a second.
+const TICKS_A_LOOK: u32 = 4;
 
 /// Why a policy could not be put into force.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +125,8 @@ pub struct Wakes {
     pub(super) tracing: Tracing,
     /// It is known what script somebody runs.
     pub(super) scripts: Arc<Notify>,
+    /// Time passes.
+    pub(super) ticks: Ticks,
 }
 
 impl Engine {
@@ -146,6 +147,7 @@ impl Engine {
             continued: signal(SignalKind::from_raw(Signal::CONT.as_raw()))?,
             tracing: influence::listen(),
             scripts: self.discovery.scripts.news(),
+            ticks: Ticks::begin(TICK)?,
         })
     }
 
@@ -158,13 +160,10 @@ impl Engine {
         wakes: &mut Wakes,
         stop: impl Future<Output = &'static str>,
     ) -> Result<&'static str, KernelError> {
-        let mut looks = interval(LOOK_INTERVAL);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut unseen = interval(UNSEEN_INTERVAL);
-        unseen.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks_left = 0;
         let mut stop = std::pin::pin!(stop);
         loop {
-            let Wakes { events, calls, hangups, continued, tracing, scripts } = wakes;
+            let Wakes { events, calls, hangups, continued, tracing, scripts, ticks } = wakes;
             tokio::select! {
                 reason = &mut stop => return Ok(reason),
                 call = calls.recv() => {
@@ -179,14 +178,17 @@ impl Engine {
                 _ = continued.recv() => self.was_stopped(),
                 news = attached(tracing) => self.attached(news),
                 () = scripts.notified() => self.take_scripts(),
-                _ = looks.tick() => {
-                    self.look();
-                    self.settle(events);
-                }
-                _ = unseen.tick() => {
+                ticked = ticks.next() => {
+                    ticked.map_err(KernelError::Ring)?;
                     self.mend();
                     self.look_for_unseen();
                     self.look_for_containers();
+                    if ticks_left == 0 {
+                        ticks_left = TICKS_A_LOOK;
+                        self.look();
+                        self.settle(events);
+                    }
+                    ticks_left -= 1;
                 }
                 read = events.batch(|event| self.event(event)) => {
                     self.events.read += read? as u64;
@@ -371,7 +373,8 @@ impl Engine {
             self.watch.expect_changes();
         }
         self.step(Input::Lost(&lost, now_ms));
-        for (loss, count) in std::mem::replace(&mut self.lost, lost) {
+        let before = std::mem::replace(&mut self.lost, lost);
+        for (loss, count) in before {
             if let Err(error) = self.kernel.set_recorded(loss, count, now_ms) {
                 tracing::warn!(%error, "a loss may be recorded twice");
             }

@@ -46,6 +46,7 @@ mod status;
 mod sys;
 mod tables;
 mod tc;
+mod ticks;
 mod unix;
 mod watched;
 
@@ -67,3 +68,4 @@ pub use quic::QuicVerdict;
 pub use replay::{Direction, Replay};
 pub use ring::{Events, RawEvent};
 pub use status::{KernelStatus, ProgramStatus};
+pub use ticks::Ticks;

@@ -4,7 +4,8 @@
 //! by itself: every 2 ms while they are of governed processes, every 10 ms while others execute
 //! files; only denials and a ring that fills wake it meanwhile. When it has found none for a while
 //! it sleeps, and the next event wakes it, whatever it is. Each look takes time that the processes
-//! feel that are reported, so nobody looks more often than it is of use.
+//! feel that are reported, so nobody looks more often than it is of use. What the daemon's own
+//! trials leave is read when they are done, and nothing is expected behind it.
 
 use std::{
     fmt, io,
@@ -29,7 +30,7 @@ use governd_common::{
 use tokio::{io::unix::AsyncFd, time};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{KernelError, collection::Collection, meter::Meter, records::Records};
+use super::{KernelError, collection::Collection, meter::Meter, records::Records, ticks};
 
 /// When the reader looks again.
 #[derive(Clone, Copy, Debug)]
@@ -40,16 +41,12 @@ pub(super) struct Pauses {
     pub(super) ordinary: Duration,
     /// When a longer pause than this would come, it sleeps.
     pub(super) longest: Duration,
-    /// The longest sleep. No event needs its end: it is for programs of older versions, which wake
-    /// nobody for most events, until they are replaced.
-    pub(super) sleep: Duration,
 }
 
 const PAUSES: Pauses = Pauses {
     first: Duration::from_millis(2),
     ordinary: Duration::from_millis(10),
     longest: Duration::from_millis(16),
-    sleep: Duration::from_secs(1),
 };
 /// Events that one call reads at most, so that a flood does not keep its caller from other work.
 const BATCH_MAX: usize = 512;
@@ -101,14 +98,14 @@ impl RawEvent {
         matches!(self, Self::Fork(_) | Self::Exit(_) | Self::Influence(_))
     }
 
-    /// Whether what follows it may be read later: it is an exec of who is no agent's, or a trial of
-    /// the daemon's own.
+    /// Whether what follows it may be read later: it is an exec of who is no agent's.
     fn waits(&self) -> bool {
-        match self {
-            Self::Exec(event) => event.header.subject == 0,
-            Self::Flow(event) => event.header.subject == SocketOwner::CANARY,
-            _ => false,
-        }
+        matches!(self, Self::Exec(event) if event.header.subject == 0)
+    }
+
+    /// Whether it is of a trial of the daemon's own.
+    fn is_trial(&self) -> bool {
+        matches!(self, Self::Flow(event) if event.header.subject == SocketOwner::CANARY)
     }
 
     /// Reads an event; `None` if it is not one, or says of itself what cannot be.
@@ -190,7 +187,7 @@ impl Events {
     /// # Errors
     /// The ring is not laid out as it should be.
     pub fn drain(&mut self, mut each: impl FnMut(RawEvent)) -> Result<usize, KernelError> {
-        let mut count = 0;
+        let (mut count, mut pause) = (0, None);
         while count < BATCH_MAX
             && let Some(bytes) = self.ring.next().map_err(KernelError::Ring)?
         {
@@ -202,8 +199,10 @@ impl Events {
             match parsed {
                 Some(event) => {
                     let Pauses { first, ordinary, .. } = self.pauses;
-                    let pause = if event.waits() { ordinary } else { first };
-                    self.pause = if count == 1 { pause } else { pause.min(self.pause) };
+                    let next = if event.waits() { ordinary } else { first };
+                    if !event.is_trial() {
+                        pause = Some(pause.map_or(next, |pause: Duration| pause.min(next)));
+                    }
                     each(event);
                 }
                 None => self.malformed += 1,
@@ -213,6 +212,7 @@ impl Events {
         if count > 0 {
             self.meter.end(count as u64);
         }
+        self.pause = pause.unwrap_or(self.pause);
         Ok(count)
     }
 
@@ -247,25 +247,19 @@ impl Events {
 
     async fn wait(&mut self) -> io::Result<()> {
         if self.wakes.is_none() {
-            let wakes = self.ring.fd().try_clone_to_owned()?;
-            // SAFETY: an `OwnedFd` gives the same descriptor as long as it lives.
-            self.wakes = Some(unsafe { AsyncFd::register(wakes) }?);
+            self.wakes = Some(ticks::watched(self.ring.fd().try_clone_to_owned()?)?);
         }
         let Some(wakes) = &self.wakes else {
             return Ok(());
         };
-        let pause = if self.pause <= self.pauses.longest {
+        if self.pause <= self.pauses.longest {
             let pause = self.pause;
             self.pause *= 2;
-            pause
+            if let Ok(ready) = time::timeout(pause, wakes.readable()).await {
+                ready?.clear_ready();
+            }
         } else if self.ring.rest()? {
-            self.pauses.sleep
-        } else {
-            return Ok(());
-        };
-        match time::timeout(pause, wakes.readable()).await {
-            Ok(ready) => ready?.clear_ready(),
-            Err(_elapsed) => {}
+            wakes.readable().await?.clear_ready();
         }
         Ok(())
     }

@@ -104,11 +104,13 @@ impl NetworkNamespace {
 /// may not be there yet, and who enters a namespace by ip-netns(8) begins outside. All are listed
 /// where ids begin anew, where too many were given, and once a round if any process has begun or
 /// ended, since a privileged one can choose the id of its child (`set_tid` of clone3(2)). Each is
-/// asked once a round.
+/// asked once a round, and once in a longer one while no namespace can have been made: where it may
+/// have gone then is one that was there, with nobody in it.
 #[derive(Debug, Default)]
 pub struct Lookout {
     looks: u32,
     census: Option<Census>,
+    calm: Calm,
     /// The ids that had been given last at the look before the last one, and at the last one.
     given: [u64; 2],
     /// What the host's processes were by when all were listed.
@@ -126,8 +128,34 @@ struct Known {
 
 /// Looks in which every process is asked once.
 const LOOKS_A_ROUND: u32 = 16;
+/// The same while nothing moves.
+const LOOKS_A_ROUND_CALM: u32 = 64;
+/// Looks at which nothing moved, until that counts: who makes a namespace is in it a moment later
+/// than its loopback interface is.
+const LOOKS_CALM: u32 = 2 * LOOKS_A_ROUND;
 /// Ids that are looked up one by one; for more of them all processes are listed.
 const NEW_MAX: u64 = 128;
+
+/// Whether any network namespace can have been made lately.
+#[derive(Debug, Default)]
+struct Calm {
+    announced: Option<u64>,
+    looks: u32,
+}
+
+impl Calm {
+    /// Takes in what the kernel has announced by now.
+    fn take(&mut self, announced: Option<u64>) {
+        let moved = announced.is_none() || announced != self.announced;
+        self.announced = announced;
+        self.looks = if moved { 0 } else { self.looks.saturating_add(1) };
+    }
+
+    /// Looks in which every process is asked once now.
+    const fn round(&self) -> u32 {
+        if self.looks < LOOKS_CALM { LOOKS_A_ROUND } else { LOOKS_A_ROUND_CALM }
+    }
+}
 
 impl Lookout {
     /// The processes at the last look, and perhaps some that have ended.
@@ -142,6 +170,7 @@ impl Lookout {
         if self.census.is_none() {
             self.census = proc.open_census().ok();
         }
+        self.calm.take(self.census.as_ref().and_then(Census::announced));
         let new = self.list(proc);
         self.look_at(proc, &new, seen)
     }
@@ -190,9 +219,10 @@ impl Lookout {
         let mut found = Vec::new();
         // Most processes are where the one before them is.
         let mut latest = None;
-        let Self { looks, census, known, .. } = self;
+        let Self { looks, census, calm, known, .. } = self;
+        let round = calm.round();
         known.retain_mut(|known| {
-            let is_due = known.pid.wrapping_add(*looks).is_multiple_of(LOOKS_A_ROUND);
+            let is_due = known.pid.wrapping_add(*looks).is_multiple_of(round);
             if is_due || known.inode.is_none() || new.contains(&u64::from(known.pid)) {
                 let census = census.as_ref();
                 known.inode = census.and_then(|census| census.network_namespace(known.pid));
@@ -335,6 +365,32 @@ mod tests {
         }
         lookout.look(proc, &mut HashSet::from([0]));
         lookout.known.iter().any(|known| known.pid == pid && known.inode != Some(0))
+    }
+
+    #[test]
+    fn every_process_is_asked_less_often_only_while_nothing_moves() {
+        let mut calm = Calm::default();
+        let mut round = |announced| {
+            calm.take(announced);
+            calm.round()
+        };
+        for announced in [Some(7), Some(8)] {
+            for _ in 0..LOOKS_CALM {
+                assert_eq!(round(announced), LOOKS_A_ROUND);
+            }
+            assert_eq!([(); 2].map(|()| round(announced)), [LOOKS_A_ROUND_CALM; 2]);
+        }
+        for _ in 0..2 * LOOKS_CALM {
+            assert_eq!(round(None), LOOKS_A_ROUND);
+        }
+    }
+
+    #[test]
+    fn nobody_makes_a_network_namespace_unannounced() {
+        let census = ProcFs::new(Path::new("/proc")).open_census().unwrap();
+        let before = census.announced().unwrap();
+        let made = Command::new("unshare").args(["--net", "true"]).status().unwrap();
+        assert!(made.success() && census.announced().unwrap() > before);
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub const TICK_NS: u64 = 10_000_000;
 /// More than the line of `loadavg` and the target of a namespace's link have.
 const LOAD_BYTES_MAX: usize = 128;
 const NAMESPACE_BYTES_MAX: usize = 64;
+/// More than a number has.
+const NUMBER_BYTES_MAX: usize = 32;
 
 /// A mounted /proc.
 #[derive(Clone, Debug)]
@@ -77,7 +79,13 @@ pub struct CgroupPaths {
 pub struct Census {
     directory: OwnedFd,
     load: File,
+    announced: Option<File>,
 }
+
+/// How many things the kernel has announced to who manages devices, whether anybody listens or not
+/// (lib/kobject_uevent.c). The loopback interface of a new network namespace is one, and nobody is
+/// in the namespace before.
+const ANNOUNCED: &str = "/sys/kernel/uevent_seqnum";
 
 /// How many processes and threads there are, and the id that was given last (proc_loadavg(5)).
 pub type Count = (u64, u64);
@@ -92,6 +100,14 @@ impl Census {
         let mut fields = line.split_ascii_whitespace().skip(3);
         let (_, threads) = fields.next()?.split_once('/')?;
         Some((threads.parse().ok()?, fields.next()?.parse().ok()?))
+    }
+
+    /// What grows whenever a network namespace is made, in whichever way, and with other things.
+    /// `None` if it cannot be read.
+    pub fn announced(&self) -> Option<u64> {
+        let mut line = [0; NUMBER_BYTES_MAX];
+        let len = self.announced.as_ref()?.read_at(&mut line, 0).ok()?;
+        std::str::from_utf8(line.get(..len)?).ok()?.trim().parse().ok()
     }
 
     /// The inode of the network namespace that a process's first thread is in.
@@ -125,7 +141,8 @@ impl ProcFs {
     pub fn open_census(&self) -> io::Result<Census> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(&*self.root, flags, Mode::empty())?;
-        Ok(Census { directory, load: File::open(self.root.join("loadavg"))? })
+        let (load, announced) = (self.root.join("loadavg"), File::open(ANNOUNCED).ok());
+        Ok(Census { directory, load: File::open(load)?, announced })
     }
 
     /// Ids of a process's threads; empty if it is gone.

@@ -63,7 +63,7 @@ const HUNG: Duration = Duration::from_secs(30);
 /// A reader that looks by itself only when the test has failed already.
 fn never(longest: Duration) -> Pauses {
     let hours = Duration::from_secs(3_600);
-    Pauses { first: hours, ordinary: hours, longest, sleep: hours }
+    Pauses { first: hours, ordinary: hours, longest }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
