@@ -11,9 +11,11 @@ use anyhow::{Result, ensure};
 use governd_tests::{
     Lab,
     client::Family,
-    command::{must, run},
+    command::{Running, must, run},
     daemon::Place,
-    leftover, site, wait,
+    leftover,
+    residue::Residue,
+    site, wait,
 };
 use serde_json::Value;
 
@@ -29,6 +31,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("lifecycle::a_stop_leaves_nothing", a_stop_leaves_nothing),
     ("lifecycle::a_killed_daemon_is_followed_by_another", a_killed_daemon_is_followed),
     ("lifecycle::a_daemon_that_was_stopped_says_so", a_daemon_that_was_stopped_says_so),
+    ("lifecycle::a_stop_waits_for_start_and_end", a_stop_waits_for_start_and_end),
     ("lifecycle::descriptors_are_raised_and_told", descriptors_are_raised_and_told),
     ("lifecycle::agents_that_run_already_are_governed", agents_that_run_already_are_governed),
     ("lifecycle::what_is_installed_runs_and_is_removed", what_is_installed_runs_and_is_removed),
@@ -49,6 +52,34 @@ fn a_daemon_that_was_stopped_says_so(lab: &Lab) -> Result<()> {
     ensure!(finding.to_string().contains("somebody stopped the daemon for "), "{finding}");
     daemon.stop()?;
     Ok(())
+}
+
+/// Who asks a daemon that begins is answered when it has begun, and who asks one that ends already
+/// when it has ended.
+fn a_stop_waits_for_start_and_end(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "stop-waits")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &[]))?;
+    for verb in ["run", "up"] {
+        let mut daemon = Running::start(&mut place.command(place.arguments(verb)))?;
+        wait::until("the socket", wait::PATIENCE, || {
+            Ok((!daemon.is_running()? || place.socket().exists()).then_some(()))
+        })?;
+        let (_, _, links) = Residue::held_by(daemon.pid())?.counts();
+        ensure!(links == 0, "{verb}: {links} links are there before it can be asked");
+        let stops: Vec<_> = (0..8).map(|_| stop(&place)).collect::<Result<_>>()?;
+        for stop in stops {
+            let said = stop.finish(wait::PATIENCE)?;
+            ensure!(said.code == Some(0) && said.stderr.contains("has stopped"), "{verb}: {said}");
+        }
+        let ended = daemon.finish(wait::PATIENCE)?;
+        ensure!(ended.code == Some(0), "{verb}: {ended}");
+    }
+    Ok(())
+}
+
+fn stop(place: &Place) -> Result<Running> {
+    let pins = place.arguments("stop").pop().unwrap_or_default();
+    place.follow(&["stop", "--detach", "--pins", &pins.to_string_lossy()])
 }
 
 /// What systemd begins with is too few on a host with many network namespaces.

@@ -246,6 +246,7 @@ impl App {
         let catalogue = Catalogue::open(&settings.catalog)?;
         let catalog = Arc::clone(catalogue.current());
         let (pins, ids) = ending::pins(settings)?;
+        let server = Server::bind(&settings.socket, confinement::control_group())?;
         let (mut rulebook, lifecycle) = rulebook_of(settings, &catalog, ids)?;
         let controls = ControlsFile::open(settings, &host, &mut rulebook)?;
         // An invalid policy is refused before anything is touched.
@@ -296,7 +297,6 @@ impl App {
         engine.record_opened(&opened, &events);
         engine.put_first_in_force(policy)?;
         engine.kernel.persist()?;
-        let server = Server::bind(&settings.socket, confinement::control_group())?;
         let metrics =
             settings.metrics.iter().map(metrics::Server::bind).collect::<Result<_, _>>()?;
         let (calls, queue) = mpsc::channel(CALLS_MAX);
@@ -344,9 +344,10 @@ impl App {
         engine.begin(&state_dir);
         let ended = engine.run(&mut wakes, stop).await;
         service::tell(News::Stopping);
-        serving.abort_all();
         let reason = *ended.as_ref().unwrap_or(&"the kernel's events cannot be read");
         let detached = engine.end(&mut wakes.events, reason);
+        // Not before: who asks it to end waits for the end of his connection.
+        drop(serving);
         ended.and(detached)
     }
 }

@@ -90,7 +90,9 @@ fn end(socket: &flags::Socket, with_enforcement: bool) -> Result<bool, Failure> 
 
 fn failure(error: KernelError) -> Failure {
     let hint = match &error {
-        KernelError::Governed { .. } => "name the socket of that one with --socket",
+        KernelError::Governed { .. } => {
+            "name the socket of that one with --socket, or end its process"
+        }
         other => other.hint(),
     };
     Failure::new(Exit::Environment, error, hint)

@@ -76,13 +76,20 @@ pub fn stop(path: &Path, detach: bool, limit: Duration) -> Result<(), ClientErro
     let stream = UnixStream::connect(path)
         .map_err(|source| ClientError::NotRunning { path: path.to_path_buf(), source })?;
     match exchange(stream, &Request::Stop { detach }, limit) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        // Its end is the answer, also to who asked when it was ending already.
+        Err(error) if is_end(&error) => Ok(()),
         Err(source) => Err(no_reply(path, source)),
         Ok((Reply::Ok(_), _)) => Ok(()),
         Ok((Reply::Error { message, hint, kind }, _)) => {
             Err(ClientError::Refused { message, hint, kind })
         }
     }
+}
+
+/// A request that nobody read any more is a reset connection (unix(7)).
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
 fn open(path: &Path, request: &Request) -> Result<(Value, BufReader<UnixStream>), ClientError> {

@@ -104,7 +104,7 @@ pub struct Server {
 
 impl Server {
     /// Binds the socket, 0660 and of the group `governd` where that exists. A socket that a dead
-    /// daemon left behind is replaced.
+    /// daemon left behind is replaced. Who connects before it is served waits.
     ///
     /// # Errors
     /// Another daemon answers, or the file system refuses.
