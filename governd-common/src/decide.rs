@@ -253,6 +253,12 @@ pub fn decide_of_one<T: Tables>(tables: &T, flow: &Flow, named: Named) -> Decisi
     if tables.is_quarantined(flow.subject) {
         return Decision::quarantine(settings.default_rule);
     }
+    decide_by(settings, tables, flow, named)
+}
+
+/// The same, of one that is not quarantined and whose settings these are.
+#[inline(always)]
+pub fn decide_by<T: Tables>(settings: &Subject, tables: &T, flow: &Flow, named: Named) -> Decision {
     // Sets begin at 1.
     let hit = if named.set == 0 { Hit::NONE } else { tables.hit(flow, named.set) };
     conclude(tables, settings, flow, named, (hit, named.set))

@@ -13,6 +13,8 @@ shared! {
         pub task_ptrace: u32,
         /// `task_struct.parent`: the one that traces it, if one does.
         pub task_parent: u32,
+        /// `task_struct.comm`.
+        pub task_comm: u32,
         /// `task_struct.mm`.
         pub task_mm: u32,
         /// `mm_struct.arg_start`.
@@ -47,6 +49,10 @@ shared! {
         pub task_cgroups: u32,
         /// `css_set.dfl_cgrp`: the cgroup v2 of the tasks that share the set.
         pub css_set_dfl_cgrp: u32,
+        /// `cgroup.kn`.
+        pub cgroup_node: u32,
+        /// `kernfs_node.id`: of a cgroup's node, the cgroup's.
+        pub node_id: u32,
         /// `cgroup.level`: how far below the root.
         pub cgroup_level: u32,
         /// `cgroup.ancestor_ids`, by level, before Linux 6.1; 0 where a helper is to be asked
@@ -104,6 +110,10 @@ shared! {
         pub net_user_ns: u32,
         /// `task_struct.cred`.
         pub task_cred: u32,
+        /// `cred.uid`.
+        pub cred_uid: u32,
+        /// `cred.gid`.
+        pub cred_gid: u32,
         /// `cred.user_ns`.
         pub cred_user_ns: u32,
         /// `user_namespace.owner`: the user that made it.

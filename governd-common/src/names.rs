@@ -41,6 +41,8 @@ pub mod map {
     pub const BINDINGS: &str = "BINDINGS";
     /// Array of bytes by [`crate::address::Address::mark`]: 1 where an address is in `BINDINGS`.
     pub const BOUND: &str = "BOUND";
+    /// Array of the bytes of [`crate::table::ever`].
+    pub const EVER: &str = "EVER";
     /// LRU hash of [`crate::key::QueryKey`] to [`crate::table::Pending`].
     pub const PENDING: &str = "PENDING";
     /// Hash of [`crate::key::ResolverKey`] to `u32` flags.
@@ -111,7 +113,7 @@ pub mod map {
     pub const READ: &str = "READ";
 
     /// All that programs use.
-    pub const ALL: [&str; 45] = [
+    pub const ALL: [&str; 46] = [
         ACTIVE,
         RULE_HITS,
         GRANTS,
@@ -135,6 +137,7 @@ pub mod map {
         DECISIONS,
         BINDINGS,
         BOUND,
+        EVER,
         PENDING,
         RESOLVERS,
         RESOLVER_EXES,

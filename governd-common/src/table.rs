@@ -149,6 +149,17 @@ pub mod newcomers {
     pub const LEN: usize = 2;
 }
 
+/// Bytes that say whether something has been at all, which spares everybody else to look for it: 1
+/// from before the first time, for good.
+pub mod ever {
+    /// A subject was quarantined.
+    pub const QUARANTINED: u32 = 0;
+    /// A socket of several paths (MPTCP) had an owner.
+    pub const MULTIPATH: u32 = 1;
+    /// Bytes.
+    pub const LEN: usize = 2;
+}
+
 /// What an entry of the local sockets stands for.
 pub mod socket_path {
     /// The whole address.

@@ -6,15 +6,18 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use governd_common::{
-    decide::{Decision, Flow, Named, by_name, decide_of_one},
+    decide::{Decision, Flow, Named, by_name, decide_by},
     delegation::{Side, both, strictness},
-    table::Subject,
+    table::{Subject, ever},
     verdict::{Loss, Mode, Reason},
 };
 
 use crate::{
     emit::count,
-    tables::{QUARANTINED, SETTINGS, View, halves, may_be_bound, subject_in, whole},
+    tables::{
+        QUARANTINED, SETTINGS, View, halves, is_quarantined, may_be_bound, subject_in, whole,
+        will_have_been,
+    },
 };
 
 /// Decides about a flow, of which nothing but the destination is known; gives the verdict's code.
@@ -109,18 +112,27 @@ impl Question {
     }
 }
 
+/// What no decision is packed as.
+const NONE: u64 = 0;
+
+/// Nearly every subject is one agent, so that is asked first.
+#[inline(always)]
+fn decision_of(who: u64, high: u64, low: u64, what: u64, set: u32) -> u64 {
+    match decision_of_one(who, high, low, what, set) {
+        NONE => decision_of_all(who, high, low, what, set),
+        decision => decision,
+    }
+}
+
+/// The strictest of what the policies of the agents say that a subject stands for.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn decision_of(who: u64, high: u64, low: u64, what: u64, set: u32) -> u64 {
+extern "C" fn decision_of_all(who: u64, high: u64, low: u64, what: u64, set: u32) -> u64 {
     let question = Question { who, high, low, what };
     let Some(settings) = settings_of(question.slot(), who as u32) else {
         return Decision::FAULT.pack();
     };
-    if settings.is_alone() {
-        return decision_of_one(who, high, low, what, set);
-    }
-    // What no decision is packed as.
-    let mut strictest = 0;
+    let mut strictest = NONE;
     for member in &settings.members {
         if *member == 0 {
             break;
@@ -144,7 +156,7 @@ fn settings_of(slot: u32, subject: u32) -> Option<&'static Subject> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn stricter_of(one: u64, other: u64) -> u64 {
-    if one == 0 {
+    if one == NONE {
         return other;
     }
     let is_stricter = strictness_of(other) > strictness_of(one);
@@ -158,11 +170,20 @@ extern "C" fn strictness_of(decision: u64) -> u32 {
     strictness(&Decision::unpack(decision))
 }
 
-/// What the policy of one agent says.
+/// What the policy of one agent says; [`NONE`] of a subject that stands for several.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn decision_of_one(who: u64, high: u64, low: u64, what: u64, set: u32) -> u64 {
     let question = Question { who, high, low, what };
+    let Some(settings) = settings_of(question.slot(), who as u32) else {
+        return Decision::FAULT.pack();
+    };
+    if question.learner() == who as u32 && !settings.is_alone() {
+        return NONE;
+    }
+    if is_held(who) != 0 {
+        return Decision::quarantine(settings.default_rule).pack();
+    }
     let Some(view) = question.view() else {
         return Decision::FAULT.pack();
     };
@@ -170,7 +191,7 @@ extern "C" fn decision_of_one(who: u64, high: u64, low: u64, what: u64, set: u32
     // Only whether an address is bound to the name that is known depends on the time here.
     let flow = question.flow(if named.flags != 0 { now_ns() } else { 0 });
     let side = Side { tables: &view, learner: question.learner() };
-    let decision = decide_of_one(&side, &flow, named);
+    let decision = decide_by(settings, &side, &flow, named);
     if decision.reason == Reason::Halt && decision.mode == Mode::Enforce {
         halt(flow.subject, side.learner);
     }
@@ -187,6 +208,16 @@ extern "C" fn best_name_of(who: u64, high: u64, low: u64, what: u64) -> u32 {
     })
 }
 
+/// Whether the agent is quarantined or the subject that stands for it, as [`Question`] has both. In
+/// a stack frame of its own; 1 if so.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_held(who: u64) -> u32 {
+    let (subject, agent) = ((who >> 32) as u32, who as u32);
+    let is_held = is_quarantined(agent) || (subject != agent && is_quarantined(subject));
+    is_held.into()
+}
+
 #[inline(always)]
 fn now_ns() -> u64 {
     // SAFETY: the helper only reads the clock.
@@ -198,16 +229,26 @@ fn now_ns() -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn halt(agent: u32, subject: u32) -> u32 {
-    quarantine(agent, now_ns());
+    will_have_been(ever::QUARANTINED);
+    keep(agent, now_ns());
     if subject != agent {
-        quarantine(subject, now_ns());
+        keep(subject, now_ns());
     }
     0
 }
 
-/// From here on nothing of the subject passes, whether the daemon runs or not.
+/// From here on nothing of the subject passes, whether the daemon runs or not. In a stack frame of
+/// its own; gives nothing that counts.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn quarantine(subject: u32, now_ns: u64) -> u32 {
+    will_have_been(ever::QUARANTINED);
+    keep(subject, now_ns);
+    0
+}
+
 #[inline(always)]
-pub(crate) fn quarantine(subject: u32, now_ns: u64) {
+fn keep(subject: u32, now_ns: u64) {
     if let Err(error) = QUARANTINED.insert(subject, now_ns, u64::from(BPF_NOEXIST))
         && error != -EEXIST
     {

@@ -226,8 +226,8 @@ pub(crate) fn report(
     target: &Target,
     decision: &Decision,
 ) {
-    hits::count(view.generation, owner.subject, decision);
     let header = header(context, view, owner, EventKind::Flow);
+    hits::count(view.generation, owner.subject, decision, header.time_ns);
     let event = FlowEvent {
         header,
         address: target.address,

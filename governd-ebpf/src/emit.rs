@@ -8,18 +8,16 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP},
-    helpers::{
-        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_uid_gid,
-        bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_query,
-    },
+    helpers::{bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_query},
 };
 use governd_common::{
     event::{EventHeader, EventKind, InitialEvent},
-    limits::{COMM_BYTES, RING_BYTES},
+    limits::RING_BYTES,
     verdict::Loss,
 };
 
 use crate::{
+    caller::Caller,
     subject::Who,
     tables::{EVENTS, LOST},
 };
@@ -54,7 +52,7 @@ pub(crate) fn count(loss: Loss) {
 /// The part that every event begins with, for the current task.
 #[inline(always)]
 pub(crate) fn header(kind: EventKind, hook: u16, generation: u64, who: &Who) -> EventHeader {
-    let uid_gid = bpf_get_current_uid_gid();
+    let Caller { uid, gid, cgroup, comm } = Caller::current();
     EventHeader {
         kind: kind as u16,
         hook,
@@ -62,13 +60,12 @@ pub(crate) fn header(kind: EventKind, hook: u16, generation: u64, who: &Who) -> 
         // SAFETY: the helper only reads the clock.
         time_ns: unsafe { bpf_ktime_get_boot_ns() },
         generation,
-        // SAFETY: the helper only reads the current task's cgroup.
-        cgroup: unsafe { bpf_get_current_cgroup_id() },
-        uid: uid_gid as u32,
-        gid: (uid_gid >> 32) as u32,
+        cgroup,
+        uid,
+        gid,
         subject: who.subject,
         root: who.root,
-        comm: bpf_get_current_comm().unwrap_or([0; COMM_BYTES]),
+        comm,
     }
 }
 

@@ -12,9 +12,10 @@ use crate::{emit, limit::add_to, tables::RULE_HITS};
 
 const EEXIST: i32 = 17;
 
-/// Counts a decision, if a rule or a subject's default made it.
+/// Counts a decision, if a rule or a subject's default made it or let pass what was too much by a
+/// limit; `now_ns` is the time if it is known, or else 0.
 #[inline(always)]
-pub(crate) fn count(generation: u64, subject: u32, decision: &Decision) {
+pub(crate) fn count(generation: u64, subject: u32, decision: &Decision, now_ns: u64) {
     let is_by_rule = matches!(
         decision.reason,
         Reason::Rule
@@ -23,19 +24,21 @@ pub(crate) fn count(generation: u64, subject: u32, decision: &Decision) {
             | Reason::Granted
             | Reason::Halt
             | Reason::ServerName
+            | Reason::ConnectionsLimit
+            | Reason::DestinationsLimit
     );
     if subject != 0 && is_by_rule {
-        count_rule(generation, decision.rule);
+        count_rule(generation, decision.rule, now_ns);
     }
 }
 
 /// Global, for the verifier to check it once; gives nothing that counts.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn count_rule(generation: u64, rule: u32) -> u32 {
+extern "C" fn count_rule(generation: u64, rule: u32, now_ns: u64) -> u32 {
     let key = RuleKey { generation, rule, reserved: 0 };
     // SAFETY: the helper only reads the clock.
-    let last_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let last_ns = if now_ns == 0 { unsafe { bpf_ktime_get_boot_ns() } } else { now_ns };
     let mut hits = RULE_HITS.get_ptr_mut(key);
     if hits.is_none() {
         let first = RuleHits { count: 0, last_ns };

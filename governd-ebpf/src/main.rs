@@ -32,6 +32,7 @@ mod again;
 mod answer;
 mod answer_tcp;
 mod asking;
+mod caller;
 mod decision;
 mod dns;
 mod dns_stream;

@@ -15,12 +15,15 @@ use aya_ebpf::{
     helpers::{bpf_sk_storage_get, generated::bpf_skc_to_mptcp_sock},
     programs::BtfTracePointContext,
 };
-use governd_common::{table::SocketOwner, verdict::Loss};
+use governd_common::{
+    table::{SocketOwner, ever},
+    verdict::Loss,
+};
 
 use crate::{
     emit::count,
     sending::{self, Sends},
-    tables::SOCKETS,
+    tables::{SOCKETS, has_been},
     task::{SocketPointer, connection_of, layout},
 };
 
@@ -42,10 +45,10 @@ pub(crate) fn judge(context: &BtfTracePointContext) {
     }
 }
 
-/// The owner of the connection that the socket is a path of, or null.
+/// The owner of the connection that the socket is a path of, or null. Nearly no host has one.
 #[inline(always)]
 pub(crate) fn owner_above(socket: *mut bpf_sock) -> *mut SocketOwner {
-    if layout!(path_connection) == 0 || socket.is_null() {
+    if layout!(path_connection) == 0 || socket.is_null() || !has_been(ever::MULTIPATH) {
         return ptr::null_mut();
     }
     // SAFETY: the helper gives null for what is no full socket, or no path. The map is that of

@@ -17,14 +17,14 @@ use aya_ebpf::{
 };
 use governd_common::{
     decide::Tables as _,
-    table::{SocketOwner, socket_flag},
+    table::{SocketOwner, ever, socket_flag},
     verdict::Loss,
 };
 
 use crate::{
     emit::count,
     subject,
-    tables::{SOCKETS, View},
+    tables::{SOCKETS, View, will_have_been},
     task::{KnownSocket, PROTOCOL_MPTCP, PROTOCOL_TCP, SocketPointer},
 };
 
@@ -105,6 +105,9 @@ pub(crate) fn take(socket: *mut c_void, &Sends { subject, tgid, root }: &Sends) 
     // A network file system sends in the context of who uses it.
     if !is_inet || is_kernels {
         return;
+    }
+    if pointer.may_have_paths() {
+        will_have_been(ever::MULTIPATH);
     }
     let mut owner = SocketOwner::unconnected(0, tgid, root);
     let stored = storage(socket, &raw mut owner, BPF_SK_STORAGE_GET_F_CREATE);

@@ -16,7 +16,7 @@ use governd_common::{
     address::Address,
     decide::{Decision, Proof, Tables as _},
     event::{EventKind, FlowEvent, Hook},
-    table::{SocketOwner, subject_flag},
+    table::{SocketOwner, Subject, ever, subject_flag},
     verdict::{Loss, Mode, Reason, Verdict},
 };
 
@@ -24,7 +24,7 @@ use crate::{
     emit::{self, Wake, count},
     outcome::{EACCES, Fault, Outcome},
     subject::{self, Who},
-    tables::{SOCKETS, View, is_quarantined},
+    tables::{SOCKETS, View, is_quarantined, will_have_been},
     task::PROTOCOL_MPTCP,
 };
 
@@ -46,7 +46,7 @@ pub(crate) fn judge(context: &SockContext) -> i32 {
         let who = Who::unregistered(tgid);
         return conclude(context, 0, &who, &Fault::NoPolicy.decision());
     };
-    let who = subject::current(&view);
+    let (who, settings) = subject::current_with_settings(&view);
     if who.is_lost {
         return conclude(context, view.generation, &who, &Fault::LostTask(view).decision());
     }
@@ -57,15 +57,14 @@ pub(crate) fn judge(context: &SockContext) -> i32 {
         let decision = Decision::quarantine(0);
         return conclude(context, view.generation, &who, &decision);
     }
-    let decision = judge_governed(context, &view, &who);
+    let settings = settings.or_else(|| view.subject(who.subject));
+    let decision =
+        settings.map_or(Decision::FAULT, |settings| judge_governed(context, settings, &who));
     conclude(context, view.generation, &who, &decision)
 }
 
 #[inline(always)]
-fn judge_governed(context: &SockContext, view: &View, who: &Who) -> Decision {
-    let Some(settings) = view.subject(who.subject) else {
-        return Decision::FAULT;
-    };
+fn judge_governed(context: &SockContext, settings: &Subject, who: &Who) -> Decision {
     let is_multipath = protocol(context) == u32::from(PROTOCOL_MPTCP);
     let is_allowed = has_later_hooks(context)
         || (!is_multipath && settings.flags & subject_flag::RAW_SOCKETS != 0);
@@ -142,6 +141,9 @@ fn cookie(context: &SockContext) -> u64 {
 /// Writes the socket's owner; false if there was no memory for it.
 #[inline(always)]
 fn own(context: &SockContext, who: &Who) -> bool {
+    if protocol(context) == u32::from(PROTOCOL_MPTCP) {
+        will_have_been(ever::MULTIPATH);
+    }
     let mut owner = SocketOwner::unconnected(who.subject, who.tgid, who.root);
     let sock: *mut bpf_sock = context.sock;
     // SAFETY: in this hook the context is the socket; the storage holds a `SocketOwner`.

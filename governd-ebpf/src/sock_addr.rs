@@ -12,7 +12,7 @@ use governd_common::{
     address::Address,
     decide::{Decision, Flow, Proof, Tables as _},
     event::{EventKind, FlowEvent, Hook},
-    table::{SocketOwner, settings_flag, socket_flag},
+    table::{SocketOwner, ever, settings_flag, socket_flag},
     verdict::{Loss, Reason, Verdict},
 };
 
@@ -22,7 +22,8 @@ use crate::{
     hits, limit,
     outcome::{Fault, Outcome},
     subject::{self, Who},
-    tables::{SOCKETS, View, halves, may_be_bound, whole},
+    tables::{SOCKETS, View, halves, may_be_bound, whole, will_have_been},
+    task::PROTOCOL_MPTCP,
 };
 
 const PORT_DNS: u16 = 53;
@@ -74,10 +75,13 @@ pub(crate) fn judge(context: &SockAddrContext, hook: Hook, address: Address) -> 
     } else {
         judge_known(&view, &who, &socket, &address, &mut decision);
     }
-    if !decision.quiet || decision.refuses() {
-        let generation = view.generation;
-        socket.report(&address, generation, &who, &decision);
-    }
+    let generation = view.generation;
+    let now_ns = if !decision.quiet || decision.refuses() {
+        socket.report(&address, generation, &who, &decision)
+    } else {
+        0
+    };
+    hits::count(generation, who.subject, &decision, now_ns);
     Outcome::of(&decision).answer()
 }
 
@@ -170,7 +174,6 @@ fn judge_known(
     if wants_owner && socket.own(who, address, view.generation, decision) == 0 && who.subject != 0 {
         *decision = Fault::SocketStorage(*decision).decision();
     }
-    hits::count(view.generation, who.subject, decision);
     limit::count_destination(view, who.subject, socket.is_connect, address, decision);
 }
 
@@ -247,13 +250,15 @@ impl Socket {
         if stored.is_null() { None } else { Some(unsafe { *stored }) }
     }
 
-    /// Sends the event, in a stack frame of its own; returns a number for the verifier.
+    /// Sends the event, in a stack frame of its own, and gives its time.
     #[inline(never)]
-    fn report(&self, address: &Address, generation: u64, who: &Who, decision: &Decision) -> u32 {
+    fn report(&self, address: &Address, generation: u64, who: &Who, decision: &Decision) -> u64 {
         let wake = if decision.verdict == Verdict::Deny { Wake::Now } else { Wake::OnTimer };
         let hook = if self.is_connect { Hook::Connect } else { Hook::Sendmsg };
+        let header = emit::header(EventKind::Flow, hook as u16, generation, who);
+        let now_ns = header.time_ns;
         let event = FlowEvent {
-            header: emit::header(EventKind::Flow, hook as u16, generation, who),
+            header,
             address: *address,
             port: self.port,
             protocol: self.protocol,
@@ -268,7 +273,7 @@ impl Socket {
             cookie: self.cookie(),
         };
         emit::event(event, wake);
-        0
+        now_ns
     }
 
     /// Writes the socket's owner, and its destination: where it is connected to, or else where its
@@ -276,6 +281,11 @@ impl Socket {
     /// decision's does not add to: Linux 6.1 allows 512 bytes for all of them.
     #[inline(never)]
     fn own(&self, who: &Who, address: &Address, generation: u64, decision: &Decision) -> u32 {
+        // SAFETY: the kernel fills the context; these hooks may read the field.
+        let protocol = unsafe { ptr::read_volatile(&raw const (*self.context).protocol) };
+        if protocol == u32::from(PROTOCOL_MPTCP) {
+            will_have_been(ever::MULTIPATH);
+        }
         let mut owner = SocketOwner::unconnected(who.subject, who.tgid, who.root);
         // SAFETY: the kernel gives the socket in the context; the storage holds a `SocketOwner`.
         let stored = unsafe {

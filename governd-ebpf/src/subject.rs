@@ -18,10 +18,11 @@ use aya_ebpf::{
     },
 };
 use governd_common::{
-    decide::Tables,
     key::{BindingKey, CgroupKey, DelegationKey, ExeKey, SubjectKey, UidKey},
     limits::{CGROUP_DEPTH_MAX, PIDS_PER_BLOCK, SELECTORS_MAX},
-    table::{PidBlock, SelectorSet, SocketOwner, Task, newcomers, settings_flag, watch_flag},
+    table::{
+        PidBlock, SelectorSet, SocketOwner, Subject, Task, newcomers, settings_flag, watch_flag,
+    },
     verdict::Loss,
 };
 
@@ -29,7 +30,7 @@ use crate::{
     emit::count,
     tables::{
         CGROUPS, DELEGATIONS, EXES, NEWCOMERS, PARENTS, RESOLVER_EXES, SELECTORS, SETTINGS, TASKS,
-        UIDS, UNTRACKED, View, WATCHED,
+        UIDS, UNTRACKED, View, WATCHED, subject_in,
     },
     task::{self, Executable, TaskPointer, layout},
 };
@@ -122,23 +123,31 @@ extern "C" fn traced_doer() -> u32 {
 /// The current process, under a policy.
 #[inline(always)]
 pub(crate) fn current(view: &View) -> Who {
+    current_with_settings(view).0
+}
+
+/// The same, with the settings of its subject where they were looked up for it.
+#[inline(always)]
+pub(crate) fn current_with_settings(view: &View) -> (Who, Option<&'static Subject>) {
     let untraced = task::untraced_tgid();
     let tgid = untraced.unwrap_or_else(current_tgid);
     let doer = untraced.unwrap_or_else(|| traced_doer());
     if doer != tgid || is_watched(doer) {
         if let Some(task) = entry(doer) {
             // A subject that the policy no longer has is not registered any more.
-            if view.subject(task.subject).is_some() {
-                return Who { tgid, subject: task.subject, root: task.root, is_lost: false };
+            let settings = subject_in(view.slot, task.subject);
+            if settings.is_some() {
+                let Task { subject, root, .. } = task;
+                return (Who { tgid, subject, root, is_lost: false }, settings);
             }
         } else if is_lost(tgid) {
-            return Who { is_lost: true, ..Who::unregistered(tgid) };
+            return (Who { is_lost: true, ..Who::unregistered(tgid) }, None);
         }
     }
     if !view.has(settings_flag::CLASSIFY_AT_CONNECT) {
-        return Who::unregistered(tgid);
+        return (Who::unregistered(tgid), None);
     }
-    classify(view, tgid, TaskPointer::current().executable())
+    (classify(view, tgid, TaskPointer::current().executable()), None)
 }
 
 /// Looks a process up by its executable, user and cgroup, and tracks it if it is an agent.

@@ -34,7 +34,7 @@ use governd_common::{
     names::tail,
     table::{
         BEGINNING_BYTES, Binding, CgroupSubject, Pending, PidBlock, QuicFlow, RuleBlock, RuleHits,
-        SelectorSet, Settings, SocketOwner, Subject, Task, newcomers, settings_flag,
+        SelectorSet, Settings, SocketOwner, Subject, Task, ever, newcomers, settings_flag,
     },
     verdict::Loss,
 };
@@ -101,6 +101,8 @@ pub(crate) static BINDINGS: LruHashMap<BindingKey, Binding, { BINDINGS_MAX as us
     LruHashMap::new();
 #[btf_map]
 static BOUND: Array<u8, BOUND_MARKS> = Array::new();
+#[btf_map]
+static EVER: Array<u8, { ever::LEN }> = Array::new();
 #[btf_map]
 pub(crate) static PENDING: LruHashMap<QueryKey, Pending, { PENDING_MAX as usize }> =
     LruHashMap::new();
@@ -336,10 +338,26 @@ pub(crate) fn mark_bound(address: &Address) {
     }
 }
 
+/// Whether something of [`ever`] may have been.
+#[inline(always)]
+pub(crate) fn has_been(what: u32) -> bool {
+    // A byte that cannot be read says nothing.
+    EVER.get(what).is_none_or(|byte| *byte != 0)
+}
+
+/// Says so, before it is.
+#[inline(always)]
+pub(crate) fn will_have_been(what: u32) {
+    if let Some(byte) = EVER.get_ptr_mut(what) {
+        // SAFETY: one byte, which everybody sets to the same.
+        unsafe { ptr::write_volatile(byte, 1) };
+    }
+}
+
 /// Whether the subject is quarantined, under whatever policy.
 #[inline(always)]
 pub(crate) fn is_quarantined(subject: u32) -> bool {
-    QUARANTINED.get_ptr(subject).is_some()
+    has_been(ever::QUARANTINED) && QUARANTINED.get_ptr(subject).is_some()
 }
 
 #[inline(always)]

@@ -23,6 +23,7 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     task_real_parent: 0,
     task_ptrace: 0,
     task_parent: 0,
+    task_comm: 0,
     task_mm: 0,
     task_signal: 0,
     signal_live: 0,
@@ -40,6 +41,8 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     sb_dev: 0,
     task_cgroups: 0,
     css_set_dfl_cgrp: 0,
+    cgroup_node: 0,
+    node_id: 0,
     cgroup_level: 0,
     cgroup_ancestor_ids: 0,
     skb_sk: 0,
@@ -67,6 +70,8 @@ pub(crate) static LAYOUT: Global<KernelLayout> = Global::new(KernelLayout {
     sock_net: 0,
     net_user_ns: 0,
     task_cred: 0,
+    cred_uid: 0,
+    cred_gid: 0,
     cred_user_ns: 0,
     user_ns_owner: 0,
     user_ns_level: 0,
@@ -97,31 +102,31 @@ pub(crate) fn untraced_tgid() -> Option<u32> {
         return None;
     }
     let current = current();
-    if in_current::<u32>(current, layout!(task_ptrace)) != 0 {
+    if in_place::<u32>(current, layout!(task_ptrace)) != 0 {
         return None;
     }
-    Some(in_current(current, layout!(task_tgid)))
+    Some(in_place(current, layout!(task_tgid)))
 }
 
 /// The current process's memory, a `struct mm_struct`; null for kernel threads. Only for programs
 /// that need a kernel with [`KernelLayout::has_current_task`].
 #[inline(always)]
 pub(crate) fn current_memory() -> *const c_void {
-    in_current(current(), layout!(task_mm))
+    in_place(current(), layout!(task_mm))
 }
 
 #[inline(always)]
-fn current() -> *const u8 {
+pub(crate) fn current() -> *const u8 {
     // SAFETY: the helper only gives the address of the current task.
     unsafe { bpf_get_current_task_btf() }.cast::<u8>().cast_const()
 }
 
-/// A field of the current task, which is a number or a pointer.
+/// A member of the current task, or of what it points to, which is a number or a pointer.
 #[inline(always)]
-fn in_current<T: Copy>(current: *const u8, offset: u32) -> T {
-    // SAFETY: the current task lives while it runs, and the verifier checks that a field of this
-    // size is there.
-    unsafe { ptr::read_volatile(current.wrapping_add(offset as usize).cast::<T>()) }
+pub(crate) fn in_place<T: Copy>(base: *const u8, offset: u32) -> T {
+    // SAFETY: the current task lives while it runs, and the verifier checks that a member of this
+    // size is there. What it points to may not be there: the kernel gives zeroes then.
+    unsafe { ptr::read_volatile(base.wrapping_add(offset as usize).cast::<T>()) }
 }
 
 /// A `struct task_struct`.
@@ -339,6 +344,13 @@ impl SocketPointer {
     pub(crate) fn is_kernels(self) -> Option<bool> {
         let byte: u8 = field(self.0, layout!(sock_kernel))?;
         Some(u32::from(byte) & layout!(sock_kernel_mask) != 0)
+    }
+
+    /// False for sockets of one path, if the kernel tells them apart.
+    #[inline(always)]
+    pub(crate) fn may_have_paths(self) -> bool {
+        let at = layout!(sock_protocol);
+        at == 0 || field::<u16>(self.0, at).is_none_or(|protocol| protocol == PROTOCOL_MPTCP)
     }
 
     /// True for a path of a multipath connection; of TCP sockets only.

@@ -66,7 +66,17 @@ struct HeaderV6 {
     destination: [u8; 16],
 }
 
+/// Such a header, and what is behind it: nearly every packet's ports, by one call.
+#[repr(C)]
+struct BeginningV4 {
+    header: HeaderV4,
+    _source_port: [u8; 2],
+    port: [u8; 2],
+}
+
 const _: () = assert!(size_of::<HeaderV4>() == 20 && size_of::<HeaderV6>() == 40);
+/// Bytes of a header of IPv4 without options.
+const PLAIN_V4_BYTES: u32 = size_of::<HeaderV4>() as u32;
 
 /// Decides about a packet or frame, and gives the program's return value.
 #[inline(always)]
@@ -91,14 +101,9 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
         // This is nearly every packet of who is no agent.
         return TCX_NEXT;
     }
-    // SAFETY: the helper checks the socket.
-    let socket = unsafe { bpf_sk_fullsock(socket) };
-    if socket.is_null() {
-        return TCX_NEXT;
-    }
-    // SAFETY: a full socket, and storage that lives as long.
-    let (kind, owner) = unsafe { (ptr::read_volatile(&raw const (*socket).type_), &*owner) };
-    if owner.subject == 0 || kind == SOCK_RAW || owner.flags & socket_flag::ACCEPTED != 0 {
+    // SAFETY: not null; the storage lives as long as the socket.
+    let owner = unsafe { &*owner };
+    if owner.subject == 0 || owner.flags & socket_flag::ACCEPTED != 0 {
         return TCX_NEXT;
     }
     let Some(target) = read(skb, owner) else {
@@ -106,6 +111,16 @@ pub(crate) fn judge(context: &TcContext) -> i32 {
     };
     let is_judged = owner.generation != 0 || owner.protocol == PROTOCOL_UDP;
     if !is_judged || is_same(&target, owner) {
+        return TCX_NEXT;
+    }
+    // SAFETY: the helper checks the socket.
+    let socket = unsafe { bpf_sk_fullsock(socket) };
+    if socket.is_null() {
+        return TCX_NEXT;
+    }
+    // SAFETY: a full socket.
+    let kind = unsafe { ptr::read_volatile(&raw const (*socket).type_) };
+    if kind == SOCK_RAW {
         return TCX_NEXT;
     }
     judge_target(context, kind, owner, &target)
@@ -123,9 +138,16 @@ fn is_same(target: &Target, owner: &SocketOwner) -> bool {
 fn read(skb: *mut __sk_buff, owner: &SocketOwner) -> Option<Target> {
     // SAFETY: the kernel fills the context.
     let kind = u32::from(u16::from_be(unsafe { (*skb).protocol } as u16));
+    let mut port_behind = None;
     let (address, protocol, header, is_later) = match kind {
         ETH_P_IP => {
-            let header: HeaderV4 = load(skb, 0)?;
+            let header = match load(skb, 0) {
+                Some(BeginningV4 { header, port, .. }) => {
+                    port_behind = Some(port);
+                    header
+                }
+                None => load(skb, 0)?,
+            };
             let is_later = u16::from_be_bytes(header.fragment) & 0x1fff != 0;
             let len = u32::from(header.first & 0xf) * 4;
             (Address::v4(header.destination), header.protocol, len, is_later)
@@ -146,7 +168,10 @@ fn read(skb: *mut __sk_buff, owner: &SocketOwner) -> Option<Target> {
     let port = match protocol {
         // The first fragment has the ports, and has passed.
         _ if is_later => owner.port,
-        PROTOCOL_TCP | PROTOCOL_UDP => u16::from_be_bytes(load(skb, header + 2)?),
+        PROTOCOL_TCP | PROTOCOL_UDP => match port_behind {
+            Some(port) if header == PLAIN_V4_BYTES => u16::from_be_bytes(port),
+            _ => u16::from_be_bytes(load(skb, header + 2)?),
+        },
         _ => 0,
     };
     Some(Target { address, port, protocol })

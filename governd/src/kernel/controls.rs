@@ -1,7 +1,7 @@
 //! What people decide at run time: grants and quarantine, under whatever policy.
 
 use aya::maps::MapError;
-use governd_common::{key::GrantKey, names::map};
+use governd_common::{key::GrantKey, names::map, table::ever};
 
 use super::{Kernel, KernelError, pod::Shared, tables::removed};
 
@@ -41,6 +41,9 @@ impl Kernel {
     /// # Errors
     /// If the map is full or cannot be written.
     pub fn set_quarantined(&mut self, subject: u32, is_on: bool) -> Result<(), KernelError> {
+        if is_on {
+            self.tables.will_have_been(ever::QUARANTINED)?;
+        }
         let map = &mut self.tables.quarantined;
         let written = if is_on { map.insert(subject, 1, 0) } else { removed(map.remove(&subject)) };
         written.map_err(KernelError::map("write", map::QUARANTINED))

@@ -14,10 +14,9 @@ pub(crate) fn of_kernel() -> Result<KernelLayout, KernelError> {
     of(&Btf::of_kernel()?)
 }
 
-/// Reads the offsets from a kernel's BTF.
+/// Reads the offsets from a kernel's BTF. One without MPTCP or IPv6 has their fields nowhere.
 pub(crate) fn of(btf: &Btf) -> Result<KernelLayout, KernelError> {
     let (sock_kernel, sock_kernel_mask) = btf.bit("sock", "sk_kern_sock")?;
-    // A kernel without MPTCP or IPv6 has their fields nowhere.
     let (tcp_mptcp, tcp_mptcp_mask) = btf.bit("tcp_sock", "is_mptcp").unwrap_or_default();
     let (mm_owner, regs_call, regs_place) = of_memory_locks(btf);
     Ok(KernelLayout {
@@ -26,6 +25,7 @@ pub(crate) fn of(btf: &Btf) -> Result<KernelLayout, KernelError> {
         task_real_parent: btf.offset("task_struct", "real_parent")?,
         task_ptrace: btf.offset("task_struct", "ptrace")?,
         task_parent: btf.offset("task_struct", "parent")?,
+        task_comm: btf.offset("task_struct", "comm")?,
         task_mm: btf.offset("task_struct", "mm")?,
         task_signal: btf.offset("task_struct", "signal")?,
         signal_live: btf.offset("signal_struct", "live.counter")?,
@@ -43,6 +43,8 @@ pub(crate) fn of(btf: &Btf) -> Result<KernelLayout, KernelError> {
         sb_dev: btf.offset("super_block", "s_dev")?,
         task_cgroups: btf.offset("task_struct", "cgroups")?,
         css_set_dfl_cgrp: btf.offset("css_set", "dfl_cgrp")?,
+        cgroup_node: btf.offset("cgroup", "kn")?,
+        node_id: btf.offset("kernfs_node", "id")?,
         cgroup_level: btf.offset("cgroup", "level")?,
         cgroup_ancestor_ids: btf.offset("cgroup", "ancestor_ids").unwrap_or(0),
         skb_sk: btf.offset("sk_buff", "sk")?,
@@ -70,6 +72,8 @@ pub(crate) fn of(btf: &Btf) -> Result<KernelLayout, KernelError> {
         sock_net: btf.offset("sock", "__sk_common.skc_net.net")?,
         net_user_ns: btf.offset("net", "user_ns")?,
         task_cred: btf.offset("task_struct", "cred")?,
+        cred_uid: btf.offset("cred", "uid")?,
+        cred_gid: btf.offset("cred", "gid")?,
         cred_user_ns: btf.offset("cred", "user_ns")?,
         user_ns_owner: btf.offset("user_namespace", "owner")?,
         user_ns_level: btf.offset("user_namespace", "level")?,

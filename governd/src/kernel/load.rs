@@ -12,6 +12,7 @@ use std::{
 use governd_common::{
     layout::KernelLayout,
     names::{global, map},
+    table::ever,
     verdict::Loss,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -177,6 +178,12 @@ impl Kernel {
     /// Something cannot be pinned or removed.
     pub fn persist(&mut self) -> Result<(), KernelError> {
         let Some(Pinned { pins, place, .. }) = &self.pinned else { return Ok(()) };
+        if pins.has_others(place)? {
+            // Programs of another layout may have a table of their own for it, or none.
+            for what in 0..ever::LEN as u32 {
+                self.tables.will_have_been(what)?;
+            }
+        }
         self.links.pin(&place.links)?;
         pins.keep_only(place)?;
         // Programs of another layout may have bound addresses until now.

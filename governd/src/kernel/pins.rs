@@ -43,7 +43,7 @@ const FRAMES: &str = "frames";
 const NEWER_MAX: u32 = 1;
 
 /// What programs and policies leave in maps, and another layout of them can go on with.
-const CARRIED: [&str; 22] = [
+const CARRIED: [&str; 23] = [
     map::RULE_HITS,
     map::USAGES,
     map::DESTINATIONS,
@@ -55,6 +55,7 @@ const CARRIED: [&str; 22] = [
     map::NEWCOMERS,
     map::BINDINGS,
     map::BOUND,
+    map::EVER,
     map::PENDING,
     map::SOCKETS,
     map::HELLOS,
@@ -148,6 +149,11 @@ impl Pins {
             carry(&from, &place.maps, shape)?;
         }
         Ok((place, generation))
+    }
+
+    /// Whether there is another layout than this one.
+    pub(super) fn has_others(&self, place: &Place) -> Result<bool, KernelError> {
+        Ok(layouts(&self.directory)?.iter().any(|layout| layout.path != place.path))
     }
 
     /// Removes every layout but this one.

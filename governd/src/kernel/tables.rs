@@ -73,6 +73,7 @@ pub(crate) struct PolicyTables {
     pub(super) watched: Watched,
     pub(super) bindings: Hash<BindingKey, Shared<Binding>>,
     bound: Array<MapData, u8>,
+    ever: Array<MapData, u8>,
     pub(super) quic_flows: HashMap<MapData, Shared<QuicKey>, Shared<QuicFlow>>,
     lost: PerCpuArray<MapData, u64>,
     pub(super) grants: HashMap<MapData, Shared<GrantKey>, u64>,
@@ -114,6 +115,7 @@ impl PolicyTables {
             watched: Watched::take(collection)?,
             bindings: open(collection, map::BINDINGS)?,
             bound: open(collection, map::BOUND)?,
+            ever: open(collection, map::EVER)?,
             quic_flows: open(collection, map::QUIC_FLOWS)?,
             lost: open(collection, map::LOST)?,
             grants: open(collection, map::GRANTS)?,
@@ -202,6 +204,11 @@ impl PolicyTables {
     fn mark_bound(&mut self, address: &Address) -> Result<(), KernelError> {
         let stored = self.bound.set(address.mark(), 1, 0);
         stored.map_err(KernelError::map("write", map::BOUND))
+    }
+
+    /// To be called before it is, see [`governd_common::table::ever`].
+    pub(super) fn will_have_been(&mut self, what: u32) -> Result<(), KernelError> {
+        self.ever.set(what, 1, 0).map_err(KernelError::map("write", map::EVER))
     }
 
     fn check_room(&self, image: &TableImage) -> Result<(), KernelError> {
