@@ -85,7 +85,7 @@ fn stop(place: &Place) -> Result<Running> {
 /// What systemd begins with is too few on a host with many network namespaces.
 fn descriptors_are_raised_and_told(lab: &Lab) -> Result<()> {
     let place = Place::new(lab, "descriptors")?;
-    place.write_policy(&policy::host("monitor"))?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &[]))?;
     let within = |most: u64| -> Result<Place> {
         let program = place.state().join(format!("within-{most}"));
         let governd = place.program().display();
@@ -113,12 +113,25 @@ fn descriptors_are_raised_and_told(lab: &Lab) -> Result<()> {
         record::text(each, "/unmapped/governd/kind") == "descriptors"
     })?;
     ensure!(finding.to_string().contains(&format!(" of {} are in use", used + 8)), "{finding}");
+    // What it does not find for that is not taken for gone.
+    let held = daemon.held().counts();
+    place.record("that namespaces are not found", |each| {
+        record::text(each, "/unmapped/governd/kind") == UNCOVERED
+            && each.to_string().contains("network namespaces that are not found: Too many open")
+    })?;
+    ensure!(daemon.status()?.to_string().contains(UNCOVERED), "nothing in the status");
+    ensure!(Residue::held_by(daemon.pid())?.counts() == held, "{held:?} is not what it holds");
     must("prlimit", &["--pid", &pid, "--nofile=512:512"])?;
+    wait::until("that all are found again", wait::PATIENCE, || {
+        Ok((!daemon.status()?.to_string().contains(UNCOVERED)).then_some(()))
+    })?;
     daemon.stop()?;
+    place.detach()?;
     Ok(())
 }
 
 const EXIT_ENVIRONMENT: i32 = 4;
+const UNCOVERED: &str = "uncovered-interface";
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 fn up_shows_a_connection_within_a_second(lab: &Lab) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::{Test, client, measured, policy, record};
 
 pub(crate) const TESTS: &[Test] = &[
     ("unseen::what_no_program_sees_is_found", what_no_program_sees_is_found),
+    ("unseen::an_interface_that_takes_no_program_is_told", one_that_takes_no_program_is_told),
     ("unseen::interfaces_of_who_is_no_agent_are_no_finding", interfaces_of_others_are_no_finding),
 ];
 
@@ -74,6 +75,39 @@ fn what_no_program_sees_is_found(lab: &Lab) -> Result<()> {
         daemon.stop()?;
     }
     Ok(())
+}
+
+/// Before Linux 6.6, where somebody has the qdisc `ingress` in the place of `clsact`.
+fn one_that_takes_no_program_is_told(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "unseen-uncovered")?;
+    place.write_policy(&policy::both_agents(lab, "enforce", &[]))?;
+    let script =
+        "ip link add made type veth && tc qdisc add dev made ingress && echo made && read _";
+    let mut other = Running::start(Command::new("unshare").args(["--net", "sh", "-c", script]))?;
+    other.line(wait::PATIENCE, |line| line == "made")?;
+    let daemon = place.start()?;
+    let kind = "uncovered-interface";
+    let status = || daemon.status().map(|status| status.to_string());
+    if status()?.contains("interface-links") {
+        let told = place.record("the interface", |each| is_told(each, kind))?;
+        ensure!(told.to_string().contains("made in net:["), "{told}");
+        ensure!(status()?.contains("made in net:["), "{}", status()?);
+        other.close_input();
+        other.finish(wait::PATIENCE)?;
+        wait::until("that it is gone", wait::PATIENCE, || {
+            Ok((!status()?.contains(kind)).then_some(()))
+        })?;
+        ensure!(place.records()?.iter().filter(|each| is_told(each, kind)).count() == 1);
+    } else {
+        ensure!(!status()?.contains(kind), "{}", status()?);
+    }
+    daemon.stop()?;
+    place.detach()?;
+    Ok(())
+}
+
+fn is_told(record: &Value, kind: &str) -> bool {
+    record::text(record, "/unmapped/governd/kind") == kind
 }
 
 /// Whoever may change a network makes interfaces: containers come with some.

@@ -199,6 +199,7 @@ impl Engine {
                 .lacks()
                 .iter()
                 .map(|lack| (lack.word().to_owned(), lack.detail().to_owned()))
+                .chain(self.gaps_in_words())
                 .collect(),
             log: self.journal.status(),
             exporters: self

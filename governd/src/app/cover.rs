@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::{
     frames::{Enforced, Made, Order},
+    gaps::{Gap, Gaps},
     leftovers::Leftovers,
 };
 use crate::{
@@ -31,6 +32,10 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const LOOKS_LISTED: u32 = 16;
 /// The process whose network is the host's.
 const INIT: u32 = 1;
+/// Descriptors that looking takes at a time. With less, what is not found may be there.
+const SPARE: usize = 32;
+/// Not an interface's index: all that is not found.
+const OTHERS: u32 = 0;
 
 /// Those of a namespace, by the interface's index.
 type Links = HashMap<u32, FrameLink>;
@@ -43,6 +48,9 @@ pub(super) struct Cover {
     lookout: Lookout,
     tell: SyncSender<Made>,
     harm: Sender<Tampering>,
+    gap: Sender<Gap>,
+    /// Of what is in no namespace that is known.
+    gaps: Gaps,
     looks: u32,
     leftovers: Leftovers,
     /// Links of an earlier daemon.
@@ -64,6 +72,7 @@ struct Place {
     is_settled: bool,
     listener: Listener,
     filters: Filters,
+    gaps: Gaps,
     /// Interfaces that nobody was told of.
     news: Vec<interfaces::Interface>,
     /// Enforced processes that may change the network.
@@ -75,7 +84,7 @@ impl Cover {
     pub(super) fn take(
         frames: Frames,
         proc: ProcFs,
-        told: (SyncSender<Made>, Sender<Tampering>),
+        told: (SyncSender<Made>, Sender<Tampering>, Sender<Gap>),
     ) -> io::Result<Self> {
         let mut links: HashMap<u64, Links> = HashMap::new();
         for (interface, link) in frames.take()? {
@@ -89,7 +98,7 @@ impl Cover {
         proc: ProcFs,
         visitor: Visitor,
         taken: HashMap<u64, Links>,
-        (tell, harm): (SyncSender<Made>, Sender<Tampering>),
+        (tell, harm, gap): (SyncSender<Made>, Sender<Tampering>, Sender<Gap>),
     ) -> Self {
         let home = proc.namespace(INIT, "net");
         let leftovers = Leftovers { may_be: frames.mark().is_some() };
@@ -100,6 +109,8 @@ impl Cover {
             lookout: Lookout::default(),
             tell,
             harm,
+            gap,
+            gaps: Gaps::default(),
             looks: 0,
             leftovers,
             taken,
@@ -149,9 +160,8 @@ impl Cover {
                 Ok(Order::None) => {
                     enforced = None;
                     self.leftovers.may_be |= self.frames.mark().is_some() && !self.taken.is_empty();
-                    let links = self.taken.drain().map(|(_, links)| links);
-                    let links = links.chain(self.places.drain().map(|(_, place)| place.links));
-                    links.flatten().for_each(|(_, link)| remove(link));
+                    self.let_go_of_others(&HashSet::new());
+                    self.gaps.keep(|_| false, &self.gap);
                     self.leftovers.clear(&self.visitor, &self.proc)
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -199,10 +209,12 @@ impl Cover {
         all.extend(self.lookout.look(&self.proc, &mut known));
         all.extend(NetworkNamespace::named(&mut known));
         self.looks = self.looks.wrapping_add(1);
+        let spare = self.visitor.spare(SPARE);
+        self.gaps.note(OTHERS, "network namespaces that are not found", &spare, &self.gap);
         let present = self.cover(all)?;
-        let gone = self.places.extract_if(|inode, _| !present.contains(inode));
-        let gone = gone.map(|(_, place)| place.links).chain(self.taken.drain().map(|(_, it)| it));
-        gone.flatten().for_each(|(_, link)| remove(link));
+        if spare.is_ok() {
+            self.let_go_of_others(&present);
+        }
         for place in self.places.values_mut() {
             place.admins.clear();
         }
@@ -210,6 +222,17 @@ impl Cover {
             self.note_admin(one, inodes);
         }
         Ok(())
+    }
+
+    /// Takes off what is in namespaces that are gone.
+    fn let_go_of_others(&mut self, present: &HashSet<u64>) {
+        let gone = self.places.extract_if(|inode, _| !present.contains(inode));
+        let gone = gone.map(|(_, mut place)| {
+            place.gaps.keep(|_| false, &self.gap);
+            place.links
+        });
+        let gone = gone.chain(self.taken.drain().map(|(_, links)| links));
+        gone.flatten().for_each(|(_, link)| remove(link));
     }
 
     fn note_admin(&mut self, one: Enforced, inodes: Vec<u64>) {
@@ -277,7 +300,7 @@ impl Cover {
             if !present.insert(namespace.inode) {
                 continue;
             }
-            let Self { frames, visitor, buffer, home, places, taken, harm, looks, .. } = self;
+            let Self { frames, visitor, buffer, home, places, taken, looks, .. } = self;
             let inode = namespace.inode;
             let is_listed = looks.is_multiple_of(LOOKS_LISTED);
             if let Some(place) = places.get_mut(&inode).filter(|_| !is_listed)
@@ -295,7 +318,7 @@ impl Cover {
                         place.insert(opened)
                     }
                 };
-                place.cover(frames, harm)
+                place.cover(frames, &self.harm, &self.gap)
             });
             match covered {
                 Ok(Ok(())) | Err(VisitError::Enter(_)) => {}
@@ -322,9 +345,9 @@ impl Place {
         // An agent may have made the namespace, and what is in it.
         let news = if is_home { Vec::new() } else { tunnels };
         let filters = Filters::open(own)?;
-        let (links, admins) = (HashMap::new(), Vec::new());
+        let (links, admins, gaps) = (HashMap::new(), Vec::new(), Gaps::default());
         let is_settled = false;
-        Ok(Self { namespace, links, look, is_settled, listener, filters, news, admins })
+        Ok(Self { namespace, links, look, is_settled, listener, filters, gaps, news, admins })
     }
 
     /// Goes on with what an earlier daemon attached, which knows who was there first.
@@ -348,15 +371,27 @@ impl Place {
         self.news.extend(news.into_iter().filter(interfaces::Interface::is_made));
     }
 
-    /// In the thread's present namespace. `harms` is told what somebody did to links.
-    fn cover(&mut self, frames: &Frames, harms: &Sender<Tampering>) -> io::Result<()> {
-        let present = interfaces::present()?;
+    /// In the thread's present namespace. `harms` is told what somebody did to links, and `gaps`
+    /// where there are none.
+    fn cover(
+        &mut self,
+        frames: &Frames,
+        harms: &Sender<Tampering>,
+        gaps: &Sender<Gap>,
+    ) -> io::Result<()> {
+        let listed = interfaces::present();
+        let all = format!("net:[{}]", self.namespace);
+        self.gaps.note(OTHERS, &all, &listed.as_ref().map(drop), gaps);
+        let present = listed?;
         let mut covered = Ok(());
-        for index in &present {
+        for (index, name) in &present {
             // One that takes no program keeps no other from having one.
-            covered = covered.and(self.cover_one(*index, frames, harms));
+            let one = self.cover_one(*index, frames, harms);
+            self.gaps.note(*index, &format!("{name} in {all}"), &one, gaps);
+            covered = covered.and(one);
         }
-        let gone = self.links.extract_if(|index, _| !present.contains(index));
+        self.gaps.keep(|index| present.contains_key(&index), gaps);
+        let gone = self.links.extract_if(|index, _| !present.contains_key(index));
         gone.for_each(|(_, link)| remove(link));
         self.is_settled = covered.is_ok();
         covered

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use super::{cover::Cover, unseen};
+use super::{cover::Cover, gaps::Gap, unseen};
 use crate::{
     core::unseen::Deed,
     kernel::{Coming, Tampering},
@@ -38,6 +38,7 @@ pub(super) struct FrameGuard {
     orders: SyncSender<Order>,
     found: Receiver<Made>,
     harms: Receiver<Tampering>,
+    gaps: Receiver<Gap>,
 }
 
 /// A process and its subject.
@@ -82,23 +83,29 @@ impl FrameGuard {
     pub(super) fn spawn(coming: Coming, proc: ProcFs, policy: &Compiled) -> io::Result<Self> {
         let (orders, queue) = sync_channel(QUEUE_MAX);
         let (harm, harms) = mpsc::channel();
+        let (gap, gaps) = mpsc::channel();
         let (tell, found) = sync_channel(FOUND_MAX);
         if unseen::enforces(policy) {
             orders.try_send(Order::Soon).ok();
         }
         thread::Builder::new().name("frames".into()).spawn(move || {
             let Some(frames) = coming.wait() else { return };
-            match Cover::take(frames, proc, (tell, harm)) {
+            match Cover::take(frames, proc, (tell, harm, gap)) {
                 Ok(mut cover) => cover.keep(&queue),
                 Err(error) => tracing::warn!(%error, "packet sockets are found and not stopped"),
             }
         })?;
-        Ok(Self { orders, found, harms })
+        Ok(Self { orders, found, harms, gaps })
     }
 
     /// What somebody did to its links since.
     pub(super) fn harms(&self) -> impl Iterator<Item = Tampering> {
         self.harms.try_iter()
+    }
+
+    /// What is not covered since, and what is again.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = Gap> {
+        self.gaps.try_iter()
     }
 
     /// Some agents are enforced, and these are their processes with their subjects; or none is.

@@ -25,6 +25,7 @@ mod explain;
 pub mod exporting;
 pub mod flows;
 mod frames;
+mod gaps;
 mod hits;
 mod images;
 mod influence;

@@ -12,6 +12,7 @@ use super::{
     clock,
     engine::{Engine, actor},
     frames::Made,
+    gaps::Uncovered,
     influence::Tracers,
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(super) struct Watch {
     looks_left: u32,
     told: Told,
     pub(super) tracers: Tracers,
+    pub(super) gaps: Uncovered,
     programs: Programs,
 }
 
@@ -108,9 +110,9 @@ impl Watch {
     }
 
     pub(super) fn new(lookout: Lookout) -> Self {
-        let tracers = Tracers::default();
+        let (tracers, gaps) = Default::default();
         let (programs, told) = (Programs::listen(), Told::default());
-        Self { lookout, subjects: HashMap::new(), looks_left: 0, told, tracers, programs }
+        Self { lookout, subjects: HashMap::new(), looks_left: 0, told, tracers, gaps, programs }
     }
 
     /// Takes in who an event is about.
@@ -134,6 +136,7 @@ impl Engine {
     /// Records what was found since, and names the processes that are governed now.
     pub(super) fn look_for_unseen(&mut self) {
         self.look_for_programs();
+        self.look_for_gaps();
         self.attached_before();
         let found: Vec<_> = self.watch.lookout.found().collect();
         for found in found {

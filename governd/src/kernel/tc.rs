@@ -137,6 +137,10 @@ impl TrafficControl {
             match self.change(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, spot.qdisc(), &kind) {
                 Ok(()) => true,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if !self.clsacts()?.contains(&spot.index) {
+                        // Its filters see what comes in, whichever side they name.
+                        return Err(io::Error::other("the qdisc `ingress` has the place"));
+                    }
                     self.of_interface(spot.index)?.iter().any(|found| found.has_made_qdisc)
                 }
                 Err(error) => return Err(error),
@@ -190,14 +194,19 @@ impl TrafficControl {
 
     /// The filters of governd in the namespace, whoever put them there.
     pub(super) fn all(&self) -> io::Result<Vec<Found>> {
-        let every = Message { family: 0, index: 0, handle: 0, parent: 0, info: 0 };
-        let mut interfaces = Vec::new();
-        self.dump(RTM_GETQDISC, every, |payload| interfaces.extend(with_clsact(payload)))?;
         let mut all = Vec::new();
-        for index in interfaces {
+        for index in self.clsacts()? {
             all.extend(self.of_interface(index)?);
         }
         Ok(all)
+    }
+
+    /// The interfaces that have the qdisc.
+    fn clsacts(&self) -> io::Result<Vec<u32>> {
+        let every = Message { family: 0, index: 0, handle: 0, parent: 0, info: 0 };
+        let mut interfaces = Vec::new();
+        self.dump(RTM_GETQDISC, every, |payload| interfaces.extend(with_clsact(payload)))?;
+        Ok(interfaces)
     }
 
     fn of_interface(&self, index: u32) -> io::Result<Vec<Found>> {

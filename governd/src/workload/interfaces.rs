@@ -3,7 +3,11 @@
 //! The kernel tells of each as it is made, so that one which is gone a moment later is known as
 //! well. Not for: what an interface is attached to or carries.
 
-use std::{collections::HashSet, fs, io, os::fd::OwnedFd};
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    os::fd::OwnedFd,
+};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, netdevice, recv, send, socket};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -192,13 +196,14 @@ impl Listener {
 ///
 /// # Errors
 /// They cannot be listed.
-pub fn present() -> io::Result<HashSet<u32>> {
+pub fn present() -> io::Result<HashMap<u32, String>> {
     let any = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     let listed = fs::read_to_string("/proc/thread-self/net/dev")?;
     let names = listed.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
     // An interface may go between the two.
-    let indices = names.filter_map(|name| netdevice::name_to_index(&any, name).ok());
-    Ok(indices.take(INTERFACES_MAX).collect())
+    let indexed =
+        names.filter_map(|name| Some((netdevice::name_to_index(&any, name).ok()?, name.into())));
+    Ok(indexed.take(INTERFACES_MAX).collect())
 }
 
 #[cfg(test)]
@@ -259,6 +264,6 @@ mod tests {
     #[test]
     fn the_loopback_is_present() {
         let index = fs::read_to_string("/sys/class/net/lo/ifindex").unwrap();
-        assert!(present().unwrap().contains(&index.trim().parse().unwrap()));
+        assert!(present().unwrap().contains_key(&index.trim().parse().unwrap()));
     }
 }

@@ -269,6 +269,14 @@ impl Visitor {
         Ok(Self { home: NetworkNamespace::of_file(Path::new("/proc/thread-self/ns/net"))? })
     }
 
+    /// Tries whether so many descriptors are left: without any, what is there is not found.
+    ///
+    /// # Errors
+    /// There are fewer.
+    pub fn spare(&self, count: usize) -> io::Result<()> {
+        (0..count).map(|_| self.home.file.try_clone()).collect::<io::Result<Vec<_>>>().map(drop)
+    }
+
     /// Works in a namespace.
     ///
     /// # Errors

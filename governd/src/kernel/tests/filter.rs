@@ -151,6 +151,20 @@ fn what_somebody_else_has_in_the_place_of_a_filter_is_neither_replaced_nor_taken
 }
 
 #[test]
+fn an_interface_with_another_qdisc_in_that_place_takes_no_filter() {
+    in_a_namespace(|| {
+        run("tc", "qdisc add dev lo ingress");
+        let refused = Gate::attach(returning(DROP).as_fd(), SPOT, "frame").unwrap_err();
+        assert_eq!(refused.to_string(), "the qdisc `ingress` has the place");
+        assert_eq!(run("tc", "filter show dev lo ingress"), "");
+        assert!(run("tc", "qdisc show dev lo").contains("qdisc ingress"));
+        run("tc", "qdisc del dev lo ingress");
+        let _gate = Gate::attach(returning(DROP).as_fd(), SPOT, "frame").unwrap();
+        assert!(!passes());
+    });
+}
+
+#[test]
 fn a_filter_that_somebody_takes_off_or_replaces_is_missed() {
     in_a_namespace(|| {
         let gate = Gate::attach(returning(DROP).as_fd(), SPOT, "frame").unwrap();
