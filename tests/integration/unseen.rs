@@ -13,6 +13,7 @@ use crate::{Test, client, measured, policy, record};
 
 pub(crate) const TESTS: &[Test] = &[
     ("unseen::what_no_program_sees_is_found", what_no_program_sees_is_found),
+    ("unseen::who_is_in_quarantine_sends_no_frame", who_is_in_quarantine_sends_no_frame),
     ("unseen::an_interface_that_takes_no_program_is_told", one_that_takes_no_program_is_told),
     ("unseen::interfaces_of_who_is_no_agent_are_no_finding", interfaces_of_others_are_no_finding),
 ];
@@ -74,6 +75,23 @@ fn what_no_program_sees_is_found(lab: &Lab) -> Result<()> {
         }
         daemon.stop()?;
     }
+    Ok(())
+}
+
+/// Also where its mode, and everybody else's, is to monitor.
+fn who_is_in_quarantine_sends_no_frame(lab: &Lab) -> Result<()> {
+    let place = Place::new(lab, "unseen-quarantine")?;
+    place.write_policy(&policy::both_agents(lab, "monitor", &[]))?;
+    let daemon = place.start()?;
+    let mut client = client::python(lab, Family::Any, "unseen.py").start()?;
+    client.line(wait::PATIENCE, |line| line.contains("packet-socket"))?;
+    place.ask(&["quarantine", policy::PYTHON])?.success()?;
+    client.close_input();
+    let said = client.finish(wait::PATIENCE)?;
+    let sent = said.stdout.lines().last().unwrap_or_default();
+    ensure!(sent.contains("OSError 105"), "the frame: {sent}");
+    daemon.stop()?;
+    place.detach()?;
     Ok(())
 }
 

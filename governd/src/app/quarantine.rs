@@ -55,6 +55,7 @@ impl Engine {
         }
         // Before anything that waits for a disk.
         let ended = self.hold().and_then(|()| self.end_connections(&agents));
+        self.begin_frames(&policy);
         // What holds is kept and on record, whatever fails beside it.
         self.controls.save();
         for agent in &new {
@@ -300,6 +301,7 @@ impl Engine {
                     self.kernel.set_quarantined(started, true)?;
                 }
                 self.end_connections(&with_started(policy, agent))?;
+                self.begin_frames(policy);
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! of theirs among it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     mem,
 };
 
@@ -176,14 +176,17 @@ impl Engine {
         };
         let governed = tasks.into_iter().filter(|(_, task)| task.subject != 0);
         self.watch.subjects = governed.map(|(tgid, task)| (tgid, task.subject)).collect();
+        let policy = self.state.policy();
+        let quarantined: HashSet<u32> = self.in_numbers(policy).quarantined.into_iter().collect();
         let is_enforced = |subject: u32| {
-            let agent = self.state.policy().agent(subject);
-            agent.is_some_and(|agent| agent.mode == Mode::Enforce)
+            let agent = policy.agent(subject);
+            quarantined.contains(&subject) || agent.is_some_and(|agent| agent.mode == Mode::Enforce)
         };
         if let Some(frames) = &self.frames {
             let enforced = self.watch.subjects.iter().filter(|(_, subject)| is_enforced(**subject));
             let enforced = enforced.map(|(pid, subject)| (*pid, *subject)).collect();
-            let enforced = enforces(self.state.policy()).then_some(enforced);
+            let is_any = enforces(policy) || !quarantined.is_empty();
+            let enforced = is_any.then_some(enforced);
             let told = &mut self.watch.told;
             if told.is_news(enforced.as_ref()) && frames.set(enforced) {
                 told.times += 1;
@@ -217,10 +220,11 @@ impl Engine {
         }
     }
 
-    /// A policy is about to come into force: packet sockets are judged from its first moment.
+    /// A policy is about to come into force, or an agent is in quarantine, whatever its mode:
+    /// packet sockets are judged from that moment.
     pub(super) fn begin_frames(&mut self, policy: &Compiled) {
         if let Some(frames) = &self.frames
-            && enforces(policy)
+            && (enforces(policy) || self.controls.has_quarantined())
         {
             self.watch.told.times = 0;
             frames.begin();
@@ -241,14 +245,16 @@ impl Engine {
     }
 }
 
-/// Whether some agent is enforced.
+/// Whether somebody is enforced whose packets are judged at interfaces: not who is no agent.
 pub(super) fn enforces(policy: &Compiled) -> bool {
-    policy.agents.iter().any(|agent| agent.mode == Mode::Enforce)
+    let mut all = policy.agents.iter().chain(&policy.started);
+    all.any(|agent| agent.subject != 0 && agent.mode == Mode::Enforce)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::image::AgentFacts;
 
     #[test]
     fn who_is_enforced_is_told_twice_and_again_when_it_is_somebody_else() {
@@ -262,5 +268,17 @@ mod tests {
         for enforced in [None, Some(&one), Some(&HashMap::new()), Some(&one)] {
             assert_eq!([(); 3].map(|()| tells(enforced)), [true, true, false], "{enforced:?}");
         }
+    }
+
+    #[test]
+    fn who_is_no_agent_is_not_judged_at_interfaces() {
+        let of = |subject, mode| {
+            let agents = vec![AgentFacts::unknown(subject, "it", mode)];
+            enforces(&Compiled { agents, ..Compiled::default() })
+        };
+        assert!(of(1, Mode::Enforce));
+        assert!(!of(1, Mode::Monitor) && !of(0, Mode::Enforce));
+        let started = vec![AgentFacts::unknown(7, "it", Mode::Enforce)];
+        assert!(enforces(&Compiled { started, ..Compiled::default() }));
     }
 }
