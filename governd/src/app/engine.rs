@@ -432,14 +432,16 @@ impl Engine {
         self.begin_frames(&policy);
         self.begin_settling(&policy)?;
         let generation = self.kernel.install(&policy.image)?;
-        self.number_rules(generation, &policy);
         if !moves.after.is_empty() {
             // They are wrong for the policy before.
             self.kernel.retire()?;
             self.kernel.rebind(&moves.after)?;
         }
         self.state.names.settle(set_of);
-        self.track(&policy)?;
+        let tracked = self.track(&policy);
+        // Waits for the disk: who runs already is governed first.
+        self.number_rules(generation, &policy);
+        tracked?;
         self.watch.expect_changes();
         let sources = self.rulebook.files().to_vec();
         self.notices.install(&policy);
