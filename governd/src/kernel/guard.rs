@@ -63,19 +63,26 @@ impl Pinned {
     }
 
     /// Without the pins of its tables the next daemon would begin with empty ones. What cannot be
-    /// pinned again is done without from now on.
+    /// pinned again is said once, and tried at each look from now on.
     fn mend_tables(&mut self) -> Vec<Tampering> {
-        let Self { place, maps, .. } = self;
+        let Self { place, maps, unpinned, removals, .. } = self;
         let mut found = Vec::new();
-        maps.retain(|(program, map)| {
+        for (program, map) in maps.iter() {
             let path = place.maps.join(program);
             if path.exists() {
-                return true;
+                unpinned.remove(program);
+                continue;
             }
             let is_mended = sys::pin(map.as_fd(), &path).is_ok();
-            found.push(Tampering { program, harm: Harm::TableUnpinned, is_mended });
-            is_mended
-        });
+            let is_news =
+                if is_mended { unpinned.remove(program) } else { unpinned.insert(program) };
+            if is_mended || is_news {
+                found.push(Tampering { program, harm: Harm::TableUnpinned, is_mended });
+            }
+        }
+        if !unpinned.is_empty() {
+            *removals = None;
+        }
         found
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt, fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -79,6 +79,8 @@ pub(super) struct Pinned {
     pub(super) handover: Handover,
     /// The maps that are pinned, by name.
     pub(super) maps: Vec<(&'static str, OwnedFd)>,
+    /// Those that could not be pinned again.
+    pub(super) unpinned: HashSet<&'static str>,
     /// Whether a pin was taken away since they were looked at, once they were.
     pub(super) removals: Option<Removals>,
 }
@@ -127,7 +129,8 @@ impl Kernel {
             generation = before;
             let handover = Handover::take(&place.maps)?;
             let (maps, removals) = (Vec::new(), None);
-            pinned = Some(Pinned { pins, place, handover, maps, removals });
+            pinned =
+                Some(Pinned { pins, place, handover, maps, unpinned: HashSet::new(), removals });
         }
         let places = pinned.as_ref().map(|pinned| &pinned.place);
         let at_interfaces = places.map(|place| place.frames.clone());

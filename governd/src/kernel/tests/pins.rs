@@ -243,6 +243,18 @@ fn what_somebody_takes_away_is_put_back_and_said() {
     }
     assert_eq!(kernel.mend().unwrap(), []);
     assert!(Pins::lock(&host.root.0, &host.cgroup.path).is_err(), "two daemons at once");
+    // A table that cannot be pinned at once is later.
+    let links = host.pin(program::CONNECT4);
+    let table = links.parent().unwrap().with_file_name("maps").join(map::TASKS);
+    fs::remove_file(&table).unwrap();
+    std::os::unix::fs::symlink("nowhere", &table).unwrap();
+    let of_table =
+        |is_mended| Tampering { is_mended, ..tampering(map::TASKS, Harm::TableUnpinned) };
+    assert_eq!(kernel.mend().unwrap(), [of_table(false)]);
+    assert_eq!(kernel.mend().unwrap(), []);
+    fs::remove_file(&table).unwrap();
+    assert_eq!(kernel.mend().unwrap(), [of_table(true)]);
+    assert_eq!(kernel.mend().unwrap(), []);
     drop(kernel);
     assert_ne!(host.connect(), ["ok"]);
     let mut kernel = host.load().unwrap();
