@@ -81,7 +81,7 @@ fn load(
     early: Early,
 ) -> Result<Kernel, KernelError> {
     let options = KernelOptions { cgroup: settings.cgroup.clone(), ..KernelOptions::default() };
-    let mut kernel = Kernel::load_early(&options, offer, pins, early)?;
+    let mut kernel = Kernel::load(&options, offer, pins, early)?;
     kernel.make_canary();
     Ok(kernel)
 }

@@ -373,8 +373,7 @@ impl Engine {
             self.watch.expect_changes();
         }
         self.step(Input::Lost(&lost, now_ms));
-        let before = std::mem::replace(&mut self.lost, lost);
-        for (loss, count) in before {
+        for (loss, count) in std::mem::replace(&mut self.lost, lost) {
             if let Err(error) = self.kernel.set_recorded(loss, count, now_ms) {
                 tracing::warn!(%error, "a loss may be recorded twice");
             }

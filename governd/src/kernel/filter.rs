@@ -15,10 +15,11 @@ use std::{
     thread,
 };
 
-use aya_obj::generated::{bpf_map_type, bpf_prog_type};
+use aya_obj::generated::bpf_map_type;
 use rustix::thread::UnshareFlags;
 
 use super::{
+    program,
     sys::{self, Command},
     tc::{Found, Spot, TrafficControl},
 };
@@ -200,7 +201,7 @@ fn make_array() -> io::Result<OwnedFd> {
 /// The program that calls the one in an array, and lets pass what finds none there.
 fn load_gate(array: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let [a, b, c, d] = array.as_raw_fd().to_le_bytes();
-    load_classifier(&[
+    program::load_classifier(&[
         // r2 = the array, in two parts
         [0x18, 0x12, 0, 0, a, b, c, d],
         [0; 8],
@@ -212,23 +213,4 @@ fn load_gate(array: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         [0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
         [0x95, 0, 0, 0, 0, 0, 0, 0],
     ])
-}
-
-/// A program for filters, of instructions as the kernel has them (include/uapi/linux/bpf.h).
-pub(super) fn load_classifier(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
-    /// The members of `union bpf_attr` for this command, as far as they are used.
-    #[repr(C)]
-    struct ProgLoad {
-        prog_type: u32,
-        insn_cnt: u32,
-        insns: u64,
-        license: u64,
-    }
-    let attributes = ProgLoad {
-        prog_type: bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32,
-        insn_cnt: instructions.len() as u32,
-        insns: instructions.as_ptr() as u64,
-        license: c"Dual MIT/GPL".as_ptr() as u64,
-    };
-    sys::bpf_fd(Command::ProgLoad, &attributes)
 }

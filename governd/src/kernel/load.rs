@@ -86,33 +86,15 @@ pub(super) struct Pinned {
 }
 
 impl Kernel {
-    /// Loads and attaches the programs. Nothing is governed before [`Kernel::install`].
+    /// Loads and attaches the programs. Nothing is governed before [`Kernel::install`]. With pins
+    /// they are to outlive the daemon: they come over the maps and in the places of those that an
+    /// earlier one left, and [`Kernel::persist`] makes them stay. Those at interfaces are handed
+    /// over as soon as they are loaded.
     ///
     /// # Errors
-    /// If there is no cgroup v2 tree, no permission, or the kernel refuses a program.
-    pub fn load(options: &KernelOptions, offer: &Offer) -> Result<Self, KernelError> {
-        Self::load_early(options, offer, None, Early::default())
-    }
-
-    /// Loads programs that are to outlive the daemon: over the maps and in the places of those that
-    /// an earlier one left. [`Kernel::persist`] makes them stay.
-    ///
-    /// # Errors
-    /// As [`Kernel::load`]; or what is pinned cannot be used. It goes on as it is, then.
-    pub fn load_pinned(
-        options: &KernelOptions,
-        offer: &Offer,
-        pins: Pins,
-    ) -> Result<Self, KernelError> {
-        Self::load_early(options, offer, Some(pins), Early::default())
-    }
-
-    /// As [`Kernel::load_pinned`], or as [`Kernel::load`] without pins; the programs at interfaces
-    /// are handed over as soon as they are loaded.
-    ///
-    /// # Errors
-    /// As those.
-    pub fn load_early(
+    /// If there is no cgroup v2 tree, no permission, or the kernel refuses a program; or what is
+    /// pinned cannot be used. It goes on as it is, then.
+    pub fn load(
         options: &KernelOptions,
         offer: &Offer,
         pins: Option<Pins>,

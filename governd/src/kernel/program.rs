@@ -175,6 +175,22 @@ impl Code {
     }
 }
 
+/// Loads a program for filters of traffic control, of instructions as the kernel has them
+/// (include/uapi/linux/bpf.h).
+pub(super) fn load_classifier(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
+    let program_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+    let kind = Kind { program_type, attach_type: 0, function: 0 };
+    let code = Code {
+        license: c"Dual MIT/GPL".into(),
+        kind: Some(kind),
+        instructions: instructions.concat(),
+        functions: Vec::new(),
+        functions_count: 0,
+        function_bytes: 0,
+    };
+    while_interrupted(|| code.load_as("", kind, None, &mut []))
+}
+
 /// Asks the verifier again where a signal interrupted it (`do_check` in kernel/bpf/verifier.c gives
 /// `EAGAIN`).
 fn while_interrupted<T>(mut load: impl FnMut() -> io::Result<T>) -> io::Result<T> {

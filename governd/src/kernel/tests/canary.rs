@@ -12,7 +12,7 @@ use super::{
     image::{AGENT, Policy},
     pins::Root,
 };
-use crate::kernel::{Kernel, KernelOptions, Offer, Pins};
+use crate::kernel::{Early, Kernel, KernelOptions, Offer, Pins};
 
 #[test]
 fn each_program_is_missed_that_refuses_nothing() {
@@ -26,7 +26,8 @@ fn each_program_is_missed_that_refuses_nothing() {
         ..KernelOptions::default()
     };
     let pins = Pins::lock(&root.0, &cgroup.path).unwrap();
-    let mut kernel = Kernel::load_pinned(&options, &Offer::of_kernel().unwrap(), pins).unwrap();
+    let mut kernel =
+        Kernel::load(&options, &Offer::of_kernel().unwrap(), Some(pins), Early::default()).unwrap();
     kernel.install(&Policy::of_cgroup(cgroup.id(), Mode::Monitor).image).unwrap();
     kernel.persist().unwrap();
     let nothing: [String; 0] = [];

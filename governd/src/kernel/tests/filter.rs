@@ -14,7 +14,7 @@ use super::{frames::enter_new, host::is_root};
 use crate::kernel::{
     clear_unheld,
     filter::{self, Gate},
-    layout, sys,
+    layout, program, sys,
     tc::Spot,
 };
 
@@ -29,7 +29,7 @@ const CONTINUE: i32 = -1;
 /// A classifier that returns a verdict.
 fn returning(verdict: i32) -> OwnedFd {
     let [a, b, c, d] = verdict.to_le_bytes();
-    filter::load_classifier(&[[0xb7, 0, 0, 0, a, b, c, d], [0x95, 0, 0, 0, 0, 0, 0, 0]]).unwrap()
+    program::load_classifier(&[[0xb7, 0, 0, 0, a, b, c, d], [0x95, 0, 0, 0, 0, 0, 0, 0]]).unwrap()
 }
 
 /// In the thread's network namespace.

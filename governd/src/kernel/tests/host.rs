@@ -16,7 +16,7 @@ use governd_common::{event::FlowEvent, layout::KernelLayout, table::settings_fla
 use tempfile::TempDir;
 
 use super::{agent, image::Policy};
-use crate::kernel::{Events, Kernel, KernelOptions, Lack, Offer, RawEvent, cgroup, layout};
+use crate::kernel::{Early, Events, Kernel, KernelOptions, Lack, Offer, RawEvent, cgroup, layout};
 
 const PREFIX: &str = "governd-test-";
 /// What a send gives whose packet is dropped on its way out.
@@ -127,7 +127,7 @@ impl Host {
     /// On a kernel that offers this.
     pub(super) fn with(cgroup: TestCgroup, options: KernelOptions, offer: &Offer) -> Self {
         let options = KernelOptions { cgroup: Some(cgroup.path.clone()), ..options };
-        let mut kernel = Kernel::load(&options, offer).unwrap();
+        let mut kernel = Kernel::load(&options, offer, None, Early::default()).unwrap();
         let events = kernel.take_events().unwrap();
         Self { kernel, events, cgroup, exe: None }
     }

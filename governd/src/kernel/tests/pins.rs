@@ -79,7 +79,7 @@ impl Host {
             ring_bytes: Some(ring_bytes),
             ..KernelOptions::default()
         };
-        Kernel::load_early(&options, &Offer::of_kernel().unwrap(), Some(pins), early)
+        Kernel::load(&options, &Offer::of_kernel().unwrap(), Some(pins), early)
     }
 
     /// A child of another test has its copy of a lock until it executes its program.
